@@ -1,0 +1,3 @@
+//! Placeholder
+#[cfg(feature = "test-util")]
+pub mod test_util;

@@ -1,0 +1,1 @@
+//! What apps test themselves with.
