@@ -1,0 +1,456 @@
+//! The actor's shell: messages and time in, effects of the buffer's decisions out.
+
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle,
+    Supervised, fut::wrap_future,
+};
+use tokio::{sync::oneshot, task::yield_now};
+
+use super::{
+    buffer::{Answer, Buffer, CallId, Flushed, Lane, Request, RequestId},
+    reply::{Audience, Callers, Later},
+};
+use crate::{
+    admission::Permit,
+    clock,
+    config::Config,
+    error::Error,
+    messages::{
+        Asking, Call, CheckGates, Completed, Flush, GetConfigs, Outcome, Shutdown, ShutdownReport,
+        check_name, parts::Ask,
+    },
+    shared::Shared,
+};
+
+/// Makes a transport: called when the component starts, and again when a transport has gone.
+pub(crate) type TransportFactory = Box<dyn FnMut() -> Result<Recipient<Call>, Error>>;
+
+/// The actor that answers [`CheckGates`] and [`GetConfigs`], made by [`Statsig`](crate::Statsig).
+///
+/// It buffers what is asked, makes as few HTTP calls of it as the API allows, and hands these to
+/// its transport. It lives under a supervisor: after a panic it goes on with the requests it has,
+/// at the same address.
+pub struct BatchActor {
+    buffer: Buffer,
+    callers: Callers,
+    factory: TransportFactory,
+    transport: Option<Recipient<Call>>,
+    /// Calls that a transport lost and that were sent a second time.
+    sent_again: HashSet<CallId>,
+    exposure_logging: bool,
+    timeout: Duration,
+    flush_interval: Duration,
+    /// Runs while something is buffered.
+    interval: Option<SpawnHandle>,
+    due_is_announced: bool,
+    flushes: Vec<PendingFlush>,
+    drain: Option<Drain>,
+    handled: usize,
+    shared: Arc<Shared>,
+    ended: Option<oneshot::Sender<()>>,
+}
+
+/// What a `BatchActor` is made of, besides the configuration.
+pub(crate) struct Parts {
+    pub(crate) factory: TransportFactory,
+    pub(crate) shared: Arc<Shared>,
+    /// Told when the component is to end.
+    pub(crate) ended: oneshot::Sender<()>,
+}
+
+struct PendingFlush {
+    requests: HashSet<RequestId>,
+    audience: Audience<()>,
+}
+
+struct Drain {
+    deadline: Instant,
+    report: ShutdownReport,
+    audience: Audience<ShutdownReport>,
+}
+
+/// Time for the other tasks of the arbiter after so many messages: without it, actix drains a
+/// mailbox however long it is.
+const MESSAGES_PER_TURN: usize = 64;
+
+impl BatchActor {
+    pub(crate) fn new(config: &Config, parts: Parts) -> Self {
+        Self {
+            buffer: Buffer::new(config.batch_size()),
+            callers: Callers::default(),
+            factory: parts.factory,
+            transport: None,
+            sent_again: HashSet::new(),
+            exposure_logging: config.exposure_logging(),
+            timeout: config.timeout(),
+            flush_interval: config.flush_interval(),
+            interval: None,
+            due_is_announced: false,
+            flushes: Vec::new(),
+            drain: None,
+            handled: 0,
+            shared: parts.shared,
+            ended: Some(parts.ended),
+        }
+    }
+
+    fn accept<M: Asking>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
+        self.take_turns(ctx);
+        let ask = message.into_parts();
+        self.shared.counters.received(ask.names.len());
+        if ask.names.is_empty() && self.drain.is_none() {
+            self.shared.counters.answered(&Ok(()));
+            return Later::now(Ok(Vec::new()));
+        }
+        let admitted = self.guarded(ctx, |actor, ctx| actor.admit::<M>(ask, ctx));
+        match admitted.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
+            Ok((request, permit)) => Later::when_answered(request, permit, self.callers.clone()),
+            Err(error) => {
+                self.shared.counters.answered::<()>(&Err(error.clone()));
+                Later::now(Err(error))
+            }
+        }
+    }
+
+    fn admit<M: Asking>(
+        &mut self,
+        ask: Ask,
+        ctx: &mut Context<Self>,
+    ) -> Result<(RequestId, Permit), Error> {
+        if self.drain.is_some() {
+            return Err(Error::ShuttingDown);
+        }
+        let Ask { user, names, exposure, admitted } = ask;
+        names.iter().try_for_each(|name| check_name(name))?;
+        let now = clock::now();
+        let (permit, deadline) = match admitted {
+            Some(admitted) => (admitted.permit, admitted.deadline),
+            None => (self.shared.admission.admit(names.len())?, now + self.timeout),
+        };
+        if deadline <= now {
+            return Err(Error::Timeout { limit: self.timeout, last: None });
+        }
+        let lane = Lane { user, exposure: exposure.unwrap_or(self.exposure_logging) };
+        let request = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        self.schedule(ctx);
+        Ok((request, permit))
+    }
+
+    /// Sees to it that what is buffered is flushed: what is due once the messages that are queued
+    /// now have been taken in (which is also when their reply senders are here), the rest when the
+    /// interval has run.
+    fn schedule(&mut self, ctx: &mut Context<Self>) {
+        if self.buffer.is_due() && !self.due_is_announced {
+            self.due_is_announced = true;
+            ctx.notify(FlushDue);
+        }
+        if self.buffer.buffered() > 0 && self.interval.is_none() {
+            self.interval = Some(ctx.run_interval(self.flush_interval, Self::on_interval));
+        }
+        self.shared.counters.buffered.store(self.buffer.buffered() as u64, Relaxed);
+        self.shared.counters.in_flight.store(self.buffer.in_flight() as u64, Relaxed);
+    }
+
+    fn on_interval(&mut self, ctx: &mut Context<Self>) {
+        let flushed = self.guarded(ctx, |actor, ctx| actor.flush_all(ctx));
+        // Never beside a `ctx.stop()`: a cancelled handle outlives the restart, where it would hit
+        // the new interval, whose handle counts from 1 again.
+        if flushed.is_some()
+            && self.buffer.buffered() == 0
+            && let Some(interval) = self.interval.take()
+        {
+            ctx.cancel_future(interval);
+        }
+    }
+
+    fn flush_due(&mut self, ctx: &mut Context<Self>) {
+        self.due_is_announced = false;
+        let flushed = self.buffer.flush_due(|request| self.callers.is_present(request));
+        self.launch(flushed, ctx);
+    }
+
+    fn flush_all(&mut self, ctx: &mut Context<Self>) {
+        let flushed = self.buffer.flush_all(|request| self.callers.is_present(request));
+        self.launch(flushed, ctx);
+    }
+
+    fn launch(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
+        for request in flushed.abandoned {
+            self.callers.forget(request);
+            self.shared.counters.abandoned();
+            self.finished(request, |report| &mut report.abandoned);
+        }
+        let requests = flushed.calls.into_iter();
+        let reply_to = || ctx.address().recipient();
+        let calls: Vec<_> =
+            requests.map(|(id, request)| Call::new(id, request, reply_to())).collect();
+        self.shared.counters.calls.fetch_add(calls.len() as u64, Relaxed);
+        if !calls.is_empty() {
+            tracing::debug!(calls = calls.len(), "flush");
+        }
+        for call in calls {
+            self.send(call);
+        }
+        self.schedule(ctx);
+    }
+
+    /// A call that its transport does not take is dropped, and says so itself.
+    fn send(&mut self, call: Call) {
+        if !self.transport.as_ref().is_some_and(Recipient::connected) {
+            match (self.factory)() {
+                Ok(transport) => self.transport = Some(transport),
+                Err(error) => return call.complete(Err(error)),
+            }
+        }
+        if let Some(transport) = &self.transport {
+            transport.do_send(call);
+        }
+    }
+
+    fn complete(&mut self, call: CallId, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
+        let outcome = match (outcome, self.buffer.call(call)) {
+            (Some(outcome), _) => outcome,
+            (None, Some(request)) if self.sent_again.insert(call) => {
+                tracing::warn!(
+                    path = request.kind.path(),
+                    "a transport lost a call: sending it again"
+                );
+                let call = Call::new(call, request.clone(), ctx.address().recipient());
+                return self.send(call);
+            }
+            (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
+        };
+        self.sent_again.remove(&call);
+        let answers = self.buffer.complete(call, outcome, clock::now());
+        self.give(answers);
+        self.schedule(ctx);
+        self.settle();
+    }
+
+    fn give(&mut self, answers: Vec<Answer>) {
+        for answer in answers {
+            let request = answer.request;
+            let counted = answer.result.as_ref().map(drop).map_err(Error::clone);
+            if self.callers.answer(answer) {
+                self.shared.counters.answered(&counted);
+                self.finished(request, |report| match counted {
+                    Ok(()) => &mut report.answered,
+                    Err(_) => &mut report.failed,
+                });
+            } else {
+                self.shared.counters.abandoned();
+                self.finished(request, |report| &mut report.abandoned);
+            }
+        }
+    }
+
+    /// Notes the end of a request for whoever waits for a flush or a shutdown.
+    fn finished(
+        &mut self,
+        request: RequestId,
+        count: impl FnOnce(&mut ShutdownReport) -> &mut u64,
+    ) {
+        if let Some(drain) = &mut self.drain {
+            *count(&mut drain.report) += 1;
+        }
+        for flush in &mut self.flushes {
+            flush.requests.remove(&request);
+        }
+    }
+
+    /// Tells those who wait for the end of a flush or of the component, if it has come.
+    fn settle(&mut self) {
+        self.flushes.retain(|flush| {
+            let is_over = flush.requests.is_empty();
+            if is_over {
+                flush.audience.tell(&());
+            }
+            !is_over
+        });
+        self.end_if_drained();
+    }
+
+    fn begin_drain(&mut self, limit: Duration, ctx: &mut Context<Self>) {
+        let deadline = clock::now() + limit;
+        match &mut self.drain {
+            Some(drain) => drain.deadline = drain.deadline.min(deadline),
+            None => {
+                let pending = self.buffer.pending().count() as u64;
+                tracing::info!(pending, ?limit, "shutting down");
+                let report = ShutdownReport { pending, ..ShutdownReport::default() };
+                self.drain = Some(Drain { deadline, report, audience: Audience::default() });
+                self.flush_all(ctx);
+            }
+        }
+        self.watch_drain(ctx);
+    }
+
+    /// Ends the drain at its limit, if it has not ended before.
+    fn watch_drain(&mut self, ctx: &mut Context<Self>) {
+        if let Some(drain) = &self.drain {
+            let left = drain.deadline.saturating_duration_since(clock::now());
+            ctx.run_later(left, |actor, ctx| {
+                actor.guarded(ctx, |actor, _| actor.cut_off());
+            });
+        }
+    }
+
+    fn cut_off(&mut self) {
+        if self.drain.as_ref().is_none_or(|drain| drain.deadline > clock::now()) {
+            return;
+        }
+        for answer in self.buffer.refuse_all(&Error::ShuttingDown) {
+            let request = answer.request;
+            if self.callers.answer(answer) {
+                self.shared.counters.answered::<()>(&Err(Error::ShuttingDown));
+                self.finished(request, |report| &mut report.cut_off);
+            } else {
+                self.shared.counters.abandoned();
+                self.finished(request, |report| &mut report.abandoned);
+            }
+        }
+        self.settle();
+    }
+
+    fn end_if_drained(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        if !self.buffer.is_empty() {
+            return;
+        }
+        if let Some(ended) = self.ended.take() {
+            tracing::info!(report = ?drain.report, "shut down");
+            self.shared.ended_with(drain.report);
+            // Nobody listens any more if the runtime is being dropped already.
+            let _ = ended.send(());
+        }
+        drain.audience.tell(&drain.report);
+    }
+
+    /// Runs a handler's work so that a panic in it ends in a restart. `Supervisor` alone does not
+    /// survive one: it unwinds through the supervisor's own task, and the address is dead for good.
+    fn guarded<R>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        work: impl FnOnce(&mut Self, &mut Context<Self>) -> R,
+    ) -> Option<R> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx)));
+        if done.is_err() {
+            tracing::error!("BatchActor panicked");
+            ctx.stop();
+        }
+        done.ok()
+    }
+
+    fn take_turns(&mut self, ctx: &mut Context<Self>) {
+        self.handled += 1;
+        if self.handled.is_multiple_of(MESSAGES_PER_TURN) {
+            ctx.wait(wrap_future(yield_now()));
+        }
+    }
+}
+
+impl Actor for BatchActor {
+    type Context = Context<Self>;
+
+    /// Also runs after each restart, which has dropped every interval and future of the context.
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.due_is_announced = false;
+        self.interval = None;
+        self.schedule(ctx);
+        self.watch_drain(ctx);
+        ctx.notify(Settle);
+    }
+}
+
+impl Supervised for BatchActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.shared.counters.restarts.fetch_add(1, Relaxed);
+        tracing::warn!(pending = self.buffer.pending().count(), "BatchActor restarts");
+        let answers = self.buffer.restarted();
+        self.give(answers);
+    }
+}
+
+impl Handler<CheckGates> for BatchActor {
+    type Result = Later<CheckGates>;
+
+    fn handle(&mut self, message: CheckGates, ctx: &mut Context<Self>) -> Later<CheckGates> {
+        self.accept(message, ctx)
+    }
+}
+
+impl Handler<GetConfigs> for BatchActor {
+    type Result = Later<GetConfigs>;
+
+    fn handle(&mut self, message: GetConfigs, ctx: &mut Context<Self>) -> Later<GetConfigs> {
+        self.accept(message, ctx)
+    }
+}
+
+impl Handler<Completed> for BatchActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Completed, ctx: &mut Context<Self>) {
+        self.take_turns(ctx);
+        let Completed { call, outcome } = message;
+        if self.guarded(ctx, |actor, ctx| actor.complete(call, outcome, ctx)).is_none() {
+            let error = Error::Internal { detail: "the completion of the call panicked" };
+            let answers = self.buffer.complete(call, Err(error), clock::now());
+            self.give(answers);
+        }
+    }
+}
+
+impl Handler<Flush> for BatchActor {
+    type Result = Audience<()>;
+
+    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> Audience<()> {
+        let audience = Audience::default();
+        let requests = self.buffer.buffered_requests();
+        self.flushes.push(PendingFlush { requests, audience: audience.clone() });
+        self.guarded(ctx, Self::flush_all);
+        ctx.notify(Settle);
+        audience
+    }
+}
+
+impl Handler<Shutdown> for BatchActor {
+    type Result = Audience<ShutdownReport>;
+
+    fn handle(&mut self, message: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
+        self.guarded(ctx, |actor, ctx| actor.begin_drain(message.limit, ctx));
+        ctx.notify(Settle);
+        self.drain.as_ref().map(|drain| drain.audience.clone()).unwrap_or_default()
+    }
+}
+
+/// Messages of the actor to itself, handled after those that are queued already.
+macro_rules! to_self {
+    ($($message:ident: $method:expr;)*) => {$(
+        struct $message;
+
+        impl Message for $message {
+            type Result = ();
+        }
+
+        impl Handler<$message> for BatchActor {
+            type Result = ();
+
+            fn handle(&mut self, _: $message, ctx: &mut Context<Self>) {
+                self.guarded(ctx, $method);
+            }
+        }
+    )*};
+}
+
+to_self! {
+    FlushDue: |actor, ctx| actor.flush_due(ctx);
+    Settle: |actor, _| actor.settle();
+}

@@ -1,0 +1,432 @@
+//! What is waiting for what. Pure: no actix, no clock, no I/O; `now` is an argument, and what is to
+//! be done comes back as a value.
+//!
+//! A request asks for names of one *lane*: a user, compared in full, and an exposure mode. Within a
+//! lane a name is either buffered or in flight, never both and never twice, and has a list of the
+//! places in the requests that its evaluation goes to.
+
+use std::{
+    collections::{HashMap, HashSet},
+    iter, mem,
+    sync::Arc,
+    time::Instant,
+};
+
+use foldhash::fast::RandomState;
+use indexmap::IndexSet;
+
+use crate::{
+    error::Error,
+    evaluation::Evaluation,
+    messages::{CallKind, CallRequest, Outcome},
+    user::User,
+};
+
+pub(crate) type RequestId = u64;
+pub(crate) type CallId = u64;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// The requests that wait for an evaluation.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    batch_size: usize,
+    lanes: Map<Lane, Names>,
+    requests: Map<RequestId, Pending>,
+    calls: Map<CallId, CallRequest>,
+    /// Lanes that had something buffered when they were added, in the order they were.
+    waiting: IndexSet<Lane, RandomState>,
+    /// Lanes that are due before the interval has run.
+    due: Vec<Lane>,
+    buffered: usize,
+    last_id: u64,
+}
+
+/// Who is asked about, and how: only what is equal in both may share a call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Lane {
+    pub(crate) user: User,
+    pub(crate) exposure: bool,
+}
+
+/// The part of a request that the buffer needs.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) lane: Lane,
+    pub(crate) kind: CallKind,
+    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) deadline: Instant,
+}
+
+/// The end of a request: one evaluation for each name in the order asked, or an error.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) request: RequestId,
+    pub(crate) result: Result<Vec<Evaluation>, Error>,
+}
+
+/// What a flush found.
+#[derive(Debug, Default)]
+pub(crate) struct Flushed {
+    pub(crate) calls: Vec<(CallId, CallRequest)>,
+    /// Requests whose callers had left.
+    pub(crate) abandoned: Vec<RequestId>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    known: Map<(CallKind, Arc<str>), Name>,
+    /// Names to ask for with the next flush, in the order they were first asked.
+    buffered: Vec<(CallKind, Arc<str>)>,
+}
+
+#[derive(Debug)]
+struct Name {
+    in_flight: bool,
+    places: Vec<Place>,
+}
+
+/// Where an evaluation goes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    request: RequestId,
+    position: usize,
+    /// The name was in flight already when this request asked for it.
+    joined: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    evaluations: Vec<Option<Evaluation>>,
+    missing: usize,
+    deadline: Instant,
+    restarts: u8,
+}
+
+/// A request that is pending through this many restarts gets an error: it may be their cause.
+const MAX_RESTARTS: u8 = 3;
+
+impl Buffer {
+    pub(crate) fn new(batch_size: usize) -> Self {
+        Self {
+            batch_size,
+            lanes: Map::default(),
+            requests: Map::default(),
+            calls: Map::default(),
+            waiting: IndexSet::default(),
+            due: Vec::new(),
+            buffered: 0,
+            last_id: 0,
+        }
+    }
+
+    /// Takes a request in. Its names must be valid, and there must be at least one.
+    pub(crate) fn add(&mut self, request: Request) -> RequestId {
+        let id = self.next_id();
+        let Request { lane, kind, names, deadline } = request;
+        let missing = names.len();
+        let evaluations = vec![None; missing];
+        self.requests.insert(id, Pending { evaluations, missing, deadline, restarts: 0 });
+
+        // The lane is cloned only where it is new: the clone shares the user, but counts it.
+        if !self.lanes.contains_key(&lane) {
+            self.lanes.insert(lane.clone(), Names::default());
+        }
+        let Some(lane_names) = self.lanes.get_mut(&lane) else { return id };
+        let before = lane_names.buffered.len();
+        for (position, name) in names.into_iter().enumerate() {
+            lane_names.ask(kind, name, Place { request: id, position, joined: false });
+        }
+        let after = lane_names.buffered.len();
+        self.buffered += after - before;
+        if after >= self.batch_size && after > before {
+            self.due.push(lane);
+        } else if before == 0 && after > 0 {
+            self.waiting.insert(lane);
+        }
+        id
+    }
+
+    /// Whether a lane is to be flushed before the interval has run.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Names waiting for the next flush.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Calls without an outcome yet.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Requests without an answer yet.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = RequestId> {
+        self.requests.keys().copied()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Requests with a name that waits for the next flush.
+    pub(crate) fn buffered_requests(&self) -> HashSet<RequestId> {
+        let names = self.lanes.values().flat_map(|names| names.known.values());
+        let places = names.filter(|name| !name.in_flight).flat_map(|name| &name.places);
+        places.map(|place| place.request).collect()
+    }
+
+    /// Makes calls of the lanes that are due.
+    pub(crate) fn flush_due(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
+        let lanes = mem::take(&mut self.due);
+        self.flush(lanes, is_present)
+    }
+
+    /// Makes calls of everything that is buffered, leaving out what nobody waits for any more.
+    pub(crate) fn flush_all(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
+        let due = mem::take(&mut self.due);
+        let waiting = mem::take(&mut self.waiting);
+        self.flush(due.into_iter().chain(waiting), is_present)
+    }
+
+    /// Deals the outcome of a call out to its requests. An outcome of a call that is not in flight,
+    /// which a restarted transport may bring, changes nothing.
+    pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let Some(call) = self.calls.remove(&call) else { return answers };
+        let lane = Lane { user: call.user, exposure: call.exposure };
+        let path = call.kind.path();
+        match outcome {
+            Ok(evaluations) => {
+                let evaluations = evaluations.into_iter().chain(iter::repeat(None));
+                for (name, evaluation) in call.names.iter().zip(evaluations) {
+                    let places = self.take_places(&lane, call.kind, name);
+                    match evaluation {
+                        Some(evaluation) => self.deal(places, &evaluation, &mut answers),
+                        None => {
+                            let error = Error::MissingName { path, name: Arc::clone(name) };
+                            self.fail(places, &error, &mut answers);
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                for name in call.names.iter() {
+                    let places = self.take_places(&lane, call.kind, name);
+                    let (again, failed) = self.split_by_second_chance(places, &error, now);
+                    self.fail(failed, &error, &mut answers);
+                    self.ask_again(&lane, call.kind, name, again);
+                }
+            }
+        }
+        if self.lanes.get(&lane).is_some_and(|names| names.known.is_empty()) {
+            self.lanes.remove(&lane);
+        }
+        answers
+    }
+
+    /// What the call asks for, if it has no outcome yet.
+    pub(crate) fn call(&self, call: CallId) -> Option<&CallRequest> {
+        self.calls.get(&call)
+    }
+
+    /// Ends one request with this error.
+    pub(crate) fn refuse(&mut self, request: RequestId, error: Error) -> Option<Answer> {
+        self.requests.remove(&request)?;
+        Some(Answer { request, result: Err(error) })
+    }
+
+    /// Ends every request with this error.
+    pub(crate) fn refuse_all(&mut self, error: &Error) -> Vec<Answer> {
+        let refused = self.requests.drain();
+        refused.map(|(request, _)| Answer { request, result: Err(error.clone()) }).collect()
+    }
+
+    /// Notes a restart of the actor: a request that is pending through a third one is ended.
+    pub(crate) fn restarted(&mut self) -> Vec<Answer> {
+        let detail = "the request was pending through three restarts";
+        let result = || Err(Error::Internal { detail });
+        let ended = self.requests.extract_if(|_, pending| {
+            pending.restarts += 1;
+            pending.restarts >= MAX_RESTARTS
+        });
+        ended.map(|(request, _)| Answer { request, result: result() }).collect()
+    }
+
+    fn flush(
+        &mut self,
+        lanes: impl IntoIterator<Item = Lane>,
+        is_present: impl Fn(RequestId) -> bool,
+    ) -> Flushed {
+        let mut flushed = Flushed::default();
+        for lane in lanes {
+            let Some(names) = self.lanes.get_mut(&lane) else { continue };
+            let buffered = mem::take(&mut names.buffered);
+            self.buffered -= buffered.len();
+            let mut batches = [Batch::new(CallKind::CheckGate), Batch::new(CallKind::GetConfig)];
+            for (kind, name) in buffered {
+                let Some(deadline) = self.present(&lane, kind, &name, &is_present, &mut flushed)
+                else {
+                    continue;
+                };
+                batches[kind as usize].push(name, deadline, &lane, &mut flushed.calls);
+            }
+            for mut batch in batches {
+                batch.close(&lane, &mut flushed.calls);
+            }
+            if self.lanes.get(&lane).is_some_and(|names| names.known.is_empty()) {
+                self.lanes.remove(&lane);
+            }
+        }
+        for (id, call) in &mut flushed.calls {
+            self.last_id += 1;
+            *id = self.last_id;
+            self.calls.insert(*id, call.clone());
+        }
+        flushed
+    }
+
+    /// Drops the places of callers who left. Marks the name as in flight and returns the earliest
+    /// deadline of those who wait for it, or forgets the name if nobody does.
+    fn present(
+        &mut self,
+        lane: &Lane,
+        kind: CallKind,
+        name: &Arc<str>,
+        is_present: impl Fn(RequestId) -> bool,
+        flushed: &mut Flushed,
+    ) -> Option<Instant> {
+        let known = &mut self.lanes.get_mut(lane)?.known;
+        let key = (kind, Arc::clone(name));
+        let entry = known.get_mut(&key)?;
+        let requests = &mut self.requests;
+        entry.places.retain(|place| {
+            if requests.contains_key(&place.request) && !is_present(place.request) {
+                requests.remove(&place.request);
+                flushed.abandoned.push(place.request);
+            }
+            requests.contains_key(&place.request)
+        });
+        let deadlines = entry.places.iter().filter_map(|place| requests.get(&place.request));
+        let deadline = deadlines.map(|request| request.deadline).min();
+        match deadline {
+            Some(_) => entry.in_flight = true,
+            None => drop(known.remove(&key)),
+        }
+        deadline
+    }
+
+    fn take_places(&mut self, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Vec<Place> {
+        let names = self.lanes.get_mut(lane);
+        let name = names.and_then(|names| names.known.remove(&(kind, Arc::clone(name))));
+        name.map_or_else(Vec::new, |name| name.places)
+    }
+
+    fn deal(&mut self, places: Vec<Place>, evaluation: &Evaluation, answers: &mut Vec<Answer>) {
+        for place in places {
+            let Some(pending) = self.requests.get_mut(&place.request) else { continue };
+            let slot = &mut pending.evaluations[place.position];
+            debug_assert!(slot.is_none(), "an evaluation was dealt twice to {place:?}");
+            pending.missing -= usize::from(slot.is_none());
+            *slot = Some(evaluation.clone());
+            if pending.missing > 0 {
+                continue;
+            }
+            if let Some(pending) = self.requests.remove(&place.request) {
+                let result = Ok(pending.evaluations.into_iter().flatten().collect());
+                answers.push(Answer { request: place.request, result });
+            }
+        }
+    }
+
+    fn fail(&mut self, places: Vec<Place>, error: &Error, answers: &mut Vec<Answer>) {
+        let refused = places.into_iter().map(|place| self.refuse(place.request, error.clone()));
+        answers.extend(refused.flatten());
+    }
+
+    /// Those who joined the call when it was under way already have had only a part of its time:
+    /// while they have some left they are asked for again, once.
+    fn split_by_second_chance(
+        &self,
+        places: Vec<Place>,
+        error: &Error,
+        now: Instant,
+    ) -> (Vec<Place>, Vec<Place>) {
+        places.into_iter().partition(|place| {
+            let request = self.requests.get(&place.request);
+            place.joined
+                && error.is_retryable()
+                && request.is_some_and(|request| request.deadline > now)
+        })
+    }
+
+    fn ask_again(&mut self, lane: &Lane, kind: CallKind, name: &Arc<str>, places: Vec<Place>) {
+        if places.is_empty() {
+            return;
+        }
+        let names = self.lanes.entry(lane.clone()).or_default();
+        for place in places {
+            let before = names.buffered.len();
+            names.ask(kind, Arc::clone(name), Place { joined: false, ..place });
+            self.buffered += names.buffered.len() - before;
+        }
+        self.due.push(lane.clone());
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl Names {
+    fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) {
+        let Self { known, buffered } = self;
+        let entry = known.entry((kind, name)).or_insert_with_key(|key| {
+            buffered.push(key.clone());
+            Name { in_flight: false, places: Vec::with_capacity(1) }
+        });
+        entry.places.push(Place { joined: entry.in_flight, ..place });
+    }
+}
+
+/// Names of one kind on their way into calls.
+struct Batch {
+    kind: CallKind,
+    names: Vec<Arc<str>>,
+    deadline: Option<Instant>,
+}
+
+impl Batch {
+    fn new(kind: CallKind) -> Self {
+        Self { kind, names: Vec::new(), deadline: None }
+    }
+
+    fn push(
+        &mut self,
+        name: Arc<str>,
+        deadline: Instant,
+        lane: &Lane,
+        calls: &mut Vec<(CallId, CallRequest)>,
+    ) {
+        self.names.push(name);
+        self.deadline = Some(self.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+        if self.names.len() == self.kind.max_names() {
+            self.close(lane, calls);
+        }
+    }
+
+    fn close(&mut self, lane: &Lane, calls: &mut Vec<(CallId, CallRequest)>) {
+        let Some(deadline) = self.deadline.take() else { return };
+        let request = CallRequest {
+            kind: self.kind,
+            user: lane.user.clone(),
+            names: mem::take(&mut self.names).into(),
+            exposure: lane.exposure,
+            deadline,
+        };
+        calls.push((0, request));
+    }
+}

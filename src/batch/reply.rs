@@ -1,0 +1,183 @@
+//! An answer given later, and whether its caller is still there.
+//!
+//! actix hands a message's reply sender over only *after* `Handler::handle` has returned, through
+//! [`MessageResponse`]. So `handle` returns a [`Later`], which puts the sender beside the others
+//! that wait; there it costs nothing until it is used, where a `ResponseFuture` for each request
+//! would be polled on every wake of the actor.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use actix::{
+    Actor, Message,
+    dev::{MessageResponse, OneshotSender},
+};
+use foldhash::fast::RandomState;
+
+use super::buffer::{Answer, RequestId};
+use crate::{
+    admission::Permit,
+    error::Error,
+    evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
+    messages::Asking,
+};
+
+/// The callers who wait for evaluations, by request.
+#[derive(Clone, Default)]
+pub(crate) struct Callers(Rc<RefCell<HashMap<RequestId, Caller, RandomState>>>);
+
+/// Keeps the request's places until it is answered.
+struct Caller {
+    sender: ReplySender,
+    _permit: Permit,
+}
+
+type Sender<E> = OneshotSender<Result<Vec<E>, Error>>;
+
+/// The two kinds of evaluation differ only here, where an answer leaves the actor.
+pub(crate) enum ReplySender {
+    Gates(Sender<GateEvaluation>),
+    Configs(Sender<ConfigEvaluation>),
+}
+
+impl Callers {
+    /// Whether somebody waits for this request's answer.
+    pub(crate) fn is_present(&self, request: RequestId) -> bool {
+        self.0.borrow().get(&request).is_some_and(|caller| !caller.sender.is_closed())
+    }
+
+    /// Gives the answer; false if nobody took it.
+    pub(crate) fn answer(&self, answer: Answer) -> bool {
+        let caller = self.0.borrow_mut().remove(&answer.request);
+        caller.is_some_and(|caller| caller.sender.send(answer.result))
+    }
+
+    /// Forgets a caller who has left, which frees the request's places.
+    pub(crate) fn forget(&self, request: RequestId) {
+        self.0.borrow_mut().remove(&request);
+    }
+}
+
+impl ReplySender {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Gates(sender) => sender.is_closed(),
+            Self::Configs(sender) => sender.is_closed(),
+        }
+    }
+
+    fn send(self, result: Result<Vec<Evaluation>, Error>) -> bool {
+        match self {
+            Self::Gates(sender) => sender.send(result.and_then(gates)).is_ok(),
+            Self::Configs(sender) => sender.send(result.and_then(configs)).is_ok(),
+        }
+    }
+}
+
+fn gates(evaluations: Vec<Evaluation>) -> Result<Vec<GateEvaluation>, Error> {
+    let gates = evaluations.into_iter().map(|evaluation| match evaluation {
+        Evaluation::Gate(gate) => Ok(gate),
+        Evaluation::Config(_) => Err(Error::Internal { detail: WRONG_KIND }),
+    });
+    gates.collect()
+}
+
+fn configs(evaluations: Vec<Evaluation>) -> Result<Vec<ConfigEvaluation>, Error> {
+    let configs = evaluations.into_iter().map(|evaluation| match evaluation {
+        Evaluation::Config(config) => Ok(config),
+        Evaluation::Gate(_) => Err(Error::Internal { detail: WRONG_KIND }),
+    });
+    configs.collect()
+}
+
+const WRONG_KIND: &str = "the transport answered with evaluations of the wrong kind";
+
+/// What the handlers of [`Asking`] messages return: an answer at once, or later.
+pub struct Later<M: Asking>(When<M>);
+
+enum When<M: Asking> {
+    Now(Result<Vec<M::Evaluation>, Error>),
+    Answered { request: RequestId, permit: Permit, callers: Callers },
+}
+
+impl<M: Asking> Later<M> {
+    pub(crate) fn now(result: Result<Vec<M::Evaluation>, Error>) -> Self {
+        Self(When::Now(result))
+    }
+
+    /// Answered through `callers`; the permit is kept until then.
+    pub(crate) fn when_answered(request: RequestId, permit: Permit, callers: Callers) -> Self {
+        Self(When::Answered { request, permit, callers })
+    }
+}
+
+impl<A, M> MessageResponse<A, M> for Later<M>
+where
+    A: Actor,
+    M: Asking,
+    ReplySender: From<OneshotSender<M::Result>>,
+{
+    fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<M::Result>>) {
+        match self.0 {
+            When::Now(result) => {
+                if let Some(sender) = sender {
+                    // The caller may have left; then there is nobody to tell.
+                    let _ = sender.send(result);
+                }
+            }
+            // Without a sender (`do_send`) nobody is present for the request, and no call is made.
+            When::Answered { request, permit, callers } => {
+                if let Some(sender) = sender {
+                    let caller = Caller { sender: sender.into(), _permit: permit };
+                    callers.0.borrow_mut().insert(request, caller);
+                }
+            }
+        }
+    }
+}
+
+impl From<Sender<GateEvaluation>> for ReplySender {
+    fn from(sender: Sender<GateEvaluation>) -> Self {
+        Self::Gates(sender)
+    }
+}
+
+impl From<Sender<ConfigEvaluation>> for ReplySender {
+    fn from(sender: Sender<ConfigEvaluation>) -> Self {
+        Self::Configs(sender)
+    }
+}
+
+/// The callers who wait for the end of something: of a flush, or of the component.
+pub struct Audience<T>(Rc<RefCell<Vec<OneshotSender<T>>>>);
+
+impl<T> Clone for Audience<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Audience<T> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<T: Clone> Audience<T> {
+    /// Tells everybody who has come so far.
+    pub(crate) fn tell(&self, what: &T) {
+        for sender in self.0.take() {
+            // Who has left need not be told.
+            let _ = sender.send(what.clone());
+        }
+    }
+}
+
+impl<A, M> MessageResponse<A, M> for Audience<M::Result>
+where
+    A: Actor,
+    M: Message,
+{
+    fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<M::Result>>) {
+        self.0.borrow_mut().extend(sender);
+    }
+}

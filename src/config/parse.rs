@@ -1,0 +1,127 @@
+//! Settings from text.
+
+use std::{fs, net::IpAddr, time::Duration};
+
+use awc::http::Uri;
+
+use super::invalid;
+use crate::error::Error;
+
+pub(super) fn duration(setting: &'static str, text: &str) -> Result<Duration, Error> {
+    let trimmed = text.trim();
+    let (number, unit) = match trimmed.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => trimmed.split_at(at),
+        None => (trimmed, "ms"),
+    };
+    let duration = match unit.trim() {
+        "ms" => number.parse().ok().map(Duration::from_millis),
+        "s" => number.parse().ok().map(Duration::from_secs),
+        _ => None,
+    };
+    let rule = "must be whole milliseconds, or a number with `ms` or `s`";
+    duration.ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
+}
+
+pub(super) fn number<T: std::str::FromStr>(setting: &'static str, text: &str) -> Result<T, Error> {
+    let parsed = text.trim().parse();
+    parsed.map_err(|_| invalid(setting, format!("{text:?}"), "must be a whole number"))
+}
+
+pub(super) fn flag(setting: &'static str, text: &str) -> Result<bool, Error> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "on" | "yes" => Ok(true),
+        "false" | "0" | "off" | "no" => Ok(false),
+        _ => Err(invalid(setting, format!("{text:?}"), "must be true or false")),
+    }
+}
+
+/// PEM itself, or the path of a file of it.
+pub(super) fn pem(text: &str) -> Result<Vec<u8>, Error> {
+    if text.is_empty() || text.contains("-----BEGIN") {
+        return Ok(text.as_bytes().to_vec());
+    }
+    fs::read(text).map_err(|error| {
+        let rule = format!("must be PEM or a file of it that can be read ({error})");
+        invalid("extra_root_certificates", format!("{text:?}"), rule)
+    })
+}
+
+pub(super) fn base_url(text: &str, allow_plain_http: bool) -> Result<Uri, Error> {
+    let refuse = |rule| Err(invalid("base_url", format!("{:?}", without_userinfo(text)), rule));
+    let Ok(uri) = text.parse::<Uri>() else { return refuse("must be a URL") };
+    let Some(authority) = uri.authority() else { return refuse("must name a host") };
+    if authority.as_str().contains('@') {
+        return refuse("must not name a user");
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return refuse("must have neither a query nor a fragment");
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if allow_plain_http || is_loopback(authority.host()) => Ok(uri),
+        Some("http") => {
+            refuse("must be https, for the key would cross the network (or set `allow_plain_http`)")
+        }
+        _ => refuse("must begin with https:// or http://"),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// What stands before an `@` may be a password.
+fn without_userinfo(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, host)) => format!("[redacted]@{host}"),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_milliseconds_unless_they_say_otherwise() {
+        for (text, milliseconds) in [("5", 5), ("5ms", 5), (" 3 s ", 3000), ("0s", 0)] {
+            assert_eq!(duration("timeout", text).unwrap(), Duration::from_millis(milliseconds));
+        }
+        for text in ["", "s", "5 m", "1.5s", "99999999999999999999"] {
+            assert!(duration("timeout", text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine_unless_it_is_allowed() {
+        for url in ["http://localhost:1", "http://127.8.0.1", "http://[::1]:80", "https://a.b/c"] {
+            assert!(base_url(url, false).is_ok(), "{url}");
+        }
+        for url in ["http://api.statsig.com", "http://10.0.0.1", "http://localhost.evil.com"] {
+            assert!(base_url(url, false).is_err(), "{url}");
+            assert!(base_url(url, true).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_base_url_is_refused() {
+        for url in ["", "a.b", "/v1", "ftp://a.b", "https://a.b?q=1", "https://a.b#c", "https://"] {
+            assert!(base_url(url, true).is_err(), "{url}");
+        }
+        let error = base_url("https://me:hunter2@a.b", true).unwrap_err().to_string();
+        assert!(error.contains("must not name a user") && !error.contains("hunter2"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,20}") {
+            let _ = duration("timeout", &text);
+            let _ = flag("exposure_logging", &text);
+            let _ = number::<usize>("batch_size", &text);
+            let _ = base_url(&text, true);
+        }
+    }
+}

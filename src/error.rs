@@ -1,0 +1,349 @@
+//! What can go wrong, as one clonable type.
+
+use std::{io, sync::Arc, time::Duration};
+
+use thiserror::Error as ThisError;
+
+/// Why a request was not answered with evaluations, or why the component could not be set up.
+///
+/// It is cheap to clone: one failed call may be the answer to many callers. No variant carries the
+/// API key, a private attribute or a whole response body.
+#[derive(Clone, Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting of [`Config`](crate::Config) breaks one of its bounds.
+    #[error("setting `{setting}` cannot be {value}: {rule}")]
+    InvalidConfig {
+        /// The setting's name, as in the settings table.
+        setting: &'static str,
+        /// What was given; `[redacted]` for the key.
+        value: String,
+        /// The rule it breaks.
+        rule: String,
+    },
+
+    /// A field of a [`User`](crate::User) breaks one of the API's rules.
+    #[error("user field `{field}` {rule}")]
+    InvalidUser {
+        /// The field by the API's name, for example `country` or `custom.plan`.
+        field: String,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+
+    /// A gate's or config's name breaks the API's rule for names. Nothing was sent.
+    #[error("name {name:?} {rule}")]
+    InvalidName {
+        /// The name as it was given, cut to the API's longest.
+        name: String,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+
+    /// As many names as [`max_pending`](crate::Config::max_pending) allows are waiting already.
+    #[error("overloaded: more than {limit} names would be pending")]
+    Overloaded {
+        /// The bound that was reached.
+        limit: usize,
+    },
+
+    /// The component is draining or has been shut down.
+    #[error("the component is shutting down")]
+    ShuttingDown,
+
+    /// The component ended without a shutdown: the `System` or runtime it lived in was stopped.
+    #[error("the component has ended, because the runtime it lived in was stopped")]
+    Closed,
+
+    /// [`Statsig::start_here`](crate::Statsig::start_here) was called where no actix arbiter runs.
+    #[error("no actix arbiter runs on this thread: use `Statsig::start`, or call from inside one")]
+    NoArbiter,
+
+    /// The component's own thread could not be started.
+    #[error("the component's thread could not be started")]
+    Start {
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+
+    /// The request's [`timeout`](crate::Config::timeout) passed before it was answered.
+    #[error("no answer within {limit:?}")]
+    Timeout {
+        /// The whole request's limit.
+        limit: Duration,
+        /// How the last attempt failed, if one had.
+        #[source]
+        last: Option<Arc<Error>>,
+    },
+
+    /// One attempt took longer than [`attempt_timeout`](crate::Config::attempt_timeout), and it was
+    /// the last one that was allowed.
+    #[error("the attempt took longer than {limit:?}")]
+    AttemptTimeout {
+        /// The attempt's limit.
+        limit: Duration,
+    },
+
+    /// The server could not be reached, or the connection broke before the answer was complete.
+    #[error("connection failed: {fault}")]
+    Connect {
+        /// What kind of failure it was.
+        fault: ConnectFault,
+        /// What the layer below said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The server refused the API key (401 or 403). Never retried.
+    #[error("{path} answered {status}: the API key was refused")]
+    Unauthorized {
+        /// The call's path.
+        path: &'static str,
+        /// The HTTP status.
+        status: u16,
+    },
+
+    /// The server refused the call for good (a status below 500 other than 401, 403, 408 and 429).
+    #[error("{path} answered {status}: {excerpt:?}")]
+    Refused {
+        /// The call's path.
+        path: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of what the server said about it.
+        excerpt: String,
+    },
+
+    /// The server could not answer for now (408, 429 or 5xx), in the last attempt that was allowed.
+    #[error("{path} answered {status}")]
+    Unavailable {
+        /// The call's path.
+        path: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// How long the server asked to be left alone, if it did.
+        retry_after: Option<Duration>,
+    },
+
+    /// The server answered with something that is not what the API document describes.
+    #[error("{path} answered what the API does not describe: {reason}: {excerpt:?}")]
+    InvalidResponse {
+        /// The call's path.
+        path: &'static str,
+        /// What is wrong with it.
+        reason: String,
+        /// The beginning of the body, if it was read.
+        excerpt: String,
+    },
+
+    /// The server answered the call but left this name out.
+    #[error("{path} left out {name:?}")]
+    MissingName {
+        /// The call's path.
+        path: &'static str,
+        /// The name that was asked for.
+        name: Arc<str>,
+    },
+
+    /// A [`ConfigEvaluation`](crate::ConfigEvaluation) has no such key.
+    #[error("config {config:?} has no key {key:?}")]
+    MissingKey {
+        /// The config's name.
+        config: Arc<str>,
+        /// The key that was asked for.
+        key: String,
+    },
+
+    /// A [`ConfigEvaluation`](crate::ConfigEvaluation), or one key of it, is not of the type asked for.
+    #[error("config {config:?}, {at}: found {found}, which is no {wanted}")]
+    WrongType {
+        /// The config's name.
+        config: Arc<str>,
+        /// Which part of it: ``key `…` `` or `the whole value`.
+        at: String,
+        /// The JSON type that is there.
+        found: &'static str,
+        /// The Rust type that was asked for.
+        wanted: &'static str,
+        /// What serde said.
+        source: Arc<serde_json::Error>,
+    },
+
+    /// The component's own code failed: a handler or a task panicked while it served this request,
+    /// or the request was pending through a third restart.
+    #[error("internal failure: {detail}")]
+    Internal {
+        /// What failed.
+        detail: &'static str,
+    },
+}
+
+/// What kind of connection failure [`Error::Connect`] was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
+#[non_exhaustive]
+pub enum ConnectFault {
+    /// The host's name could not be resolved.
+    #[error("the host name could not be resolved")]
+    Resolve,
+    /// Nobody listens at the address.
+    #[error("the connection was refused")]
+    Refused,
+    /// The connection was closed or reset before the answer was complete.
+    #[error("the connection was closed before the answer was complete")]
+    Closed,
+    /// The server's certificate has expired or is not valid yet.
+    #[error("the server's certificate is outside its time of validity")]
+    CertificateExpired,
+    /// The server's certificate is for another host.
+    #[error("the server's certificate is for another host")]
+    CertificateWrongHost,
+    /// The server's certificate was issued by nobody who is trusted here.
+    #[error("the server's certificate was issued by nobody who is trusted here")]
+    CertificateUntrusted,
+    /// Any other failure of the TLS handshake.
+    #[error("the TLS handshake failed")]
+    Tls,
+    /// Any other failure of the connection.
+    #[error("input or output failed")]
+    Io,
+}
+
+impl ConnectFault {
+    /// Whether the fault lies in the server's certificate or TLS set-up, which another attempt
+    /// does not change.
+    pub fn is_tls(self) -> bool {
+        matches!(
+            self,
+            Self::CertificateExpired
+                | Self::CertificateWrongHost
+                | Self::CertificateUntrusted
+                | Self::Tls
+        )
+    }
+}
+
+impl Error {
+    /// Whether the same request may succeed when it is made again later, without a change to the
+    /// request, the configuration or the server's rules.
+    ///
+    /// ```
+    /// use actix_statsig::Error;
+    ///
+    /// assert!(Error::Overloaded { limit: 10_000 }.is_retryable());
+    /// assert!(!Error::ShuttingDown.is_retryable());
+    /// ```
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Overloaded { .. }
+            | Self::Timeout { .. }
+            | Self::AttemptTimeout { .. }
+            | Self::Unavailable { .. } => true,
+            Self::Connect { fault, .. } => !fault.is_tls(),
+            _ => false,
+        }
+    }
+
+    /// The error's kind as a short, fixed word: what [`Stats`](crate::Stats) counts errors by.
+    ///
+    /// ```
+    /// assert_eq!(actix_statsig::Error::ShuttingDown.kind(), "shutting_down");
+    /// ```
+    pub fn kind(&self) -> &'static str {
+        KINDS[self.index()]
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Self::InvalidConfig { .. } => 0,
+            Self::InvalidUser { .. } => 1,
+            Self::InvalidName { .. } => 2,
+            Self::Overloaded { .. } => 3,
+            Self::ShuttingDown => 4,
+            Self::Closed => 5,
+            Self::NoArbiter => 6,
+            Self::Start { .. } => 7,
+            Self::Timeout { .. } => 8,
+            Self::AttemptTimeout { .. } => 9,
+            Self::Connect { .. } => 10,
+            Self::Unauthorized { .. } => 11,
+            Self::Refused { .. } => 12,
+            Self::Unavailable { .. } => 13,
+            Self::InvalidResponse { .. } => 14,
+            Self::MissingName { .. } => 15,
+            Self::MissingKey { .. } => 16,
+            Self::WrongType { .. } => 17,
+            Self::Internal { .. } => 18,
+        }
+    }
+}
+
+/// The kinds of error, in the order of [`Error::index`].
+pub(crate) const KINDS: [&str; 19] = [
+    "invalid_config",
+    "invalid_user",
+    "invalid_name",
+    "overloaded",
+    "shutting_down",
+    "closed",
+    "no_arbiter",
+    "start",
+    "timeout",
+    "attempt_timeout",
+    "connect",
+    "unauthorized",
+    "refused",
+    "unavailable",
+    "invalid_response",
+    "missing_name",
+    "missing_key",
+    "wrong_type",
+    "internal",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(fault: ConnectFault) -> Error {
+        Error::Connect { fault, source: Arc::new(io::Error::other("broken")) }
+    }
+
+    #[test]
+    fn what_time_may_mend_is_retryable_and_what_it_cannot_is_not() {
+        let unavailable =
+            Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None };
+        for error in [
+            unavailable,
+            connect(ConnectFault::Refused),
+            Error::Timeout { limit: Duration::from_secs(1), last: None },
+        ] {
+            assert!(error.is_retryable(), "{error}");
+        }
+        for error in [
+            Error::Unauthorized { path: "/v1/check_gate", status: 401 },
+            connect(ConnectFault::CertificateExpired),
+            Error::Internal { detail: "a panic" },
+            Error::Closed,
+        ] {
+            assert!(!error.is_retryable(), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_source_of_a_failure_is_kept_through_clones() {
+        let last = Arc::new(connect(ConnectFault::Closed));
+        let error = Error::Timeout { limit: Duration::from_secs(3), last: Some(last) }.clone();
+
+        let attempt = std::error::Error::source(&error).expect("the last attempt");
+        let io = attempt.source().expect("what the connection said");
+
+        assert_eq!(io.to_string(), "broken");
+    }
+
+    #[test]
+    fn each_kind_has_a_word_of_its_own() {
+        let distinct: std::collections::HashSet<_> = KINDS.iter().collect();
+        assert_eq!(distinct.len(), KINDS.len());
+        assert_eq!(Error::Internal { detail: "" }.kind(), "internal");
+        assert_eq!(connect(ConnectFault::Io).kind(), "connect");
+    }
+}

@@ -1,0 +1,282 @@
+//! What Statsig says about a gate or a config.
+
+use std::{any::type_name as rust_type, sync::Arc};
+
+use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeStruct};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// A feature gate's evaluation for one user (`CheckGateResponse` of the API).
+///
+/// A clone shares what the server said; nothing is copied for each caller of a batch.
+///
+/// ```
+/// use actix_statsig::GateEvaluation;
+///
+/// let gate = GateEvaluation::new("new_checkout", true).with_rule("2RamGs", "Test Group");
+/// assert!(gate.value());
+/// assert_eq!(gate.group_name(), Some("Test Group"));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateEvaluation(Arc<Evaluated<bool>>);
+
+/// A dynamic config's or experiment's evaluation for one user (`GetConfigResponse` of the API).
+///
+/// ```
+/// use actix_statsig::ConfigEvaluation;
+/// use serde_json::json;
+///
+/// let homepage = ConfigEvaluation::new("homepage", json!({"theme": "dark"}).as_object().cloned().unwrap());
+/// assert_eq!(homepage.get::<String>("theme")?, "dark");
+/// assert_eq!(homepage.get_or("columns", 3), 3);
+/// # Ok::<(), actix_statsig::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Evaluated<T> {
+    name: Arc<str>,
+    value: T,
+    rule_id: Option<Box<str>>,
+    group_name: Option<Box<str>>,
+}
+
+macro_rules! shared_parts {
+    ($type:ident, $value:ty) => {
+        impl $type {
+            /// An evaluation that no rule decided; for tests and scripted transports.
+            pub fn new(name: impl Into<Arc<str>>, value: $value) -> Self {
+                Self::from_parts(name.into(), value, None, None)
+            }
+
+            /// The same, decided by this rule and group.
+            #[must_use]
+            pub fn with_rule(
+                self,
+                rule_id: impl Into<Box<str>>,
+                group_name: impl Into<Box<str>>,
+            ) -> Self {
+                let Evaluated { name, value, .. } = Arc::unwrap_or_clone(self.0);
+                Self::from_parts(name, value, Some(rule_id.into()), Some(group_name.into()))
+            }
+
+            pub(crate) fn from_parts(
+                name: Arc<str>,
+                value: $value,
+                rule_id: Option<Box<str>>,
+                group_name: Option<Box<str>>,
+            ) -> Self {
+                Self(Arc::new(Evaluated { name, value, rule_id, group_name }))
+            }
+
+            /// The name that was asked for.
+            pub fn name(&self) -> &str {
+                &self.0.name
+            }
+
+            /// The id of the rule that decided, if one did.
+            pub fn rule_id(&self) -> Option<&str> {
+                self.0.rule_id.as_deref()
+            }
+
+            /// The name of the group the user fell into, if there is one.
+            pub fn group_name(&self) -> Option<&str> {
+                self.0.group_name.as_deref()
+            }
+        }
+    };
+}
+
+shared_parts!(GateEvaluation, bool);
+shared_parts!(ConfigEvaluation, Map<String, Value>);
+
+impl GateEvaluation {
+    /// Whether the gate is open for the user. Statsig answers `false` for a gate it does not know.
+    pub fn value(&self) -> bool {
+        self.0.value
+    }
+}
+
+impl ConfigEvaluation {
+    /// The whole value. Statsig answers an empty object for a config it does not know.
+    pub fn value(&self) -> &Map<String, Value> {
+        &self.0.value
+    }
+
+    /// The value of one key.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] if the config has no such key, [`Error::WrongType`] if it is of
+    /// another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
+        let value = self.0.value.get(key).ok_or_else(|| Error::MissingKey {
+            config: self.0.name.clone(),
+            key: key.to_owned(),
+        })?;
+        T::deserialize(value)
+            .map_err(|source| self.wrong_type::<T>(format!("key `{key}`"), value, source))
+    }
+
+    /// The value of one key, or the default where the key is missing or of another type. The
+    /// latter, which is a mistake on one of the two sides, is logged as a warning.
+    pub fn get_or<T: DeserializeOwned>(&self, key: &str, default: T) -> T {
+        self.get(key).unwrap_or_else(|error| {
+            if matches!(error, Error::WrongType { .. }) {
+                tracing::warn!(%error, "a default stands in for a config's value");
+            }
+            default
+        })
+    }
+
+    /// The whole value as a type of the app's.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`], whose source names the field that does not fit.
+    ///
+    /// ```
+    /// # use actix_statsig::ConfigEvaluation;
+    /// # use serde_json::json;
+    /// #[derive(serde::Deserialize)]
+    /// struct Homepage { theme: String }
+    ///
+    /// let config = ConfigEvaluation::new("homepage", json!({"theme": 1}).as_object().cloned().unwrap());
+    /// let error = config.deserialize::<Homepage>().err().unwrap();
+    /// assert!(error.to_string().starts_with("config \"homepage\", the whole value: found an object"));
+    /// ```
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        T::deserialize(&self.0.value).map_err(|source| {
+            let whole = Value::Object(Map::new());
+            self.wrong_type::<T>("the whole value".to_owned(), &whole, source)
+        })
+    }
+
+    fn wrong_type<T>(&self, at: String, found: &Value, source: serde_json::Error) -> Error {
+        Error::WrongType {
+            config: self.0.name.clone(),
+            at,
+            found: type_name(found),
+            wanted: rust_type::<T>(),
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// Writes the API's JSON form, `CheckGateResponse`.
+impl Serialize for GateEvaluation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("GateEvaluation", 4)?;
+        fields.serialize_field("name", &*self.0.name)?;
+        fields.serialize_field("value", &self.0.value)?;
+        fields.serialize_field("rule_id", &self.0.rule_id)?;
+        fields.serialize_field("group_name", &self.0.group_name)?;
+        fields.end()
+    }
+}
+
+/// Writes the API's JSON form, `GetConfigResponse`, with the deprecated `group` (the rule id, or
+/// the empty string).
+impl Serialize for ConfigEvaluation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("ConfigEvaluation", 5)?;
+        fields.serialize_field("name", &*self.0.name)?;
+        fields.serialize_field("value", &self.0.value)?;
+        fields.serialize_field("group", self.rule_id().unwrap_or_default())?;
+        fields.serialize_field("rule_id", &self.0.rule_id)?;
+        fields.serialize_field("group_name", &self.0.group_name)?;
+        fields.end()
+    }
+}
+
+/// Either kind: what travels through the batch, which treats both alike.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evaluation {
+    /// Of a gate.
+    Gate(GateEvaluation),
+    /// Of a config.
+    Config(ConfigEvaluation),
+}
+
+impl From<GateEvaluation> for Evaluation {
+    fn from(gate: GateEvaluation) -> Self {
+        Self::Gate(gate)
+    }
+}
+
+impl From<ConfigEvaluation> for Evaluation {
+    fn from(config: ConfigEvaluation) -> Self {
+        Self::Config(config)
+    }
+}
+
+/// A JSON value's type, in words.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: Value) -> ConfigEvaluation {
+        ConfigEvaluation::new("homepage", value.as_object().cloned().expect("an object"))
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Homepage {
+        theme: String,
+        columns: u8,
+    }
+
+    #[test]
+    fn typed_getters_read_what_fits() {
+        let homepage = config(json!({"theme": "dark", "columns": 3}));
+
+        assert_eq!(homepage.get::<String>("theme").unwrap(), "dark");
+        assert_eq!(homepage.get_or("columns", 1u8), 3);
+        assert_eq!(homepage.get_or("rows", 2u8), 2);
+        let whole: Homepage = homepage.deserialize().unwrap();
+        assert_eq!(whole, Homepage { theme: "dark".into(), columns: 3 });
+    }
+
+    #[test]
+    fn an_error_says_which_key_had_which_type() {
+        let homepage = config(json!({"theme": 7}));
+
+        let wrong = homepage.get::<String>("theme").unwrap_err().to_string();
+        assert_eq!(
+            wrong,
+            "config \"homepage\", key `theme`: found a number, which is no alloc::string::String"
+        );
+        let missing = homepage.get::<u8>("columns").unwrap_err().to_string();
+        assert_eq!(missing, "config \"homepage\" has no key \"columns\"");
+        assert_eq!(homepage.get_or("theme", "light".to_owned()), "light");
+        let whole = homepage.deserialize::<Homepage>().unwrap_err();
+        let source = std::error::Error::source(&whole).unwrap().to_string();
+        assert!(source.contains("expected a string"), "{source}");
+    }
+
+    #[test]
+    fn evaluations_are_written_in_the_apis_form() {
+        let gate = GateEvaluation::new("beta", true).with_rule("r", "g");
+        assert_eq!(
+            serde_json::to_value(&gate).unwrap(),
+            json!({"name": "beta", "value": true, "rule_id": "r", "group_name": "g"})
+        );
+        assert_eq!(
+            serde_json::to_value(config(json!({}))).unwrap(),
+            json!({"name": "homepage", "value": {}, "group": "", "rule_id": null, "group_name": null})
+        );
+    }
+}

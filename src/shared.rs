@@ -1,0 +1,39 @@
+//! What the handle and the actors share.
+
+use std::sync::OnceLock;
+
+use crate::{
+    admission::Admission, config::Config, error::Error, messages::ShutdownReport, stats::Counters,
+};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) admission: Admission,
+    pub(crate) counters: Counters,
+    report: OnceLock<ShutdownReport>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            admission: Admission::new(config.max_pending()),
+            counters: Counters::default(),
+            report: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn ended_with(&self, report: ShutdownReport) {
+        // The first end counts; there is no second.
+        let _ = self.report.set(report);
+    }
+
+    /// The report of the shutdown that ended the component, if one did.
+    pub(crate) fn report(&self) -> Option<ShutdownReport> {
+        self.report.get().copied()
+    }
+
+    /// Why the mailbox is closed.
+    pub(crate) fn why_closed(&self) -> Error {
+        if self.report.get().is_some() { Error::ShuttingDown } else { Error::Closed }
+    }
+}

@@ -1,0 +1,11 @@
+//! From calls to HTTP, and back.
+
+mod actor;
+mod connect;
+mod http;
+mod queue;
+mod retry;
+pub(crate) mod tls;
+mod wire;
+
+pub(crate) use actor::TransportActor;

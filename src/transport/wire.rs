@@ -1,0 +1,284 @@
+//! The API's JSON, both ways: operations `checkGate` and `getConfig` of the OpenAPI document
+//! "Statsig SDK HTTP API" 1.0.0. Tolerant of fields it does not know, strict about types.
+
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::{
+    evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
+    messages::{CallKind, CallRequest},
+};
+
+/// The body of the call's request.
+pub(super) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
+    let names = match (call.kind, &*call.names) {
+        (CallKind::CheckGate, [name]) => Names::Gate(name),
+        (CallKind::CheckGate, names) => Names::Gates(names.iter().map(|name| &**name).collect()),
+        (CallKind::GetConfig, [name, ..]) => Names::Config(name),
+        (CallKind::GetConfig, []) => {
+            return Err(serde::ser::Error::custom("a call without a name"));
+        }
+    };
+    let metadata = Metadata {
+        sdk_type: env!("CARGO_PKG_NAME"),
+        sdk_version: env!("CARGO_PKG_VERSION"),
+        exposure_logging_disabled: !call.exposure,
+    };
+    serde_json::to_vec(&Body { names, user: call.user.json(), metadata })
+}
+
+/// What the answer's body says about each of the call's names, in their order.
+pub(super) fn decode(
+    call: &CallRequest,
+    body: &[u8],
+) -> Result<Vec<Option<Evaluation>>, serde_json::Error> {
+    match (call.kind, &*call.names) {
+        (CallKind::GetConfig, names) => {
+            let config: Config<'_> = serde_json::from_slice(body)?;
+            names.iter().map(|name| config.evaluation(name).map(Some)).take(1).collect()
+        }
+        (CallKind::CheckGate, [name]) => {
+            let gate: Gate<'_> = serde_json::from_slice(body)?;
+            Ok(vec![Some(gate.evaluation(name)?)])
+        }
+        (CallKind::CheckGate, names) => {
+            let mut json = serde_json::Deserializer::from_slice(body);
+            let gates = Gates { names }.deserialize(&mut json)?;
+            json.end()?;
+            Ok(gates)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    names: Names<'a>,
+    user: &'a RawValue,
+    #[serde(rename = "statsigMetadata")]
+    metadata: Metadata,
+}
+
+#[derive(Serialize)]
+enum Names<'a> {
+    #[serde(rename = "gateName")]
+    Gate(&'a str),
+    #[serde(rename = "gateNames")]
+    Gates(Vec<&'a str>),
+    #[serde(rename = "configName")]
+    Config(&'a str),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    sdk_type: &'static str,
+    sdk_version: &'static str,
+    exposure_logging_disabled: bool,
+}
+
+/// `CheckGateResponse`
+#[derive(Deserialize)]
+struct Gate<'a> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    value: bool,
+    #[serde(default)]
+    rule_id: Option<Box<str>>,
+    #[serde(default)]
+    group_name: Option<Box<str>>,
+}
+
+/// `GetConfigResponse`, without the deprecated `group`.
+#[derive(Deserialize)]
+struct Config<'a> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    value: Map<String, Value>,
+    #[serde(default)]
+    rule_id: Option<Box<str>>,
+    #[serde(default)]
+    group_name: Option<Box<str>>,
+}
+
+impl Gate<'_> {
+    fn evaluation(self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
+        same_name(self.name.as_deref(), asked)?;
+        let name = Arc::clone(asked);
+        let gate = GateEvaluation::from_parts(name, self.value, self.rule_id, self.group_name);
+        Ok(gate.into())
+    }
+}
+
+impl Config<'_> {
+    fn evaluation(&self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
+        same_name(self.name.as_deref(), asked)?;
+        let (name, value) = (Arc::clone(asked), self.value.clone());
+        let (rule_id, group_name) = (self.rule_id.clone(), self.group_name.clone());
+        Ok(ConfigEvaluation::from_parts(name, value, rule_id, group_name).into())
+    }
+}
+
+/// A name that is `null` or missing is tolerated, another one is not: it would be somebody else's
+/// evaluation.
+fn same_name(answered: Option<&str>, asked: &str) -> Result<(), serde_json::Error> {
+    match answered {
+        Some(name) if name != asked => Err(serde_json::Error::custom(format_args!(
+            "an answer for {name:?} instead of {asked:?}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Reads an object of gates straight into the places of the names that were asked for.
+struct Gates<'a> {
+    names: &'a [Arc<str>],
+}
+
+impl<'de> DeserializeSeed<'de> for Gates<'_> {
+    type Value = Vec<Option<Evaluation>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Gates<'_> {
+    type Value = Vec<Option<Evaluation>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of gates by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let places: HashMap<&str, usize> =
+            self.names.iter().enumerate().map(|(place, name)| (&**name, place)).collect();
+        let mut evaluations = vec![None; self.names.len()];
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let Some(&place) = places.get(&*key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let gate: Gate<'_> = map.next_value()?;
+            let evaluation = gate.evaluation(&self.names[place]).map_err(A::Error::custom)?;
+            if evaluations[place].replace(evaluation).is_some() {
+                return Err(A::Error::custom(format_args!("two answers for {key:?}")));
+            }
+        }
+        Ok(evaluations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::user::User;
+
+    #[allow(clippy::disallowed_methods)]
+    fn call(kind: CallKind, names: &[&str], exposure: bool) -> CallRequest {
+        CallRequest {
+            kind,
+            user: User::builder().user_id("u-1").private_attribute("a", 1).build().unwrap(),
+            names: names.iter().map(|name| Arc::from(*name)).collect(),
+            exposure,
+            deadline: Instant::now(),
+        }
+    }
+
+    fn sent(call: &CallRequest) -> Value {
+        serde_json::from_slice(&encode(call).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn requests_are_what_the_api_document_describes() {
+        let user = json!({"userID": "u-1", "privateAttributes": {"a": 1}});
+        let metadata = |disabled: bool| {
+            json!({"sdkType": "actix-statsig", "sdkVersion": env!("CARGO_PKG_VERSION"),
+                   "exposureLoggingDisabled": disabled})
+        };
+        assert_eq!(
+            sent(&call(CallKind::CheckGate, &["beta"], true)),
+            json!({"gateName": "beta", "user": user, "statsigMetadata": metadata(false)})
+        );
+        assert_eq!(
+            sent(&call(CallKind::CheckGate, &["b", "a"], false)),
+            json!({"gateNames": ["b", "a"], "user": user, "statsigMetadata": metadata(true)})
+        );
+        assert_eq!(
+            sent(&call(CallKind::GetConfig, &["homepage"], true)),
+            json!({"configName": "homepage", "user": user, "statsigMetadata": metadata(false)})
+        );
+    }
+
+    fn read(kind: CallKind, names: &[&str], body: &str) -> Result<Vec<Option<Evaluation>>, String> {
+        decode(&call(kind, names, true), body.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    fn gate(name: &str, value: bool) -> Option<Evaluation> {
+        Some(GateEvaluation::new(name, value).into())
+    }
+
+    #[test]
+    fn answers_are_read_in_the_order_asked_and_what_is_left_out_is_none() {
+        let body = r#"{"c": {"name": "c", "value": true, "rule_id": null, "group_name": null},
+            "unasked": 1, "a": {"name": null, "value": false, "new_field": {}}}"#;
+        assert_eq!(
+            read(CallKind::CheckGate, &["a", "b", "c"], body).unwrap(),
+            [gate("a", false), None, gate("c", true)]
+        );
+    }
+
+    #[test]
+    fn one_gate_and_a_config_are_read_from_one_object() {
+        let body = r#"{"name": "a", "value": true, "rule_id": "r", "group_name": "g"}"#;
+        let expected = GateEvaluation::new("a", true).with_rule("r", "g");
+        assert_eq!(read(CallKind::CheckGate, &["a"], body).unwrap(), [Some(expected.into())]);
+
+        let body =
+            r#"{"name": "a", "value": {"k": 1}, "group": "", "rule_id": null, "group_name": null}"#;
+        let value = json!({"k": 1}).as_object().cloned().unwrap();
+        let expected = ConfigEvaluation::new("a", value);
+        assert_eq!(read(CallKind::GetConfig, &["a"], body).unwrap(), [Some(expected.into())]);
+    }
+
+    #[test]
+    fn what_the_api_does_not_describe_is_an_error() {
+        let two = &["a", "b"][..];
+        for (kind, names, body) in [
+            (CallKind::CheckGate, two, r#"{"name": "a", "value": true, "a": true}"#),
+            (CallKind::CheckGate, two, r#"{"a": {"value": "true"}}"#),
+            (CallKind::CheckGate, two, r#"{"a": {"value": true}, "a": {"value": true}}"#),
+            (CallKind::CheckGate, two, r#"{"a": {"name": "b", "value": true}}"#),
+            (CallKind::CheckGate, two, r#"{"a": {"value": true}} trailing"#),
+            (CallKind::CheckGate, two, r#"{"a": {"value": true}"#),
+            (CallKind::CheckGate, &["a"], r#"{"a": {"name": "a", "value": true}}"#),
+            (CallKind::CheckGate, &["a"], r#"{"name": "b", "value": true}"#),
+            (CallKind::CheckGate, &["a"], ""),
+            (CallKind::GetConfig, &["a"], r#"{"name": "a", "value": true}"#),
+            (CallKind::GetConfig, &["a"], r#"{"name": "a", "value": {}, "rule_id": 7}"#),
+            (CallKind::GetConfig, &["a"], "[]"),
+        ] {
+            assert!(read(kind, names, body).is_err(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for kind in [CallKind::CheckGate, CallKind::GetConfig] {
+                let _ = decode(&call(kind, &["a"], true), &body);
+                let _ = decode(&call(kind, &["a", "b"], true), &body);
+            }
+        }
+    }
+}

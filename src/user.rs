@@ -1,0 +1,523 @@
+//! The user whom a check is about.
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt,
+    hash::{BuildHasher, Hash, Hasher},
+    sync::{Arc, LazyLock},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::error::Error;
+
+/// The longest user the component takes, in bytes of JSON: far above what an evaluation needs, low
+/// enough that `max_pending` bounds memory.
+pub(crate) const MAX_USER_BYTES: usize = 64 * 1024;
+
+/// Whom a gate or config is evaluated for: `StatsigUser` of Statsig's HTTP API.
+///
+/// Two users are equal only when every field is equal, because every field can change an
+/// evaluation. A `User` is checked and serialised once, when it is built; a clone shares it.
+///
+/// ```
+/// use actix_statsig::User;
+///
+/// let user = User::builder()
+///     .user_id("u-1")
+///     .country("NL")
+///     .custom("plan", "pro")
+///     .private_attribute("salary", 30_000)
+///     .build()?;
+///
+/// assert_eq!(user, user.clone());
+/// assert_ne!(user, User::new("u-1")?);
+/// # Ok::<(), actix_statsig::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct User(Arc<Inner>);
+
+struct Inner {
+    hash: u64,
+    json: Box<RawValue>,
+}
+
+impl User {
+    /// A user known by nothing but its user id.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUser`] if the id is empty.
+    pub fn new(user_id: impl Into<String>) -> Result<Self, Error> {
+        Self::builder().user_id(user_id).build()
+    }
+
+    /// Starts a user with no field set.
+    pub fn builder() -> UserBuilder {
+        UserBuilder::default()
+    }
+
+    /// Takes a user in the API's own JSON form, `{"userID": "u-1", …}`.
+    ///
+    /// A field that is `null` counts as not set. A field the API document does not name is kept
+    /// and sent as it is.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUser`] names the field and the rule it breaks.
+    ///
+    /// ```
+    /// use actix_statsig::User;
+    ///
+    /// let user = User::from_json(serde_json::json!({"userID": "u-1", "country": "NL"}))?;
+    /// assert_eq!(user, User::builder().country("NL").user_id("u-1").build()?);
+    ///
+    /// let error = User::from_json(serde_json::json!({"userID": "u-1", "country": "Holland"}));
+    /// assert_eq!(error.unwrap_err().to_string(), "user field `country` must be two letters");
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn from_json(json: Value) -> Result<Self, Error> {
+        match json {
+            Value::Object(fields) => UserBuilder { fields }.build(),
+            _ => Err(invalid("user", "must be an object")),
+        }
+    }
+
+    /// The canonical JSON: what is compared, hashed and sent.
+    pub(crate) fn json(&self) -> &RawValue {
+        &self.0.json
+    }
+
+    /// Whether a text that may repeat the user's fields may repeat a secret.
+    pub(crate) fn has_private_attributes(&self) -> bool {
+        serde_json::from_str::<Map<String, Value>>(self.0.json.get())
+            .is_ok_and(|fields| fields.contains_key(PRIVATE))
+    }
+}
+
+impl PartialEq for User {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.hash == other.0.hash && self.0.json.get() == other.0.json.get())
+    }
+}
+
+impl Eq for User {}
+
+impl Hash for User {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+/// Shows the fields as JSON, with the private attributes left out.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields: Map<String, Value> =
+            serde_json::from_str(self.0.json.get()).map_err(|_| fmt::Error)?;
+        if let Some(private) = fields.get_mut(PRIVATE) {
+            *private = Value::from("[redacted]");
+        }
+        write!(f, "User({})", Value::Object(fields))
+    }
+}
+
+/// Writes the API's JSON form, private attributes included.
+impl Serialize for User {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.json.serialize(serializer).map_err(S::Error::custom)
+    }
+}
+
+/// Reads the API's JSON form; the same as [`User::from_json`].
+impl<'de> Deserialize<'de> for User {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_json(Value::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Sets the fields of a [`User`]; nothing is checked before [`build`](Self::build).
+#[derive(Clone, Default)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct UserBuilder {
+    fields: Map<String, Value>,
+}
+
+impl UserBuilder {
+    /// `userID`: the primary identifier.
+    pub fn user_id(self, user_id: impl Into<String>) -> Self {
+        self.field("userID", user_id.into())
+    }
+
+    /// `email`.
+    pub fn email(self, email: impl Into<String>) -> Self {
+        self.field("email", email.into())
+    }
+
+    /// `ip`: the address that geographical rules look at.
+    pub fn ip(self, ip: impl Into<String>) -> Self {
+        self.field("ip", ip.into())
+    }
+
+    /// `userAgent`: what device and browser rules look at.
+    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
+        self.field("userAgent", user_agent.into())
+    }
+
+    /// `country`: two letters (ISO 3166-1 alpha-2).
+    pub fn country(self, country: impl Into<String>) -> Self {
+        self.field("country", country.into())
+    }
+
+    /// `locale`, for example `en_US`.
+    pub fn locale(self, locale: impl Into<String>) -> Self {
+        self.field("locale", locale.into())
+    }
+
+    /// `appVersion`, for example `1.2.3`.
+    pub fn app_version(self, app_version: impl Into<String>) -> Self {
+        self.field("appVersion", app_version.into())
+    }
+
+    /// One attribute of `custom`; a later value for the same key replaces the earlier.
+    pub fn custom(self, key: impl Into<String>, value: impl Into<Attribute>) -> Self {
+        self.entry("custom", key.into(), value.into().0)
+    }
+
+    /// One attribute of `privateAttributes`: used in the evaluation, logged neither by Statsig nor
+    /// by this crate.
+    pub fn private_attribute(self, key: impl Into<String>, value: impl Into<Attribute>) -> Self {
+        self.entry(PRIVATE, key.into(), value.into().0)
+    }
+
+    /// One identifier of `customIDs`, for example `companyID`.
+    pub fn custom_id(self, key: impl Into<String>, id: impl Into<String>) -> Self {
+        self.entry("customIDs", key.into(), Value::from(id.into()))
+    }
+
+    /// `statsigEnvironment.tier`.
+    pub fn environment(self, tier: Tier) -> Self {
+        self.entry("statsigEnvironment", "tier".to_owned(), Value::from(tier.as_str()))
+    }
+
+    /// Checks every field and makes the user.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUser`] for the first field that breaks a rule of the API: an identifier is
+    /// needed (a user id or a custom id that is not empty), a country has two letters, an attribute
+    /// is a string, a finite number, a boolean or a list of strings. The whole user has at most
+    /// 64 KiB as JSON.
+    pub fn build(self) -> Result<User, Error> {
+        let mut fields = self.fields;
+        fields.retain(|_, value| !value.is_null());
+        for (field, value) in &fields {
+            check_field(field, value)?;
+        }
+        if !is_identified(&fields) {
+            return Err(invalid("userID", "must not be empty where no custom id is given"));
+        }
+        let mut json = Value::Object(fields);
+        // A no-op unless some crate of the app turns on serde_json's `preserve_order`.
+        json.sort_all_objects();
+        let json = serde_json::value::to_raw_value(&json)
+            .map_err(|_| invalid("user", "must be representable as JSON"))?;
+        if json.get().len() > MAX_USER_BYTES {
+            return Err(invalid("user", "must have at most 65536 bytes as JSON"));
+        }
+        let hash = HASHER.hash_one(json.get());
+        Ok(User(Arc::new(Inner { hash, json })))
+    }
+
+    fn field(mut self, field: &'static str, value: String) -> Self {
+        self.fields.insert(field.to_owned(), Value::from(value));
+        self
+    }
+
+    fn entry(mut self, field: &'static str, key: String, value: Value) -> Self {
+        let object = self.fields.entry(field).or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(object) = object {
+            object.insert(key, value);
+        }
+        self
+    }
+}
+
+/// Shows which fields are set, not what they hold.
+impl fmt::Debug for UserBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.fields.keys()).finish()
+    }
+}
+
+/// A value of `custom` or `privateAttributes`: a string, a number, a boolean or a list of strings.
+///
+/// Made with `into()` from any of these. A number that is not finite is refused when the user is
+/// built.
+#[derive(Clone, PartialEq)]
+pub struct Attribute(Value);
+
+macro_rules! attribute_from {
+    ($($from:ty),*) => {$(
+        impl From<$from> for Attribute {
+            fn from(value: $from) -> Self {
+                Self(Value::from(value))
+            }
+        }
+    )*};
+}
+
+attribute_from!(&str, String, bool, i32, i64, u32, u64, f64, Vec<String>, Vec<&str>, &[&str]);
+
+impl<const N: usize> From<[&str; N]> for Attribute {
+    fn from(list: [&str; N]) -> Self {
+        Self::from(&list[..])
+    }
+}
+
+/// Shows the type only: the value may be private.
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attribute({})", crate::evaluation::type_name(&self.0))
+    }
+}
+
+/// The environment's tier: `statsigEnvironment.tier` of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// `production`
+    Production,
+    /// `staging`
+    Staging,
+    /// `development`
+    Development,
+}
+
+impl Tier {
+    const ALL: [Self; 3] = [Self::Production, Self::Staging, Self::Development];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Staging => "staging",
+            Self::Development => "development",
+        }
+    }
+}
+
+const PRIVATE: &str = "privateAttributes";
+
+/// Seeded once a process, so that nobody outside can choose users that collide.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+fn check_field(field: &str, value: &Value) -> Result<(), Error> {
+    match field {
+        "country" => match value.as_str() {
+            Some(c) if c.len() == 2 && c.bytes().all(|b| b.is_ascii_alphabetic()) => Ok(()),
+            _ => Err(invalid(field, "must be two letters")),
+        },
+        "userID" | "email" | "ip" | "userAgent" | "locale" | "appVersion" => {
+            require(value.is_string(), field, "must be a string")
+        }
+        "custom" | PRIVATE => entries(field, value)?.try_for_each(|(key, value)| {
+            let rule = "must be a string, a finite number, a boolean or a list of strings";
+            require(is_attribute(value), &format!("{field}.{key}"), rule)
+        }),
+        "customIDs" => entries(field, value)?.try_for_each(|(key, value)| {
+            require(value.is_string(), &format!("{field}.{key}"), "must be a string")
+        }),
+        "statsigEnvironment" => entries(field, value)?.try_for_each(|(key, value)| {
+            let known = key != "tier" || Tier::ALL.iter().any(|tier| value == tier.as_str());
+            let rule = "must be production, staging or development";
+            require(known, &format!("{field}.{key}"), rule)
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn entries<'a>(
+    field: &str,
+    value: &'a Value,
+) -> Result<impl Iterator<Item = (&'a String, &'a Value)>, Error> {
+    match value {
+        Value::Object(object) => Ok(object.iter()),
+        _ => Err(invalid(field, "must be an object")),
+    }
+}
+
+fn is_attribute(value: &Value) -> bool {
+    match value {
+        Value::String(_) | Value::Number(_) | Value::Bool(_) => true,
+        Value::Array(list) => list.iter().all(Value::is_string),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+fn is_identified(fields: &Map<String, Value>) -> bool {
+    let is_id = |value: &Value| value.as_str().is_some_and(|id| !id.is_empty());
+    let custom_ids = fields.get("customIDs").and_then(Value::as_object);
+    fields.get("userID").is_some_and(is_id) || custom_ids.is_some_and(|ids| ids.values().any(is_id))
+}
+
+fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(invalid(field, rule)) }
+}
+
+fn invalid(field: &str, rule: &'static str) -> Error {
+    Error::InvalidUser { field: field.to_owned(), rule }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// One user for each field there is, each differing from the first in that field alone.
+    fn users_who_differ_in_one_field() -> Vec<User> {
+        let base = || User::builder().user_id("u");
+        let built = [
+            base(),
+            User::builder().user_id("v"),
+            base().email("a@b.c"),
+            base().ip("10.0.0.1"),
+            base().user_agent("curl"),
+            base().country("NL"),
+            base().country("nl"),
+            base().locale("en_US"),
+            base().app_version("1.2.3"),
+            base().custom("plan", "pro"),
+            base().custom("plan", true),
+            base().custom("plan", 1),
+            base().custom("plan", 1.5),
+            base().custom("plan", ["pro"]),
+            base().custom("plan", Vec::<String>::new()),
+            base().private_attribute("plan", "pro"),
+            base().custom_id("plan", "pro"),
+            base().environment(Tier::Staging),
+            base().environment(Tier::Production),
+        ];
+        built.into_iter().map(|user| user.build().expect("a valid user")).collect()
+    }
+
+    #[test]
+    fn promise_2_users_are_equal_only_when_every_field_is() {
+        let users = users_who_differ_in_one_field();
+        let again = users_who_differ_in_one_field();
+        for (i, a) in users.iter().enumerate() {
+            for (j, b) in again.iter().enumerate() {
+                assert_eq!(a == b, i == j, "{a:?} and {b:?}");
+            }
+        }
+        assert_eq!(users.iter().chain(&again).collect::<HashSet<_>>().len(), users.len());
+    }
+
+    #[test]
+    fn the_order_in_which_fields_are_set_does_not_matter() {
+        let a = User::builder().custom("a", 1).custom("b", 2).user_id("u").build().unwrap();
+        let b = User::builder().user_id("u").custom("b", 2).custom("a", 1).build().unwrap();
+        assert_eq!(a, b);
+    }
+
+    #[test]
+    fn every_field_is_sent_by_the_name_the_api_gives_it() {
+        let user = User::builder()
+            .user_id("u-1")
+            .email("a@b.c")
+            .ip("10.0.0.1")
+            .user_agent("curl")
+            .country("NL")
+            .locale("nl_NL")
+            .app_version("1.2.3")
+            .custom("plan", "pro")
+            .private_attribute("salary", 1)
+            .custom_id("companyID", "c-1")
+            .environment(Tier::Development)
+            .build()
+            .unwrap();
+        let sent: Value = serde_json::from_str(user.json().get()).unwrap();
+        assert_eq!(
+            sent,
+            json!({
+                "userID": "u-1", "email": "a@b.c", "ip": "10.0.0.1", "userAgent": "curl",
+                "country": "NL", "locale": "nl_NL", "appVersion": "1.2.3",
+                "custom": {"plan": "pro"}, "privateAttributes": {"salary": 1},
+                "customIDs": {"companyID": "c-1"}, "statsigEnvironment": {"tier": "development"},
+            })
+        );
+        assert_eq!(User::from_json(sent).unwrap(), user);
+    }
+
+    #[test]
+    fn a_bad_field_is_refused_by_name_and_rule() {
+        for (json, message) in [
+            (json!({}), "user field `userID` must not be empty where no custom id is given"),
+            (
+                json!({"userID": ""}),
+                "user field `userID` must not be empty where no custom id is given",
+            ),
+            (
+                json!({"customIDs": {"a": ""}}),
+                "user field `userID` must not be empty where no custom id is given",
+            ),
+            (json!({"userID": 1}), "user field `userID` must be a string"),
+            (json!({"userID": "u", "country": "N1"}), "user field `country` must be two letters"),
+            (json!({"userID": "u", "country": "É"}), "user field `country` must be two letters"),
+            (json!({"userID": "u", "custom": []}), "user field `custom` must be an object"),
+            (
+                json!({"userID": "u", "custom": {"a": {}}}),
+                "user field `custom.a` must be a string, a finite number, a boolean or a list of strings",
+            ),
+            (
+                json!({"userID": "u", "privateAttributes": {"a": [1]}}),
+                "user field `privateAttributes.a` must be a string, a finite number, a boolean or a list of strings",
+            ),
+            (
+                json!({"userID": "u", "customIDs": {"a": 1}}),
+                "user field `customIDs.a` must be a string",
+            ),
+            (
+                json!({"userID": "u", "statsigEnvironment": {"tier": "qa"}}),
+                "user field `statsigEnvironment.tier` must be production, staging or development",
+            ),
+            (json!("u"), "user field `user` must be an object"),
+            (
+                json!({"userID": "u".repeat(MAX_USER_BYTES)}),
+                "user field `user` must have at most 65536 bytes as JSON",
+            ),
+        ] {
+            assert_eq!(User::from_json(json).unwrap_err().to_string(), message);
+        }
+        let infinite = User::builder().user_id("u").custom("a", f64::NAN).build();
+        assert!(matches!(infinite, Err(Error::InvalidUser { field, .. }) if field == "custom.a"));
+    }
+
+    #[test]
+    fn null_counts_as_not_set_and_what_the_api_does_not_name_is_kept() {
+        let user = User::from_json(json!({"userID": "u", "email": null, "stableID": "s"})).unwrap();
+        assert_eq!(user.json().get(), r#"{"stableID":"s","userID":"u"}"#);
+    }
+
+    #[test]
+    fn promise_7_debug_shows_no_private_attribute() {
+        let builder = User::builder().user_id("u").private_attribute("secret", "hunter2");
+        let user = builder.clone().build().unwrap();
+        let shown = format!("{builder:?} {user:?} {:?}", Attribute::from("hunter2"));
+        assert!(shown.contains("[redacted]") && !shown.contains("hunter2"), "{shown}");
+        assert!(user.has_private_attributes() && !User::new("u").unwrap().has_private_attributes());
+    }
+
+    proptest! {
+        #[test]
+        fn equality_agrees_with_equality_of_the_fields(
+            a in proptest::collection::btree_map("[a-c]", 0..3i64, 0..3),
+            b in proptest::collection::btree_map("[a-c]", 0..3i64, 0..3),
+        ) {
+            let user = |custom: &std::collections::BTreeMap<String, i64>| {
+                User::from_json(json!({"userID": "u", "custom": custom})).expect("a valid user")
+            };
+            prop_assert_eq!(user(&a) == user(&b), a == b);
+        }
+    }
+}
