@@ -2,7 +2,10 @@
 
 mod actor;
 mod buffer;
+mod handlers;
+mod lane;
 mod reply;
+mod waits;
 
 pub use actor::BatchActor;
 pub(crate) use actor::{Parts, TransportFactory};

@@ -5,7 +5,7 @@ use std::{
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
@@ -144,10 +144,10 @@ impl TransportActor {
             return;
         }
         self.watched = Some(next);
-        // A look that comes too early, because another was planned since, does no harm. One
-        // millisecond more, because timers are no finer and may be early by a part of one.
-        let delay = next.saturating_duration_since(now) + Duration::from_millis(1);
-        ctx.run_later(delay, |actor, ctx| actor.guarded(ctx, Self::start_attempts));
+        // A look that finds nothing, because another was planned since, does no harm.
+        ctx.run_later(next.saturating_duration_since(now), |actor, ctx| {
+            actor.guarded(ctx, Self::start_attempts)
+        });
     }
 
     fn http(&mut self) -> Result<Rc<HttpClient>, Error> {
