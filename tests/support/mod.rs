@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::{
-    cell::{Ref, RefCell},
+    cell::{Cell, Ref, RefCell},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -64,7 +64,8 @@ struct Inner {
     react: RefCell<React>,
     calls: RefCell<Vec<CallRequest>>,
     held: RefCell<Vec<Call>>,
-    started: RefCell<usize>,
+    started: Cell<usize>,
+    alive: Cell<usize>,
 }
 
 impl Script {
@@ -73,7 +74,8 @@ impl Script {
             react: RefCell::new(Box::new(react)),
             calls: RefCell::default(),
             held: RefCell::default(),
-            started: RefCell::default(),
+            started: Cell::default(),
+            alive: Cell::default(),
         }))
     }
 
@@ -90,13 +92,18 @@ impl Script {
     }
 
     pub fn transport(&self) -> Recipient<Call> {
-        *self.0.started.borrow_mut() += 1;
+        self.0.started.set(self.0.started.get() + 1);
         Scripted(self.clone()).start().recipient()
     }
 
     /// How many transports have been started.
     pub fn started(&self) -> usize {
-        *self.0.started.borrow()
+        self.0.started.get()
+    }
+
+    /// How many of them are alive.
+    pub fn alive(&self) -> usize {
+        self.0.alive.get()
     }
 
     pub fn calls(&self) -> Ref<'_, Vec<CallRequest>> {
@@ -123,6 +130,18 @@ struct Scripted(Script);
 
 impl Actor for Scripted {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        let alive = &self.0.0.alive;
+        alive.set(alive.get() + 1);
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        let alive = &self.0.0.alive;
+        alive.set(alive.get() - 1);
+    }
 }
 
 impl Handler<Call> for Scripted {
