@@ -24,6 +24,7 @@ use crate::{
     clock,
     config::Config,
     error::Error,
+    failpoint::failpoint,
     messages::{Asking, Call, Completed, Outcome, ShutdownReport, check_name, parts::Ask},
     shared::Shared,
 };
@@ -127,6 +128,7 @@ impl BatchActor {
         ask: Ask,
         ctx: &mut Context<Self>,
     ) -> Result<(RequestId, Permit), Error> {
+        failpoint("batch.request");
         if self.is_draining() {
             return Err(Error::ShuttingDown);
         }
@@ -162,7 +164,10 @@ impl BatchActor {
     }
 
     fn on_interval(&mut self, ctx: &mut Context<Self>) {
-        let flushed = self.guarded(ctx, |actor, ctx| actor.flush_all(ctx));
+        let flushed = self.guarded(ctx, |actor, ctx| {
+            failpoint("batch.timer");
+            actor.flush_all(ctx);
+        });
         // Never beside a `ctx.stop()`: a cancelled handle outlives the restart, where it would hit
         // the new interval, whose handle counts from 1 again.
         if flushed.is_some()
@@ -228,6 +233,7 @@ impl BatchActor {
     }
 
     fn deal_out(&mut self, call: CallId, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
+        failpoint("batch.completion");
         let outcome = match (outcome, self.buffer.call(call)) {
             (Some(outcome), _) => outcome,
             (None, Some(request)) if self.sent_again.insert(call) => {

@@ -19,7 +19,8 @@ use super::{
     retry::{Decision, RetryPolicy, Tried},
 };
 use crate::{
-    clock, config::Config, error::Error, evaluation::Evaluation, messages::Call, shared::Shared,
+    clock, config::Config, error::Error, evaluation::Evaluation, failpoint::failpoint,
+    messages::Call, shared::Shared,
 };
 
 /// Makes the HTTP calls: so many at once, each with its retries, all within their deadlines.
@@ -58,6 +59,7 @@ impl TransportActor {
     }
 
     fn enqueue(&mut self, job: Job, ctx: &mut Context<Self>) {
+        failpoint("transport.call");
         let request = job.call.request();
         self.queue.push(request.user.clone(), request.deadline, job);
         self.start_attempts(ctx);
@@ -89,7 +91,10 @@ impl TransportActor {
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
-            let attempt = http.attempt(job.call.request(), job.tried.reconnected, limit);
+            let attempt = async {
+                failpoint("attempt");
+                http.attempt(job.call.request(), job.tried.reconnected, limit).await
+            };
             let result = AssertUnwindSafe(attempt).catch_unwind().await;
             let result = result.unwrap_or_else(|_| {
                 tracing::error!("an attempt panicked");
@@ -101,6 +106,7 @@ impl TransportActor {
     }
 
     fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
+        failpoint("transport.attempted");
         let Attempted { mut job, result } = attempted;
         let Failure { error, died_on_reuse } = match result {
             Ok(evaluations) => return job.call.complete(Ok(evaluations)),
