@@ -9,3 +9,8 @@ mod waits;
 
 pub use actor::BatchActor;
 pub(crate) use actor::{Parts, TransportFactory};
+#[cfg(feature = "test-util")]
+pub(crate) use {
+    buffer::{Buffer, Request},
+    lane::Lane,
+};
