@@ -138,6 +138,13 @@ impl LocalStatsig {
         self.state.recorder.counts().borrow().open_connections
     }
 
+    /// Resolves when no connection is open.
+    pub async fn all_closed(&self) {
+        let mut counts = self.state.recorder.counts();
+        // The sender lives as long as `self`.
+        let _ = counts.wait_for(|counts| counts.open_connections == 0).await;
+    }
+
     /// Forgets the requests, and counts calls and refusals from zero again.
     pub fn clear(&self) {
         self.state.recorder.clear();

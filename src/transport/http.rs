@@ -15,11 +15,14 @@ use awc::{
     error::{ConnectError, PayloadError, SendRequestError},
     http::{
         StatusCode, Uri,
-        header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+        header::{
+            ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+        },
         uri,
     },
 };
 use rustls::{CertificateError, ClientConfig};
+use serde_json::error::Category;
 
 use super::{
     connect::{Noting, noting_reuse},
@@ -117,7 +120,11 @@ impl HttpClient {
         let request = client
             .post(uri)
             .insert_header(("statsig-api-key", self.api_key.clone()))
-            .insert_header((CONTENT_TYPE, "application/json"));
+            .insert_header((CONTENT_TYPE, "application/json"))
+            // Answers are small, and what is not decompressed cannot be a bomb. Said here, because
+            // another crate of the app may turn awc's compression on.
+            .insert_header((ACCEPT_ENCODING, "identity"))
+            .no_decompress();
         let mut response = request.send_body(body).await.map_err(Broken::BeforeAnswer)?;
 
         let status = response.status();
@@ -138,11 +145,18 @@ impl HttpClient {
                 excerpt: String::new(),
             }));
         }
+        let length = content_length(response.headers());
         let body = response.body().limit(self.max_body).await;
         let body = body.map_err(|error| Broken::Error(payload_error(error, path)))?;
-        wire::decode(call, &body).map_err(|error| {
-            let reason = excerpts.without_secrets(&error.to_string());
-            Broken::Error(Error::InvalidResponse { path, reason, excerpt: excerpts.of(&body) })
+        if length.is_some_and(|length| body.len() < length) {
+            return Err(Broken::Error(cut_short()));
+        }
+        wire::decode(call, &body).map_err(|error| match error.classify() {
+            Category::Eof if length.is_none() => Broken::Error(cut_short()),
+            _ => {
+                let reason = excerpts.without_secrets(&error.to_string());
+                Broken::Error(Error::InvalidResponse { path, reason, excerpt: excerpts.of(&body) })
+            }
         })
     }
 }
@@ -194,6 +208,15 @@ fn endpoint(base: &Uri, kind: CallKind) -> Result<Uri, Error> {
         value: base.to_string(),
         rule: format!("must be a URL that a path can be added to ({error})"),
     })
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// awc takes a connection that is closed in the middle of a body for the body's end.
+fn cut_short() -> Error {
+    connect_error(ConnectFault::Closed, &"the body was cut short")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
