@@ -130,12 +130,12 @@ fn outside<T: Send + 'static>(
 
 fn start_on_own_thread() -> (Statsig, mpsc::Receiver<()>) {
     let (alive, ended) = mpsc::channel();
-    let statsig = Statsig::start_with(config().build().unwrap(), move || {
+    let statsig = Statsig::start_with(config().build().expect("valid"), move || {
         // Dropped with the factory, which is dropped with the actor.
         let _alive = &alive;
         Ok(Script::answering().transport())
     });
-    (statsig.unwrap(), ended)
+    (statsig.expect("a thread"), ended)
 }
 
 #[test]

@@ -13,7 +13,7 @@ use support::{Reaction, Script, config, settle, user, virtual_time};
 async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {
     let asked = statsig.addr().send(CheckGates::new(user("bystander"), ["aa"]));
     settle().await;
-    async move { asked.await.unwrap().is_ok() }
+    async move { asked.await.expect("alive").is_ok() }
 }
 
 #[test]

@@ -1,31 +1,25 @@
 //! One attempt of a call over awc, within its limits of time and size.
 
-use std::{
-    fmt, io,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
-use actix_http::error::ParseError;
 use actix_rt::time::timeout;
 use actix_tls::connect as tcp;
 use awc::{
     Client, Connector,
-    error::{ConnectError, PayloadError, SendRequestError},
+    error::SendRequestError,
     http::{
-        StatusCode, Uri,
-        header::{
-            ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
-        },
+        Uri,
+        header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
         uri,
     },
 };
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
     connect::{Noting, noting_reuse},
+    excerpt::Excerpts,
+    failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
     tls, wire,
 };
 use crate::{
@@ -60,9 +54,6 @@ const MAX_BODY: usize = 2 * 1024 * 1024;
 
 /// The longest body of an error that is looked at, in bytes.
 const MAX_ERROR_BODY: usize = 16 * 1024;
-
-/// The longest part of a body that goes into an error, in characters.
-const MAX_EXCERPT: usize = 120;
 
 impl HttpClient {
     pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Result<Rc<Self>, Error> {
@@ -226,135 +217,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
-fn status_error(
-    status: StatusCode,
-    path: &'static str,
-    retry_after: Option<Duration>,
-    excerpt: impl FnOnce() -> String,
-) -> Error {
-    let code = status.as_u16();
-    match code {
-        401 | 403 => Error::Unauthorized { path, status: code },
-        408 | 429 | 500..=599 => Error::Unavailable { path, status: code, retry_after },
-        _ => Error::Refused { path, status: code, excerpt: excerpt() },
-    }
-}
-
-/// `Retry-After`: whole seconds or an HTTP date; anything else counts as not sent.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(text).ok()?;
-    Some(at.duration_since(now).unwrap_or_default())
-}
-
-fn payload_error(error: PayloadError, path: &'static str) -> Error {
-    match error {
-        PayloadError::Overflow => Error::InvalidResponse {
-            path,
-            reason: format!("the body has more than {MAX_BODY} bytes"),
-            excerpt: String::new(),
-        },
-        PayloadError::EncodingCorrupted => Error::InvalidResponse {
-            path,
-            reason: "the body's encoding is corrupt".to_owned(),
-            excerpt: String::new(),
-        },
-        broken => connect_error(ConnectFault::Closed, &broken),
-    }
-}
-
-/// Whether the connection was closed or reset, as opposed to never made.
-fn is_closed(error: &SendRequestError) -> bool {
-    match error {
-        SendRequestError::Connect(ConnectError::Disconnected) => true,
-        SendRequestError::Send(error) => is_closed_io(error),
-        SendRequestError::Response(ParseError::Incomplete) => true,
-        SendRequestError::Response(ParseError::Io(error)) => is_closed_io(error),
-        _ => false,
-    }
-}
-
-fn is_closed_io(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
-    };
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
-    )
-}
-
-/// awc's errors are not `Send` and name no source: kind and text are copied.
-fn send_error(error: SendRequestError, path: &'static str) -> Error {
-    let fault = match &error {
-        error if is_closed(error) => ConnectFault::Closed,
-        SendRequestError::Connect(connect) => match connect {
-            ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => {
-                ConnectFault::Resolve
-            }
-            ConnectError::Io(error) => io_fault(error),
-            _ => ConnectFault::Io,
-        },
-        SendRequestError::Send(error) => io_fault(error),
-        SendRequestError::Response(error) => {
-            let reason = format!("not an HTTP response ({error})");
-            return Error::InvalidResponse { path, reason, excerpt: String::new() };
-        }
-        _ => ConnectFault::Io,
-    };
-    connect_error(fault, &error)
-}
-
-fn connect_error(fault: ConnectFault, source: &dyn fmt::Display) -> Error {
-    Error::Connect { fault, source: Arc::new(io::Error::other(source.to_string())) }
-}
-
-fn io_fault(error: &io::Error) -> ConnectFault {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => ConnectFault::CertificateExpired,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                ConnectFault::CertificateWrongHost
-            }
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                ConnectFault::CertificateUntrusted
-            }
-            _ => ConnectFault::Tls,
-        },
-        Some(_) => ConnectFault::Tls,
-        None if error.kind() == io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
-        None if is_closed_io(error) => ConnectFault::Closed,
-        None => ConnectFault::Io,
-    }
-}
-
-/// Makes short, safe quotations of what a server said, which may repeat what it was sent.
-struct Excerpts<'a> {
-    call: &'a CallRequest,
-    api_key: &'a str,
-}
-
-impl Excerpts<'_> {
-    fn of(&self, body: &[u8]) -> String {
-        self.without_secrets(&String::from_utf8_lossy(&body[..body.len().min(4 * MAX_EXCERPT)]))
-    }
-
-    fn without_secrets(&self, text: &str) -> String {
-        if self.call.user.has_private_attributes() {
-            return "[withheld: the user has private attributes]".to_owned();
-        }
-        let printable = |c: char| if c.is_control() { ' ' } else { c };
-        text.replace(self.api_key, "[redacted]").chars().map(printable).take(MAX_EXCERPT).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use awc::http::header::HeaderName;
@@ -365,37 +227,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
         headers
-    }
-
-    #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date_and_rubbish_is_ignored() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 5);
-        let read = |value| retry_after(&headers(RETRY_AFTER, value), now);
-
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read("0"), Some(Duration::ZERO));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(5)));
-        assert_eq!(read("Sun, 06 Nov 1983 08:49:37 GMT"), Some(Duration::ZERO));
-        for rubbish in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
-            assert_eq!(read(rubbish), None, "{rubbish}");
-        }
-    }
-
-    #[test]
-    fn a_status_says_whether_the_key_the_call_or_the_server_is_at_fault() {
-        let of = |code| {
-            let status = StatusCode::from_u16(code).unwrap();
-            status_error(status, "/v1/check_gate", None, || "why".to_owned()).kind()
-        };
-        for (kind, codes) in [
-            ("unauthorized", &[401, 403][..]),
-            ("unavailable", &[408, 429, 500, 502, 503, 504, 599]),
-            ("refused", &[302, 400, 404, 409, 413]),
-        ] {
-            for code in codes {
-                assert_eq!(of(*code), kind, "{code}");
-            }
-        }
     }
 
     #[test]

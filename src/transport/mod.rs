@@ -2,6 +2,8 @@
 
 mod actor;
 mod connect;
+mod excerpt;
+mod failure;
 mod http;
 mod queue;
 mod retry;
