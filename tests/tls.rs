@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use actix_statsig::{Config, ConfigBuilder, ConnectFault, Error, Statsig, User};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::ring,
+    server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
 
@@ -314,6 +315,33 @@ mod a_handshake {
 
         assert_eq!(fault(&error), ConnectFault::Tls);
         assert_eq!(server.connections(), 1);
+    }
+
+    #[actix_rt::test]
+    async fn with_a_server_that_wants_to_know_its_clients_fails() {
+        let authority = Authority::new("test");
+        for version in [&TLS12, &TLS13] {
+            // Given a server that takes nobody without a certificate; in TLS 1.3 it says so when
+            // the client already takes the handshake for done
+            let mut clients = RootCertStore::empty();
+            clients.add_parsable_certificates([authority.certificate()]);
+            let provider = Arc::new(ring::default_provider());
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(clients.into(), Arc::clone(&provider));
+            let builder = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_client_cert_verifier(verifier.build().unwrap());
+            let server = Server::tls(authority.issue("localhost").with(builder));
+
+            // When it is asked
+            let settings = settings(server.url("localhost"), &authority.pem());
+            let error = ask(settings).await.unwrap_err();
+
+            // Then TLS is what failed, and once is enough to know
+            assert_eq!(fault(&error), ConnectFault::Tls, "{version:?}");
+            assert_eq!(server.connections(), 1, "{version:?}");
+        }
     }
 
     #[actix_rt::test]

@@ -275,7 +275,11 @@ fn send_error(error: SendRequestError, path: &'static str) -> Error {
             ConnectError::Io(error) => io_fault(error),
             _ => ConnectFault::Io,
         },
-        SendRequestError::Send(error) => io_fault(error),
+        // The latter has nothing to do with what was read: in TLS 1.3 a server may refuse a client
+        // that takes the handshake for done.
+        SendRequestError::Send(error) | SendRequestError::Response(ParseError::Io(error)) => {
+            io_fault(error)
+        }
         SendRequestError::Response(error) => {
             let reason = format!("not an HTTP response ({error})");
             return Error::InvalidResponse { path, reason, excerpt: String::new() };
