@@ -380,6 +380,20 @@ mod settings_that_cannot_work {
     }
 
     #[test]
+    fn have_a_host_that_no_certificate_can_be_for() {
+        let authority = Authority::new("test");
+        for host in ["[::1]", "-"] {
+            let settings = settings(format!("https://{host}:1"), &authority.pem());
+            let error = settings.build().and_then(Statsig::start).expect_err(host);
+
+            assert!(
+                matches!(error, Error::InvalidConfig { setting: "base_url", .. }),
+                "{host}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
     #[cfg(not(any(feature = "rustls-0_23-webpki-roots", feature = "rustls-0_23-native-roots")))]
     fn trust_nobody_and_are_told_which_features_do() {
         let settings = Config::builder("secret-key").base_url("https://localhost:1");
