@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_statsig::{Config, ConfigBuilder, ConnectFault, Error, Statsig, User};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
@@ -433,6 +433,17 @@ async fn no_feature_of_ours_gives_awc_a_tls_of_its_own() {
         ),
         "{error:?}"
     );
+}
+
+/// TLS is compiled in: what this process was linked with, and has loaded since, is not of the system.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_tls_library_of_the_system_is_needed() {
+    let loaded = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(loaded.contains("libc"), "the list names libraries: {loaded}");
+    for library in ["libssl", "libcrypto", "libgnutls"] {
+        assert!(!loaded.contains(library), "{library}");
+    }
 }
 
 /// The system's roots come from a file that `SSL_CERT_FILE` names. A process must not change its own

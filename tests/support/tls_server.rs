@@ -144,7 +144,9 @@ impl Server {
     /// Speaks HTTP without TLS, and so answers a handshake with a `400`.
     pub(crate) fn plain() -> Self {
         Self::start(|mut stream, _| async move {
-            stream.read(&mut [0; 1024]).await?;
+            if stream.read(&mut [0; 1024]).await? == 0 {
+                return Ok(());
+            }
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await?;
             stream.read_to_end(&mut Vec::new()).await.map(drop)
         })
