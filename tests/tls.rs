@@ -267,15 +267,14 @@ mod a_handshake {
         let authority = Authority::new("test");
         let server = Server::mute();
         let limit = Duration::from_millis(50);
-        let settings = settings(server.url("localhost"), &authority.pem()).attempt_timeout(limit);
+        let settings = settings(server.url("127.0.0.1"), &authority.pem()).attempt_timeout(limit);
 
-        // When it is asked twice, which is all that is allowed
-        let error = ask(settings.retry_attempts(2)).await.unwrap_err();
+        // When it is asked, in the one attempt that is allowed
+        let error = ask(settings.retry_attempts(1)).await.unwrap_err();
 
-        // Then both attempts ended in time, the second on a connection of its own
+        // Then the attempt's limit is what ended it, and another may do better
         assert!(matches!(error, Error::AttemptTimeout { limit: of } if of == limit), "{error:?}");
         assert!(error.is_retryable());
-        assert_eq!(server.connections(), 2);
     }
 
     #[actix_rt::test]
@@ -283,7 +282,7 @@ mod a_handshake {
         let authority = Authority::new("test");
         let server = Server::mute();
         let limit = Duration::from_millis(50);
-        let settings = settings(server.url("localhost"), &authority.pem()).timeout(limit);
+        let settings = settings(server.url("127.0.0.1"), &authority.pem()).timeout(limit);
 
         let error = ask(settings).await.unwrap_err();
 
@@ -452,49 +451,45 @@ fn no_tls_library_of_the_system_is_needed() {
 mod roots_of_the_system {
     use std::{
         env, fs,
-        path::{Path, PathBuf},
-        process::Command,
+        path::Path,
+        process::{self, Command},
     };
 
     use super::*;
 
     const SERVER: &str = "STATSIG_TEST_TLS_SERVER";
 
-    /// Runs the test by this name again, with these roots and the server to ask.
-    fn run_again(test: &str, roots: &Path, server: &str) {
-        let status = Command::new(env::current_exe().unwrap())
+    /// Runs the test by this name again, on a system with these roots, with the server to ask.
+    fn run_again(test: &str, roots: &str, server: &str) {
+        let name = format!("{test}-{}.pem", process::id());
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&file, roots).expect("a file of roots");
+        let this = env::current_exe().expect("this program's path");
+        let status = Command::new(this)
             .args(["--exact", &format!("roots_of_the_system::{test}")])
-            .env("SSL_CERT_FILE", roots)
+            .env("SSL_CERT_FILE", &file)
             .env_remove("SSL_CERT_DIR")
             .env(SERVER, server)
-            .status()
-            .unwrap();
-        assert!(status.success(), "{test} failed in a process of its own");
-    }
-
-    fn file(name: &str, content: &str) -> PathBuf {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::write(&path, content).unwrap();
-        path
+            .status();
+        fs::remove_file(file).expect("the file of roots is still there");
+        assert!(status.expect("this program again").success(), "{test}, in a process of its own");
     }
 
     #[actix_rt::test]
     async fn are_trusted_with_or_without_the_compiled_in_ones() -> Result<(), Error> {
         if let Ok(server) = env::var(SERVER) {
             // Then a server of that authority is trusted, though the settings do not name it
-            let settings = Config::builder("secret-key").base_url(server);
-            assert!(ask(settings.timeout(Duration::from_secs(60))).await?);
+            assert!(ask(settings(server, "")).await?);
             return Ok(());
         }
         // Given a system that trusts an authority of its own
         let authority = Authority::new("the system's");
         let server = Server::tls(authority.issue("localhost").config());
-        let roots = file("roots-of-the-system.pem", &authority.pem());
 
         // When an app runs on it
         run_again(
             "are_trusted_with_or_without_the_compiled_in_ones",
-            &roots,
+            &authority.pem(),
             &server.url("localhost"),
         );
 
@@ -519,6 +514,6 @@ mod roots_of_the_system {
             return;
         }
         // Given a bare system, when an app runs on it
-        run_again("may_be_none_at_all", &file("no-roots.pem", ""), "https://localhost:1");
+        run_again("may_be_none_at_all", "", "https://localhost:1");
     }
 }
