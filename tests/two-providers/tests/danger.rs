@@ -1,0 +1,19 @@
+//! The situation that the other tests are about.
+
+use std::panic::catch_unwind;
+
+use rustls::crypto::CryptoProvider;
+
+#[test]
+fn a_connector_of_awcs_own_panics_here() {
+    // Given an app that has installed no provider
+    assert!(CryptoProvider::get_default().is_none());
+
+    // When awc builds TLS of its own
+    let panic = catch_unwind(|| drop(awc::Connector::new())).expect_err("awc found a provider");
+
+    // Then it cannot decide between the two
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+    assert!(message.contains("CryptoProvider"), "{message}");
+}

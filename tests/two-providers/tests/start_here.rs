@@ -1,0 +1,15 @@
+//! On the app's own arbiter.
+
+use actix_statsig::{Error, Statsig};
+use rustls::crypto::CryptoProvider;
+use two_providers::Site;
+
+#[actix_rt::test]
+async fn start_here_gets_an_answer_over_https() -> Result<(), Error> {
+    let site = Site::new();
+    assert!(CryptoProvider::get_default().is_none(), "else this proves nothing");
+
+    let statsig = Statsig::start_here(site.config()?)?;
+
+    site.ask(&statsig).await
+}
