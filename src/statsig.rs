@@ -75,6 +75,9 @@ impl Statsig {
     /// Starts the component on a thread with a `System` of its own, which works from any runtime or
     /// none and outlives actix-web's handling of signals.
     ///
+    /// If the process has no default crypto provider for rustls, this installs one (ring's): awc
+    /// would panic without one in some apps. An app that installs its own does so before.
+    ///
     /// # Errors
     /// [`Error::InvalidConfig`] if `https` is asked for and nobody is trusted, [`Error::Start`] if
     /// the thread cannot be started.

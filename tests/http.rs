@@ -270,7 +270,7 @@ async fn answers_that_the_api_does_not_describe_are_errors_that_say_so() {
         (two(json!({"open": {"name": "shut", "value": true}})), "an answer for"),
         (Fault::body("{}").content_type("text/html"), "content type"),
         (Fault::body("[".repeat(100_000)), ""),
-        (Fault::body(vec![b' '; 3 << 20]), "more than"),
+        (Fault::body(vec![b' '; 3 << 20]), "longer than"),
     ]
     .into_iter()
     .enumerate()

@@ -20,7 +20,7 @@ use super::{
     connect::{Noting, noting_reuse},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
-    tls, wire,
+    wire,
 };
 use crate::{
     clock,
@@ -57,7 +57,6 @@ const MAX_ERROR_BODY: usize = 16 * 1024;
 
 impl HttpClient {
     pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Result<Rc<Self>, Error> {
-        tls::ensure_default_provider();
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
             let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
             Error::InvalidConfig { setting: "api_key", value, rule }

@@ -16,6 +16,7 @@ use crate::{config::Config, error::Error};
 /// reset or stalls would take every caller's call with it; over HTTP/1.1 each call has a connection
 /// for as long as it lasts, and trouble stays with the call that has it.
 pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
+    ensure_default_provider();
     let roots = roots(config)?;
     if config.uri().scheme_str() == Some("https") {
         if roots.is_empty() {
@@ -51,7 +52,7 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
 /// `awc::Connector::new` builds TLS of awc's own before ours replaces it. If any crate of the app
 /// turns one of awc's `*-roots` features on, that panics unless there is a default, or exactly one
 /// provider in the dependency graph.
-pub(super) fn ensure_default_provider() {
+fn ensure_default_provider() {
     if CryptoProvider::get_default().is_none() {
         // Another thread may have been faster, which serves as well.
         let _ = ring::default_provider().install_default();
