@@ -32,7 +32,8 @@ use crate::{
 /// Makes a transport: called when the component starts, and again when a transport has gone.
 pub(crate) type TransportFactory = Box<dyn FnMut() -> Result<Recipient<Call>, Error>>;
 
-/// The actor that answers [`CheckGates`] and [`GetConfigs`], made by [`Statsig`](crate::Statsig).
+/// The actor that answers [`CheckGates`](crate::CheckGates) and [`GetConfigs`](crate::GetConfigs),
+/// made by [`Statsig`](crate::Statsig).
 ///
 /// It buffers what is asked, makes as few HTTP calls of it as the API allows, and hands these to
 /// its transport. It lives under a supervisor: after a panic it goes on with the requests it has,
