@@ -14,8 +14,8 @@ use actix::{
 use tokio::{sync::oneshot, task::yield_now};
 
 use super::{
-    buffer::{Answer, Buffer, CallId, Flushed, Request, RequestId},
-    lane::Lane,
+    buffer::{Answer, Buffer, CallId, Flushed, Request},
+    lane::{Lane, RequestId},
     reply::{Audience, Callers, Later},
     waits::{Ending, Waits},
 };

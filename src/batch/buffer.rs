@@ -15,14 +15,13 @@ use std::{
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
-use super::lane::{Lane, Names, Place};
+use super::lane::{Lane, Names, Place, RequestId};
 use crate::{
     error::Error,
     evaluation::Evaluation,
     messages::{CallKind, CallRequest, Outcome},
 };
 
-pub(crate) type RequestId = u64;
 pub(crate) type CallId = u64;
 
 type Map<K, V> = HashMap<K, V, RandomState>;

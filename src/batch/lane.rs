@@ -4,11 +4,12 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use foldhash::fast::RandomState;
 
-use super::buffer::RequestId;
 use crate::{
     messages::{CallKind, CallRequest},
     user::User,
 };
+
+pub(crate) type RequestId = u64;
 
 /// Who is asked about, and how: only what is equal in both may share a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

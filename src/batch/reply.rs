@@ -13,7 +13,7 @@ use actix::{
 };
 use foldhash::fast::RandomState;
 
-use super::buffer::{Answer, RequestId};
+use super::{buffer::Answer, lane::RequestId};
 use crate::{
     admission::Permit,
     error::Error,

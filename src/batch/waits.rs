@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Instant};
 
-use super::{buffer::RequestId, reply::Audience};
+use super::{lane::RequestId, reply::Audience};
 use crate::messages::ShutdownReport;
 
 /// How a request ended.
