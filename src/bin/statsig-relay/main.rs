@@ -1,2 +1,138 @@
-//! Placeholder
-fn main() {}
+//! `statsig-relay`: answers the Statsig HTTP API itself, and asks Statsig in batches.
+//!
+//! What one runs to see the component work, and what a team in another language deploys beside its
+//! app. Its routes are in `api.rs`, its options in `args.rs`; where there is no key, it asks a
+//! stand-in for Statsig that lives in the same process (`upstream.rs`).
+
+mod api;
+mod args;
+mod respond;
+mod signals;
+mod upstream;
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
+
+use actix_statsig::Statsig;
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    rt,
+    web::Data,
+};
+use futures_util::future::{Either, join, select};
+use tracing_subscriber::EnvFilter;
+
+use crate::{args::Args, signals::Signals, upstream::Upstream};
+
+/// The exit code for what whoever starts the relay has to mend: options, environment, files, ports.
+const MISUSE: u8 = 2;
+
+#[actix_web::main]
+#[expect(clippy::print_stderr, reason = "a program says on stderr why it cannot go on")]
+async fn main() -> ExitCode {
+    let ended = match start().await {
+        Ok(relay) => relay.run().await.map_err(|error| (1, error.to_string())),
+        Err(message) => Err((MISUSE, message)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, message)) => {
+            eprintln!("statsig-relay: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+struct Relay {
+    server: Server,
+    statsig: Statsig,
+    signals: Signals,
+    /// The longest a request takes, and so the longest a drain does.
+    timeout: Duration,
+    upstream: Upstream,
+}
+
+/// Sets everything up; an error is one line that names the option or variable to mend.
+async fn start() -> Result<Relay, String> {
+    let args = Args::parse(env::args_os(), env::var_os)?;
+    log_to_stderr()?;
+    let upstream = Upstream::choose(&args)?;
+    let config = upstream.config(&args)?;
+    let timeout = config.timeout();
+    let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
+    let signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
+    let server = serve(&args.listen, statsig.clone(), timeout)?;
+    Ok(Relay { server, statsig, signals, timeout, upstream })
+}
+
+/// Binds, and says where.
+#[expect(clippy::print_stdout, reason = "whoever starts the relay reads its address there")]
+fn serve(listen: &str, statsig: Statsig, timeout: Duration) -> Result<Server, String> {
+    let statsig = Data::new(statsig);
+    let server =
+        HttpServer::new(move || App::new().app_data(Data::clone(&statsig)).configure(api::routes))
+            .disable_signals()
+            .shutdown_timeout(timeout.as_secs() + 1)
+            .bind(listen)
+            .map_err(|error| format!("--listen cannot be {listen:?}: {error}"))?;
+    for address in server.addrs() {
+        println!("listening on http://{address}");
+    }
+    Ok(server.run())
+}
+
+impl Relay {
+    async fn run(self) -> io::Result<()> {
+        let Self { server, statsig, mut signals, timeout, upstream } = self;
+        let handle = server.handle();
+        let serving = rt::spawn(server);
+        match select(Box::pin(signals.received()), serving).await {
+            Either::Left(((), serving)) => {
+                drain(&handle, &statsig, timeout).await;
+                serving.await??;
+            }
+            Either::Right((ended, _)) => ended??,
+        }
+        // Up to here it had to answer.
+        drop(upstream);
+        Ok(())
+    }
+}
+
+/// Answers what has been received, and takes no more. The component ends last: the server's
+/// connections wait for its answers.
+async fn drain(server: &ServerHandle, statsig: &Statsig, limit: Duration) {
+    tracing::info!("draining");
+    server.pause().await;
+    // A connection that is told to stop drops what it has not read yet.
+    rt::time::sleep(TIME_TO_READ).await;
+    let (_, flushed) = join(server.stop(true), statsig.flush()).await;
+    if let Err(error) = flushed {
+        tracing::warn!(%error, "the component ended before it was told to");
+    }
+    let report = statsig.shutdown(limit).await;
+    tracing::info!(?report, "drained");
+}
+
+/// How long requests that have arrived, on connections that were accepted, have to be read.
+const TIME_TO_READ: Duration = Duration::from_millis(100);
+
+fn log_to_stderr() -> Result<(), String> {
+    let filter = match env::var("RUST_LOG") {
+        Ok(text) => EnvFilter::try_new(&text)
+            .map_err(|error| format!("RUST_LOG cannot be {text:?}: {error}"))?,
+        // The server tells of each worker that starts or stops.
+        Err(_) => EnvFilter::new("info,actix_server=warn"),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
