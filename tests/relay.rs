@@ -1,30 +1,22 @@
 //! `statsig-relay`, the program itself: its HTTP API, its options, and how it leaves.
 #![cfg(feature = "relay")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    thread,
-    time::Duration,
-};
+#[path = "relay/program.rs"]
+mod program;
+#[path = "relay/upstream.rs"]
+mod upstream;
 
-use actix_rt::time::{sleep, timeout};
-use actix_web::{App, HttpResponse, HttpServer, dev::ServerHandle, web};
-use awc::{Client, ClientResponse, Connector, http::StatusCode};
+use std::{collections::HashSet, net::TcpStream, time::Duration};
+
+use awc::http::StatusCode;
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, oneshot};
 
-/// What no test may take longer than.
-const LIMIT: Duration = Duration::from_secs(120);
-
-const KEY: &str = "secret-hunter2";
+use crate::{
+    program::{KEY, Relay, limited, read},
+    upstream::{Mood, Upstream},
+};
 
 #[actix_rt::test]
 async fn the_documented_bodies_get_the_documented_answers() {
@@ -439,310 +431,44 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
     }
 }
 
-/// The program, which ends with this at the latest.
-struct Relay {
-    child: Child,
-    address: String,
-    client: Client,
-    stdout: oneshot::Receiver<String>,
-    stderr: oneshot::Receiver<String>,
-    heard: Option<oneshot::Receiver<String>>,
-}
-
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Relay {
-    async fn start(upstream: &Upstream, options: &[&str]) -> Self {
-        Self::start_with(&upstream.options(options), &[("STATSIG_API_KEY", KEY)]).await
-    }
-
-    async fn start_with(options: &[String], variables: &[(&str, &str)]) -> Self {
-        let options: Vec<_> = options.iter().map(String::as_str).collect();
-        let options = [&["--listen", "127.0.0.1:0"], &options[..]].concat();
-        let mut relay = Self::spawn(&options, variables);
-        let heard = relay.heard.take().unwrap();
-        relay.address = limited(heard).await.expect("the relay says where it listens");
-        relay
-    }
-
-    fn spawn(options: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_statsig-relay"));
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("STATSIG_") || name == "RUST_LOG" {
-                command.env_remove(&*name);
-            }
-        }
-        let command = command.args(options).envs(variables.iter().copied());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (tell, heard) = oneshot::channel();
-        let stdout = read_to_end(child.stdout.take().unwrap(), Some(tell));
-        let stderr = read_to_end(child.stderr.take().unwrap(), None);
-        let connector = Connector::new().limit(0).timeout(LIMIT);
-        let client = Client::builder().connector(connector).disable_timeout().finish();
-        Self { child, address: String::new(), client, stdout, stderr, heard: Some(heard) }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn post(&self, path: &str, body: &Value) -> impl Future<Output = (StatusCode, Value)> + use<> {
-        let request = self.client.post(self.url(path)).send_json(body);
-        async { read(limited(request).await.expect("a response")).await }
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
-        let response = limited(self.client.get(self.url(path)).send()).await;
-        read(response.expect("a response")).await
-    }
-
-    async fn has_received(&self, requests: u64) {
-        limited(async { while self.get("/stats").await.1["requests"] != requests {} }).await;
-    }
-
-    async fn refuses_connections(&self) {
-        let refused = async {
-            while TcpStream::connect(&self.address).is_ok() {
-                actix_rt::task::yield_now().await;
-            }
-        };
-        limited(refused).await;
-    }
-
-    /// A connection that has been used and is kept open.
-    fn kept_alive(&self) -> TcpStream {
-        let mut connection = TcpStream::connect(&self.address).unwrap();
-        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n").unwrap();
-        let mut start = [0; 12];
-        connection.read_exact(&mut start).unwrap();
-        assert_eq!(&start, b"HTTP/1.1 200");
-        connection
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// Waits for the end: both outputs are closed by then.
-    async fn ended(&mut self) -> Ended {
-        let stdout = limited(&mut self.stdout).await.unwrap();
-        let stderr = limited(&mut self.stderr).await.unwrap();
-        Ended { code: self.child.wait().unwrap().code(), stdout, stderr }
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Reads on a thread, and tells the address as soon as it has been read.
-fn read_to_end(
-    output: impl Read + Send + 'static,
-    mut tell: Option<oneshot::Sender<String>>,
-) -> oneshot::Receiver<String> {
-    let (whole, reader) = oneshot::channel();
-    thread::spawn(move || {
-        let mut text = String::new();
-        for line in BufReader::new(output).lines() {
-            let line = line.expect("UTF-8");
-            let address = line.strip_prefix("listening on http://");
-            if let (Some(address), Some(tell)) = (address, tell.take_if(|_| address.is_some())) {
-                let _ = tell.send(address.to_owned());
-            }
-            text += &line;
-            text += "\n";
-        }
-        let _ = whole.send(text);
-    });
-    reader
-}
-
-async fn read<S>(mut response: ClientResponse<S>) -> (StatusCode, Value)
-where
-    S: futures_util::Stream<Item = Result<web::Bytes, awc::error::PayloadError>> + Unpin,
-{
-    let body = limited(response.body()).await.expect("a body");
-    let json = serde_json::from_slice(&body);
-    (response.status(), json.unwrap_or_else(|_| panic!("not JSON: {body:?}")))
-}
-
-async fn limited<T>(work: impl Future<Output = T>) -> T {
-    timeout(LIMIT, work).await.expect("nothing hangs")
-}
-
 fn gate(user: &str, gate: usize) -> Value {
     json!({"gateName": format!("gate-{gate}"), "user": {"userID": user}})
 }
 
-/// Each differs from the base in one field of the API document's `StatsigUser`; neighbours differ
+/// Each differs from the others in one field of the API document's `StatsigUser`; neighbours differ
 /// in the same one.
 fn users_who_differ_in_one_field(count: usize) -> Vec<Value> {
-    let field = |field: &'static str| move |i: usize| (field, json!(format!("{field}-{i}")));
-    let letters = |i: usize| [b'A' + (i / 26) as u8, b'A' + (i % 26) as u8];
-    let country = move |i| ("country", json!(String::from_utf8(letters(i).to_vec()).unwrap()));
-    let tier = |i: usize| {
-        let tier = ["production", "staging", "development"][i % 3];
-        ("statsigEnvironment", json!({"tier": tier, "region": i / 3}))
+    let each = count.div_ceil(FIELDS);
+    let user = |i: usize| {
+        let mut user = json!({"userID": "u"});
+        let (field, value) = one_field(i / each, i % each);
+        user[field] = value;
+        user
     };
-    let fields: Vec<Box<dyn Fn(usize) -> (&'static str, Value)>> = vec![
-        Box::new(field("userID")),
-        Box::new(field("email")),
-        Box::new(field("ip")),
-        Box::new(field("userAgent")),
-        Box::new(country),
-        Box::new(field("locale")),
-        Box::new(field("appVersion")),
-        Box::new(|i| ("custom", json!({"plan": i}))),
-        Box::new(|i| ("custom", json!({"plan": i.to_string()}))),
-        Box::new(|i| ("custom", json!({"plan": [i.to_string()]}))),
-        Box::new(|i| ("custom", json!({"plan": i % 2 == 0, "age": i / 2}))),
-        Box::new(|i| ("privateAttributes", json!({"plan": i}))),
-        Box::new(|i| ("customIDs", json!({"plan": i.to_string()}))),
-        Box::new(tier),
-    ];
-    let each = count.div_ceil(fields.len());
-    let users: Vec<_> = (0..count)
-        .map(|i| {
-            let mut user = json!({"userID": "u"});
-            let (field, value) = fields[i / each](i % each);
-            user[field] = value;
-            user
-        })
-        .collect();
+    let users: Vec<_> = (0..count).map(user).collect();
     assert_eq!(users.iter().map(Value::to_string).collect::<HashSet<_>>().len(), count);
     users
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Mood {
-    Answer,
-    AnswerAfter(Duration),
-    /// Answers when it is released.
-    Hold,
-    Refuse(u16),
-}
+const FIELDS: usize = 14;
 
-/// A server that speaks the API, and whose answers repeat the user they are about: an answer that
-/// reaches somebody else shows.
-struct Upstream {
-    url: String,
-    seen: Arc<Seen>,
-    server: ServerHandle,
-}
-
-struct Seen {
-    mood: Mood,
-    calls: Mutex<Vec<Value>>,
-    refused: Mutex<Vec<String>>,
-    /// Closed when the calls that wait are released.
-    gate: Semaphore,
-    is_key_right: AtomicBool,
-}
-
-impl Upstream {
-    fn start(mood: Mood) -> Self {
-        let seen = Arc::new(Seen {
-            mood,
-            calls: Mutex::default(),
-            refused: Mutex::default(),
-            gate: Semaphore::new(0),
-            is_key_right: AtomicBool::new(true),
-        });
-        let shared = web::Data::from(Arc::clone(&seen));
-        let app = move || App::new().app_data(shared.clone()).default_service(web::to(answer));
-        let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(0);
-        let server = server.bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", server.addrs()[0]);
-        let server = server.run();
-        let handle = server.handle();
-        actix_rt::spawn(server);
-        Self { url, seen, server: handle }
-    }
-
-    fn options(&self, more: &[&str]) -> Vec<String> {
-        let own = ["--upstream", &self.url];
-        own.iter().chain(more).map(ToString::to_string).collect()
-    }
-
-    fn calls(&self) -> usize {
-        self.seen.calls.lock().unwrap().len()
-    }
-
-    fn last_logged_exposures(&self) -> bool {
-        let calls = self.seen.calls.lock().unwrap();
-        calls.last().unwrap()["statsigMetadata"]["exposureLoggingDisabled"] != true
-    }
-
-    /// Why calls were refused, if any broke the API's rules.
-    fn refused(&self) -> Vec<String> {
-        assert!(self.seen.is_key_right.load(SeqCst));
-        self.seen.refused.lock().unwrap().clone()
-    }
-
-    fn release(&self) {
-        self.seen.gate.close();
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        drop(self.server.stop(false));
-    }
-}
-
-async fn answer(
-    request: actix_web::HttpRequest,
-    seen: web::Data<Seen>,
-    body: web::Bytes,
-) -> HttpResponse {
-    let key = request.headers().get("statsig-api-key").and_then(|key| key.to_str().ok());
-    seen.is_key_right.fetch_and(key == Some(KEY), SeqCst);
-    let body: Value = serde_json::from_slice(&body).expect("JSON");
-    seen.calls.lock().unwrap().push(body.clone());
-    match seen.mood {
-        Mood::Answer => {}
-        Mood::AnswerAfter(latency) => sleep(latency).await,
-        Mood::Hold => drop(seen.gate.acquire().await),
-        Mood::Refuse(status) => {
-            return HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish();
-        }
-    }
-    match evaluate(request.path(), &body) {
-        Ok(answer) => HttpResponse::Ok().json(answer),
-        Err(rule) => {
-            seen.refused.lock().unwrap().push(format!("{rule}: {body}"));
-            HttpResponse::BadRequest().finish()
-        }
-    }
-}
-
-fn evaluate(path: &str, body: &Value) -> Result<Value, &'static str> {
-    let user = body["user"].to_string();
-    let gate =
-        |name: &Value| json!({"name": name, "value": true, "rule_id": user, "group_name": "gate"});
-    match (path, &body["gateName"], &body["gateNames"], &body["configName"]) {
-        ("/v1/check_gate", name @ Value::String(_), Value::Null, _) => Ok(gate(name)),
-        ("/v1/check_gate", Value::Null, Value::Array(names), _) => {
-            let text = |name: &Value| name.as_str().unwrap_or_default().to_owned();
-            let gates: HashMap<_, _> = names.iter().map(|name| (text(name), gate(name))).collect();
-            let right = (1..=100).contains(&names.len()) && gates.len() == names.len();
-            if right { Ok(json!(gates)) } else { Err("1 to 100 distinct names") }
-        }
-        ("/v1/get_config", _, _, name @ Value::String(_)) => Ok(json!({
-            "name": name, "value": {"for": user}, "group": user, "rule_id": user,
-            "group_name": "config"
-        })),
-        _ => Err("an operation with its name"),
+fn one_field(field: usize, i: usize) -> (&'static str, Value) {
+    let country = || [b'A' + (i / 26) as u8, b'A' + (i % 26) as u8].map(char::from);
+    let tier = || ["production", "staging", "development"][i % 3];
+    match field {
+        0 => ("userID", json!(format!("u-{i}"))),
+        1 => ("email", json!(format!("{i}@example.com"))),
+        2 => ("ip", json!(format!("10.0.0.{i}"))),
+        3 => ("userAgent", json!(format!("agent/{i}"))),
+        4 => ("country", json!(String::from_iter(country()))),
+        5 => ("locale", json!(format!("en_{i}"))),
+        6 => ("appVersion", json!(format!("1.{i}"))),
+        7 => ("custom", json!({"plan": i})),
+        8 => ("custom", json!({"plan": i.to_string()})),
+        9 => ("custom", json!({"plan": [i.to_string()]})),
+        10 => ("custom", json!({"plan": i % 2 == 0, "age": i / 2})),
+        11 => ("privateAttributes", json!({"plan": i})),
+        12 => ("customIDs", json!({"plan": i.to_string()})),
+        _ => ("statsigEnvironment", json!({"tier": tier(), "region": i / 3})),
     }
 }

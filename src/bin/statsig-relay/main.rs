@@ -6,16 +6,12 @@
 
 mod api;
 mod args;
+mod logs;
 mod respond;
 mod signals;
 mod upstream;
 
-use std::{
-    env,
-    io::{self, IsTerminal},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{env, io, process::ExitCode, time::Duration};
 
 use actix_statsig::Statsig;
 use actix_web::{
@@ -25,7 +21,6 @@ use actix_web::{
     web::Data,
 };
 use futures_util::future::{Either, join, select};
-use tracing_subscriber::EnvFilter;
 
 use crate::{args::Args, signals::Signals, upstream::Upstream};
 
@@ -60,7 +55,7 @@ struct Relay {
 /// Sets everything up; an error is one line that names the option or variable to mend.
 async fn start() -> Result<Relay, String> {
     let args = Args::parse(env::args_os(), env::var_os)?;
-    log_to_stderr()?;
+    logs::to_stderr()?;
     let upstream = Upstream::choose(&args)?;
     let config = upstream.config(&args)?;
     let timeout = config.timeout();
@@ -88,7 +83,7 @@ fn serve(listen: &str, statsig: Statsig, timeout: Duration) -> Result<Server, St
 
 impl Relay {
     async fn run(self) -> io::Result<()> {
-        let Self { server, statsig, mut signals, timeout, upstream } = self;
+        let Self { server, statsig, mut signals, timeout, upstream: _answers_until_then } = self;
         let handle = server.handle();
         let serving = rt::spawn(server);
         match select(Box::pin(signals.received()), serving).await {
@@ -98,8 +93,6 @@ impl Relay {
             }
             Either::Right((ended, _)) => ended??,
         }
-        // Up to here it had to answer.
-        drop(upstream);
         Ok(())
     }
 }
@@ -121,18 +114,3 @@ async fn drain(server: &ServerHandle, statsig: &Statsig, limit: Duration) {
 
 /// How long requests that have arrived, on connections that were accepted, have to be read.
 const TIME_TO_READ: Duration = Duration::from_millis(100);
-
-fn log_to_stderr() -> Result<(), String> {
-    let filter = match env::var("RUST_LOG") {
-        Ok(text) => EnvFilter::try_new(&text)
-            .map_err(|error| format!("RUST_LOG cannot be {text:?}: {error}"))?,
-        // The server tells of each worker that starts or stops.
-        Err(_) => EnvFilter::new("info,actix_server=warn"),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
-}
