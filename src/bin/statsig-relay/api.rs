@@ -11,6 +11,7 @@ use actix_web::{
     rt::time::timeout,
     web::{self, Data, Payload, ServiceConfig},
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::respond::Problem;
@@ -25,8 +26,8 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 const MAX_NAMES: usize = 100;
 
 pub(crate) fn routes(app: &mut ServiceConfig) {
-    let post = |path| web::resource(path).default_service(only("POST"));
-    let get = |path| web::resource(path).default_service(only("GET, HEAD"));
+    let post = |path| web::resource(path).default_service(method("POST"));
+    let get = |path| web::resource(path).default_service(method("GET, HEAD"));
     app.service(post("/v1/check_gate").route(web::post().to(check_gate)))
         .service(post("/v1/get_config").route(web::post().to(get_config)))
         .service(get("/healthz").route(read().to(healthz)))
@@ -40,7 +41,7 @@ fn read() -> Route {
     web::route().guard(actix_web::guard::Any(actix_web::guard::Get()).or(actix_web::guard::Head()))
 }
 
-fn only(allow: &'static str) -> Route {
+fn method(allow: &'static str) -> Route {
     web::to(move || async move { Err::<HttpResponse, _>(Problem::wrong_method(allow)) })
 }
 
@@ -59,13 +60,11 @@ async fn check_gate(statsig: Data<Statsig>, body: Payload) -> Result<HttpRespons
     let message =
         expose(message, exposure, CheckGates::with_exposure, CheckGates::without_exposure);
     let gates = statsig.ask(message).await.map_err(|error| blame(field, error))?;
-    Ok(match gates.first() {
-        Some(gate) if single => HttpResponse::Ok().json(gate),
-        _ => {
-            let by_name: BTreeMap<_, _> = gates.iter().map(|gate| (gate.name(), gate)).collect();
-            HttpResponse::Ok().json(by_name)
-        }
-    })
+    if single {
+        return only(&gates);
+    }
+    let by_name: BTreeMap<_, _> = gates.iter().map(|gate| (gate.name(), gate)).collect();
+    Ok(HttpResponse::Ok().json(by_name))
 }
 
 async fn get_config(statsig: Data<Statsig>, body: Payload) -> Result<HttpResponse, Problem> {
@@ -78,7 +77,13 @@ async fn get_config(statsig: Data<Statsig>, body: Payload) -> Result<HttpRespons
     let message =
         expose(message, exposure, GetConfigs::with_exposure, GetConfigs::without_exposure);
     let configs = statsig.ask(message).await.map_err(|error| blame(field, error))?;
-    Ok(HttpResponse::Ok().json(configs.first()))
+    only(&configs)
+}
+
+fn only(evaluations: &[impl Serialize]) -> Result<HttpResponse, Problem> {
+    let none = Error::Internal { detail: "one name was asked for, and none answered" };
+    let evaluation = evaluations.first().ok_or(none)?;
+    Ok(HttpResponse::Ok().json(evaluation))
 }
 
 /// Says that the process is up; whether Statsig is, `/stats` tells.

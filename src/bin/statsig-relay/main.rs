@@ -6,7 +6,7 @@
 
 mod api;
 mod args;
-mod logs;
+mod output;
 mod respond;
 mod signals;
 mod upstream;
@@ -28,7 +28,6 @@ use crate::{args::Args, signals::Signals, upstream::Upstream};
 const MISUSE: u8 = 2;
 
 #[actix_web::main]
-#[expect(clippy::print_stderr, reason = "a program says on stderr why it cannot go on")]
 async fn main() -> ExitCode {
     let ended = match start().await {
         Ok(relay) => relay.run().await.map_err(|error| (1, error.to_string())),
@@ -37,7 +36,7 @@ async fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
-            eprintln!("statsig-relay: {message}");
+            output::complain(message);
             ExitCode::from(code)
         }
     }
@@ -55,7 +54,7 @@ struct Relay {
 /// Sets everything up; an error is one line that names the option or variable to mend.
 async fn start() -> Result<Relay, String> {
     let args = Args::parse(env::args_os(), env::var_os)?;
-    logs::to_stderr()?;
+    output::log_to_stderr()?;
     let upstream = Upstream::choose(&args)?;
     let config = upstream.config(&args)?;
     let timeout = config.timeout();
@@ -66,17 +65,16 @@ async fn start() -> Result<Relay, String> {
 }
 
 /// Binds, and says where.
-#[expect(clippy::print_stdout, reason = "whoever starts the relay reads its address there")]
 fn serve(listen: &str, statsig: Statsig, timeout: Duration) -> Result<Server, String> {
     let statsig = Data::new(statsig);
     let server =
         HttpServer::new(move || App::new().app_data(Data::clone(&statsig)).configure(api::routes))
             .disable_signals()
-            .shutdown_timeout(timeout.as_secs() + 1)
+            .shutdown_timeout(timeout.as_secs() + 2)
             .bind(listen)
             .map_err(|error| format!("--listen cannot be {listen:?}: {error}"))?;
     for address in server.addrs() {
-        println!("listening on http://{address}");
+        output::say(format_args!("listening on http://{address}"));
     }
     Ok(server.run())
 }
@@ -101,16 +99,14 @@ impl Relay {
 /// connections wait for its answers.
 async fn drain(server: &ServerHandle, statsig: &Statsig, limit: Duration) {
     tracing::info!("draining");
-    server.pause().await;
-    // A connection that is told to stop drops what it has not read yet.
+    // A server that is told to stop drops what it has not accepted or not read yet.
     rt::time::sleep(TIME_TO_READ).await;
     let (_, flushed) = join(server.stop(true), statsig.flush()).await;
     if let Err(error) = flushed {
         tracing::warn!(%error, "the component ended before it was told to");
     }
-    let report = statsig.shutdown(limit).await;
-    tracing::info!(?report, "drained");
+    statsig.shutdown(limit).await;
 }
 
-/// How long requests that have arrived, on connections that were accepted, have to be read.
+/// How long requests that have arrived at a signal have to be read.
 const TIME_TO_READ: Duration = Duration::from_millis(100);

@@ -5,7 +5,7 @@ use actix_statsig::{
     test_util::{LocalStatsig, Rules},
 };
 
-use crate::args::Args;
+use crate::{args::Args, output};
 
 /// Whom the relay asks. The stand-in answers for as long as this lives.
 pub(crate) enum Upstream {
@@ -15,7 +15,6 @@ pub(crate) enum Upstream {
 
 impl Upstream {
     /// Chooses by whether there is a key, and refuses options that would then have no effect.
-    #[expect(clippy::print_stdout, reason = "whoever starts the relay is to know who answers")]
     pub(crate) fn choose(args: &Args) -> Result<Self, String> {
         if let Some(by) = args.given("api_key") {
             return match args.rules {
@@ -33,7 +32,9 @@ impl Upstream {
         let rules = rules.map_err(|error| format!("--rules cannot be {origin:?}: {error}"))?;
         let server = LocalStatsig::start(rules)
             .map_err(|error| format!("the stand-in for Statsig cannot start: {error}"))?;
-        println!("STATSIG_API_KEY is not set: a stand-in for Statsig answers, by {origin}");
+        output::say(format_args!(
+            "STATSIG_API_KEY is not set: a stand-in for Statsig answers, by {origin}"
+        ));
         Ok(Self::StandIn(server))
     }
 
