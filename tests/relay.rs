@@ -466,7 +466,7 @@ fn one_field(field: usize, i: usize) -> (&'static str, Value) {
         7 => ("custom", json!({"plan": i})),
         8 => ("custom", json!({"plan": i.to_string()})),
         9 => ("custom", json!({"plan": [i.to_string()]})),
-        10 => ("custom", json!({"plan": i % 2 == 0, "age": i / 2})),
+        10 => ("custom", json!({"plan": i.is_multiple_of(2), "age": i / 2})),
         11 => ("privateAttributes", json!({"plan": i})),
         12 => ("customIDs", json!({"plan": i.to_string()})),
         _ => ("statsigEnvironment", json!({"tier": tier(), "region": i / 3})),
