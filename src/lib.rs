@@ -6,6 +6,7 @@ mod clock;
 mod config;
 mod error;
 mod evaluation;
+mod failpoint;
 mod messages;
 mod shared;
 mod stats;

@@ -1,62 +1,204 @@
-//! `CheckGates` and `GetConfigs`, answered through a scripted transport.
+//! What callers ask and what they get: one evaluation for each name, in the order asked.
 
-use std::sync::{Arc, Mutex};
+mod support;
 
-use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{
-    Call, CallKind, CheckGates, Config, ConfigEvaluation, Error, Evaluation, GateEvaluation,
-    GetConfigs, Statsig, User,
+    CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Statsig, User,
 };
+use futures_util::{FutureExt, future::join_all};
+use support::{Reaction, Script, config, gate, settle, user, value, virtual_time};
 
-struct Echo(Arc<Mutex<Vec<Vec<String>>>>);
+#[test]
+fn gates_come_in_the_order_asked_duplicates_included() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        let who = user("u-1");
 
-impl Actor for Echo {
-    type Context = Context<Self>;
+        let message = CheckGates::new(who.clone(), ["cc", "aa", "cc", "bb"]);
+        let gates = statsig.addr().send(message).await.unwrap().unwrap();
+
+        let expected = ["cc", "aa", "cc", "bb"].map(|name| gate(&who, name, true));
+        assert_eq!(gates, expected);
+    });
 }
 
-impl Handler<Call> for Echo {
-    type Result = ();
-    fn handle(&mut self, call: Call, _: &mut Context<Self>) {
-        let request = call.request();
-        self.0.lock().unwrap().push(request.names.iter().map(|n| n.to_string()).collect());
-        let outcome = request
-            .names
-            .iter()
-            .map(|name| {
-                Some(match request.kind {
-                    CallKind::CheckGate => GateEvaluation::new(name.clone(), true).into(),
-                    CallKind::GetConfig => {
-                        ConfigEvaluation::new(name.clone(), Default::default()).into()
-                    }
-                })
-            })
-            .collect::<Vec<Option<Evaluation>>>();
-        call.complete(Ok(outcome));
-    }
+#[test]
+fn configs_come_in_the_order_asked_with_a_call_for_each_name() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config());
+        let who = user("u-1");
+
+        let message = GetConfigs::new(who.clone(), ["cc", "aa", "cc"]);
+        let configs = statsig.addr().send(message).await.unwrap().unwrap();
+
+        assert_eq!(configs, ["cc", "aa", "cc"].map(|name| value(&who, name, true)));
+        assert_eq!(script.names(), [["cc"], ["aa"]]);
+        assert!(script.calls().iter().all(|call| call.kind == CallKind::GetConfig));
+    });
 }
 
-#[actix_rt::test]
-async fn smoke() -> Result<(), Error> {
-    let calls = Arc::default();
-    let log = Arc::clone(&calls);
-    let statsig = Statsig::start_here_with(Config::new("secret")?, move || {
-        Ok::<Recipient<Call>, _>(Echo(Arc::clone(&log)).start().recipient())
-    })?;
-    let user = User::new("u-1")?;
-    let addr = statsig.addr();
-    let (a, b, c) = tokio::join!(
-        addr.send(CheckGates::new(user.clone(), ["aa", "bb", "aa"])),
-        addr.send(CheckGates::new(user.clone(), ["bb"])),
-        addr.send(GetConfigs::new(user.clone(), ["aa"])),
-    );
-    let names: Vec<_> = a.unwrap()?.iter().map(|g| g.name().to_owned()).collect();
-    assert_eq!(names, ["aa", "bb", "aa"]);
-    assert_eq!(b.unwrap()?.len(), 1);
-    assert_eq!(c.unwrap()?.len(), 1);
-    println!("{:?} {:?}", calls.lock().unwrap(), statsig.stats());
-    let report = statsig.shutdown(std::time::Duration::from_secs(1)).await;
-    println!("{report:?}");
-    assert!(matches!(statsig.check_gate(&user, "aa").await, Err(Error::ShuttingDown)));
-    assert!(addr.send(CheckGates::new(user, ["aa"])).await.is_err());
-    Ok(())
+#[test]
+fn promise_2_each_user_and_exposure_mode_has_answers_of_its_own() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        let differing = |n: usize| {
+            let user = User::builder().user_id("u");
+            let user = match n % 4 {
+                0 => user.custom("plan", n as i64),
+                1 => user.private_attribute("plan", n as i64),
+                2 => user.custom_id("plan", n.to_string()),
+                _ => user.app_version(n.to_string()),
+            };
+            user.build().unwrap()
+        };
+
+        let answers = join_all((0..400).map(|n| {
+            let (who, quiet) = (differing(n / 2), n % 2 == 0);
+            let message = CheckGates::new(who.clone(), ["aa", "bb"]);
+            let message = if quiet { message.without_exposure() } else { message };
+            let expected = ["aa", "bb"].map(|name| gate(&who, name, !quiet));
+            let sent = statsig.addr().send(message);
+            async move { (sent.await.unwrap().unwrap(), expected) }
+        }));
+
+        for (answered, expected) in answers.await {
+            assert_eq!(answered, expected);
+        }
+        assert_eq!(statsig.stats().calls, 400);
+    });
+}
+
+#[test]
+fn a_message_chooses_for_itself_whether_exposures_are_logged() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config().exposure_logging(false));
+
+        let ask = |name: &str| CheckGates::new(user("u-1"), [name.to_owned()]);
+        statsig.ask(ask("default")).await.unwrap();
+        statsig.ask(ask("logged").with_exposure()).await.unwrap();
+        statsig.ask(GetConfigs::new(user("u-1"), ["quiet"]).without_exposure()).await.unwrap();
+
+        let modes: Vec<_> = script.calls().iter().map(|call| call.exposure).collect();
+        assert_eq!(modes, [false, true, false]);
+    });
+}
+
+#[test]
+fn the_handle_offers_the_plain_value_and_the_whole_evaluation() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        let who = user("u-1");
+        let (aa, bb) = (gate(&who, "aa", true), gate(&who, "bb", true));
+
+        assert_eq!(statsig.gate(&who, "aa").await.unwrap(), aa);
+        assert_eq!(statsig.check_gate(&who, "aa").await.unwrap(), aa.value());
+        assert_eq!(statsig.gates(&who, ["bb", "aa"]).await.unwrap(), [bb.clone(), aa.clone()]);
+        let values = statsig.check_gates(&who, ["bb", "aa"]).await.unwrap();
+        assert_eq!(values, [bb.value(), aa.value()]);
+        let config = statsig.get_config(&who, "aa").await.unwrap();
+        assert_eq!(config.get::<String>("name").unwrap(), "aa");
+        assert_eq!(statsig.get_configs(&who, ["aa"]).await.unwrap(), [config]);
+    });
+}
+
+#[test]
+fn promise_3_a_bad_name_is_answered_alone_and_at_once() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config());
+        let addr = statsig.addr();
+        let good = addr.send(CheckGates::new(user("u-1"), ["good"]));
+
+        let bad = addr.send(CheckGates::new(user("u-1"), ["fine", "not/fine"])).await.unwrap();
+        assert!(script.calls().is_empty(), "it is answered before anything is sent");
+        let through_handle = statsig.check_gate(&user("u-1"), "x").await;
+
+        let message = bad.unwrap_err().to_string();
+        assert!(message.starts_with("name \"not/fine\" may only have"), "{message}");
+        assert!(matches!(through_handle, Err(Error::InvalidName { .. })));
+        assert_eq!(good.await.unwrap().unwrap().len(), 1);
+        assert_eq!(script.names(), [["good"]]);
+    });
+}
+
+#[test]
+fn no_names_are_answered_without_a_call() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config());
+        let none: [&str; 0] = [];
+
+        assert_eq!(statsig.gates(&user("u-1"), none).await.unwrap(), []);
+        assert!(script.calls().is_empty());
+    });
+}
+
+#[test]
+fn a_message_nobody_waits_for_causes_no_call() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config().batch_size(1));
+
+        statsig.addr().do_send(CheckGates::new(user("u-1"), ["aa"]));
+        settle().await;
+        statsig.flush().await.unwrap();
+
+        assert!(script.calls().is_empty());
+        assert_eq!(statsig.stats().abandoned, 1);
+    });
+}
+
+#[test]
+fn promise_1_a_name_the_transport_left_out_is_an_error_and_not_false() {
+    virtual_time(async {
+        let statsig = Script::new(|_| Reaction::Reply(Ok(vec![None]))).start(config());
+
+        let error = statsig.check_gate(&user("u-1"), "gone").await.unwrap_err();
+
+        assert!(matches!(&error, Error::MissingName { name, .. } if &**name == "gone"), "{error}");
+    });
+}
+
+#[test]
+fn flush_resolves_when_what_it_flushed_is_answered() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::Hold);
+        let statsig = script.start(config());
+        let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        let mut flush = Box::pin(statsig.flush());
+
+        assert!((&mut flush).now_or_never().is_none());
+        settle().await;
+        assert!((&mut flush).now_or_never().is_none());
+        assert_eq!(script.names(), [["aa"]], "the flush did not wait for the interval");
+        script.release();
+
+        flush.await.unwrap();
+        assert_eq!(asked.await.unwrap().unwrap().len(), 1);
+        statsig.flush().await.unwrap();
+    });
+}
+
+#[test]
+fn the_handle_and_its_futures_can_be_sent_to_other_threads() {
+    fn sent<T: Send>(_: &T) {}
+    fn shared<T: Send + Sync + Clone + 'static>() {}
+    shared::<Statsig>();
+    shared::<Error>();
+    shared::<User>();
+    shared::<GateEvaluation>();
+    shared::<ConfigEvaluation>();
+    let _ = |statsig: &Statsig, user: &User| {
+        sent(&statsig.check_gate(user, "aa"));
+        sent(&statsig.check_gates(user, ["aa"]));
+        sent(&statsig.gate(user, "aa"));
+        sent(&statsig.gates(user, ["aa"]));
+        sent(&statsig.get_config(user, "aa"));
+        sent(&statsig.get_configs(user, ["aa"]));
+        sent(&statsig.ask(CheckGates::new(user.clone(), ["aa"])));
+        sent(&statsig.flush());
+        sent(&statsig.shutdown(std::time::Duration::ZERO));
+    };
 }

@@ -4,28 +4,28 @@ use std::{
     collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle,
-    Supervised, fut::wrap_future,
+    Actor, ActorContext, AsyncContext, Context, Message, Recipient, SpawnHandle, Supervised,
+    fut::wrap_future,
 };
 use tokio::{sync::oneshot, task::yield_now};
 
 use super::{
-    buffer::{Answer, Buffer, CallId, Flushed, Lane, Request, RequestId},
+    buffer::{Answer, Buffer, CallId, Flushed, Request, RequestId},
+    lane::Lane,
     reply::{Audience, Callers, Later},
+    waits::{Ending, Waits},
 };
 use crate::{
     admission::Permit,
     clock,
     config::Config,
     error::Error,
-    messages::{
-        Asking, Call, CheckGates, Completed, Flush, GetConfigs, Outcome, Shutdown, ShutdownReport,
-        check_name, parts::Ask,
-    },
+    failpoint::failpoint,
+    messages::{Asking, Call, Completed, Outcome, ShutdownReport, check_name, parts::Ask},
     shared::Shared,
 };
 
@@ -50,8 +50,7 @@ pub struct BatchActor {
     /// Runs while something is buffered.
     interval: Option<SpawnHandle>,
     due_is_announced: bool,
-    flushes: Vec<PendingFlush>,
-    drain: Option<Drain>,
+    waits: Waits,
     handled: usize,
     shared: Arc<Shared>,
     ended: Option<oneshot::Sender<()>>,
@@ -65,20 +64,26 @@ pub(crate) struct Parts {
     pub(crate) ended: oneshot::Sender<()>,
 }
 
-struct PendingFlush {
-    requests: HashSet<RequestId>,
-    audience: Audience<()>,
+/// To itself: lanes are due before the interval has run.
+pub(super) struct FlushDue;
+
+impl Message for FlushDue {
+    type Result = ();
 }
 
-struct Drain {
-    deadline: Instant,
-    report: ShutdownReport,
-    audience: Audience<ShutdownReport>,
+/// To itself: the wait of those who wait for requests to end may be over.
+pub(super) struct Settle;
+
+impl Message for Settle {
+    type Result = ();
 }
 
 /// Time for the other tasks of the arbiter after so many messages: without it, actix drains a
 /// mailbox however long it is.
 const MESSAGES_PER_TURN: usize = 64;
+
+/// So that no limit that is given overflows the clock.
+const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
@@ -93,19 +98,18 @@ impl BatchActor {
             flush_interval: config.flush_interval(),
             interval: None,
             due_is_announced: false,
-            flushes: Vec::new(),
-            drain: None,
+            waits: Waits::default(),
             handled: 0,
             shared: parts.shared,
             ended: Some(parts.ended),
         }
     }
 
-    fn accept<M: Asking>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
+    pub(super) fn accept<M: Asking>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
         self.take_turns(ctx);
         let ask = message.into_parts();
         self.shared.counters.received(ask.names.len());
-        if ask.names.is_empty() && self.drain.is_none() {
+        if ask.names.is_empty() && !self.is_draining() {
             self.shared.counters.answered(&Ok(()));
             return Later::now(Ok(Vec::new()));
         }
@@ -124,7 +128,8 @@ impl BatchActor {
         ask: Ask,
         ctx: &mut Context<Self>,
     ) -> Result<(RequestId, Permit), Error> {
-        if self.drain.is_some() {
+        failpoint("batch.request");
+        if self.is_draining() {
             return Err(Error::ShuttingDown);
         }
         let Ask { user, names, exposure, admitted } = ask;
@@ -159,7 +164,10 @@ impl BatchActor {
     }
 
     fn on_interval(&mut self, ctx: &mut Context<Self>) {
-        let flushed = self.guarded(ctx, |actor, ctx| actor.flush_all(ctx));
+        let flushed = self.guarded(ctx, |actor, ctx| {
+            failpoint("batch.timer");
+            actor.flush_all(ctx);
+        });
         // Never beside a `ctx.stop()`: a cancelled handle outlives the restart, where it would hit
         // the new interval, whose handle counts from 1 again.
         if flushed.is_some()
@@ -170,7 +178,7 @@ impl BatchActor {
         }
     }
 
-    fn flush_due(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn flush_due(&mut self, ctx: &mut Context<Self>) {
         self.due_is_announced = false;
         let flushed = self.buffer.flush_due(|request| self.callers.is_present(request));
         self.launch(flushed, ctx);
@@ -185,7 +193,7 @@ impl BatchActor {
         for request in flushed.abandoned {
             self.callers.forget(request);
             self.shared.counters.abandoned();
-            self.finished(request, |report| &mut report.abandoned);
+            self.waits.ended(request, Ending::Abandoned);
         }
         let requests = flushed.calls.into_iter();
         let reply_to = || ctx.address().recipient();
@@ -214,7 +222,18 @@ impl BatchActor {
         }
     }
 
-    fn complete(&mut self, call: CallId, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
+    pub(super) fn complete(&mut self, completed: Completed, ctx: &mut Context<Self>) {
+        self.take_turns(ctx);
+        let Completed { call, outcome } = completed;
+        if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
+            let error = Error::Internal { detail: "the completion of the call panicked" };
+            let answers = self.buffer.complete(call, Err(error), clock::now());
+            self.give(answers, Ending::Failed);
+        }
+    }
+
+    fn deal_out(&mut self, call: CallId, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
+        failpoint("batch.completion");
         let outcome = match (outcome, self.buffer.call(call)) {
             (Some(outcome), _) => outcome,
             (None, Some(request)) if self.sent_again.insert(call) => {
@@ -229,113 +248,86 @@ impl BatchActor {
         };
         self.sent_again.remove(&call);
         let answers = self.buffer.complete(call, outcome, clock::now());
-        self.give(answers);
+        self.give(answers, Ending::Failed);
         self.schedule(ctx);
+    }
+
+    fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
+        for answer in answers {
+            let request = answer.request;
+            let result = answer.result.as_ref().map(drop).map_err(Error::clone);
+            let ending = if !self.callers.answer(answer) {
+                self.shared.counters.abandoned();
+                Ending::Abandoned
+            } else {
+                self.shared.counters.answered(&result);
+                if result.is_ok() { Ending::Answered } else { failed }
+            };
+            self.waits.ended(request, ending);
+        }
         self.settle();
     }
 
-    fn give(&mut self, answers: Vec<Answer>) {
-        for answer in answers {
-            let request = answer.request;
-            let counted = answer.result.as_ref().map(drop).map_err(Error::clone);
-            if self.callers.answer(answer) {
-                self.shared.counters.answered(&counted);
-                self.finished(request, |report| match counted {
-                    Ok(()) => &mut report.answered,
-                    Err(_) => &mut report.failed,
-                });
-            } else {
-                self.shared.counters.abandoned();
-                self.finished(request, |report| &mut report.abandoned);
-            }
-        }
+    fn is_draining(&self) -> bool {
+        self.waits.drain_deadline().is_some()
     }
 
-    /// Notes the end of a request for whoever waits for a flush or a shutdown.
-    fn finished(
+    pub(super) fn flush(&mut self, ctx: &mut Context<Self>) -> Audience<()> {
+        let audience = self.waits.for_flush(self.buffer.buffered_requests());
+        self.guarded(ctx, Self::flush_all);
+        // The sender of this very message comes only after its handler.
+        ctx.notify(Settle);
+        audience
+    }
+
+    pub(super) fn shut_down(
         &mut self,
-        request: RequestId,
-        count: impl FnOnce(&mut ShutdownReport) -> &mut u64,
-    ) {
-        if let Some(drain) = &mut self.drain {
-            *count(&mut drain.report) += 1;
-        }
-        for flush in &mut self.flushes {
-            flush.requests.remove(&request);
-        }
-    }
-
-    /// Tells those who wait for the end of a flush or of the component, if it has come.
-    fn settle(&mut self) {
-        self.flushes.retain(|flush| {
-            let is_over = flush.requests.is_empty();
-            if is_over {
-                flush.audience.tell(&());
-            }
-            !is_over
-        });
-        self.end_if_drained();
+        limit: Duration,
+        ctx: &mut Context<Self>,
+    ) -> Audience<ShutdownReport> {
+        self.guarded(ctx, |actor, ctx| actor.begin_drain(limit, ctx));
+        ctx.notify(Settle);
+        self.waits.shutdown_audience()
     }
 
     fn begin_drain(&mut self, limit: Duration, ctx: &mut Context<Self>) {
-        let deadline = clock::now() + limit;
-        match &mut self.drain {
-            Some(drain) => drain.deadline = drain.deadline.min(deadline),
-            None => {
-                let pending = self.buffer.pending().count() as u64;
-                tracing::info!(pending, ?limit, "shutting down");
-                let report = ShutdownReport { pending, ..ShutdownReport::default() };
-                self.drain = Some(Drain { deadline, report, audience: Audience::default() });
-                self.flush_all(ctx);
-            }
+        let pending = self.buffer.pending();
+        let deadline = clock::now() + limit.min(LONGEST_DRAIN);
+        if self.waits.for_shutdown(pending, deadline) {
+            tracing::info!(pending, ?limit, "shutting down");
+            self.flush_all(ctx);
         }
         self.watch_drain(ctx);
     }
 
-    /// Ends the drain at its limit, if it has not ended before.
+    /// Cuts off at the drain's deadline what is pending then.
     fn watch_drain(&mut self, ctx: &mut Context<Self>) {
-        if let Some(drain) = &self.drain {
-            let left = drain.deadline.saturating_duration_since(clock::now());
-            ctx.run_later(left, |actor, ctx| {
-                actor.guarded(ctx, |actor, _| actor.cut_off());
+        let Some(deadline) = self.waits.drain_deadline() else { return };
+        let left = deadline.saturating_duration_since(clock::now());
+        ctx.run_later(left, |actor, ctx| {
+            actor.guarded(ctx, |actor, _| {
+                if actor.waits.drain_deadline().is_some_and(|deadline| deadline <= clock::now()) {
+                    let answers = actor.buffer.refuse_all(&Error::ShuttingDown);
+                    actor.give(answers, Ending::CutOff);
+                }
             });
-        }
+        });
     }
 
-    fn cut_off(&mut self) {
-        if self.drain.as_ref().is_none_or(|drain| drain.deadline > clock::now()) {
-            return;
-        }
-        for answer in self.buffer.refuse_all(&Error::ShuttingDown) {
-            let request = answer.request;
-            if self.callers.answer(answer) {
-                self.shared.counters.answered::<()>(&Err(Error::ShuttingDown));
-                self.finished(request, |report| &mut report.cut_off);
-            } else {
-                self.shared.counters.abandoned();
-                self.finished(request, |report| &mut report.abandoned);
-            }
-        }
-        self.settle();
-    }
-
-    fn end_if_drained(&mut self) {
-        let Some(drain) = &self.drain else { return };
-        if !self.buffer.is_empty() {
-            return;
-        }
+    /// Tells those who wait for the end of a flush or of the component, if it has come.
+    pub(super) fn settle(&mut self) {
+        let Some(report) = self.waits.settle(self.buffer.is_empty()) else { return };
         if let Some(ended) = self.ended.take() {
-            tracing::info!(report = ?drain.report, "shut down");
-            self.shared.ended_with(drain.report);
+            tracing::info!(?report, "shut down");
+            self.shared.ended_with(report);
             // Nobody listens any more if the runtime is being dropped already.
             let _ = ended.send(());
         }
-        drain.audience.tell(&drain.report);
     }
 
     /// Runs a handler's work so that a panic in it ends in a restart. `Supervisor` alone does not
     /// survive one: it unwinds through the supervisor's own task, and the address is dead for good.
-    fn guarded<R>(
+    pub(super) fn guarded<R>(
         &mut self,
         ctx: &mut Context<Self>,
         work: impl FnOnce(&mut Self, &mut Context<Self>) -> R,
@@ -372,85 +364,8 @@ impl Actor for BatchActor {
 impl Supervised for BatchActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         self.shared.counters.restarts.fetch_add(1, Relaxed);
-        tracing::warn!(pending = self.buffer.pending().count(), "BatchActor restarts");
+        tracing::warn!(pending = self.buffer.pending(), "BatchActor restarts");
         let answers = self.buffer.restarted();
-        self.give(answers);
+        self.give(answers, Ending::Failed);
     }
-}
-
-impl Handler<CheckGates> for BatchActor {
-    type Result = Later<CheckGates>;
-
-    fn handle(&mut self, message: CheckGates, ctx: &mut Context<Self>) -> Later<CheckGates> {
-        self.accept(message, ctx)
-    }
-}
-
-impl Handler<GetConfigs> for BatchActor {
-    type Result = Later<GetConfigs>;
-
-    fn handle(&mut self, message: GetConfigs, ctx: &mut Context<Self>) -> Later<GetConfigs> {
-        self.accept(message, ctx)
-    }
-}
-
-impl Handler<Completed> for BatchActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Completed, ctx: &mut Context<Self>) {
-        self.take_turns(ctx);
-        let Completed { call, outcome } = message;
-        if self.guarded(ctx, |actor, ctx| actor.complete(call, outcome, ctx)).is_none() {
-            let error = Error::Internal { detail: "the completion of the call panicked" };
-            let answers = self.buffer.complete(call, Err(error), clock::now());
-            self.give(answers);
-        }
-    }
-}
-
-impl Handler<Flush> for BatchActor {
-    type Result = Audience<()>;
-
-    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> Audience<()> {
-        let audience = Audience::default();
-        let requests = self.buffer.buffered_requests();
-        self.flushes.push(PendingFlush { requests, audience: audience.clone() });
-        self.guarded(ctx, Self::flush_all);
-        ctx.notify(Settle);
-        audience
-    }
-}
-
-impl Handler<Shutdown> for BatchActor {
-    type Result = Audience<ShutdownReport>;
-
-    fn handle(&mut self, message: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
-        self.guarded(ctx, |actor, ctx| actor.begin_drain(message.limit, ctx));
-        ctx.notify(Settle);
-        self.drain.as_ref().map(|drain| drain.audience.clone()).unwrap_or_default()
-    }
-}
-
-/// Messages of the actor to itself, handled after those that are queued already.
-macro_rules! to_self {
-    ($($message:ident: $method:expr;)*) => {$(
-        struct $message;
-
-        impl Message for $message {
-            type Result = ();
-        }
-
-        impl Handler<$message> for BatchActor {
-            type Result = ();
-
-            fn handle(&mut self, _: $message, ctx: &mut Context<Self>) {
-                self.guarded(ctx, $method);
-            }
-        }
-    )*};
-}
-
-to_self! {
-    FlushDue: |actor, ctx| actor.flush_due(ctx);
-    Settle: |actor, _| actor.settle();
 }

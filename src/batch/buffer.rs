@@ -15,11 +15,11 @@ use std::{
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
+use super::lane::{Lane, Names, Place};
 use crate::{
     error::Error,
     evaluation::Evaluation,
     messages::{CallKind, CallRequest, Outcome},
-    user::User,
 };
 
 pub(crate) type RequestId = u64;
@@ -40,13 +40,6 @@ pub(crate) struct Buffer {
     due: Vec<Lane>,
     buffered: usize,
     last_id: u64,
-}
-
-/// Who is asked about, and how: only what is equal in both may share a call.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lane {
-    pub(crate) user: User,
-    pub(crate) exposure: bool,
 }
 
 /// The part of a request that the buffer needs.
@@ -71,28 +64,6 @@ pub(crate) struct Flushed {
     pub(crate) calls: Vec<(CallId, CallRequest)>,
     /// Requests whose callers had left.
     pub(crate) abandoned: Vec<RequestId>,
-}
-
-#[derive(Debug, Default)]
-struct Names {
-    known: Map<(CallKind, Arc<str>), Name>,
-    /// Names to ask for with the next flush, in the order they were first asked.
-    buffered: Vec<(CallKind, Arc<str>)>,
-}
-
-#[derive(Debug)]
-struct Name {
-    in_flight: bool,
-    places: Vec<Place>,
-}
-
-/// Where an evaluation goes.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    request: RequestId,
-    position: usize,
-    /// The name was in flight already when this request asked for it.
-    joined: bool,
 }
 
 #[derive(Debug)]
@@ -163,8 +134,8 @@ impl Buffer {
     }
 
     /// Requests without an answer yet.
-    pub(crate) fn pending(&self) -> impl Iterator<Item = RequestId> {
-        self.requests.keys().copied()
+    pub(crate) fn pending(&self) -> usize {
+        self.requests.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -265,25 +236,24 @@ impl Buffer {
             let Some(names) = self.lanes.get_mut(&lane) else { continue };
             let buffered = mem::take(&mut names.buffered);
             self.buffered -= buffered.len();
-            let mut batches = [Batch::new(CallKind::CheckGate), Batch::new(CallKind::GetConfig)];
+            let (mut gates, mut configs) = (Vec::new(), Vec::new());
             for (kind, name) in buffered {
-                let Some(deadline) = self.present(&lane, kind, &name, &is_present, &mut flushed)
-                else {
-                    continue;
+                let deadline = self.present(&lane, kind, &name, &is_present, &mut flushed);
+                let names = match kind {
+                    CallKind::CheckGate => &mut gates,
+                    CallKind::GetConfig => &mut configs,
                 };
-                batches[kind as usize].push(name, deadline, &lane, &mut flushed.calls);
+                names.extend(deadline.map(|deadline| (name, deadline)));
             }
-            for mut batch in batches {
-                batch.close(&lane, &mut flushed.calls);
+            let gates = lane.calls(CallKind::CheckGate, gates);
+            for call in gates.chain(lane.calls(CallKind::GetConfig, configs)) {
+                let id = self.next_id();
+                self.calls.insert(id, call.clone());
+                flushed.calls.push((id, call));
             }
             if self.lanes.get(&lane).is_some_and(|names| names.known.is_empty()) {
                 self.lanes.remove(&lane);
             }
-        }
-        for (id, call) in &mut flushed.calls {
-            self.last_id += 1;
-            *id = self.last_id;
-            self.calls.insert(*id, call.clone());
         }
         flushed
     }
@@ -381,52 +351,5 @@ impl Buffer {
     }
 }
 
-impl Names {
-    fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) {
-        let Self { known, buffered } = self;
-        let entry = known.entry((kind, name)).or_insert_with_key(|key| {
-            buffered.push(key.clone());
-            Name { in_flight: false, places: Vec::with_capacity(1) }
-        });
-        entry.places.push(Place { joined: entry.in_flight, ..place });
-    }
-}
-
-/// Names of one kind on their way into calls.
-struct Batch {
-    kind: CallKind,
-    names: Vec<Arc<str>>,
-    deadline: Option<Instant>,
-}
-
-impl Batch {
-    fn new(kind: CallKind) -> Self {
-        Self { kind, names: Vec::new(), deadline: None }
-    }
-
-    fn push(
-        &mut self,
-        name: Arc<str>,
-        deadline: Instant,
-        lane: &Lane,
-        calls: &mut Vec<(CallId, CallRequest)>,
-    ) {
-        self.names.push(name);
-        self.deadline = Some(self.deadline.map_or(deadline, |earliest| earliest.min(deadline)));
-        if self.names.len() == self.kind.max_names() {
-            self.close(lane, calls);
-        }
-    }
-
-    fn close(&mut self, lane: &Lane, calls: &mut Vec<(CallId, CallRequest)>) {
-        let Some(deadline) = self.deadline.take() else { return };
-        let request = CallRequest {
-            kind: self.kind,
-            user: lane.user.clone(),
-            names: mem::take(&mut self.names).into(),
-            exposure: lane.exposure,
-            deadline,
-        };
-        calls.push((0, request));
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,15 @@
 
 mod actor;
 mod buffer;
+mod handlers;
+mod lane;
 mod reply;
+mod waits;
 
 pub use actor::BatchActor;
 pub(crate) use actor::{Parts, TransportFactory};
+#[cfg(feature = "test-util")]
+pub(crate) use {
+    buffer::{Buffer, Request},
+    lane::Lane,
+};

@@ -1,1 +1,45 @@
-//! What apps test themselves with.
+//! What an app tests itself with: a server that stands in for Statsig, in the same process.
+//!
+//! [`LocalStatsig`] speaks the HTTP API from [`Rules`], refuses what the API document refuses,
+//! records what it was asked, and does on demand what servers and networks do when they fail.
+//!
+//! ```
+//! use actix_statsig::{Config, Statsig, User};
+//! use actix_statsig::test_util::{Fault, LocalStatsig, Rule, Rules};
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let rules = Rules::new()
+//!     .gate("new_checkout", Rule::new(true).when("country", "NL"))
+//!     .config("homepage", json!({"theme": "dark"}));
+//! let server = LocalStatsig::start(rules)?;
+//! let statsig = Statsig::start(Config::builder("any-key").base_url(server.url()).build()?)?;
+//!
+//! # actix_rt::System::new().block_on(async move {
+//! let dutch = User::builder().user_id("u-1").country("NL").build()?;
+//! assert!(statsig.check_gate(&dutch, "new_checkout").await?);
+//! assert!(!statsig.check_gate(&User::new("u-2")?, "new_checkout").await?);
+//!
+//! // What the app does while Statsig is down:
+//! server.inject(Fault::status(503).always());
+//! assert!(statsig.get_config(&dutch, "homepage").await.is_err());
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+
+mod api;
+mod fault;
+mod local_statsig;
+mod pure_buffer;
+mod record;
+mod rules;
+mod server;
+
+pub use fault::Fault;
+pub use local_statsig::LocalStatsig;
+pub use pure_buffer::PureBuffer;
+pub use record::Recorded;
+pub use rules::{Rule, Rules, RulesError};
+
+pub use crate::failpoint::{FAILPOINTS, panic_at};

@@ -5,7 +5,7 @@ use std::{
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
@@ -19,7 +19,8 @@ use super::{
     retry::{Decision, RetryPolicy, Tried},
 };
 use crate::{
-    clock, config::Config, error::Error, evaluation::Evaluation, messages::Call, shared::Shared,
+    clock, config::Config, error::Error, evaluation::Evaluation, failpoint::failpoint,
+    messages::Call, shared::Shared,
 };
 
 /// Makes the HTTP calls: so many at once, each with its retries, all within their deadlines.
@@ -58,6 +59,7 @@ impl TransportActor {
     }
 
     fn enqueue(&mut self, job: Job, ctx: &mut Context<Self>) {
+        failpoint("transport.call");
         let request = job.call.request();
         self.queue.push(request.user.clone(), request.deadline, job);
         self.start_attempts(ctx);
@@ -89,7 +91,10 @@ impl TransportActor {
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
-            let attempt = http.attempt(job.call.request(), job.tried.reconnected, limit);
+            let attempt = async {
+                failpoint("attempt");
+                http.attempt(job.call.request(), job.tried.reconnected, limit).await
+            };
             let result = AssertUnwindSafe(attempt).catch_unwind().await;
             let result = result.unwrap_or_else(|_| {
                 tracing::error!("an attempt panicked");
@@ -101,6 +106,7 @@ impl TransportActor {
     }
 
     fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
+        failpoint("transport.attempted");
         let Attempted { mut job, result } = attempted;
         let Failure { error, died_on_reuse } = match result {
             Ok(evaluations) => return job.call.complete(Ok(evaluations)),
@@ -144,10 +150,10 @@ impl TransportActor {
             return;
         }
         self.watched = Some(next);
-        // A look that comes too early, because another was planned since, does no harm. One
-        // millisecond more, because timers are no finer and may be early by a part of one.
-        let delay = next.saturating_duration_since(now) + Duration::from_millis(1);
-        ctx.run_later(delay, |actor, ctx| actor.guarded(ctx, Self::start_attempts));
+        // A look that finds nothing, because another was planned since, does no harm.
+        ctx.run_later(next.saturating_duration_since(now), |actor, ctx| {
+            actor.guarded(ctx, Self::start_attempts)
+        });
     }
 
     fn http(&mut self) -> Result<Rc<HttpClient>, Error> {

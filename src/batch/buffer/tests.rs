@@ -1,0 +1,402 @@
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::{
+    error::ConnectFault,
+    evaluation::{ConfigEvaluation, GateEvaluation},
+    user::User,
+};
+
+/// What the buffer is driven with: requests of a few users and names, and everything that can
+/// happen to them, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8> },
+    AskMany { user: u8, names: usize },
+    Leave(usize),
+    FlushDue,
+    FlushAll,
+    Answer { call: usize, left_out: Vec<usize> },
+    Fail { call: usize, retryable: bool },
+    Restart,
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![Just(CallKind::CheckGate), Just(CallKind::GetConfig)];
+    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6));
+    prop_oneof![
+        6 => ask.prop_map(|(user, exposure, kind, names)| Step::Ask { user, exposure, kind, names }),
+        1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AskMany { user, names }),
+        2 => any::<usize>().prop_map(Step::Leave),
+        2 => Just(Step::FlushDue),
+        2 => Just(Step::FlushAll),
+        4 => (any::<usize>(), vec(any::<usize>(), 0..2))
+            .prop_map(|(call, left_out)| Step::Answer { call, left_out }),
+        2 => (any::<usize>(), any::<bool>())
+            .prop_map(|(call, retryable)| Step::Fail { call, retryable }),
+        1 => Just(Step::Restart),
+        2 => (0..400u64).prop_map(Step::Pass),
+    ]
+}
+
+/// A buffer, and a much simpler account of what it owes to whom.
+struct Driven {
+    buffer: Buffer,
+    now: Instant,
+    asked: HashMap<RequestId, (Lane, CallKind, Vec<Arc<str>>)>,
+    left: HashSet<RequestId>,
+    ended: HashSet<RequestId>,
+    in_flight: Vec<(CallId, CallRequest)>,
+    /// Names that some call left out.
+    left_out: HashSet<(Lane, Arc<str>)>,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Driven {
+    #[allow(clippy::disallowed_methods)]
+    fn new(batch_size: usize) -> Self {
+        Self {
+            buffer: Buffer::new(batch_size),
+            now: Instant::now(),
+            asked: HashMap::new(),
+            left: HashSet::new(),
+            ended: HashSet::new(),
+            in_flight: Vec::new(),
+            left_out: HashSet::new(),
+        }
+    }
+
+    fn ask(&mut self, lane: Lane, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
+        let deadline = self.now + TIMEOUT;
+        let request = Request { lane: lane.clone(), kind, names: names.clone(), deadline };
+        let id = self.buffer.add(request);
+        assert!(self.asked.insert(id, (lane, kind, names)).is_none(), "an id was given twice");
+        id
+    }
+
+    fn flush(&mut self, flush: impl FnOnce(&mut Buffer, &dyn Fn(RequestId) -> bool) -> Flushed) {
+        let left = self.left.clone();
+        let flushed = flush(&mut self.buffer, &|request| !left.contains(&request));
+        for request in flushed.abandoned {
+            assert!(self.left.contains(&request), "promise 3: somebody who waits was left out");
+            assert!(self.ended.insert(request), "promise 1: request {request} ended twice");
+        }
+        for (id, call) in flushed.calls {
+            assert!((1..=call.kind.max_names()).contains(&call.names.len()), "{call:?}");
+            let names: BTreeSet<_> = call.names.iter().collect();
+            assert_eq!(names.len(), call.names.len(), "a name stands in a call twice");
+            for (_, other) in &self.in_flight {
+                let same = other.kind == call.kind && lane_of(other) == lane_of(&call);
+                let twice = same && other.names.iter().any(|name| names.contains(name));
+                assert!(!twice, "a name is asked while it is in flight: {call:?}, {other:?}");
+            }
+            self.assert_wanted(&call);
+            self.in_flight.push((id, call));
+        }
+    }
+
+    /// Each name of a call is waited for by somebody who has not left, and has time left.
+    fn assert_wanted(&self, call: &CallRequest) {
+        for name in call.names.iter() {
+            let wanted = self.asked.iter().any(|(id, (lane, kind, names))| {
+                let waits = !self.ended.contains(id) && !self.left.contains(id);
+                waits && *lane == lane_of(call) && *kind == call.kind && names.contains(name)
+            });
+            assert!(wanted, "promise 3: nobody waits for {name} of {call:?}");
+        }
+        assert!(call.deadline <= self.now + TIMEOUT);
+    }
+
+    fn complete(&mut self, call: usize, outcome: impl FnOnce(&mut Self, &CallRequest) -> Outcome) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
+        let outcome = outcome(self, &call);
+        let error = outcome.as_ref().err().cloned();
+        let answers = self.buffer.complete(id, outcome, self.now);
+        for answer in answers {
+            self.check(answer, &call, error.as_ref());
+        }
+        assert!(self.buffer.complete(id, Ok(Vec::new()), self.now).is_empty(), "a stale outcome");
+    }
+
+    /// Exactly one answer for each request; if it is not an error, for the right user, with the
+    /// right names in the right order.
+    fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
+        let (lane, kind, names) = &self.asked[&answer.request];
+        assert_eq!((lane, *kind), (&lane_of(call), call.kind), "promise 2");
+        match (answer.result, failed) {
+            (Ok(evaluations), None) => {
+                let expected: Vec<_> =
+                    names.iter().map(|name| evaluation(lane, *kind, name)).collect();
+                assert_eq!(evaluations, expected);
+            }
+            (Err(Error::MissingName { name, .. }), None) => {
+                assert!(names.contains(&name) && self.left_out.contains(&(lane.clone(), name)));
+            }
+            (Err(error), Some(failed)) => {
+                assert_eq!(error.kind(), failed.kind());
+                assert!(names.iter().any(|name| call.names.contains(name)), "promise 3");
+            }
+            (result, failed) => panic!("{result:?} after {failed:?}"),
+        }
+        assert!(self.ended.insert(answer.request), "promise 1: request {} twice", answer.request);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Ask { user, exposure, kind, names } => {
+                let names = names.into_iter().map(|name| Arc::from(format!("name {name}")));
+                self.ask(lane(user, exposure), kind, names.collect());
+            }
+            Step::AskMany { user, names } => {
+                let names = (0..names).map(|name| Arc::from(format!("name {name}")));
+                self.ask(lane(user, true), CallKind::CheckGate, names.collect());
+            }
+            Step::Leave(who) => {
+                let waiting = self.asked.keys().filter(|id| !self.ended.contains(id));
+                let mut waiting: Vec<_> = waiting.copied().collect();
+                waiting.sort_unstable();
+                if !waiting.is_empty() {
+                    self.left.insert(waiting[who % waiting.len()]);
+                }
+            }
+            Step::FlushDue => self.flush(|buffer, present| buffer.flush_due(present)),
+            Step::FlushAll => {
+                self.flush(|buffer, present| buffer.flush_all(present));
+                assert_eq!(self.buffer.buffered(), 0);
+                assert!(!self.buffer.is_due());
+            }
+            Step::Answer { call, left_out } => self.complete(call, |driven, call| {
+                let out = |at: usize| left_out.iter().any(|out| out % call.names.len() == at);
+                let lane = lane_of(call);
+                let answers = call.names.iter().enumerate().map(|(at, name)| {
+                    if out(at) {
+                        driven.left_out.insert((lane.clone(), Arc::clone(name)));
+                        return None;
+                    }
+                    Some(evaluation(&lane, call.kind, name))
+                });
+                Ok(answers.collect())
+            }),
+            Step::Fail { call, retryable } => self.complete(call, |_, _| Err(error(retryable))),
+            Step::Restart => {
+                for answer in self.buffer.restarted() {
+                    assert!(matches!(answer.result, Err(Error::Internal { .. })));
+                    assert!(self.ended.insert(answer.request), "promise 1");
+                }
+            }
+            Step::Pass(milliseconds) => self.now += Duration::from_millis(milliseconds),
+        }
+        assert_eq!(self.buffer.pending(), self.asked.len() - self.ended.len());
+        assert_eq!(self.buffer.in_flight(), self.in_flight.len());
+    }
+
+    /// Answers everything there is, after which nothing may be left.
+    fn finish(mut self) {
+        while !self.buffer.is_empty() || !self.in_flight.is_empty() {
+            let pending = (self.buffer.pending(), self.in_flight.len());
+            self.step(Step::FlushAll);
+            assert!(!self.in_flight.is_empty() || self.buffer.is_empty(), "{pending:?} hang");
+            while !self.in_flight.is_empty() {
+                self.step(Step::Answer { call: 0, left_out: Vec::new() });
+            }
+        }
+        assert_eq!(self.ended.len(), self.asked.len(), "promise 1");
+        assert!(self.buffer.lanes.is_empty() && self.buffer.calls.is_empty(), "promise 4");
+        assert!(self.buffer.waiting.is_empty() && self.buffer.due.is_empty());
+    }
+}
+
+fn lane(user: u8, exposure: bool) -> Lane {
+    Lane { user: User::new(format!("u-{user}")).unwrap(), exposure }
+}
+
+fn lane_of(call: &CallRequest) -> Lane {
+    Lane { user: call.user.clone(), exposure: call.exposure }
+}
+
+/// An evaluation that shows whose it is.
+fn evaluation(lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    let whose = format!("{lane:?}");
+    match kind {
+        CallKind::CheckGate => {
+            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, "").into()
+        }
+        CallKind::GetConfig => {
+            let value = serde_json::Map::default();
+            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, "").into()
+        }
+    }
+}
+
+fn error(retryable: bool) -> Error {
+    if !retryable {
+        return Error::Unauthorized { path: "/v1/check_gate", status: 401 };
+    }
+    let source = Arc::new(io::Error::other("broken"));
+    Error::Connect { fault: ConnectFault::Closed, source }
+}
+
+fn names<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
+    names.into_iter().map(Arc::from).collect()
+}
+
+fn called(flushed: &Flushed) -> Vec<Vec<&str>> {
+    let calls = flushed.calls.iter();
+    calls.map(|(_, call)| call.names.iter().map(|name| &**name).collect()).collect()
+}
+
+const EVERYBODY: fn(RequestId) -> bool = |_| true;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn promises_1_2_3_hold_for_any_history(
+        batch_size in 1..=100usize,
+        steps in vec(step(), 0..60),
+    ) {
+        let mut driven = Driven::new(batch_size);
+        for step in steps {
+            driven.step(step);
+        }
+        driven.finish();
+    }
+}
+
+#[test]
+fn distinct_names_go_out_in_the_order_they_were_first_asked() {
+    let mut driven = Driven::new(100);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c", "a", "c"]));
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b", "a"]));
+    driven.ask(lane(0, true), CallKind::GetConfig, names(["a", "b"]));
+
+    let flushed = driven.buffer.flush_all(EVERYBODY);
+
+    assert_eq!(called(&flushed), [vec!["c", "a", "b"], vec!["a"], vec!["b"]]);
+}
+
+#[test]
+fn more_than_a_hundred_names_become_several_calls() {
+    let mut driven = Driven::new(100);
+    let many: Vec<Arc<str>> = (0..250).map(|n| Arc::from(format!("gate {n}"))).collect();
+    driven.ask(lane(0, true), CallKind::CheckGate, many);
+
+    let flushed = driven.buffer.flush_due(EVERYBODY);
+
+    let sizes: Vec<_> = flushed.calls.iter().map(|(_, call)| call.names.len()).collect();
+    assert_eq!(sizes, [100, 100, 50]);
+}
+
+#[test]
+fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not() {
+    let mut driven = Driven::new(3);
+    driven.ask(lane(1, true), CallKind::CheckGate, names(["a"]));
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b", "a"]));
+    assert!(!driven.buffer.is_due());
+
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+
+    assert!(driven.buffer.is_due());
+    let flushed = driven.buffer.flush_due(EVERYBODY);
+    assert_eq!(called(&flushed), [vec!["a", "b", "c"]]);
+    assert_eq!(driven.buffer.buffered(), 1);
+}
+
+#[test]
+fn a_name_in_flight_is_joined_and_not_asked_again() {
+    let mut driven = Driven::new(100);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+
+    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let flushed = driven.buffer.flush_all(EVERYBODY);
+    assert!(flushed.calls.is_empty());
+
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    assert!(driven.ended.contains(&joined));
+}
+
+#[test]
+fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
+    let mut driven = Driven::new(100);
+    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    driven.step(Step::Pass(500));
+    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+
+    driven.step(Step::Fail { call: 0, retryable: true });
+    assert!(driven.ended.contains(&first) && !driven.ended.contains(&joined));
+
+    assert!(driven.buffer.is_due(), "what is asked again waits for no interval");
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight[0].1.deadline, driven.now + TIMEOUT);
+    driven.step(Step::Fail { call: 0, retryable: true });
+    assert!(driven.ended.contains(&joined));
+}
+
+#[test]
+fn who_joined_a_call_that_was_refused_is_refused_too() {
+    let mut driven = Driven::new(100);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+
+    driven.step(Step::Fail { call: 0, retryable: false });
+
+    assert!(driven.buffer.is_empty());
+}
+
+#[test]
+fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
+    let mut driven = Driven::new(100);
+    let lane = lane(0, true);
+    driven.ask(lane.clone(), CallKind::CheckGate, names(["a", "b"]));
+    driven.ask(lane.clone(), CallKind::CheckGate, names(["b"]));
+    let (call, _) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    let there = evaluation(&lane, CallKind::CheckGate, &Arc::from("b"));
+
+    let answers = driven.buffer.complete(call, Ok(vec![None, Some(there.clone())]), driven.now);
+
+    assert!(
+        matches!(&answers[0].result, Err(Error::MissingName { name, .. }) if &**name == "a"),
+        "{answers:?}"
+    );
+    assert!(matches!(&answers[1].result, Ok(evaluations) if *evaluations == [there]));
+}
+
+#[test]
+fn exposure_modes_do_not_share_a_call() {
+    let mut driven = Driven::new(100);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.ask(lane(0, false), CallKind::CheckGate, names(["a"]));
+
+    let flushed = driven.buffer.flush_all(EVERYBODY);
+
+    let modes: Vec<_> = flushed.calls.iter().map(|(_, call)| call.exposure).collect();
+    assert_eq!(modes, [true, false]);
+}
+
+#[test]
+fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
+    let mut driven = Driven::new(100);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    assert!(driven.buffer.restarted().is_empty());
+    let later = driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    assert!(driven.buffer.restarted().is_empty());
+
+    let ended = driven.buffer.restarted();
+
+    assert_eq!(ended.len(), 1);
+    assert!(ended[0].request != later && matches!(ended[0].result, Err(Error::Internal { .. })));
+}

@@ -1,0 +1,71 @@
+//! The names of one user and exposure mode, and their way into calls.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use foldhash::fast::RandomState;
+
+use super::buffer::RequestId;
+use crate::{
+    messages::{CallKind, CallRequest},
+    user::User,
+};
+
+/// Who is asked about, and how: only what is equal in both may share a call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Lane {
+    pub(crate) user: User,
+    pub(crate) exposure: bool,
+}
+
+/// The names of a lane that somebody waits for.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) known: HashMap<(CallKind, Arc<str>), Name, RandomState>,
+    /// Names to ask for with the next flush, in the order they were first asked.
+    pub(super) buffered: Vec<(CallKind, Arc<str>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Name {
+    pub(super) in_flight: bool,
+    pub(super) places: Vec<Place>,
+}
+
+/// Where an evaluation goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) request: RequestId,
+    pub(super) position: usize,
+    /// The name was in flight already when this request asked for it.
+    pub(super) joined: bool,
+}
+
+impl Names {
+    pub(super) fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) {
+        let Self { known, buffered } = self;
+        let entry = known.entry((kind, name)).or_insert_with_key(|key| {
+            buffered.push(key.clone());
+            Name { in_flight: false, places: Vec::with_capacity(1) }
+        });
+        entry.places.push(Place { joined: entry.in_flight, ..place });
+    }
+}
+
+impl Lane {
+    /// Names of one kind, each with its earliest deadline, as calls that the API takes.
+    pub(super) fn calls(
+        &self,
+        kind: CallKind,
+        names: Vec<(Arc<str>, Instant)>,
+    ) -> impl Iterator<Item = CallRequest> {
+        let mut names = names.into_iter().peekable();
+        std::iter::from_fn(move || {
+            let mut deadline = names.peek()?.1;
+            let batch = names.by_ref().take(kind.max_names());
+            let batch = batch.inspect(|(_, at)| deadline = deadline.min(*at)).map(|(name, _)| name);
+            let names = batch.collect();
+            let (user, exposure) = (self.user.clone(), self.exposure);
+            Some(CallRequest { kind, user, names, exposure, deadline })
+        })
+    }
+}

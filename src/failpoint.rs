@@ -1,0 +1,57 @@
+//! Places where a test can have the component's own code panic. Without the feature `test-util`
+//! there are none.
+
+#[cfg(feature = "test-util")]
+pub use on::{FAILPOINTS, panic_at};
+
+/// Panics here if a test has asked for it.
+#[inline]
+pub(crate) fn failpoint(name: &'static str) {
+    #[cfg(feature = "test-util")]
+    on::reach(name);
+    #[cfg(not(feature = "test-util"))]
+    let _ = name;
+}
+
+#[cfg(feature = "test-util")]
+mod on {
+    use std::{cell::RefCell, collections::HashMap};
+
+    /// The places that [`panic_at`] knows: the `BatchActor`'s handler of requests, its timer and its
+    /// completion of a call; the `TransportActor`'s handlers of a call and of an attempt's end; and
+    /// the task that makes an attempt.
+    pub const FAILPOINTS: [&str; 6] = [
+        "batch.request",
+        "batch.timer",
+        "batch.completion",
+        "transport.call",
+        "transport.attempted",
+        "attempt",
+    ];
+
+    thread_local! {
+        static ARMED: RefCell<HashMap<&'static str, u32>> = RefCell::default();
+    }
+
+    /// Has the component on *this* thread ([`Statsig::start_here`](crate::Statsig::start_here))
+    /// panic the next time it passes this place, and so often in all.
+    ///
+    /// # Panics
+    /// If there is no such place among [`FAILPOINTS`].
+    pub fn panic_at(failpoint: &str, times: u32) {
+        let known = FAILPOINTS.into_iter().find(|known| *known == failpoint);
+        let known = known.unwrap_or_else(|| panic!("no failpoint {failpoint:?}: {FAILPOINTS:?}"));
+        ARMED.with_borrow_mut(|armed| armed.insert(known, times));
+    }
+
+    pub(super) fn reach(name: &'static str) {
+        let panics = ARMED.with_borrow_mut(|armed| match armed.get_mut(name) {
+            Some(times) if *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        });
+        assert!(!panics, "a test has this panic at {name:?}");
+    }
+}

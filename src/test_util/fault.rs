@@ -1,0 +1,269 @@
+//! What can go wrong on demand, and which requests it goes wrong for. Pure.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// Something that goes wrong with a request, told to
+/// [`LocalStatsig::inject`](super::LocalStatsig::inject).
+///
+/// A fault strikes the next request it fits, once; [`times`](Self::times) and
+/// [`always`](Self::always) make it more. Of several faults that fit, the one injected first
+/// strikes; a mere [`delay`](Self::delay) lets the next one strike too.
+///
+/// ```
+/// use std::time::Duration;
+/// use actix_statsig::test_util::Fault;
+///
+/// let slow_and_then_busy = Fault::status(429).retry_after("2").delayed(Duration::from_millis(50));
+/// let one_in_ten = Fault::reset().with_probability(0.1, 7).for_path("/v1/check_gate").always();
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a fault does nothing until it is injected"]
+pub struct Fault {
+    pub(super) kind: Kind,
+    delay: Duration,
+    path: Option<String>,
+    user_id: Option<String>,
+    name: Option<String>,
+    chance: Option<(f64, Rng)>,
+    /// `None`: always.
+    times: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    Delay,
+    Status { code: u16, retry_after: Option<String> },
+    Body { bytes: Vec<u8>, content_type: String },
+    LeaveOut(Vec<String>),
+    Reset,
+    ResetMidBody,
+    Truncated,
+    Close,
+    Hang,
+}
+
+impl Fault {
+    /// The answer comes this much later.
+    pub fn delay(delay: Duration) -> Self {
+        Self::new(Kind::Delay).delayed(delay)
+    }
+
+    /// The answer is this status, with a JSON error for a body.
+    pub fn status(code: u16) -> Self {
+        Self::new(Kind::Status { code, retry_after: None })
+    }
+
+    /// The answer is status 200 with exactly this body.
+    pub fn body(bytes: impl Into<Vec<u8>>) -> Self {
+        let content_type = "application/json".to_owned();
+        Self::new(Kind::Body { bytes: bytes.into(), content_type })
+    }
+
+    /// The answer is status 200 with a body that is not JSON, whatever its content type says.
+    pub fn garbage() -> Self {
+        Self::body("\u{0}<html>{{{")
+    }
+
+    /// The answer leaves these names out. Only a check of several gates has names to leave out.
+    pub fn leave_out<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self::new(Kind::LeaveOut(names.into_iter().map(Into::into).collect()))
+    }
+
+    /// The connection is reset before a byte of the answer.
+    pub fn reset() -> Self {
+        Self::new(Kind::Reset)
+    }
+
+    /// The connection is reset in the middle of the answer's body.
+    pub fn reset_mid_body() -> Self {
+        Self::new(Kind::ResetMidBody)
+    }
+
+    /// The connection is closed in the middle of the answer's body.
+    pub fn truncated() -> Self {
+        Self::new(Kind::Truncated)
+    }
+
+    /// The connection is closed without an answer, as happens to one that is reused too late.
+    pub fn close() -> Self {
+        Self::new(Kind::Close)
+    }
+
+    /// The request is never answered.
+    pub fn hang() -> Self {
+        Self::new(Kind::Hang)
+    }
+
+    /// Strikes this much later.
+    pub fn delayed(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// With a [`status`](Self::status): sends this `Retry-After`.
+    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
+        if let Kind::Status { retry_after, .. } = &mut self.kind {
+            *retry_after = Some(value.into());
+        }
+        self
+    }
+
+    /// With a [`body`](Self::body): sends this content type. Default `application/json`.
+    pub fn content_type(mut self, value: impl Into<String>) -> Self {
+        if let Kind::Body { content_type, .. } = &mut self.kind {
+            *content_type = value.into();
+        }
+        self
+    }
+
+    /// Strikes so many requests that it fits.
+    pub fn times(mut self, times: usize) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Strikes every request that it fits, until
+    /// [`clear_faults`](super::LocalStatsig::clear_faults).
+    pub fn always(mut self) -> Self {
+        self.times = None;
+        self
+    }
+
+    /// Fits only requests to this path.
+    pub fn for_path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Fits only requests about the user with this `userID`.
+    pub fn for_user(mut self, user_id: impl Into<String>) -> Self {
+        self.user_id = Some(user_id.into());
+        self
+    }
+
+    /// Fits only requests that ask for this name.
+    pub fn for_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Strikes this part, from 0 to 1, of the requests that it fits: the same ones for the same
+    /// seed.
+    pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
+        self.chance = Some((probability, Rng::with_seed(seed)));
+        self
+    }
+
+    fn new(kind: Kind) -> Self {
+        let (path, user_id, name) = (None, None, None);
+        Self { kind, delay: Duration::ZERO, path, user_id, name, chance: None, times: Some(1) }
+    }
+
+    fn strikes(&mut self, request: &Facts<'_>) -> bool {
+        let fits = |wanted: &Option<String>, is: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
+        };
+        let asked = |name: &String| request.names.contains(name);
+        fits(&self.path, Some(request.path))
+            && fits(&self.user_id, request.user_id)
+            && self.name.as_ref().is_none_or(asked)
+            && self.chance.as_mut().is_none_or(|(chance, rng)| rng.f64() < *chance)
+    }
+}
+
+/// What of a request decides whether a fault fits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) path: &'a str,
+    pub(super) user_id: Option<&'a str>,
+    pub(super) names: &'a [String],
+}
+
+/// The faults that wait for a request.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    pub(super) fn inject(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// How long this request waits, and what strikes it then.
+    pub(super) fn decide(&mut self, request: &Facts<'_>) -> (Duration, Option<Kind>) {
+        let mut wait = Duration::ZERO;
+        let mut struck = None;
+        for fault in &mut self.0 {
+            if struck.is_some() || fault.times == Some(0) || !fault.strikes(request) {
+                continue;
+            }
+            fault.times = fault.times.map(|times| times - 1);
+            wait += fault.delay;
+            if fault.kind != Kind::Delay {
+                struck = Some(fault.kind.clone());
+            }
+        }
+        self.0.retain(|fault| fault.times != Some(0));
+        (wait, struck)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(faults: &mut Faults, path: &str, user: &str, name: &str) -> Option<Kind> {
+        let names = [name.to_owned()];
+        faults.decide(&Facts { path, user_id: Some(user), names: &names }).1
+    }
+
+    #[test]
+    fn a_fault_strikes_once_unless_it_says_otherwise() {
+        let mut faults = Faults::default();
+        faults.inject(Fault::hang());
+        faults.inject(Fault::reset().times(2));
+        faults.inject(Fault::close().always());
+        let struck: Vec<_> = (0..5).map(|_| decide(&mut faults, "/", "u", "aa")).collect();
+        let expected = [Kind::Hang, Kind::Reset, Kind::Reset, Kind::Close, Kind::Close];
+        assert_eq!(struck, expected.map(Some));
+        faults.clear();
+        assert_eq!(decide(&mut faults, "/", "u", "aa"), None);
+    }
+
+    #[test]
+    fn a_fault_strikes_only_what_it_fits() {
+        let mut faults = Faults::default();
+        faults.inject(Fault::hang().for_path("/v1").for_user("u").for_name("aa"));
+        assert_eq!(decide(&mut faults, "/v2", "u", "aa"), None);
+        assert_eq!(decide(&mut faults, "/v1", "v", "aa"), None);
+        assert_eq!(decide(&mut faults, "/v1", "u", "bb"), None);
+        assert_eq!(decide(&mut faults, "/v1", "u", "aa"), Some(Kind::Hang));
+    }
+
+    #[test]
+    fn delays_add_up_and_let_the_next_fault_strike() {
+        let mut faults = Faults::default();
+        let second = Duration::from_secs(1);
+        faults.inject(Fault::delay(second));
+        faults.inject(Fault::status(503).delayed(second));
+        let decided = faults.decide(&Facts { path: "/", user_id: None, names: &[] });
+        assert_eq!(decided, (2 * second, Some(Kind::Status { code: 503, retry_after: None })));
+    }
+
+    #[test]
+    fn a_probability_strikes_about_that_part_and_the_same_for_the_same_seed() {
+        let run = || -> Vec<bool> {
+            let mut faults = Faults::default();
+            faults.inject(Fault::hang().with_probability(0.1, 42).always());
+            (0..1_000).map(|_| decide(&mut faults, "/", "u", "aa").is_some()).collect()
+        };
+        let struck = run().into_iter().filter(|struck| *struck).count();
+        assert!((60..140).contains(&struck), "{struck}");
+        assert_eq!(run(), run());
+    }
+}

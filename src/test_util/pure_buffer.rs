@@ -1,0 +1,71 @@
+//! The batch's decisions without actors, for benchmarks and simulations.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    batch::{Buffer, Lane, Request},
+    error::Error,
+    evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
+    messages::{CallKind, CallRequest},
+    user::User,
+};
+
+/// What the [`BatchActor`](crate::BatchActor) decides with: no actor, no clock, no I/O. Not part of
+/// the stable interface.
+#[derive(Debug)]
+pub struct PureBuffer(Buffer);
+
+impl PureBuffer {
+    /// An empty buffer.
+    pub fn new(batch_size: usize) -> Self {
+        Self(Buffer::new(batch_size))
+    }
+
+    /// Takes a request in; says which it is.
+    pub fn ask(
+        &mut self,
+        user: User,
+        kind: CallKind,
+        names: Vec<Arc<str>>,
+        deadline: Instant,
+    ) -> u64 {
+        self.0.add(Request { lane: Lane { user, exposure: true }, kind, names, deadline })
+    }
+
+    /// Whether a user has reached the batch size.
+    pub fn is_due(&self) -> bool {
+        self.0.is_due()
+    }
+
+    /// Makes calls of the users who have reached the batch size.
+    pub fn flush_due(&mut self) -> Vec<(u64, CallRequest)> {
+        self.0.flush_due(|_| true).calls
+    }
+
+    /// Makes calls of everything that is buffered.
+    pub fn flush_all(&mut self) -> Vec<(u64, CallRequest)> {
+        self.0.flush_all(|_| true).calls
+    }
+
+    /// Deals an answer out; says which requests it ended.
+    pub fn answer(&mut self, call: u64, request: &CallRequest, now: Instant) -> Vec<u64> {
+        let answers = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
+        let answers = self.0.complete(call, Ok(answers.collect()), now);
+        answers.into_iter().map(|answer| answer.request).collect()
+    }
+
+    /// Fails a call; says which requests it ended.
+    pub fn fail(&mut self, call: u64, error: Error, now: Instant) -> Vec<u64> {
+        let answers = self.0.complete(call, Err(error), now);
+        answers.into_iter().map(|answer| answer.request).collect()
+    }
+}
+
+fn evaluation(kind: CallKind, name: &Arc<str>) -> Evaluation {
+    match kind {
+        CallKind::CheckGate => GateEvaluation::new(Arc::clone(name), true).into(),
+        CallKind::GetConfig => {
+            ConfigEvaluation::new(Arc::clone(name), serde_json::Map::new()).into()
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Promise 6: the component leaves well.
+
+mod support;
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use actix::MailboxError;
+use actix_rt::time::sleep;
+use actix_statsig::{CheckGates, Error, Statsig};
+use futures_util::future::join_all;
+use support::{Reaction, Script, config, settle, user, virtual_time};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn promise_6_shutdown_answers_what_is_buffered_and_what_is_in_flight() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::AnswerAfter(SECOND / 2));
+        let statsig = script.start(config());
+        let addr = statsig.addr();
+        let in_flight = addr.send(CheckGates::new(user("u-1"), ["aa"]));
+        sleep(SECOND / 10).await;
+        let buffered = addr.send(CheckGates::new(user("u-2"), ["aa"]));
+        let abandoned = addr.send(CheckGates::new(user("u-3"), ["aa"]));
+        settle().await;
+        drop(abandoned);
+
+        let report = statsig.shutdown(SECOND).await;
+
+        assert!(in_flight.await.unwrap().is_ok() && buffered.await.unwrap().is_ok());
+        assert_eq!((report.pending, report.answered, report.abandoned), (3, 2, 1));
+        assert_eq!((report.failed, report.cut_off), (0, 0));
+    });
+}
+
+#[test]
+fn promise_6_new_work_is_refused_while_draining_and_afterwards() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::AnswerAfter(SECOND / 2));
+        let statsig = script.start(config());
+        let addr = statsig.addr();
+        let pending = addr.send(CheckGates::new(user("u-1"), ["aa"]));
+        let closing = statsig.clone();
+        let shutdown = actix_rt::spawn(async move { closing.shutdown(SECOND).await });
+        settle().await;
+
+        let during = statsig.check_gate(&user("u-2"), "aa").await;
+        let during_at_address = addr.send(CheckGates::new(user("u-2"), ["aa"])).await.unwrap();
+        let report = shutdown.await.unwrap();
+        let after = statsig.check_gate(&user("u-2"), "aa").await;
+        let after_at_address = addr.send(CheckGates::new(user("u-2"), ["aa"])).await;
+
+        assert!(matches!(during, Err(Error::ShuttingDown)), "{during:?}");
+        assert!(matches!(during_at_address, Err(Error::ShuttingDown)));
+        assert!(matches!(after, Err(Error::ShuttingDown)), "{after:?}");
+        assert!(matches!(after_at_address, Err(MailboxError::Closed)));
+        assert_eq!(report.answered, 1);
+        pending.await.unwrap().unwrap();
+        assert!(matches!(statsig.flush().await, Err(Error::ShuttingDown)));
+    });
+}
+
+#[test]
+fn promise_6_what_is_not_answered_at_the_limit_is_told_so() {
+    virtual_time(async {
+        let statsig = Script::new(|_| Reaction::Hold).start(config());
+        let asked = (0..3).map(|n| statsig.addr().send(CheckGates::new(user(n), ["aa"])));
+        let asked: Vec<_> = asked.collect();
+        settle().await;
+
+        let report = statsig.shutdown(SECOND).await;
+
+        assert_eq!((report.pending, report.cut_off), (3, 3));
+        for answer in join_all(asked).await {
+            assert!(matches!(answer.unwrap(), Err(Error::ShuttingDown)));
+        }
+    });
+}
+
+#[test]
+fn promise_6_every_shutdown_gets_the_report_and_the_shortest_limit_counts() {
+    virtual_time(async {
+        let statsig = Script::new(|_| Reaction::Hold).start(config());
+        let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        settle().await;
+
+        let (long, short) = tokio::join!(statsig.shutdown(Duration::MAX), statsig.shutdown(SECOND));
+        let later = statsig.shutdown(SECOND).await;
+
+        assert_eq!((long, later), (short, short));
+        assert_eq!(short.cut_off, 1);
+        assert!(asked.await.unwrap().is_err());
+    });
+}
+
+#[test]
+fn promise_6_an_empty_component_shuts_down_at_once() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        assert_eq!(statsig.shutdown(Duration::ZERO).await.pending, 0);
+    });
+}
+
+#[test]
+fn promise_6_dropping_every_handle_answers_what_is_pending_and_ends_the_transport() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::AnswerAfter(SECOND));
+        let statsig = script.start(config());
+        let in_flight = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        sleep(SECOND / 10).await;
+        let buffered = statsig.addr().send(CheckGates::new(user("u-2"), ["aa"]));
+
+        drop(statsig);
+
+        assert!(in_flight.await.unwrap().is_ok() && buffered.await.unwrap().is_ok());
+        settle().await;
+        assert_eq!((script.started(), script.alive()), (1, 0), "the transport has ended");
+    });
+}
+
+/// Runs the future on a thread that has no `System`.
+fn outside<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> thread::JoinHandle<T> {
+    thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(work)
+    })
+}
+
+fn start_on_own_thread() -> (Statsig, mpsc::Receiver<()>) {
+    let (alive, ended) = mpsc::channel();
+    let statsig = Statsig::start_with(config().build().unwrap(), move || {
+        // Dropped with the factory, which is dropped with the actor.
+        let _alive = &alive;
+        Ok(Script::answering().transport())
+    });
+    (statsig.unwrap(), ended)
+}
+
+#[test]
+fn promise_6_shutdown_works_from_any_thread_and_ends_the_components_own() {
+    let (statsig, ended) = start_on_own_thread();
+    let asking = statsig.clone();
+
+    let report = outside(async move {
+        asking.check_gate(&user("u-1"), "aa").await.unwrap();
+        asking.shutdown(SECOND).await
+    });
+
+    assert_eq!(report.join().unwrap().cut_off, 0);
+    assert_eq!(ended.recv(), Err(mpsc::RecvError));
+}
+
+#[test]
+fn promise_6_dropping_the_last_handle_and_address_ends_the_components_thread() {
+    let (statsig, ended) = start_on_own_thread();
+    let addr = statsig.addr();
+
+    drop(statsig);
+    let answer = outside(addr.send(CheckGates::new(user("u-1"), ["aa"]))).join().unwrap();
+    assert!(answer.unwrap().is_ok(), "an address alone keeps it alive");
+    drop(addr);
+
+    assert_eq!(ended.recv(), Err(mpsc::RecvError));
+}
+
+#[test]
+fn when_its_system_is_stopped_the_component_says_that_it_is_gone() {
+    let system = actix::System::new();
+    let statsig = system.block_on(async { Script::answering().start(config()) });
+    drop(system);
+
+    let answer = outside(async move { statsig.check_gate(&user("u-1"), "aa").await });
+
+    assert!(matches!(answer.join().unwrap(), Err(Error::Closed)));
+}
+
+#[test]
+fn start_here_says_where_there_is_no_arbiter() {
+    let config = || config().build().unwrap();
+    let nowhere = Statsig::start_here(config());
+    let on_tokio = outside(async move { Statsig::start_here(config()).err() }).join().unwrap();
+    let before_it_runs = {
+        let _system = actix::System::new();
+        Statsig::start_here(config())
+    };
+
+    assert!(matches!(nowhere, Err(Error::NoArbiter)), "{nowhere:?}");
+    assert!(matches!(on_tokio, Some(Error::NoArbiter)), "{on_tokio:?}");
+    assert!(matches!(before_it_runs, Err(Error::NoArbiter)), "{before_it_runs:?}");
+}

@@ -1,0 +1,136 @@
+//! Promise 5: the component survives itself.
+#![cfg(feature = "test-util")]
+
+mod support;
+
+use std::time::Duration;
+
+use actix_rt::time::sleep;
+use actix_statsig::{CheckGates, Error, Statsig, test_util::panic_at};
+use support::{Reaction, Script, config, settle, user, virtual_time};
+
+/// Somebody who asked before whatever happens next, and is waiting.
+async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {
+    let asked = statsig.addr().send(CheckGates::new(user("bystander"), ["aa"]));
+    settle().await;
+    async move { asked.await.unwrap().is_ok() }
+}
+
+#[test]
+fn promise_5_a_panic_in_a_handler_is_an_error_for_its_request_alone() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        let addr = statsig.addr();
+        let bystander = bystander(&statsig).await;
+        panic_at("batch.request", 1);
+
+        let part_in_it = addr.send(CheckGates::new(user("u-1"), ["aa"])).await.unwrap();
+
+        assert!(matches!(part_in_it, Err(Error::Internal { .. })), "{part_in_it:?}");
+        assert!(bystander.await);
+        assert!(addr.connected());
+        assert!(addr.send(CheckGates::new(user("u-1"), ["aa"])).await.unwrap().is_ok());
+        assert_eq!(statsig.stats().restarts, 1);
+    });
+}
+
+#[test]
+fn promise_5_a_panic_in_the_timer_loses_nothing() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        panic_at("batch.timer", 1);
+
+        assert!(statsig.check_gate(&user("u-1"), "aa").await.is_ok());
+
+        assert_eq!(statsig.stats().restarts, 1);
+        assert!(statsig.check_gate(&user("u-1"), "aa").await.is_ok(), "the timer runs again");
+    });
+}
+
+#[test]
+fn promise_5_a_panic_while_a_call_is_completed_is_an_error_for_its_requests_alone() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::Hold);
+        let statsig = script.start(config());
+        let part_in_it = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        sleep(Duration::from_millis(10)).await;
+        let bystander = bystander(&statsig).await;
+        panic_at("batch.completion", 1);
+        script.release();
+
+        let part_in_it = part_in_it.await.unwrap();
+
+        assert!(matches!(part_in_it, Err(Error::Internal { .. })), "{part_in_it:?}");
+        sleep(Duration::from_millis(10)).await;
+        script.release();
+        assert!(bystander.await);
+        assert_eq!(statsig.stats().restarts, 1);
+    });
+}
+
+#[test]
+fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
+    virtual_time(async {
+        let statsig = Script::new(|_| Reaction::Hold).start(config());
+        let pending = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        settle().await;
+        panic_at("batch.request", 3);
+
+        for _ in 0..3 {
+            let _ = statsig.check_gate(&user("u-2"), "aa").await;
+        }
+
+        assert!(matches!(pending.await.unwrap(), Err(Error::Internal { .. })));
+        assert_eq!(statsig.stats().restarts, 3);
+    });
+}
+
+#[test]
+fn promise_5_a_transport_that_died_is_replaced_and_its_calls_are_sent_again() {
+    virtual_time(async {
+        let mut first = true;
+        let script = Script::new(move |_| match std::mem::replace(&mut first, false) {
+            true => Reaction::Panic,
+            false => Reaction::Answer,
+        });
+        let statsig = script.start(config());
+
+        assert!(statsig.check_gate(&user("u-1"), "aa").await.is_ok());
+
+        assert_eq!((script.started(), script.calls().len()), (2, 2));
+    });
+}
+
+#[test]
+fn promise_1_a_call_that_is_lost_again_and_again_is_an_error() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::Lose);
+        let statsig = script.start(config());
+
+        let answer = statsig.check_gate(&user("u-1"), "aa").await;
+
+        assert!(matches!(answer, Err(Error::Internal { .. })), "{answer:?}");
+        assert_eq!(script.calls().len(), 2);
+    });
+}
+
+#[test]
+fn promise_5_a_restart_in_the_middle_of_a_shutdown_does_not_stop_it() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::Hold);
+        let statsig = script.start(config());
+        let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        settle().await;
+        let closing = statsig.clone();
+        let shutdown =
+            actix_rt::spawn(async move { closing.shutdown(Duration::from_secs(1)).await });
+        settle().await;
+        panic_at("batch.request", 1);
+        let _ = statsig.addr().send(CheckGates::new(user("u-2"), ["aa"])).await;
+
+        let report = shutdown.await.unwrap();
+
+        assert_eq!((report.pending, report.cut_off), (1, 1));
+        assert!(matches!(asked.await.unwrap(), Err(Error::ShuttingDown)));
+    });
+}

@@ -1,0 +1,208 @@
+//! Set-up that the tests share: virtual time, and a transport that does as it is told.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::{
+    cell::{Cell, Ref, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::{Actor, Context, Handler, Recipient, System};
+use actix_rt::time::sleep;
+use actix_statsig::{
+    Call, CallKind, CallRequest, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation,
+    GateEvaluation, Outcome, Statsig, User,
+};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+/// Runs a test in a `System` whose clock stands still until everybody waits for it.
+pub fn virtual_time<F: Future>(test: F) -> F::Output {
+    virtual_time_on(paused(), test)
+}
+
+pub fn virtual_time_on<F: Future>(mut runtime: Builder, test: F) -> F::Output {
+    let runtime = move || -> Runtime { runtime.build().expect("a runtime") };
+    System::with_tokio_rt(runtime).block_on(test)
+}
+
+pub fn paused() -> Builder {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().start_paused(true);
+    builder
+}
+
+pub fn config() -> ConfigBuilder {
+    Config::builder("secret-key")
+}
+
+pub fn user(id: impl ToString) -> User {
+    User::new(id.to_string()).expect("a user id")
+}
+
+/// What a [`Scripted`] transport does with a call.
+pub enum Reaction {
+    Answer,
+    AnswerAfter(Duration),
+    Reply(Outcome),
+    /// Keeps the call until [`Script::release`].
+    Hold,
+    /// Drops the call unanswered.
+    Lose,
+    Panic,
+}
+
+type React = Box<dyn FnMut(&CallRequest) -> Reaction>;
+
+/// Tells a [`Scripted`] transport what to do, and has what it did.
+#[derive(Clone)]
+pub struct Script(Rc<Inner>);
+
+struct Inner {
+    react: RefCell<React>,
+    calls: RefCell<Vec<CallRequest>>,
+    held: RefCell<Vec<Call>>,
+    started: Cell<usize>,
+    alive: Cell<usize>,
+}
+
+impl Script {
+    pub fn new(react: impl FnMut(&CallRequest) -> Reaction + 'static) -> Self {
+        Self(Rc::new(Inner {
+            react: RefCell::new(Box::new(react)),
+            calls: RefCell::default(),
+            held: RefCell::default(),
+            started: Cell::default(),
+            alive: Cell::default(),
+        }))
+    }
+
+    pub fn answering() -> Self {
+        Self::new(|_| Reaction::Answer)
+    }
+
+    /// Starts the component on this arbiter with a transport that follows the script.
+    pub fn start(&self, config: ConfigBuilder) -> Statsig {
+        let script = self.clone();
+        let factory = move || Ok::<Recipient<Call>, Error>(script.transport());
+        Statsig::start_here_with(config.build().expect("a valid configuration"), factory)
+            .expect("a running arbiter")
+    }
+
+    pub fn transport(&self) -> Recipient<Call> {
+        self.0.started.set(self.0.started.get() + 1);
+        Scripted(self.clone()).start().recipient()
+    }
+
+    /// How many transports have been started.
+    pub fn started(&self) -> usize {
+        self.0.started.get()
+    }
+
+    /// How many of them are alive.
+    pub fn alive(&self) -> usize {
+        self.0.alive.get()
+    }
+
+    pub fn calls(&self) -> Ref<'_, Vec<CallRequest>> {
+        self.0.calls.borrow()
+    }
+
+    /// The names of each call, in the order of the calls.
+    pub fn names(&self) -> Vec<Vec<String>> {
+        let names = |call: &CallRequest| call.names.iter().map(ToString::to_string).collect();
+        self.calls().iter().map(names).collect()
+    }
+
+    /// Answers what was held so far.
+    pub fn release(&self) {
+        for call in self.0.held.take() {
+            let outcome = answer(call.request());
+            call.complete(outcome);
+        }
+    }
+}
+
+/// A transport without HTTP.
+struct Scripted(Script);
+
+impl Actor for Scripted {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        let alive = &self.0.0.alive;
+        alive.set(alive.get() + 1);
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        let alive = &self.0.0.alive;
+        alive.set(alive.get() - 1);
+    }
+}
+
+impl Handler<Call> for Scripted {
+    type Result = ();
+
+    fn handle(&mut self, call: Call, _: &mut Context<Self>) {
+        let script = &self.0.0;
+        script.calls.borrow_mut().push(call.request().clone());
+        let reaction = (script.react.borrow_mut())(call.request());
+        match reaction {
+            Reaction::Answer => {
+                let outcome = answer(call.request());
+                call.complete(outcome);
+            }
+            Reaction::AnswerAfter(delay) => {
+                actix_rt::spawn(async move {
+                    sleep(delay).await;
+                    let outcome = answer(call.request());
+                    call.complete(outcome);
+                });
+            }
+            Reaction::Reply(outcome) => call.complete(outcome),
+            Reaction::Hold => script.held.borrow_mut().push(call),
+            Reaction::Lose => drop(call),
+            Reaction::Panic => panic!("the script says so"),
+        }
+    }
+}
+
+/// Answers that show whose they are: see [`gate`] and [`homepage`].
+pub fn answer(call: &CallRequest) -> Outcome {
+    let one = |name: &Arc<str>| match call.kind {
+        CallKind::CheckGate => Evaluation::from(gate(&call.user, name, call.exposure)),
+        CallKind::GetConfig => Evaluation::from(value(&call.user, name, call.exposure)),
+    };
+    Ok(call.names.iter().map(|name| Some(one(name))).collect())
+}
+
+/// The evaluation that the scripted transport gives this user.
+pub fn gate(user: &User, name: &str, exposure: bool) -> GateEvaluation {
+    GateEvaluation::new(name, is_open(user, name)).with_rule(format!("{user:?}"), mode(exposure))
+}
+
+pub fn value(user: &User, name: &str, exposure: bool) -> ConfigEvaluation {
+    let value = json!({"user": user, "name": name});
+    ConfigEvaluation::new(name, value.as_object().cloned().expect("an object"))
+        .with_rule(format!("{user:?}"), mode(exposure))
+}
+
+fn mode(exposure: bool) -> &'static str {
+    if exposure { "exposed" } else { "quiet" }
+}
+
+/// Half of the gates are open, different ones for each user.
+pub fn is_open(user: &User, name: &str) -> bool {
+    format!("{user:?}{name}").bytes().fold(0u8, u8::wrapping_add).is_multiple_of(2)
+}
+
+/// Lets everything that is ready run, so that what has been sent is taken in.
+pub async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
