@@ -9,6 +9,7 @@ mod upstream;
 
 use std::{collections::HashSet, net::TcpStream, time::Duration};
 
+use actix_statsig::test_util::{LocalStatsig, Rule, Rules};
 use awc::http::StatusCode;
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use serde_json::{Value, json};
@@ -53,6 +54,31 @@ async fn the_documented_bodies_get_the_documented_answers() {
     let list_of_one = json!({"gateNames": ["only"], "user": {"userID": "user-123"}});
     let (_, answer) = relay.post("/v1/check_gate", &list_of_one).await;
     assert_eq!(answer["only"]["name"], "only");
+}
+
+#[actix_rt::test]
+async fn without_a_key_a_stand_in_answers_by_sample_rules_or_a_file_of_them() {
+    let mut relay = Relay::start_with(&[], &[]).await;
+    let user = json!({"userID": "u-1"});
+    let gate = json!({"gateName": "new_checkout", "user": user});
+    let (_, answer) = relay.post("/v1/check_gate", &gate).await;
+    assert_eq!((&answer["value"], &answer["rule_id"]), (&json!(true), &json!("half_of_all")));
+    let config = json!({"configName": "homepage", "user": user});
+    let (_, answer) = relay.post("/v1/get_config", &config).await;
+    assert_eq!(answer["value"]["theme"], "dark");
+    relay.signal("TERM");
+    let ended = relay.ended().await;
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 2));
+    assert!(ended.stdout.contains("STATSIG_API_KEY is not set: "), "{}", ended.stdout);
+
+    let file = format!("{}/rules.json", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, r#"{"gates": {"mine": true}}"#).unwrap();
+    let mut relay = Relay::start_with(&["--rules", &file], &[]).await;
+    let (_, answer) =
+        relay.post("/v1/check_gate", &json!({"gateName": "mine", "user": user})).await;
+    assert_eq!(answer["value"], true);
+    relay.signal("TERM");
+    assert!(relay.ended().await.stdout.contains(&file));
 }
 
 #[actix_rt::test]
@@ -218,48 +244,27 @@ async fn two_hundred_checks_for_one_user_are_a_handful_of_calls() {
 async fn ten_thousand_requests_of_users_who_differ_in_one_field_each_get_their_own_answers() {
     const CONNECTIONS: usize = 500;
     const EACH: usize = 20;
-    let upstream = Upstream::start(Mood::AnswerAfter(Duration::from_millis(3)));
-    let slow_machine = ["--timeout", "60s", "--attempt-timeout", "30s"];
-    let relay = Relay::start(&upstream, &slow_machine).await;
     let users = users_who_differ_in_one_field(1000);
+    let local = LocalStatsig::start(one_name_each(&users)).unwrap();
+    local.set_latency(Duration::from_millis(3));
+    local.require_key(KEY);
+    let slow_machine = ["--upstream", &local.url(), "--timeout", "60s", "--attempt-timeout", "30s"];
+    let relay = Relay::start_with(&slow_machine, &[("STATSIG_API_KEY", KEY)]).await;
 
     let ask = async |connection: usize| {
         for request in connection * EACH..(connection + 1) * EACH {
-            // Neighbours in time are users who differ in the same field.
-            let user = &users[request % users.len()];
-            let own = user.to_string();
-            let name = format!("name-{}", request / users.len());
-            let (status, answers, kind) = match request % 3 {
-                0 => {
-                    let body = json!({"configName": name, "user": user});
-                    let (status, answer) = relay.post("/v1/get_config", &body).await;
-                    assert_eq!(answer["value"]["for"], own);
-                    (status, vec![(name, answer)], "config")
-                }
-                1 => {
-                    let body = json!({"gateName": name, "user": user});
-                    let (status, answer) = relay.post("/v1/check_gate", &body).await;
-                    (status, vec![(name, answer)], "gate")
-                }
-                _ => {
-                    let names = [name, "shared".to_owned()];
-                    let body = json!({"gateNames": names, "user": user});
-                    let (status, answer) = relay.post("/v1/check_gate", &body).await;
-                    let answer = |name: String| (name.clone(), answer[&name].clone());
-                    (status, names.map(answer).to_vec(), "gate")
-                }
-            };
-            assert_eq!(status, StatusCode::OK, "{answers:?}");
-            for (name, answer) in answers {
-                let got = (&answer["name"], &answer["rule_id"], &answer["group_name"]);
-                assert_eq!(got, (&json!(name), &json!(own), &json!(kind)));
-            }
+            // At any time some ask about the same user, and some about users who differ in the
+            // same field.
+            let user = request % users.len();
+            check_own_name(&relay, &users[user], user, request).await;
         }
     };
     let mut asking: FuturesUnordered<_> = (0..CONNECTIONS).map(ask).collect();
     while limited(asking.next()).await.is_some() {}
 
-    assert_eq!(upstream.refused(), Vec::<String>::new());
+    assert_eq!(local.refused(), 0);
+    let sent: HashSet<_> = users.iter().map(Value::to_string).collect();
+    assert!(local.requests().iter().all(|call| sent.contains(&call.user.to_string())));
     let (_, stats) = relay.get("/stats").await;
     assert_eq!((&stats["requests"], &stats["answered"]), (&json!(10_000), &json!(10_000)));
 }
@@ -383,9 +388,8 @@ async fn a_client_chooses_whether_exposures_are_logged_and_else_the_operator_doe
 #[actix_rt::test]
 async fn the_key_is_told_to_nobody_but_the_upstream() {
     let upstream = Upstream::start(Mood::Answer);
-    let trace = [("RUST_LOG", "trace")];
-    let mut relay =
-        Relay::start_with(&upstream.options(&[]), &[("STATSIG_API_KEY", KEY), trace[0]]).await;
+    let variables = [("STATSIG_API_KEY", KEY), ("RUST_LOG", "trace")];
+    let mut relay = Relay::start_with(&["--upstream", &upstream.url], &variables).await;
 
     let request = relay.client.post(relay.url("/v1/check_gate"));
     let request = request.insert_header(("statsig-api-key", KEY));
@@ -408,6 +412,8 @@ async fn the_key_is_told_to_nobody_but_the_upstream() {
 async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
+    let bad_rules = format!("{}/bad-rules.json", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&bad_rules, "{\n\"gate\": {}}").unwrap();
     let key = ("STATSIG_API_KEY", KEY);
     for (options, variables, name) in [
         (&["--batch-size", "101"][..], &[key][..], "--batch-size"),
@@ -418,7 +424,8 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
         (&["--listen", &taken], &[key], "--listen"),
         (&["--listen", "nowhere"], &[key], "--listen"),
         (&["--rules", "rules.json"], &[key], "--rules"),
-        (&["--rules", "/nonexistent.json"], &[], "--rules"),
+        (&["--rules", "/nonexistent.json"], &[], "--rules: rules file /nonexistent.json: No such"),
+        (&["--rules", &bad_rules], &[], "bad-rules.json, line 2, column"),
         (&["--upstream", "http://127.0.0.1:1"], &[], "STATSIG_API_KEY"),
         (&[], &[("STATSIG_API_KEY", "")], "STATSIG_API_KEY"),
         (&[], &[key, ("RUST_LOG", "a=b=c")], "RUST_LOG"),
@@ -433,6 +440,48 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
 
 fn gate(user: &str, gate: usize) -> Value {
     json!({"gateName": format!("gate-{gate}"), "user": {"userID": user}})
+}
+
+/// Rules by which each user, and no other, passes the gate and has the config of its own number.
+fn one_name_each(users: &[Value]) -> Rules {
+    users.iter().enumerate().fold(Rules::new(), |rules, (number, user)| {
+        let name = format!("name-{number}");
+        let gate = only_for(user, Rule::new(true));
+        let own = json!({"for": number}).as_object().cloned().unwrap();
+        rules.gate(&name, gate).config(&name, only_for(user, Rule::new(own)))
+    })
+}
+
+fn only_for<T>(user: &Value, rule: Rule<T>) -> Rule<T> {
+    user.as_object().unwrap().iter().fold(rule, |rule, (field, value)| match value {
+        Value::Object(inside) => inside
+            .iter()
+            .fold(rule, |rule, (key, value)| rule.when(format!("{field}.{key}"), value.clone())),
+        value => rule.when(field, value.clone()),
+    })
+}
+
+/// Asks for a user's own name, in one of the three ways there are.
+async fn check_own_name(relay: &Relay, user: &Value, number: usize, way: usize) {
+    let [own, other] = [number, number + 1].map(|number| format!("name-{number}"));
+    let (path, body) = match way % 3 {
+        0 => ("/v1/get_config", json!({"configName": own, "user": user})),
+        1 => ("/v1/check_gate", json!({"gateName": own, "user": user})),
+        _ => ("/v1/check_gate", json!({"gateNames": [own, other], "user": user})),
+    };
+    let (status, answer) = relay.post(path, &body).await;
+    let (answers, wanted) = match way % 3 {
+        0 => (vec![&answer], vec![(&own, json!({"for": number}))]),
+        1 => (vec![&answer], vec![(&own, json!(true))]),
+        _ => (
+            vec![&answer[&own], &answer[&other]],
+            vec![(&own, json!(true)), (&other, json!(false))],
+        ),
+    };
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    for (answer, (name, value)) in answers.into_iter().zip(wanted) {
+        assert_eq!((&answer["name"], &answer["value"]), (&json!(name), &value), "{user}");
+    }
 }
 
 /// Each differs from the others in one field of the API document's `StatsigUser`; neighbours differ

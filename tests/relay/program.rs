@@ -40,12 +40,12 @@ pub(crate) struct Ended {
 
 impl Relay {
     pub(crate) async fn start(upstream: &Upstream, options: &[&str]) -> Self {
-        Self::start_with(&upstream.options(options), &[("STATSIG_API_KEY", KEY)]).await
+        let options = [&["--upstream", &upstream.url], options].concat();
+        Self::start_with(&options, &[("STATSIG_API_KEY", KEY)]).await
     }
 
-    pub(crate) async fn start_with(options: &[String], variables: &[(&str, &str)]) -> Self {
-        let options: Vec<_> = options.iter().map(String::as_str).collect();
-        let options = [&["--listen", "127.0.0.1:0"], &options[..]].concat();
+    pub(crate) async fn start_with(options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
         let mut relay = Self::spawn(&options, variables);
         let heard = relay.heard.take().unwrap();
         relay.address = limited(heard).await.expect("the relay says where it listens");

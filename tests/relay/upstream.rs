@@ -2,26 +2,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
-use actix_rt::time::sleep;
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::StatusCode, web,
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::program::KEY;
-
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Mood {
     Answer,
-    AnswerAfter(Duration),
     /// Answers when it is released.
     Hold,
     Refuse(u16),
@@ -30,7 +22,7 @@ pub(crate) enum Mood {
 /// A server that speaks the API, and whose answers repeat the user they are about: an answer that
 /// reaches somebody else shows.
 pub(crate) struct Upstream {
-    url: String,
+    pub(crate) url: String,
     seen: Arc<Seen>,
     server: ServerHandle,
 }
@@ -38,21 +30,13 @@ pub(crate) struct Upstream {
 struct Seen {
     mood: Mood,
     calls: Mutex<Vec<Value>>,
-    refused: Mutex<Vec<String>>,
     /// Closed when the calls that wait are released.
     gate: Semaphore,
-    is_key_right: AtomicBool,
 }
 
 impl Upstream {
     pub(crate) fn start(mood: Mood) -> Self {
-        let seen = Arc::new(Seen {
-            mood,
-            calls: Mutex::default(),
-            refused: Mutex::default(),
-            gate: Semaphore::new(0),
-            is_key_right: AtomicBool::new(true),
-        });
+        let seen = Arc::new(Seen { mood, calls: Mutex::default(), gate: Semaphore::new(0) });
         let shared = web::Data::from(Arc::clone(&seen));
         let app = move || App::new().app_data(shared.clone()).default_service(web::to(answer));
         let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(0);
@@ -64,11 +48,6 @@ impl Upstream {
         Self { url, seen, server: handle }
     }
 
-    pub(crate) fn options(&self, more: &[&str]) -> Vec<String> {
-        let own = ["--upstream", &self.url];
-        own.iter().chain(more).map(ToString::to_string).collect()
-    }
-
     pub(crate) fn calls(&self) -> usize {
         self.seen.calls.lock().unwrap().len()
     }
@@ -76,12 +55,6 @@ impl Upstream {
     pub(crate) fn last_logged_exposures(&self) -> bool {
         let calls = self.seen.calls.lock().unwrap();
         calls.last().unwrap()["statsigMetadata"]["exposureLoggingDisabled"] != true
-    }
-
-    /// Why calls were refused, if any broke the API's rules.
-    pub(crate) fn refused(&self) -> Vec<String> {
-        assert!(self.seen.is_key_right.load(SeqCst));
-        self.seen.refused.lock().unwrap().clone()
     }
 
     pub(crate) fn release(&self) {
@@ -96,13 +69,10 @@ impl Drop for Upstream {
 }
 
 async fn answer(request: HttpRequest, seen: web::Data<Seen>, body: web::Bytes) -> HttpResponse {
-    let key = request.headers().get("statsig-api-key").and_then(|key| key.to_str().ok());
-    seen.is_key_right.fetch_and(key == Some(KEY), SeqCst);
     let body: Value = serde_json::from_slice(&body).expect("JSON");
     seen.calls.lock().unwrap().push(body.clone());
     match seen.mood {
         Mood::Answer => {}
-        Mood::AnswerAfter(latency) => sleep(latency).await,
         Mood::Hold => drop(seen.gate.acquire().await),
         Mood::Refuse(status) => {
             return HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish();
@@ -110,10 +80,7 @@ async fn answer(request: HttpRequest, seen: web::Data<Seen>, body: web::Bytes) -
     }
     match evaluate(request.path(), &body) {
         Ok(answer) => HttpResponse::Ok().json(answer),
-        Err(rule) => {
-            seen.refused.lock().unwrap().push(format!("{rule}: {body}"));
-            HttpResponse::BadRequest().finish()
-        }
+        Err(rule) => HttpResponse::BadRequest().body(rule),
     }
 }
 

@@ -29,7 +29,7 @@ impl Upstream {
             Some(file) => (Rules::from_file(file), file.display().to_string()),
             None => (Ok(Rules::sample()), "sample rules".to_owned()),
         };
-        let rules = rules.map_err(|error| format!("--rules cannot be {origin:?}: {error}"))?;
+        let rules = rules.map_err(|error| format!("--rules: {error}"))?;
         let server = LocalStatsig::start(rules)
             .map_err(|error| format!("the stand-in for Statsig cannot start: {error}"))?;
         output::say(format_args!(
