@@ -11,7 +11,7 @@ use std::{
 use actix_rt::time::timeout;
 use actix_web::web;
 use awc::{Client, ClientResponse, Connector, http::StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::upstream::Upstream;
@@ -89,7 +89,12 @@ impl Relay {
     }
 
     pub(crate) async fn has_received(&self, requests: u64) {
-        limited(async { while self.get("/stats").await.1["requests"] != requests {} }).await;
+        self.comes_to_show("requests", &json!(requests)).await;
+    }
+
+    /// Waits for a figure of `/stats`, which may come just after the answer that it counts.
+    pub(crate) async fn comes_to_show(&self, figure: &str, value: &Value) {
+        limited(async { while self.get("/stats").await.1[figure] != *value {} }).await;
     }
 
     pub(crate) async fn refuses_connections(&self) {

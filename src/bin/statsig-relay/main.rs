@@ -8,19 +8,15 @@ mod api;
 mod args;
 mod output;
 mod respond;
+mod server;
 mod signals;
 mod upstream;
 
 use std::{env, io, process::ExitCode, time::Duration};
 
 use actix_statsig::Statsig;
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-    rt,
-    web::Data,
-};
-use futures_util::future::{Either, join, select};
+use actix_web::{dev::Server, rt};
+use futures_util::future::{Either, select};
 
 use crate::{args::Args, signals::Signals, upstream::Upstream};
 
@@ -60,23 +56,8 @@ async fn start() -> Result<Relay, String> {
     let timeout = config.timeout();
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
-    let server = serve(&args.listen, statsig.clone(), timeout)?;
+    let server = server::serve(&args.listen, statsig.clone(), timeout)?;
     Ok(Relay { server, statsig, signals, timeout, upstream })
-}
-
-/// Binds, and says where.
-fn serve(listen: &str, statsig: Statsig, timeout: Duration) -> Result<Server, String> {
-    let statsig = Data::new(statsig);
-    let server =
-        HttpServer::new(move || App::new().app_data(Data::clone(&statsig)).configure(api::routes))
-            .disable_signals()
-            .shutdown_timeout(timeout.as_secs() + 2)
-            .bind(listen)
-            .map_err(|error| format!("--listen cannot be {listen:?}: {error}"))?;
-    for address in server.addrs() {
-        output::say(format_args!("listening on http://{address}"));
-    }
-    Ok(server.run())
 }
 
 impl Relay {
@@ -86,7 +67,7 @@ impl Relay {
         let serving = rt::spawn(server);
         match select(Box::pin(signals.received()), serving).await {
             Either::Left(((), serving)) => {
-                drain(&handle, &statsig, timeout).await;
+                server::drain(&handle, &statsig, timeout).await;
                 serving.await??;
             }
             Either::Right((ended, _)) => ended??,
@@ -94,19 +75,3 @@ impl Relay {
         Ok(())
     }
 }
-
-/// Answers what has been received, and takes no more. The component ends last: the server's
-/// connections wait for its answers.
-async fn drain(server: &ServerHandle, statsig: &Statsig, limit: Duration) {
-    tracing::info!("draining");
-    // A server that is told to stop drops what it has not accepted or not read yet.
-    rt::time::sleep(TIME_TO_READ).await;
-    let (_, flushed) = join(server.stop(true), statsig.flush()).await;
-    if let Err(error) = flushed {
-        tracing::warn!(%error, "the component ended before it was told to");
-    }
-    statsig.shutdown(limit).await;
-}
-
-/// How long requests that have arrived at a signal have to be read.
-const TIME_TO_READ: Duration = Duration::from_millis(100);
