@@ -195,6 +195,33 @@ impl Config {
         self.settings.exposure_logging
     }
 
+    /// One setting by its name, as text that [`ConfigBuilder::set`] reads. None for the key, for
+    /// certificates, and where there is no such setting.
+    ///
+    /// ```
+    /// # use actix_statsig::Config;
+    /// let config = Config::new("secret-key")?;
+    /// assert_eq!(config.text("flush_interval").as_deref(), Some("5ms"));
+    /// assert_eq!(config.text("api_key"), None);
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn text(&self, setting: &str) -> Option<String> {
+        let s = &self.settings;
+        Some(match setting {
+            "base_url" => s.base_url.clone(),
+            "flush_interval" => parse::duration_text(s.flush_interval),
+            "batch_size" => s.batch_size.to_string(),
+            "max_pending" => s.max_pending.to_string(),
+            "timeout" => parse::duration_text(s.timeout),
+            "attempt_timeout" => parse::duration_text(s.attempt_timeout),
+            "retry_attempts" => s.retry_attempts.to_string(),
+            "max_in_flight" => s.max_in_flight.to_string(),
+            "exposure_logging" => s.exposure_logging.to_string(),
+            "allow_plain_http" => s.allow_plain_http.to_string(),
+            _ => return None,
+        })
+    }
+
     pub(crate) fn api_key(&self) -> &str {
         self.settings.api_key.expose_secret()
     }
@@ -419,6 +446,20 @@ mod tests {
         assert_eq!(config.attempt_timeout(), Duration::from_millis(11));
         assert_eq!((config.retry_attempts(), config.max_in_flight()), (2, 13));
         assert!(!config.exposure_logging());
+    }
+
+    #[test]
+    fn what_a_setting_is_as_text_can_be_read_again() {
+        let config = Config::builder("secret-key").timeout(Duration::from_millis(1_500));
+        let config = config.batch_size(8).exposure_logging(false).build().unwrap();
+        let mut again = Config::builder("secret-key");
+        for (setting, _) in Config::SETTINGS {
+            match config.text(setting) {
+                Some(text) => again = again.set(setting, &text).unwrap(),
+                None => assert!(["api_key", "extra_root_certificates"].contains(&setting)),
+            }
+        }
+        assert_eq!(format!("{:?}", again.build().unwrap()), format!("{config:?}"));
     }
 
     #[test]

@@ -22,6 +22,14 @@ pub(super) fn duration(setting: &'static str, text: &str) -> Result<Duration, Er
     duration.ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
 }
 
+/// What [`duration`] reads as this many milliseconds.
+pub(super) fn duration_text(duration: Duration) -> String {
+    match duration.as_millis() {
+        ms if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    }
+}
+
 pub(super) fn number<T: std::str::FromStr>(setting: &'static str, text: &str) -> Result<T, Error> {
     let parsed = text.trim().parse();
     parsed.map_err(|_| invalid(setting, format!("{text:?}"), "must be a whole number"))

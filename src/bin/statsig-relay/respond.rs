@@ -1,0 +1,165 @@
+//! What goes wrong, as responses: a fitting status and `{"error": {"kind": "…", "message": "…"}}`.
+//!
+//! `kind` is a short fixed word, the component's [`Error::kind`] or one of the relay's own;
+//! `message` is for people.
+
+use std::fmt;
+
+use actix_statsig::Error;
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{ALLOW, RETRY_AFTER},
+    },
+};
+use serde_json::json;
+
+/// Why a request is not answered with evaluations.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+    /// The methods the path has, where the request's is none of them.
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// The request is not what the API document describes.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    /// The body is not JSON; the message says where.
+    pub(crate) fn not_json(error: &serde_json::Error) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
+    }
+
+    /// The body has more bytes than are read.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the body has more than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// The body did not arrive in time.
+    pub(crate) fn too_slow() -> Self {
+        let message = "the body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
+    }
+
+    /// There is no such path.
+    pub(crate) fn not_found(path: &str) -> Self {
+        let message = format!("{path} is not answered here: /v1/check_gate and /v1/get_config are");
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// The path is not for this method.
+    pub(crate) fn wrong_method(allow: &'static str) -> Self {
+        let message = format!("the method must be {allow}");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Self { allow: Some(allow), ..Self::new(status, "wrong_method", message) }
+    }
+
+    /// The same, with the field of the body that it is about.
+    pub(crate) fn at(self, field: &str) -> Self {
+        Self { message: format!("{field}: {}", self.message), ..self }
+    }
+
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, message: message.into(), allow: None }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::new(status(&error), error.kind(), error.to_string())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.insert_header((RETRY_AFTER, 1));
+        }
+        response.json(json!({"error": {"kind": self.kind, "message": self.message}}))
+    }
+}
+
+/// Whose fault it is: the client's, the relay's for now, or that of whoever it asks.
+fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::InvalidName { .. } | Error::InvalidUser { .. } => StatusCode::BAD_REQUEST,
+        Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::ShuttingDown | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Timeout { .. } | Error::AttemptTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        Error::Connect { .. }
+        | Error::Unauthorized { .. }
+        | Error::Refused { .. }
+        | Error::Unavailable { .. }
+        | Error::InvalidResponse { .. }
+        | Error::MissingName { .. } => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc, time::Duration};
+
+    use actix_statsig::{ConnectFault, User};
+
+    use super::*;
+
+    const PATH: &str = "/v1/check_gate";
+
+    #[test]
+    fn a_status_says_whose_fault_it_is() {
+        let limit = Duration::from_secs(1);
+        let connect = Error::Connect {
+            fault: ConnectFault::Refused,
+            source: Arc::new(io::Error::other("broken")),
+        };
+        for (code, error) in [
+            (400, User::new("").unwrap_err()),
+            (400, Error::InvalidName { name: "a".into(), rule: "is short" }),
+            (429, Error::Overloaded { limit: 1 }),
+            (503, Error::ShuttingDown),
+            (503, Error::Closed),
+            (504, Error::Timeout { limit, last: None }),
+            (504, Error::AttemptTimeout { limit }),
+            (502, connect),
+            (502, Error::Unauthorized { path: PATH, status: 401 }),
+            (502, Error::Refused { path: PATH, status: 400, excerpt: String::new() }),
+            (502, Error::Unavailable { path: PATH, status: 503, retry_after: None }),
+            (502, Error::MissingName { path: PATH, name: "beta".into() }),
+            (500, Error::Internal { detail: "a panic" }),
+            (500, Error::NoArbiter),
+        ] {
+            assert_eq!(status(&error).as_u16(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn overload_says_when_to_come_back_and_a_wrong_method_which_is_right() {
+        let overloaded = Problem::from(Error::Overloaded { limit: 1 }).error_response();
+        assert_eq!(overloaded.headers().get(RETRY_AFTER).unwrap(), "1");
+        let wrong_method = Problem::wrong_method("POST").error_response();
+        assert_eq!(wrong_method.status(), 405);
+        assert_eq!(wrong_method.headers().get(ALLOW).unwrap(), "POST");
+    }
+}

@@ -1,0 +1,174 @@
+//! The program under test, and a client of it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use actix_rt::time::timeout;
+use actix_web::web;
+use awc::{Client, ClientResponse, Connector, http::StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::upstream::Upstream;
+
+/// What no test may take longer than.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The key of the environment.
+pub(crate) const KEY: &str = "secret-hunter2";
+
+/// The program, which ends with this at the latest.
+pub(crate) struct Relay {
+    child: Child,
+    pub(crate) address: String,
+    pub(crate) client: Client,
+    stdout: oneshot::Receiver<String>,
+    stderr: oneshot::Receiver<String>,
+    heard: Option<oneshot::Receiver<String>>,
+}
+
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Relay {
+    pub(crate) async fn start(upstream: &Upstream, options: &[&str]) -> Self {
+        let options = [&["--upstream", &upstream.url], options].concat();
+        Self::start_with(&options, &[("STATSIG_API_KEY", KEY)]).await
+    }
+
+    pub(crate) async fn start_with(options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        let mut relay = Self::spawn(&options, variables);
+        let heard = relay.heard.take().unwrap();
+        relay.address = limited(heard).await.expect("the relay says where it listens");
+        relay
+    }
+
+    pub(crate) fn spawn(options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_statsig-relay"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("STATSIG_") || name == "RUST_LOG" {
+                command.env_remove(&*name);
+            }
+        }
+        let command = command.args(options).envs(variables.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (tell, heard) = oneshot::channel();
+        let stdout = read_to_end(child.stdout.take().unwrap(), Some(tell));
+        let stderr = read_to_end(child.stderr.take().unwrap(), None);
+        let connector = Connector::new().limit(0).timeout(LIMIT);
+        let client = Client::builder().connector(connector).disable_timeout().finish();
+        Self { child, address: String::new(), client, stdout, stderr, heard: Some(heard) }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> impl Future<Output = (StatusCode, Value)> + use<> {
+        let request = self.client.post(self.url(path)).send_json(body);
+        async { read(limited(request).await.expect("a response")).await }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let response = limited(self.client.get(self.url(path)).send()).await;
+        read(response.expect("a response")).await
+    }
+
+    pub(crate) async fn has_received(&self, requests: u64) {
+        self.comes_to_show("requests", &json!(requests)).await;
+    }
+
+    /// Waits for a figure of `/stats`, which may come just after the answer that it counts.
+    pub(crate) async fn comes_to_show(&self, figure: &str, value: &Value) {
+        limited(async { while self.get("/stats").await.1[figure] != *value {} }).await;
+    }
+
+    pub(crate) async fn refuses_connections(&self) {
+        let refused = async {
+            while TcpStream::connect(&self.address).is_ok() {
+                actix_rt::task::yield_now().await;
+            }
+        };
+        limited(refused).await;
+    }
+
+    /// A connection that has been used and is kept open.
+    pub(crate) fn kept_alive(&self) -> TcpStream {
+        let mut connection = TcpStream::connect(&self.address).unwrap();
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n").unwrap();
+        let mut start = [0; 12];
+        connection.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+        connection
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end: both outputs are closed by then.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        let stdout = limited(&mut self.stdout).await.unwrap();
+        let stderr = limited(&mut self.stderr).await.unwrap();
+        Ended { code: self.child.wait().unwrap().code(), stdout, stderr }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads on a thread, and tells the address as soon as it has been read.
+fn read_to_end(
+    output: impl Read + Send + 'static,
+    mut tell: Option<oneshot::Sender<String>>,
+) -> oneshot::Receiver<String> {
+    let (whole, reader) = oneshot::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        for line in BufReader::new(output).lines() {
+            let line = line.expect("UTF-8");
+            let address = line.strip_prefix("listening on http://");
+            if let (Some(address), Some(tell)) = (address, tell.take_if(|_| address.is_some())) {
+                let _ = tell.send(address.to_owned());
+            }
+            text += &line;
+            text += "\n";
+        }
+        let _ = whole.send(text);
+    });
+    reader
+}
+
+pub(crate) async fn read<S>(mut response: ClientResponse<S>) -> (StatusCode, Value)
+where
+    S: futures_util::Stream<Item = Result<web::Bytes, awc::error::PayloadError>> + Unpin,
+{
+    let body = limited(response.body()).await.expect("a body");
+    let json = serde_json::from_slice(&body);
+    (response.status(), json.unwrap_or_else(|_| panic!("not JSON: {body:?}")))
+}
+
+pub(crate) async fn limited<T>(work: impl Future<Output = T>) -> T {
+    timeout(LIMIT, work).await.expect("nothing hangs")
+}
