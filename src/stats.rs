@@ -73,14 +73,24 @@ impl Counters {
     }
 
     pub(crate) fn answered<T>(&self, result: &Result<T, Error>) {
-        match result {
-            Ok(_) => self.answered.fetch_add(1, Relaxed),
-            Err(error) => self.errors[error.index()].fetch_add(1, Relaxed),
-        };
+        self.count_of(result).fetch_add(1, Relaxed);
     }
 
     pub(crate) fn abandoned(&self) {
         self.abandoned.fetch_add(1, Relaxed);
+    }
+
+    /// What was counted as answered found nobody.
+    pub(crate) fn abandoned_instead<T>(&self, result: &Result<T, Error>) {
+        self.count_of(result).fetch_sub(1, Relaxed);
+        self.abandoned();
+    }
+
+    fn count_of<T>(&self, result: &Result<T, Error>) -> &AtomicU64 {
+        match result {
+            Ok(_) => &self.answered,
+            Err(error) => &self.errors[error.index()],
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Stats {

@@ -257,12 +257,15 @@ impl BatchActor {
         for answer in answers {
             let request = answer.request;
             let result = answer.result.as_ref().map(drop).map_err(Error::clone);
-            let ending = if !self.callers.answer(answer) {
-                self.shared.counters.abandoned();
-                Ending::Abandoned
-            } else {
-                self.shared.counters.answered(&result);
-                if result.is_ok() { Ending::Answered } else { failed }
+            // Counted first: whoever has the answer finds it in the statistics.
+            self.shared.counters.answered(&result);
+            let ending = match (self.callers.answer(answer), &result) {
+                (false, _) => {
+                    self.shared.counters.abandoned_instead(&result);
+                    Ending::Abandoned
+                }
+                (true, Ok(())) => Ending::Answered,
+                (true, Err(_)) => failed,
             };
             self.waits.ended(request, ending);
         }
