@@ -61,6 +61,7 @@ mod error;
 mod evaluation;
 mod failpoint;
 mod messages;
+mod restarts;
 mod shared;
 mod stats;
 mod statsig;
@@ -78,7 +79,7 @@ pub use messages::{
     Asking, Call, CallKind, CallRequest, CheckGates, Flush, GetConfigs, Outcome, Shutdown,
     ShutdownReport,
 };
-pub use stats::Stats;
+pub use stats::{BreakerState, Latency, Stats};
 pub use statsig::Statsig;
 pub use user::{Attribute, Tier, User, UserBuilder};
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -11,6 +12,7 @@ use actix::{
     Actor, ActorContext, AsyncContext, Context, Message, Recipient, SpawnHandle, Supervised,
     fut::wrap_future,
 };
+use actix_rt::time::sleep;
 use tokio::{sync::oneshot, task::yield_now};
 
 use super::{
@@ -25,7 +27,8 @@ use crate::{
     config::Config,
     error::Error,
     failpoint::failpoint,
-    messages::{Asking, Call, Completed, Outcome, ShutdownReport, check_name, parts::Ask},
+    messages::{Asking, Call, CallRequest, Outcome, ShutdownReport, check_name, parts::Ask},
+    restarts::Restarts,
     shared::Shared,
 };
 
@@ -53,6 +56,8 @@ pub struct BatchActor {
     due_is_announced: bool,
     waits: Waits,
     handled: usize,
+    restarts: Restarts,
+    has_panicked: bool,
     shared: Arc<Shared>,
     ended: Option<oneshot::Sender<()>>,
 }
@@ -101,6 +106,8 @@ impl BatchActor {
             due_is_announced: false,
             waits: Waits::default(),
             handled: 0,
+            restarts: Restarts::default(),
+            has_panicked: false,
             shared: parts.shared,
             ended: Some(parts.ended),
         }
@@ -144,7 +151,8 @@ impl BatchActor {
             return Err(Error::Timeout { limit: self.timeout, last: None });
         }
         let lane = Lane { user, exposure: exposure.unwrap_or(self.exposure_logging) };
-        let request = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        let (request, joined) = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
         self.schedule(ctx);
         Ok((request, permit))
     }
@@ -182,32 +190,38 @@ impl BatchActor {
     pub(super) fn flush_due(&mut self, ctx: &mut Context<Self>) {
         self.due_is_announced = false;
         let flushed = self.buffer.flush_due(|request| self.callers.is_present(request));
-        self.launch(flushed, ctx);
+        self.take_out(flushed, ctx);
     }
 
     fn flush_all(&mut self, ctx: &mut Context<Self>) {
         let flushed = self.buffer.flush_all(|request| self.callers.is_present(request));
-        self.launch(flushed, ctx);
+        self.take_out(flushed, ctx);
     }
 
-    fn launch(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
+    fn take_out(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
         for request in flushed.abandoned {
             self.callers.forget(request);
             self.shared.counters.abandoned();
             self.waits.ended(request, Ending::Abandoned);
         }
-        let requests = flushed.calls.into_iter();
-        let reply_to = || ctx.address().recipient();
-        let calls: Vec<_> =
-            requests.map(|(id, request)| Call::new(id, request, reply_to())).collect();
-        self.shared.counters.calls.fetch_add(calls.len() as u64, Relaxed);
-        if !calls.is_empty() {
-            tracing::debug!(calls = calls.len(), "flush");
+        self.launch(flushed.calls, ctx);
+        self.schedule(ctx);
+    }
+
+    fn launch(&mut self, requests: Vec<(CallId, CallRequest)>, ctx: &mut Context<Self>) {
+        if requests.is_empty() {
+            return;
         }
+        tracing::debug!(calls = requests.len(), "flush");
+        self.shared.counters.calls.fetch_add(requests.len() as u64, Relaxed);
+        let reply_to = || ctx.address().recipient();
+        // All of them before the first is sent: a call that a panic keeps from being sent is
+        // dropped, and says so.
+        let calls: Vec<_> =
+            requests.into_iter().map(|(id, request)| Call::new(id, request, reply_to())).collect();
         for call in calls {
             self.send(call);
         }
-        self.schedule(ctx);
     }
 
     /// A call that its transport does not take is dropped, and says so itself.
@@ -223,13 +237,21 @@ impl BatchActor {
         }
     }
 
-    pub(super) fn complete(&mut self, completed: Completed, ctx: &mut Context<Self>) {
+    pub(super) fn is_wanted(&self, call: CallId) -> bool {
+        self.buffer.is_wanted(call, |request| self.callers.is_present(request))
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        call: CallId,
+        outcome: Option<Outcome>,
+        ctx: &mut Context<Self>,
+    ) {
         self.take_turns(ctx);
-        let Completed { call, outcome } = completed;
         if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
-            let answers = self.buffer.complete(call, Err(error), clock::now());
-            self.give(answers, Ending::Failed);
+            let dealt = self.buffer.complete(call, Err(error), clock::now());
+            self.give(dealt.answers, Ending::Failed);
         }
     }
 
@@ -248,8 +270,9 @@ impl BatchActor {
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
-        let answers = self.buffer.complete(call, outcome, clock::now());
-        self.give(answers, Ending::Failed);
+        let dealt = self.buffer.complete(call, outcome, clock::now());
+        self.give(dealt.answers, Ending::Failed);
+        self.launch(dealt.calls, ctx);
         self.schedule(ctx);
     }
 
@@ -338,7 +361,7 @@ impl BatchActor {
     ) -> Option<R> {
         let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx)));
         if done.is_err() {
-            tracing::error!("BatchActor panicked");
+            self.has_panicked = true;
             ctx.stop();
         }
         done.ok()
@@ -366,9 +389,14 @@ impl Actor for BatchActor {
 }
 
 impl Supervised for BatchActor {
-    fn restarting(&mut self, _: &mut Context<Self>) {
+    fn restarting(&mut self, ctx: &mut Context<Self>) {
         self.shared.counters.restarts.fetch_add(1, Relaxed);
-        tracing::warn!(pending = self.buffer.pending(), "BatchActor restarts");
+        let (pending, pause) = (self.buffer.pending(), self.restarts.note(clock::now()));
+        let reason = if mem::take(&mut self.has_panicked) { "it panicked" } else { "it stopped" };
+        tracing::error!(pending, ?pause, "BatchActor restarts, because {reason}");
+        if !pause.is_zero() {
+            ctx.wait(wrap_future(sleep(pause)));
+        }
         let answers = self.buffer.restarted();
         self.give(answers, Ending::Failed);
     }

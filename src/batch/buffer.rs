@@ -65,6 +65,13 @@ pub(crate) struct Flushed {
     pub(crate) abandoned: Vec<RequestId>,
 }
 
+/// What the outcome of a call leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Dealt {
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) calls: Vec<(CallId, CallRequest)>,
+}
+
 #[derive(Debug)]
 struct Pending {
     evaluations: Vec<Option<Evaluation>>,
@@ -90,8 +97,9 @@ impl Buffer {
         }
     }
 
-    /// Takes a request in. Its names must be valid, and there must be at least one.
-    pub(crate) fn add(&mut self, request: Request) -> RequestId {
+    /// Takes a request in. Its names must be valid, and there must be at least one. Says also how
+    /// many of them were in flight already.
+    pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
         let id = self.next_id();
         let Request { lane, kind, names, deadline } = request;
         let missing = names.len();
@@ -102,10 +110,12 @@ impl Buffer {
         if !self.lanes.contains_key(&lane) {
             self.lanes.insert(lane.clone(), Names::default());
         }
-        let Some(lane_names) = self.lanes.get_mut(&lane) else { return id };
+        let Some(lane_names) = self.lanes.get_mut(&lane) else { return (id, 0) };
+        let mut joined = 0;
         let before = lane_names.buffered.len();
         for (position, name) in names.into_iter().enumerate() {
-            lane_names.ask(kind, name, Place { request: id, position, joined: false });
+            let place = Place { request: id, position, joined: false };
+            joined += usize::from(lane_names.ask(kind, name, place));
         }
         let after = lane_names.buffered.len();
         self.buffered += after - before;
@@ -114,7 +124,7 @@ impl Buffer {
         } else if before == 0 && after > 0 {
             self.waiting.insert(lane);
         }
-        id
+        (id, joined)
     }
 
     /// Whether a lane is to be flushed before the interval has run.
@@ -163,9 +173,19 @@ impl Buffer {
 
     /// Deals the outcome of a call out to its requests. An outcome of a call that is not in flight,
     /// which a restarted transport may bring, changes nothing.
-    pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Vec<Answer> {
+    ///
+    /// A refusal of several names together does not say which of them is to blame: they are asked
+    /// for again in halves, until the refused ones stand alone.
+    pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Dealt {
+        let Some(call) = self.calls.remove(&call) else { return Dealt::default() };
+        if let Err(error) = &outcome
+            && is_for_the_whole(error)
+            && call.names.len() > 1
+        {
+            let calls = halves(&call, error).map(|half| self.open(half)).into();
+            return Dealt { answers: Vec::new(), calls };
+        }
         let mut answers = Vec::new();
-        let Some(call) = self.calls.remove(&call) else { return answers };
         let lane = Lane { user: call.user, exposure: call.exposure };
         let path = call.kind.path();
         match outcome {
@@ -191,10 +211,19 @@ impl Buffer {
                 }
             }
         }
-        if self.lanes.get(&lane).is_some_and(|names| names.known.is_empty()) {
-            self.lanes.remove(&lane);
-        }
-        answers
+        self.forget_if_idle(&lane);
+        Dealt { answers, calls: Vec::new() }
+    }
+
+    /// Whether one of these requests waits for the call.
+    pub(crate) fn is_wanted(&self, call: CallId, is_present: impl Fn(RequestId) -> bool) -> bool {
+        let Some(call) = self.calls.get(&call) else { return false };
+        let lane = Lane { user: call.user.clone(), exposure: call.exposure };
+        let Some(names) = self.lanes.get(&lane) else { return false };
+        call.names.iter().any(|name| {
+            let name = names.known.get(&(call.kind, Arc::clone(name)));
+            name.is_some_and(|name| name.places.iter().any(|place| is_present(place.request)))
+        })
     }
 
     /// What the call asks for, if it has no outcome yet.
@@ -246,13 +275,9 @@ impl Buffer {
             }
             let gates = lane.calls(CallKind::CheckGate, gates);
             for call in gates.chain(lane.calls(CallKind::GetConfig, configs)) {
-                let id = self.next_id();
-                self.calls.insert(id, call.clone());
-                flushed.calls.push((id, call));
+                flushed.calls.push(self.open(call));
             }
-            if self.lanes.get(&lane).is_some_and(|names| names.known.is_empty()) {
-                self.lanes.remove(&lane);
-            }
+            self.forget_if_idle(&lane);
         }
         flushed
     }
@@ -344,10 +369,36 @@ impl Buffer {
         self.due.push(lane.clone());
     }
 
+    fn open(&mut self, call: CallRequest) -> (CallId, CallRequest) {
+        let id = self.next_id();
+        self.calls.insert(id, call.clone());
+        (id, call)
+    }
+
+    fn forget_if_idle(&mut self, lane: &Lane) {
+        if self.lanes.get(lane).is_some_and(|names| names.known.is_empty()) {
+            self.lanes.remove(lane);
+        }
+    }
+
     fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
     }
+}
+
+/// Whether the server has refused a call without saying for which of its names.
+fn is_for_the_whole(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 400 | 413, .. })
+}
+
+fn halves(call: &CallRequest, refusal: &Error) -> [CallRequest; 2] {
+    let (first, second) = call.names.split_at(call.names.len() / 2);
+    [first, second].map(|names| CallRequest {
+        names: names.into(),
+        refusal: Some(refusal.clone()),
+        ..call.clone()
+    })
 }
 
 #[cfg(test)]

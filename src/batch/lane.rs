@@ -42,13 +42,15 @@ pub(super) struct Place {
 }
 
 impl Names {
-    pub(super) fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) {
+    /// Says whether the name was in flight already.
+    pub(super) fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) -> bool {
         let Self { known, buffered } = self;
         let entry = known.entry((kind, name)).or_insert_with_key(|key| {
             buffered.push(key.clone());
             Name { in_flight: false, places: Vec::with_capacity(1) }
         });
         entry.places.push(Place { joined: entry.in_flight, ..place });
+        entry.in_flight
     }
 }
 
@@ -66,7 +68,7 @@ impl Lane {
             let batch = batch.inspect(|(_, at)| deadline = deadline.min(*at)).map(|(name, _)| name);
             let names = batch.collect();
             let (user, exposure) = (self.user.clone(), self.exposure);
-            Some(CallRequest { kind, user, names, exposure, deadline })
+            Some(CallRequest { kind, user, names, exposure, deadline, refusal: None })
         })
     }
 }

@@ -1,9 +1,12 @@
 //! From calls to HTTP, and back.
 
 mod actor;
+mod breaker;
+mod budget;
 mod connect;
 mod excerpt;
 mod failure;
+mod health;
 mod http;
 mod queue;
 mod retry;
