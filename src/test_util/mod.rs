@@ -29,17 +29,20 @@
 //! ```
 
 mod api;
+mod attribute;
 mod fault;
 mod local_statsig;
 mod pure_buffer;
 mod record;
 mod rules;
+mod rules_file;
 mod server;
 
 pub use fault::Fault;
 pub use local_statsig::LocalStatsig;
 pub use pure_buffer::PureBuffer;
 pub use record::Recorded;
-pub use rules::{Rule, Rules, RulesError};
+pub use rules::{Rule, Rules};
+pub use rules_file::RulesError;
 
 pub use crate::failpoint::{FAILPOINTS, panic_at};
