@@ -21,8 +21,12 @@
 //! assert!(!statsig.check_gate(&User::new("u-2")?, "new_checkout").await?);
 //!
 //! // What the app does while Statsig is down:
-//! server.inject(Fault::status(503).always());
+//! server.inject(Fault::status(503).for_path("/v1/get_config").always());
 //! assert!(statsig.get_config(&dutch, "homepage").await.is_err());
+//!
+//! // And it asked nothing that Statsig would refuse:
+//! assert_eq!(server.refused(), 0);
+//! assert_eq!(server.requests()[0].names, ["new_checkout"]);
 //! # Ok(())
 //! # })
 //! # }
