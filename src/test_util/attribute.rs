@@ -20,7 +20,7 @@ pub(super) const TIERS: [&str; 3] = ["production", "staging", "development"];
 pub(super) enum Attribute {
     /// A field that holds one string.
     Text(&'static str),
-    /// `custom.NAME` or `privateAttributes.NAME`: a string, number, boolean or array of strings.
+    /// `custom.NAME`, `privateAttributes.NAME` or `statsigEnvironment.NAME`: a string, number, boolean or array of strings.
     Free(&'static str, String),
     /// `customIDs.NAME`: a string.
     CustomId(String),
@@ -96,9 +96,11 @@ impl FromStr for Attribute {
             "privateAttributes" => Ok(Self::Free("privateAttributes", name.to_owned())),
             "customIDs" => Ok(Self::CustomId(name.to_owned())),
             "statsigEnvironment" if name == "tier" => Ok(Self::Tier),
+            // The API document leaves this object open.
+            "statsigEnvironment" => Ok(Self::Free("statsigEnvironment", name.to_owned())),
             _ => Err(format!(
                 "unknown attribute `{path}`, expected one of {}, custom.NAME, \
-                 privateAttributes.NAME, customIDs.NAME, statsigEnvironment.tier",
+                 privateAttributes.NAME, customIDs.NAME, statsigEnvironment.NAME",
                 TEXT_FIELDS.join(", "),
             )),
         }
@@ -242,8 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn an_environment_may_say_more_than_its_tier() {
+        let region: Attribute = "statsigEnvironment.region".parse().expect("it is an attribute");
+        let user = json!({"statsigEnvironment": {"tier": "staging", "region": 1}});
+
+        assert!(region.accepts(&json!(1)) && !Attribute::Tier.accepts(&json!("prod")));
+        assert!(region.equals(user.as_object().expect("an object"), &json!(1)));
+    }
+
+    #[test]
     fn what_the_api_lacks_is_refused_with_what_it_has() {
-        for path in ["Country", "", "custom.", "statsigEnvironment.region", "customIDs"] {
+        for path in ["Country", "", "custom.", "statsigEnvironment", "customIDs"] {
             assert!(path.parse::<Attribute>().is_err(), "{path}");
         }
         let error = "contry".parse::<Attribute>().expect_err("a typo");

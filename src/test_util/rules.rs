@@ -51,7 +51,8 @@ pub struct Rules {
 /// 1. an override for the user's `userID` is the answer;
 /// 2. otherwise each attribute in `when` must be equal to the user's: `userID`, `email`, `ip`,
 ///    `userAgent`, `country`, `locale`, `appVersion`, `custom.x`, `privateAttributes.x`,
-///    `customIDs.x` or `statsigEnvironment.tier`. What the user lacks equals nothing;
+///    `customIDs.x`, `statsigEnvironment.tier` or another `statsigEnvironment.x`. What the user
+///    lacks equals nothing;
 /// 3. and the user must be among the `percentage` of users: the same ones in every run and version,
 ///    and all those of a smaller percentage among those of a larger. It goes by the name and the
 ///    `userID`, or without one by the custom id whose key sorts first;
