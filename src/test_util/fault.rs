@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use hyper::header::HeaderValue;
 
 /// Something that goes wrong with a request, told to
 /// [`LocalStatsig::inject`](super::LocalStatsig::inject).
@@ -34,12 +35,13 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     Delay,
-    Status { code: u16, retry_after: Option<String> },
-    Body { bytes: Vec<u8>, content_type: String },
+    Status { code: u16, retry_after: Option<HeaderValue> },
+    Body { bytes: Vec<u8>, content_type: HeaderValue },
     LeaveOut(Vec<String>),
     Reset,
     ResetMidBody,
     Truncated,
+    StallBody,
     Close,
     Hang,
 }
@@ -51,13 +53,17 @@ impl Fault {
     }
 
     /// The answer is this status, with a JSON error for a body.
+    ///
+    /// # Panics
+    /// If it is not from 200 to 599: another cannot end a request.
     pub fn status(code: u16) -> Self {
+        assert!((200..600).contains(&code), "{code} is no status to answer with");
         Self::new(Kind::Status { code, retry_after: None })
     }
 
     /// The answer is status 200 with exactly this body.
     pub fn body(bytes: impl Into<Vec<u8>>) -> Self {
-        let content_type = "application/json".to_owned();
+        let content_type = HeaderValue::from_static("application/json");
         Self::new(Kind::Body { bytes: bytes.into(), content_type })
     }
 
@@ -86,12 +92,17 @@ impl Fault {
         Self::new(Kind::Truncated)
     }
 
+    /// The answer's body begins and never ends, and the connection stays open.
+    pub fn stall_body() -> Self {
+        Self::new(Kind::StallBody)
+    }
+
     /// The connection is closed without an answer, as happens to one that is reused too late.
     pub fn close() -> Self {
         Self::new(Kind::Close)
     }
 
-    /// The request is never answered.
+    /// The request is never answered; the connection stays open until the client leaves.
     pub fn hang() -> Self {
         Self::new(Kind::Hang)
     }
@@ -103,17 +114,25 @@ impl Fault {
     }
 
     /// With a [`status`](Self::status): sends this `Retry-After`.
-    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
-        if let Kind::Status { retry_after, .. } = &mut self.kind {
-            *retry_after = Some(value.into());
+    ///
+    /// # Panics
+    /// With any other fault, and if a header cannot have this value.
+    pub fn retry_after(mut self, value: impl AsRef<str>) -> Self {
+        match &mut self.kind {
+            Kind::Status { retry_after, .. } => *retry_after = Some(header(value.as_ref())),
+            _ => panic!("only a status has a Retry-After"),
         }
         self
     }
 
     /// With a [`body`](Self::body): sends this content type. Default `application/json`.
-    pub fn content_type(mut self, value: impl Into<String>) -> Self {
-        if let Kind::Body { content_type, .. } = &mut self.kind {
-            *content_type = value.into();
+    ///
+    /// # Panics
+    /// With any other fault, and if a header cannot have this value.
+    pub fn content_type(mut self, value: impl AsRef<str>) -> Self {
+        match &mut self.kind {
+            Kind::Body { content_type, .. } => *content_type = header(value.as_ref()),
+            _ => panic!("only a body has a content type"),
         }
         self
     }
@@ -150,8 +169,12 @@ impl Fault {
     }
 
     /// Strikes this part, from 0 to 1, of the requests that it fits: the same ones for the same
-    /// seed.
+    /// seed. Only those it strikes count for [`times`](Self::times).
+    ///
+    /// # Panics
+    /// If the probability is not from 0 to 1.
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
+        assert!((0.0..=1.0).contains(&probability), "{probability} is no probability");
         self.chance = Some((probability, Rng::with_seed(seed)));
         self
     }
@@ -171,6 +194,10 @@ impl Fault {
             && self.name.as_ref().is_none_or(asked)
             && self.chance.as_mut().is_none_or(|(chance, rng)| rng.f64() < *chance)
     }
+}
+
+fn header(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or_else(|_| panic!("no header can be {value:?}"))
 }
 
 /// What of a request decides whether a fault fits.
@@ -265,5 +292,17 @@ mod tests {
         let struck = run().into_iter().filter(|struck| *struck).count();
         assert!((60..140).contains(&struck), "{struck}");
         assert_eq!(run(), run());
+    }
+
+    #[test]
+    #[should_panic(expected = "only a status has a Retry-After")]
+    fn what_a_fault_cannot_do_is_not_ignored() {
+        let _ = Fault::reset().retry_after("2");
+    }
+
+    #[test]
+    #[should_panic(expected = "101 is no status")]
+    fn a_status_that_ends_no_request_is_refused() {
+        let _ = Fault::status(101);
     }
 }
