@@ -450,3 +450,37 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
     assert!(made <= 1 + 2 * 7, "{made} calls: two for each halving");
     assert!(driven.buffer.is_empty() && driven.buffer.lanes.is_empty());
 }
+
+#[test]
+fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
+    let mut driven = Driven::new(100);
+    for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
+        driven.ask(lane(user, true), CallKind::CheckGate, names([name]));
+    }
+    let asked = std::cell::Cell::new(0);
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        driven.buffer.flush_all(|_| {
+            asked.set(asked.get() + 1);
+            assert!(asked.get() < 3, "in the middle of a flush");
+            true
+        })
+    }));
+    assert!(panics.is_err());
+
+    assert!(driven.buffer.restarted().is_empty());
+
+    // The first user's call was opened and never sent: it is lost, as its transport would report.
+    let open: Vec<_> = driven.buffer.calls.keys().copied().collect();
+    let flushed = driven.buffer.flush_all(EVERYBODY);
+    let mut calls: Vec<_> = flushed.calls.iter().map(|(id, _)| *id).chain(open).collect();
+    calls.sort_unstable();
+    let mut answered = 0;
+    for id in calls {
+        let call = driven.buffer.call(id).expect("an open call").clone();
+        let lane = lane_of(&call);
+        let evaluations = call.names.iter().map(|name| Some(evaluation(&lane, call.kind, name)));
+        answered += driven.buffer.complete(id, Ok(evaluations.collect()), driven.now).answers.len();
+    }
+    assert_eq!(answered, 4);
+    assert!(driven.buffer.is_empty() && driven.buffer.lanes.is_empty());
+}
