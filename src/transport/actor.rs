@@ -67,6 +67,14 @@ struct Job {
     is_probe: bool,
 }
 
+/// What of an attempt says how much its failure counts.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    was_probe: bool,
+    began: Instant,
+    limit: Duration,
+}
+
 impl TransportActor {
     pub(crate) fn new(config: Config, tls: Arc<ClientConfig>, shared: Arc<Shared>) -> Self {
         Self {
@@ -164,18 +172,18 @@ impl TransportActor {
                 let error = Error::Internal { detail: "an attempt panicked" };
                 Some(Err(Failure { error, died_on_reuse: false }))
             });
-            transport.do_send(Attempted { job, result, limit });
+            transport.do_send(Attempted { job, result, began: now, limit });
         });
     }
 
     fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         failpoint("transport.attempted");
-        let Attempted { mut job, result, limit } = attempted;
+        let Attempted { mut job, result, began, limit } = attempted;
         let was_probe = mem::take(&mut job.is_probe);
         let now = clock::now();
         let Failure { error, died_on_reuse } = match result {
             Some(Ok(evaluations)) => {
-                self.note_answer();
+                self.note_answer(now);
                 return self.finish(job, Ok(evaluations));
             }
             Some(Err(failure)) => failure,
@@ -193,7 +201,8 @@ impl TransportActor {
             return self.enqueue(job, ctx);
         }
         job.tried.attempts += 1;
-        self.note_failure(was_probe, &error, limit, now, ctx);
+        let trial = Trial { was_probe, began, limit };
+        self.note_failure(trial, &error, now, ctx);
         let request = job.call.request();
         let left = request.deadline.saturating_duration_since(now);
         if left.is_zero() {
@@ -218,27 +227,21 @@ impl TransportActor {
     }
 
     /// An answer, if only a refusal: the server is there.
-    fn note_answer(&mut self) {
-        self.pool.answered();
+    fn note_answer(&mut self, now: Instant) {
+        self.pool.answered(now);
         if let Some(breaker) = &mut self.breaker {
-            breaker.succeeded();
+            breaker.succeeded(now);
         }
         self.show_breaker();
     }
 
-    fn note_failure(
-        &mut self,
-        was_probe: bool,
-        error: &Error,
-        limit: Duration,
-        now: Instant,
-        ctx: &mut Context<Self>,
-    ) {
+    fn note_failure(&mut self, trial: Trial, error: &Error, now: Instant, ctx: &mut Context<Self>) {
+        let Trial { was_probe, began, limit } = trial;
         if matches!(error, Error::Internal { .. }) {
             return self.lose_probe(was_probe, now);
         }
         if !is_trouble(error) {
-            return self.note_answer();
+            return self.note_answer(now);
         }
         // An attempt that had only the rest of its call's time says nothing of the server.
         let fair = self.config.attempt_timeout().min(self.config.timeout()) / 2;
@@ -246,10 +249,10 @@ impl TransportActor {
             return self.lose_probe(was_probe, now);
         }
         if let Some(breaker) = &mut self.breaker {
-            breaker.failed(was_probe, error, now);
+            breaker.failed(was_probe, error, began, now);
         }
         self.show_breaker();
-        if self.pool.failed(error, now) {
+        if self.pool.failed(error, began, now) {
             self.restart_reason = Some("its connections fail");
             ctx.stop();
         }
@@ -370,6 +373,7 @@ struct Attempted {
     job: Job,
     /// None if nobody wanted it any more.
     result: Option<Result<Vec<Option<Evaluation>>, Failure>>,
+    began: Instant,
     limit: Duration,
 }
 

@@ -8,10 +8,14 @@ use std::{
 use crate::{error::Error, stats::BreakerState};
 
 /// Opens after a run of failures; lets one probe through after a cool-down, which decides.
+///
+/// A failure counts only if its attempt began after the last answer: slow failures come in bunches,
+/// after the answers of all that began with them, and say nothing that these have not disproved.
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: State,
     cool_down: Duration,
+    last_answer: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,8 @@ const LONGEST_COOL_DOWN: Duration = Duration::from_secs(2);
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { state: State::Closed { failures: 0 }, cool_down: FIRST_COOL_DOWN }
+        let state = State::Closed { failures: 0 };
+        Self { state, cool_down: FIRST_COOL_DOWN, last_answer: None }
     }
 }
 
@@ -68,13 +73,14 @@ impl Breaker {
     }
 
     /// The server has answered, if only to refuse: whoever asked, it is there.
-    pub(super) fn succeeded(&mut self) {
-        *self = Self::default();
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        *self = Self { last_answer: Some(now), ..Self::default() };
     }
 
     /// An attempt has found the server in trouble.
-    pub(super) fn failed(&mut self, was_probe: bool, error: &Error, now: Instant) {
+    pub(super) fn failed(&mut self, was_probe: bool, error: &Error, began: Instant, now: Instant) {
         match &mut self.state {
+            State::Closed { .. } if self.last_answer.is_some_and(|at| began < at) => {}
             State::Closed { failures } => {
                 *failures += 1;
                 if *failures >= FAILURES {
@@ -141,7 +147,7 @@ mod tests {
 
     fn opened(now: Instant) -> Breaker {
         let mut breaker = Breaker::default();
-        (0..FAILURES).for_each(|_| breaker.failed(false, &down(), now));
+        (0..FAILURES).for_each(|_| breaker.failed(false, &down(), now, now));
         breaker
     }
 
@@ -150,11 +156,22 @@ mod tests {
         let now = start();
         let mut breaker = Breaker::default();
         for _ in 0..3 {
-            (1..FAILURES).for_each(|_| breaker.failed(false, &down(), now));
+            (1..FAILURES).for_each(|_| breaker.failed(false, &down(), now, now));
             assert!(matches!(breaker.permit(now), Permission::Granted));
-            breaker.succeeded();
+            breaker.succeeded(now);
         }
         assert_eq!(opened(now).state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn failures_that_began_before_the_last_answer_do_not_count() {
+        let (began, answered) = (start(), start() + SECOND);
+        let mut breaker = Breaker::default();
+        breaker.succeeded(answered);
+        (0..100).for_each(|_| breaker.failed(false, &down(), began, answered + SECOND));
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        (0..FAILURES).for_each(|_| breaker.failed(false, &down(), answered, answered + SECOND));
+        assert_eq!(breaker.state(), BreakerState::Open);
     }
 
     #[test]
@@ -175,13 +192,13 @@ mod tests {
         assert!(matches!(breaker.permit(later), Permission::Probe));
         assert!(matches!(breaker.permit(later), Permission::Denied { .. }));
 
-        breaker.failed(false, &down(), later);
+        breaker.failed(false, &down(), later, later);
         assert_eq!(breaker.state(), BreakerState::HalfOpen, "only the probe counts");
-        breaker.failed(true, &down(), later);
+        breaker.failed(true, &down(), later, later);
         assert!(matches!(breaker.permit(later + FIRST_COOL_DOWN), Permission::Denied { .. }));
 
         assert!(matches!(breaker.permit(later + 2 * FIRST_COOL_DOWN), Permission::Probe));
-        breaker.succeeded();
+        breaker.succeeded(later);
         assert!(matches!(breaker.permit(later), Permission::Granted));
         assert_eq!(breaker.cool_down, FIRST_COOL_DOWN, "the next outage begins anew");
     }
@@ -208,11 +225,11 @@ mod tests {
                 match step {
                     0 => probing |= matches!(breaker.permit(now), Permission::Probe),
                     1 => {
-                        breaker.failed(probing, &down(), now);
+                        breaker.failed(probing, &down(), now, now);
                         probing = false;
                     }
                     2 => {
-                        breaker.succeeded();
+                        breaker.succeeded(now);
                         probing = false;
                     }
                     _ => {

@@ -9,6 +9,7 @@ use crate::error::Error;
 pub(super) struct PoolHealth {
     failures: u32,
     renewed: Option<Instant>,
+    last_answer: Option<Instant>,
 }
 
 /// So many failures in a row, with no answer between them, ask for a fresh pool.
@@ -19,13 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl PoolHealth {
     /// An attempt got an answer.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, now: Instant) {
         self.failures = 0;
+        self.last_answer = Some(now);
     }
 
-    /// An attempt failed; whether it is time for a fresh pool.
-    pub(super) fn failed(&mut self, error: &Error, now: Instant) -> bool {
-        if !matches!(error, Error::Connect { fault, .. } if !fault.is_tls()) {
+    /// An attempt failed; whether it is time for a fresh pool. As for the breaker, what began
+    /// before the last answer does not count.
+    pub(super) fn failed(&mut self, error: &Error, began: Instant, now: Instant) -> bool {
+        let is_connection = matches!(error, Error::Connect { fault, .. } if !fault.is_tls());
+        if !is_connection || self.last_answer.is_some_and(|at| began < at) {
             return false;
         }
         self.failures += 1;
@@ -33,7 +37,7 @@ impl PoolHealth {
         if self.failures < FAILURES || self.renewed.is_some_and(is_recent) {
             return false;
         }
-        *self = Self { failures: 0, renewed: Some(now) };
+        (self.failures, self.renewed) = (0, Some(now));
         true
     }
 }
@@ -54,16 +58,16 @@ mod tests {
         let slow = Error::AttemptTimeout { limit: PATIENCE };
         let mut pool = PoolHealth::default();
 
-        let mut asked = |now| (0..3 * FAILURES).filter(|_| pool.failed(&broken, now)).count();
+        let mut asked = |now| (0..3 * FAILURES).filter(|_| pool.failed(&broken, now, now)).count();
         assert_eq!(asked(now), 1);
         assert_eq!(asked(now + PATIENCE / 2), 0);
         assert_eq!(asked(now + PATIENCE), 1);
 
         let mut pool = PoolHealth::default();
-        assert!((0..100).all(|_| !pool.failed(&slow, now)), "a slow server is no sick pool");
+        assert!((0..100).all(|_| !pool.failed(&slow, now, now)), "a slow server is no sick pool");
         for _ in 0..100 {
-            assert!(!pool.failed(&broken, now));
-            pool.answered();
+            assert!(!pool.failed(&broken, now, now));
+            pool.answered(now);
         }
     }
 }
