@@ -2,11 +2,10 @@
 //! `queue` and `retry` decide; its attempts report back by message, so that it alone writes.
 
 use std::{
-    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use actix::{
@@ -17,12 +16,11 @@ use futures_util::FutureExt;
 use rustls::ClientConfig;
 
 use super::{
-    breaker::{Breaker, Permission, is_trouble},
-    budget::RetryBudget,
-    health::PoolHealth,
+    breaker::Permission,
     http::{Failure, HttpClient},
     queue::FairQueue,
     retry::{Decision, RetryPolicy, Tried},
+    upstream::{Trial, Upstream},
 };
 use crate::{
     clock,
@@ -41,9 +39,7 @@ pub(crate) struct TransportActor {
     config: Config,
     tls: Arc<ClientConfig>,
     retry: RetryPolicy,
-    budget: RetryBudget,
-    breaker: Option<Breaker>,
-    pool: PoolHealth,
+    upstream: Upstream,
     queue: FairQueue<Job>,
     in_flight: usize,
     http: Option<Rc<HttpClient>>,
@@ -67,21 +63,11 @@ struct Job {
     is_probe: bool,
 }
 
-/// What of an attempt says how much its failure counts.
-#[derive(Clone, Copy, Debug)]
-struct Trial {
-    was_probe: bool,
-    began: Instant,
-    limit: Duration,
-}
-
 impl TransportActor {
     pub(crate) fn new(config: Config, tls: Arc<ClientConfig>, shared: Arc<Shared>) -> Self {
         Self {
             retry: RetryPolicy::new(config.retry_attempts()),
-            budget: RetryBudget::default(),
-            breaker: config.circuit_breaker().then(Breaker::default),
-            pool: PoolHealth::default(),
+            upstream: Upstream::new(&config),
             queue: FairQueue::default(),
             in_flight: 0,
             http: None,
@@ -100,9 +86,9 @@ impl TransportActor {
         let (tried, last) = (Tried::default(), None);
         let job = Job { call, received, tried, last, has_waited: false, is_probe: false };
         match &job.call.request().refusal {
-            None => self.budget.deposit(),
+            None => self.upstream.called(),
             // A part of the names of a call that was refused: it is a retry.
-            Some(_) if self.budget.withdraw() => self.count_retry(),
+            Some(_) if self.upstream.may_retry() => self.count_retry(),
             Some(refusal) => {
                 let refusal = refusal.clone();
                 return self.finish(job, Err(refusal));
@@ -135,7 +121,7 @@ impl TransportActor {
                     continue;
                 }
             };
-            match self.breaker.as_mut().map_or(Permission::Granted, |breaker| breaker.permit(now)) {
+            match self.upstream.permit(now) {
                 Permission::Granted => self.start(job, http, now, ctx),
                 Permission::Probe => {
                     self.show_breaker();
@@ -155,6 +141,7 @@ impl TransportActor {
         }
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
+        let trial = Trial { is_probe: job.is_probe, began: now, limit };
         let transport = ctx.address();
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
@@ -172,37 +159,39 @@ impl TransportActor {
                 let error = Error::Internal { detail: "an attempt panicked" };
                 Some(Err(Failure { error, died_on_reuse: false }))
             });
-            transport.do_send(Attempted { job, result, began: now, limit });
+            transport.do_send(Attempted { job, result, trial });
         });
     }
 
     fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         failpoint("transport.attempted");
-        let Attempted { mut job, result, began, limit } = attempted;
-        let was_probe = mem::take(&mut job.is_probe);
+        let Attempted { mut job, result, trial } = attempted;
+        job.is_probe = false;
         let now = clock::now();
         let Failure { error, died_on_reuse } = match result {
             Some(Ok(evaluations)) => {
-                self.note_answer(now);
+                self.upstream.answered(now);
                 return self.finish(job, Ok(evaluations));
             }
             Some(Err(failure)) => failure,
             None => {
-                self.lose_probe(was_probe, now);
+                self.upstream.without_outcome(trial, now);
                 // Nobody is there to read it; whoever joins in this moment is asked for again.
                 return self.time_out(job);
             }
         };
         if died_on_reuse && !job.tried.reconnected {
             // No sign of trouble, and no attempt that counts.
-            self.lose_probe(was_probe, now);
+            self.upstream.without_outcome(trial, now);
             job.tried.reconnected = true;
             self.count_retry();
             return self.enqueue(job, ctx);
         }
         job.tried.attempts += 1;
-        let trial = Trial { was_probe, began, limit };
-        self.note_failure(trial, &error, now, ctx);
+        if self.upstream.failed(trial, &error, now) {
+            self.restart_reason = Some("its connections fail");
+            ctx.stop();
+        }
         let request = job.call.request();
         let left = request.deadline.saturating_duration_since(now);
         if left.is_zero() {
@@ -212,7 +201,7 @@ impl TransportActor {
         let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
         tracing::debug!(path = request.kind.path(), %error, ?decision, "an attempt failed");
         match decision {
-            Decision::RetryAfter(delay) if self.lets_through() && self.budget.withdraw() => {
+            Decision::RetryAfter(delay) if self.upstream.may_retry() => {
                 self.count_retry();
                 job.last = Some(Arc::new(error));
                 job.has_waited = true;
@@ -226,55 +215,11 @@ impl TransportActor {
         }
     }
 
-    /// An answer, if only a refusal: the server is there.
-    fn note_answer(&mut self, now: Instant) {
-        self.pool.answered(now);
-        if let Some(breaker) = &mut self.breaker {
-            breaker.succeeded(now);
-        }
-        self.show_breaker();
-    }
-
-    fn note_failure(&mut self, trial: Trial, error: &Error, now: Instant, ctx: &mut Context<Self>) {
-        let Trial { was_probe, began, limit } = trial;
-        if matches!(error, Error::Internal { .. }) {
-            return self.lose_probe(was_probe, now);
-        }
-        if !is_trouble(error) {
-            return self.note_answer(now);
-        }
-        // An attempt that had only the rest of its call's time says nothing of the server.
-        let fair = self.config.attempt_timeout().min(self.config.timeout()) / 2;
-        if matches!(error, Error::AttemptTimeout { .. }) && limit < fair {
-            return self.lose_probe(was_probe, now);
-        }
-        if let Some(breaker) = &mut self.breaker {
-            breaker.failed(was_probe, error, began, now);
-        }
-        self.show_breaker();
-        if self.pool.failed(error, began, now) {
-            self.restart_reason = Some("its connections fail");
-            ctx.stop();
-        }
-    }
-
-    fn lose_probe(&mut self, was_probe: bool, now: Instant) {
-        if let Some(breaker) = self.breaker.as_mut().filter(|_| was_probe) {
-            breaker.probe_lost(now);
-            self.show_breaker();
-        }
-    }
-
-    /// Whether an attempt that is made later may be let through.
-    fn lets_through(&self) -> bool {
-        self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed)
-    }
-
     /// Shows the breaker's state where it can be seen: once for each change.
     fn show_breaker(&self) {
-        let Some(breaker) = &self.breaker else { return };
-        if self.shared.counters.breaker_is(breaker.state()) {
-            match breaker.state() {
+        let Some(state) = self.upstream.breaker_state() else { return };
+        if self.shared.counters.breaker_is(state) {
+            match state {
                 BreakerState::Open => tracing::warn!("the circuit breaker is open"),
                 BreakerState::HalfOpen => {
                     tracing::info!("the circuit breaker lets a probe through")
@@ -373,8 +318,7 @@ struct Attempted {
     job: Job,
     /// None if nobody wanted it any more.
     result: Option<Result<Vec<Option<Evaluation>>, Failure>>,
-    began: Instant,
-    limit: Duration,
+    trial: Trial,
 }
 
 impl Message for Attempted {
@@ -387,13 +331,14 @@ impl Handler<Attempted> for TransportActor {
     fn handle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         // First of all, so that nothing that fails later leaves the place taken.
         self.in_flight -= 1;
-        let was_probe = attempted.job.is_probe;
+        let trial = attempted.trial;
         let settled = self.guarded(ctx, |actor, ctx| {
             actor.settle(attempted, ctx);
+            actor.show_breaker();
             actor.start_attempts(ctx);
         });
         if !settled {
-            self.lose_probe(was_probe, clock::now());
+            self.upstream.without_outcome(trial, clock::now());
         }
     }
 }

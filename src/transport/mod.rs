@@ -11,6 +11,7 @@ mod http;
 mod queue;
 mod retry;
 pub(crate) mod tls;
+mod upstream;
 mod wire;
 
 pub(crate) use actor::TransportActor;
