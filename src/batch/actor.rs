@@ -18,7 +18,7 @@ use tokio::{sync::oneshot, task::yield_now};
 use super::{
     buffer::{Answer, Buffer, CallId, Flushed, Request},
     lane::{Lane, RequestId},
-    reply::{Audience, Callers, Later},
+    reply::{Callers, Later},
     waits::{Ending, Waits},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     error::Error,
     failpoint::failpoint,
-    messages::{Asking, Call, CallRequest, Outcome, ShutdownReport, check_name, parts::Ask},
+    messages::{Asking, Call, CallRequest, Outcome, check_name, parts::Ask},
     restarts::Restarts,
     shared::Shared,
 };
@@ -42,7 +42,7 @@ pub(crate) type TransportFactory = Box<dyn FnMut() -> Result<Recipient<Call>, Er
 /// its transport. It lives under a supervisor: after a panic it goes on with the requests it has,
 /// at the same address.
 pub struct BatchActor {
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     callers: Callers,
     factory: TransportFactory,
     transport: Option<Recipient<Call>>,
@@ -54,12 +54,12 @@ pub struct BatchActor {
     /// Runs while something is buffered.
     interval: Option<SpawnHandle>,
     due_is_announced: bool,
-    waits: Waits,
+    pub(super) waits: Waits,
     handled: usize,
     restarts: Restarts,
     has_panicked: bool,
-    shared: Arc<Shared>,
-    ended: Option<oneshot::Sender<()>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ended: Option<oneshot::Sender<()>>,
 }
 
 /// What a `BatchActor` is made of, besides the configuration.
@@ -87,9 +87,6 @@ impl Message for Settle {
 /// Time for the other tasks of the arbiter after so many messages: without it, actix drains a
 /// mailbox however long it is.
 const MESSAGES_PER_TURN: usize = 64;
-
-/// So that no limit that is given overflows the clock.
-const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
@@ -193,7 +190,7 @@ impl BatchActor {
         self.take_out(flushed, ctx);
     }
 
-    fn flush_all(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn flush_all(&mut self, ctx: &mut Context<Self>) {
         let flushed = self.buffer.flush_all(|request| self.callers.is_present(request));
         self.take_out(flushed, ctx);
     }
@@ -276,7 +273,7 @@ impl BatchActor {
         self.schedule(ctx);
     }
 
-    fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
+    pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
         for answer in answers {
             let request = answer.request;
             let result = answer.result.as_ref().map(drop).map_err(Error::clone);
@@ -293,63 +290,6 @@ impl BatchActor {
             self.waits.ended(request, ending);
         }
         self.settle();
-    }
-
-    fn is_draining(&self) -> bool {
-        self.waits.drain_deadline().is_some()
-    }
-
-    pub(super) fn flush(&mut self, ctx: &mut Context<Self>) -> Audience<()> {
-        let audience = self.waits.for_flush(self.buffer.buffered_requests());
-        self.guarded(ctx, Self::flush_all);
-        // The sender of this very message comes only after its handler.
-        ctx.notify(Settle);
-        audience
-    }
-
-    pub(super) fn shut_down(
-        &mut self,
-        limit: Duration,
-        ctx: &mut Context<Self>,
-    ) -> Audience<ShutdownReport> {
-        self.guarded(ctx, |actor, ctx| actor.begin_drain(limit, ctx));
-        ctx.notify(Settle);
-        self.waits.shutdown_audience()
-    }
-
-    fn begin_drain(&mut self, limit: Duration, ctx: &mut Context<Self>) {
-        let pending = self.buffer.pending();
-        let deadline = clock::now() + limit.min(LONGEST_DRAIN);
-        if self.waits.for_shutdown(pending, deadline) {
-            tracing::info!(pending, ?limit, "shutting down");
-            self.flush_all(ctx);
-        }
-        self.watch_drain(ctx);
-    }
-
-    /// Cuts off at the drain's deadline what is pending then.
-    fn watch_drain(&mut self, ctx: &mut Context<Self>) {
-        let Some(deadline) = self.waits.drain_deadline() else { return };
-        let left = deadline.saturating_duration_since(clock::now());
-        ctx.run_later(left, |actor, ctx| {
-            actor.guarded(ctx, |actor, _| {
-                if actor.waits.drain_deadline().is_some_and(|deadline| deadline <= clock::now()) {
-                    let answers = actor.buffer.refuse_all(&Error::ShuttingDown);
-                    actor.give(answers, Ending::CutOff);
-                }
-            });
-        });
-    }
-
-    /// Tells those who wait for the end of a flush or of the component, if it has come.
-    pub(super) fn settle(&mut self) {
-        let Some(report) = self.waits.settle(self.buffer.is_empty()) else { return };
-        if let Some(ended) = self.ended.take() {
-            tracing::info!(?report, "shut down");
-            self.shared.ended_with(report);
-            // Nobody listens any more if the runtime is being dropped already.
-            let _ = ended.send(());
-        }
     }
 
     /// Runs a handler's work so that a panic in it ends in a restart. `Supervisor` alone does not

@@ -15,7 +15,10 @@ use std::{
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
-use super::lane::{Lane, Names, Place, RequestId};
+use super::{
+    isolate::{halves, is_for_the_whole},
+    lane::{Lane, Names, Place, RequestId},
+};
 use crate::{
     error::Error,
     evaluation::Evaluation,
@@ -79,9 +82,6 @@ struct Pending {
     deadline: Instant,
     restarts: u8,
 }
-
-/// A request that is pending through this many restarts gets an error: it may be their cause.
-const MAX_RESTARTS: u8 = 3;
 
 impl Buffer {
     pub(crate) fn new(batch_size: usize) -> Self {
@@ -243,47 +243,6 @@ impl Buffer {
         refused.map(|(request, _)| Answer { request, result: Err(error.clone()) }).collect()
     }
 
-    /// Notes a restart of the actor: a request that is pending through a third one is ended. What
-    /// the panic before it may have left half done is set right.
-    pub(crate) fn restarted(&mut self) -> Vec<Answer> {
-        self.recover();
-        let detail = "the request was pending through three restarts";
-        let result = || Err(Error::Internal { detail });
-        let ended = self.requests.extract_if(|_, pending| {
-            pending.restarts += 1;
-            pending.restarts >= MAX_RESTARTS
-        });
-        ended.map(|(request, _)| Answer { request, result: result() }).collect()
-    }
-
-    /// Derives what is buffered and what is due from the names that are known and the calls that
-    /// are open.
-    fn recover(&mut self) {
-        let mut asked: HashSet<(Lane, CallKind, Arc<str>)> = HashSet::new();
-        for call in self.calls.values() {
-            let lane = Lane { user: call.user.clone(), exposure: call.exposure };
-            let names = call.names.iter();
-            asked.extend(names.map(|name| (lane.clone(), call.kind, Arc::clone(name))));
-        }
-        self.due.clear();
-        self.buffered = 0;
-        for (lane, names) in &mut self.lanes {
-            for ((kind, name), known) in &mut names.known {
-                known.in_flight = asked.contains(&(lane.clone(), *kind, Arc::clone(name)));
-            }
-            let Names { known, buffered } = names;
-            let is_buffered = |key: &_| known.get(key).is_some_and(|name| !name.in_flight);
-            buffered.retain(is_buffered);
-            let listed: HashSet<_> = buffered.iter().cloned().collect();
-            let lost = known.keys().filter(|key| is_buffered(key) && !listed.contains(*key));
-            buffered.extend(lost.cloned().collect::<Vec<_>>());
-            self.buffered += buffered.len();
-            if !buffered.is_empty() {
-                self.waiting.insert(lane.clone());
-            }
-        }
-    }
-
     fn flush(
         &mut self,
         lanes: impl IntoIterator<Item = Lane>,
@@ -417,19 +376,6 @@ impl Buffer {
     }
 }
 
-/// Whether the server has refused a call without saying for which of its names.
-fn is_for_the_whole(error: &Error) -> bool {
-    matches!(error, Error::Refused { status: 400 | 413, .. })
-}
-
-fn halves(call: &CallRequest, refusal: &Error) -> [CallRequest; 2] {
-    let (first, second) = call.names.split_at(call.names.len() / 2);
-    [first, second].map(|names| CallRequest {
-        names: names.into(),
-        refusal: Some(refusal.clone()),
-        ..call.clone()
-    })
-}
-
+mod recovery;
 #[cfg(test)]
 mod tests;
