@@ -13,7 +13,8 @@ pub(super) struct Excerpts<'a> {
 
 impl Excerpts<'_> {
     pub(super) fn of(&self, body: &[u8]) -> String {
-        self.without_secrets(&String::from_utf8_lossy(&body[..body.len().min(4 * MAX_EXCERPT)]))
+        // All of it, however long: a cut through the key would leave a part that is not found.
+        self.without_secrets(&String::from_utf8_lossy(body))
     }
 
     pub(super) fn without_secrets(&self, text: &str) -> String {
@@ -22,5 +23,34 @@ impl Excerpts<'_> {
         }
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         text.replace(self.api_key, "[redacted]").chars().map(printable).take(MAX_EXCERPT).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{messages::CallKind, user::User};
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn promise_7_no_part_of_the_key_is_left_however_often_a_body_repeats_it() {
+        let call = CallRequest {
+            kind: CallKind::CheckGate,
+            user: User::new("u-1").unwrap(),
+            names: [].into(),
+            exposure: true,
+            deadline: std::time::Instant::now(),
+            refusal: None,
+        };
+        for length in [10, 69, 119, 200] {
+            let api_key = "k".repeat(length);
+            let excerpts = Excerpts { call: &call, api_key: &api_key };
+            for before in 0..length {
+                let body = format!("{}{}", "x".repeat(before), api_key.repeat(50));
+                let excerpt = excerpts.of(body.as_bytes());
+                assert!(!excerpt.contains('k'), "{excerpt}");
+                assert!(excerpt.len() <= MAX_EXCERPT, "{excerpt}");
+            }
+        }
     }
 }
