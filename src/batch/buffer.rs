@@ -253,17 +253,22 @@ impl Buffer {
             let Some(names) = self.lanes.get_mut(&lane) else { continue };
             let buffered = mem::take(&mut names.buffered);
             self.buffered -= buffered.len();
-            let (mut gates, mut configs) = (Vec::new(), Vec::new());
+            // What is asked again travels alone: its short deadline would be the whole call's.
+            let (mut gates, mut again, mut configs) = (Vec::new(), Vec::new(), Vec::new());
             for (kind, name) in buffered {
-                let deadline = self.present(&lane, kind, &name, &is_present, &mut flushed);
+                let wanted = self.present(&lane, kind, &name, &is_present, &mut flushed);
+                let Some((deadline, is_again)) = wanted else { continue };
                 let names = match kind {
+                    CallKind::CheckGate if is_again => &mut again,
                     CallKind::CheckGate => &mut gates,
                     CallKind::GetConfig => &mut configs,
                 };
-                names.extend(deadline.map(|deadline| (name, deadline)));
+                names.push((name, deadline));
             }
             let gates = lane.calls(CallKind::CheckGate, gates);
-            for call in gates.chain(lane.calls(CallKind::GetConfig, configs)) {
+            let again = lane.calls(CallKind::CheckGate, again);
+            let configs = lane.calls(CallKind::GetConfig, configs);
+            for call in gates.chain(again).chain(configs) {
                 flushed.calls.push(self.open(call));
             }
             self.forget_if_idle(&lane);
@@ -272,7 +277,8 @@ impl Buffer {
     }
 
     /// Drops the places of callers who left. Marks the name as in flight and returns the earliest
-    /// deadline of those who wait for it, or forgets the name if nobody does.
+    /// deadline of those who wait for it, and whether it is asked again; or forgets the name if
+    /// nobody waits for it.
     fn present(
         &mut self,
         lane: &Lane,
@@ -280,7 +286,7 @@ impl Buffer {
         name: &Arc<str>,
         is_present: impl Fn(RequestId) -> bool,
         flushed: &mut Flushed,
-    ) -> Option<Instant> {
+    ) -> Option<(Instant, bool)> {
         let known = &mut self.lanes.get_mut(lane)?.known;
         let key = (kind, Arc::clone(name));
         let entry = known.get_mut(&key)?;
@@ -293,12 +299,12 @@ impl Buffer {
             requests.contains_key(&place.request)
         });
         let deadlines = entry.places.iter().filter_map(|place| requests.get(&place.request));
-        let deadline = deadlines.map(|request| request.deadline).min();
-        match deadline {
-            Some(_) => entry.in_flight = true,
-            None => drop(known.remove(&key)),
-        }
-        deadline
+        let Some(deadline) = deadlines.map(|request| request.deadline).min() else {
+            known.remove(&key);
+            return None;
+        };
+        entry.in_flight = true;
+        Some((deadline, entry.again))
     }
 
     fn take_places(&mut self, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Vec<Place> {
@@ -354,6 +360,10 @@ impl Buffer {
             let before = names.buffered.len();
             names.ask(kind, Arc::clone(name), Place { joined: false, ..place });
             self.buffered += names.buffered.len() - before;
+        }
+        // After those who have their second chance now: who asks from here on has one still.
+        if let Some(name) = names.known.get_mut(&(kind, Arc::clone(name))) {
+            name.again = true;
         }
         self.due.push(lane.clone());
     }

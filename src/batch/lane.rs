@@ -29,6 +29,9 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) struct Name {
     pub(super) in_flight: bool,
+    /// Asked a second time, for those who joined a call that failed: they have less time left than
+    /// who asks now.
+    pub(super) again: bool,
     pub(super) places: Vec<Place>,
 }
 
@@ -37,7 +40,7 @@ pub(super) struct Name {
 pub(super) struct Place {
     pub(super) request: RequestId,
     pub(super) position: usize,
-    /// The name was in flight already when this request asked for it.
+    /// When this request asked for the name it was in flight already, or about to be again.
     pub(super) joined: bool,
 }
 
@@ -47,9 +50,9 @@ impl Names {
         let Self { known, buffered } = self;
         let entry = known.entry((kind, name)).or_insert_with_key(|key| {
             buffered.push(key.clone());
-            Name { in_flight: false, places: Vec::with_capacity(1) }
+            Name { in_flight: false, again: false, places: Vec::with_capacity(1) }
         });
-        entry.places.push(Place { joined: entry.in_flight, ..place });
+        entry.places.push(Place { joined: entry.in_flight || entry.again, ..place });
         entry.in_flight
     }
 }

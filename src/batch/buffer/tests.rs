@@ -364,6 +364,47 @@ fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
     assert!(driven.ended.contains(&joined));
 }
 
+/// A buffer in which name "a" waits to be asked again, for a request with 10 ms left.
+fn with_little_time_left() -> Driven {
+    let mut driven = Driven::new(100);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::Pass(990));
+    driven
+}
+
+#[test]
+fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
+    let mut driven = with_little_time_left();
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+
+    let flushed = driven.buffer.flush_due(EVERYBODY);
+
+    assert_eq!(called(&flushed), [vec!["b", "c"], vec!["a"]]);
+    let left: Vec<_> = flushed.calls.iter().map(|(_, call)| call.deadline - driven.now).collect();
+    assert_eq!(left, [TIMEOUT, Duration::from_millis(10)]);
+}
+
+#[test]
+fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well() {
+    let mut driven = with_little_time_left();
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    let fresh = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushDue);
+    driven.step(Step::Pass(10));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+
+    assert_eq!(driven.ended.len(), 2, "the first two");
+    assert!(!driven.ended.contains(&fresh));
+    driven.step(Step::FlushDue);
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    assert!(driven.ended.contains(&fresh), "once");
+}
+
 #[test]
 fn who_joined_a_call_that_was_refused_is_refused_too() {
     let mut driven = Driven::new(100);
