@@ -2,7 +2,7 @@
 
 mod parse;
 
-use std::{env, fmt, ops::RangeInclusive, time::Duration};
+use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
 
 use awc::http::Uri;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -124,7 +124,9 @@ impl Config {
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value and the bound it breaks.
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_lookup(|variable| env::var(variable).ok())
+        // A variable that is not UTF-8 is set: it is refused for what it holds, not passed over.
+        let text = |variable: OsString| variable.to_string_lossy().into_owned();
+        Self::from_lookup(|variable| env::var_os(variable).map(text))
     }
 
     /// The same as [`from_env`](Self::from_env), with a look-up in place of the environment.
