@@ -55,6 +55,9 @@ const MAX_BODY: usize = 2 * 1024 * 1024;
 /// The longest body of an error that is looked at, in bytes.
 const MAX_ERROR_BODY: usize = 16 * 1024;
 
+/// The longest that is waited for one.
+const ERROR_BODY_TIME: Duration = Duration::from_millis(250);
+
 impl HttpClient {
     pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
@@ -121,8 +124,10 @@ impl HttpClient {
         let excerpts = Excerpts { call, api_key: self.api_key.to_str().unwrap_or_default() };
         if !status.is_success() {
             let retry_after = retry_after(response.headers(), clock::wall());
-            // Read to the end where it is short, so that the connection can be used again.
-            let body = response.body().limit(MAX_ERROR_BODY).await.unwrap_or_default();
+            // Read to the end where it is short, so that the connection can be used again. The
+            // status counts without it too.
+            let body = timeout(ERROR_BODY_TIME, response.body().limit(MAX_ERROR_BODY)).await;
+            let body = body.ok().and_then(Result::ok).unwrap_or_default();
             return Err(Broken::Error(status_error(status, path, retry_after, || {
                 excerpts.of(&body)
             })));
