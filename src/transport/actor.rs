@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
     time::Instant,
 };
 
@@ -154,11 +155,6 @@ impl TransportActor {
                 Some(http.attempt(job.call.request(), job.tried.reconnected, limit).await)
             };
             let result = AssertUnwindSafe(attempt).catch_unwind().await;
-            let result = result.unwrap_or_else(|_| {
-                tracing::error!("an attempt panicked");
-                let error = Error::Internal { detail: "an attempt panicked" };
-                Some(Err(Failure { error, died_on_reuse: false }))
-            });
             transport.do_send(Attempted { job, result, trial });
         });
     }
@@ -169,15 +165,22 @@ impl TransportActor {
         job.is_probe = false;
         let now = clock::now();
         let Failure { error, died_on_reuse } = match result {
-            Some(Ok(evaluations)) => {
+            Ok(Some(Ok(evaluations))) => {
                 self.upstream.answered(now);
                 return self.finish(job, Ok(evaluations));
             }
-            Some(Err(failure)) => failure,
-            None => {
+            Ok(Some(Err(failure))) => failure,
+            Ok(None) => {
                 self.upstream.without_outcome(trial, now);
                 // Nobody is there to read it; whoever joins in this moment is asked for again.
                 return self.time_out(job);
+            }
+            Err(_) => {
+                self.upstream.without_outcome(trial, now);
+                self.finish(job, Err(Error::Internal { detail: "an attempt panicked" }));
+                // Who knows what it left behind in the client: the restart makes another one.
+                self.restart_reason = Some("an attempt panicked");
+                return ctx.stop();
             }
         };
         if died_on_reuse && !job.tried.reconnected {
@@ -312,12 +315,12 @@ impl Handler<Call> for TransportActor {
     }
 }
 
-/// An attempt has ended.
+/// An attempt has ended, or panicked.
 #[derive(Debug)]
 struct Attempted {
     job: Job,
-    /// None if nobody wanted it any more.
-    result: Option<Result<Vec<Option<Evaluation>>, Failure>>,
+    /// `Ok(None)` if nobody wanted it any more.
+    result: thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>,
     trial: Trial,
 }
 
