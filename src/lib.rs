@@ -66,6 +66,7 @@ mod shared;
 mod stats;
 mod statsig;
 mod transport;
+mod turns;
 mod user;
 
 #[cfg(feature = "test-util")]

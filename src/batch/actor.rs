@@ -13,7 +13,7 @@ use actix::{
     fut::wrap_future,
 };
 use actix_rt::time::sleep;
-use tokio::{sync::oneshot, task::yield_now};
+use tokio::sync::oneshot;
 
 use super::{
     buffer::{Answer, Buffer, CallId, Flushed, Request},
@@ -30,6 +30,7 @@ use crate::{
     messages::{Asking, Call, CallRequest, Outcome, check_name, parts::Ask},
     restarts::Restarts,
     shared::Shared,
+    turns::Turns,
 };
 
 /// Makes a transport: called when the component starts, and again when a transport has gone.
@@ -55,7 +56,7 @@ pub struct BatchActor {
     interval: Option<SpawnHandle>,
     due_is_announced: bool,
     pub(super) waits: Waits,
-    handled: usize,
+    turns: Turns,
     restarts: Restarts,
     has_panicked: bool,
     pub(super) shared: Arc<Shared>,
@@ -84,10 +85,6 @@ impl Message for Settle {
     type Result = ();
 }
 
-/// Time for the other tasks of the arbiter after so many messages: without it, actix drains a
-/// mailbox however long it is.
-const MESSAGES_PER_TURN: usize = 64;
-
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
         Self {
@@ -102,7 +99,7 @@ impl BatchActor {
             interval: None,
             due_is_announced: false,
             waits: Waits::default(),
-            handled: 0,
+            turns: Turns::default(),
             restarts: Restarts::default(),
             has_panicked: false,
             shared: parts.shared,
@@ -111,7 +108,7 @@ impl BatchActor {
     }
 
     pub(super) fn accept<M: Asking>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
-        self.take_turns(ctx);
+        self.turns.take(ctx);
         let ask = message.into_parts();
         self.shared.counters.received(ask.names.len());
         if ask.names.is_empty() && !self.is_draining() {
@@ -244,7 +241,7 @@ impl BatchActor {
         outcome: Option<Outcome>,
         ctx: &mut Context<Self>,
     ) {
-        self.take_turns(ctx);
+        self.turns.take(ctx);
         if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
             let dealt = self.buffer.complete(call, Err(error), clock::now());
@@ -305,13 +302,6 @@ impl BatchActor {
             ctx.stop();
         }
         done.ok()
-    }
-
-    fn take_turns(&mut self, ctx: &mut Context<Self>) {
-        self.handled += 1;
-        if self.handled.is_multiple_of(MESSAGES_PER_TURN) {
-            ctx.wait(wrap_future(yield_now()));
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     collections::{HashMap, HashSet},
     iter, mem,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
@@ -83,6 +83,9 @@ struct Pending {
     restarts: u8,
 }
 
+/// Less time than this is not worth another call.
+const WORTHWHILE: Duration = Duration::from_millis(50);
+
 impl Buffer {
     pub(crate) fn new(batch_size: usize) -> Self {
         Self {
@@ -114,7 +117,7 @@ impl Buffer {
         let mut joined = 0;
         let before = lane_names.buffered.len();
         for (position, name) in names.into_iter().enumerate() {
-            let place = Place { request: id, position, joined: false };
+            let place = Place { request: id, position, joined: false, again: false };
             joined += usize::from(lane_names.ask(kind, name, place));
         }
         let after = lane_names.buffered.len();
@@ -205,7 +208,8 @@ impl Buffer {
             Err(error) => {
                 for name in call.names.iter() {
                     let places = self.take_places(&lane, call.kind, name);
-                    let (again, failed) = self.split_by_second_chance(places, &error, now);
+                    let (again, failed) =
+                        self.split_by_second_chance(places, &error, call.deadline, now);
                     self.fail(failed, &error, &mut answers);
                     self.ask_again(&lane, call.kind, name, again);
                 }
@@ -335,19 +339,22 @@ impl Buffer {
         answers.extend(refused.flatten());
     }
 
-    /// Those who joined the call when it was under way already have had only a part of its time:
-    /// while they have some left they are asked for again, once.
+    /// Those who joined the call when it was under way already, and those who rode in a call that
+    /// ran out of somebody else's time, have had only a part of their own: while they have some
+    /// left they are asked for again, once.
     fn split_by_second_chance(
         &self,
         places: Vec<Place>,
         error: &Error,
+        deadline: Instant,
         now: Instant,
     ) -> (Vec<Place>, Vec<Place>) {
+        let ran_out = matches!(error, Error::Timeout { .. });
         places.into_iter().partition(|place| {
-            let request = self.requests.get(&place.request);
-            place.joined
-                && error.is_retryable()
-                && request.is_some_and(|request| request.deadline > now)
+            let Some(request) = self.requests.get(&place.request) else { return false };
+            let was_cut_short = ran_out && request.deadline > deadline + WORTHWHILE;
+            let has_had_less = place.joined || was_cut_short;
+            has_had_less && !place.again && error.is_retryable() && request.deadline > now
         })
     }
 
@@ -358,7 +365,7 @@ impl Buffer {
         let names = self.lanes.entry(lane.clone()).or_default();
         for place in places {
             let before = names.buffered.len();
-            names.ask(kind, Arc::clone(name), Place { joined: false, ..place });
+            names.ask(kind, Arc::clone(name), Place { joined: false, again: true, ..place });
             self.buffered += names.buffered.len() - before;
         }
         // After those who have their second chance now: who asks from here on has one still.

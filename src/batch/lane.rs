@@ -42,6 +42,8 @@ pub(super) struct Place {
     pub(super) position: usize,
     /// When this request asked for the name it was in flight already, or about to be again.
     pub(super) joined: bool,
+    /// It has been asked for a second time, and will not be for a third.
+    pub(super) again: bool,
 }
 
 impl Names {

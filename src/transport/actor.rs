@@ -33,6 +33,7 @@ use crate::{
     restarts::Restarts,
     shared::Shared,
     stats::BreakerState,
+    turns::Turns,
 };
 
 /// Makes the HTTP calls: so many at once, each with its retries, all within their deadlines.
@@ -48,6 +49,7 @@ pub(crate) struct TransportActor {
     watched: Option<Instant>,
     restarts: Restarts,
     restart_reason: Option<&'static str>,
+    turns: Turns,
     shared: Arc<Shared>,
 }
 
@@ -75,6 +77,7 @@ impl TransportActor {
             watched: None,
             restarts: Restarts::default(),
             restart_reason: None,
+            turns: Turns::default(),
             config,
             tls,
             shared,
@@ -311,6 +314,7 @@ impl Handler<Call> for TransportActor {
     type Result = ();
 
     fn handle(&mut self, call: Call, ctx: &mut Context<Self>) {
+        self.turns.take(ctx);
         self.guarded(ctx, |actor, ctx| actor.receive(call, ctx));
     }
 }

@@ -248,10 +248,12 @@ enum Failing {
     Broken,
     Unauthorized,
     Refused,
+    TimedOut,
 }
 
 fn failing() -> impl Strategy<Value = Failing> {
-    prop_oneof![Just(Failing::Broken), Just(Failing::Unauthorized), Just(Failing::Refused)]
+    let any = [Failing::Broken, Failing::Unauthorized, Failing::Refused, Failing::TimedOut];
+    proptest::sample::select(any.to_vec())
 }
 
 fn failure(failing: Failing) -> Error {
@@ -261,6 +263,7 @@ fn failure(failing: Failing) -> Error {
             let source = Arc::new(io::Error::other("broken"));
             Error::Connect { fault: ConnectFault::Closed, source }
         }
+        Failing::TimedOut => Error::Timeout { limit: TIMEOUT, last: None },
         Failing::Unauthorized => Error::Unauthorized { path, status: 401 },
         Failing::Refused => Error::Refused { path, status: 400, excerpt: String::new() },
     }
@@ -403,6 +406,24 @@ fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well()
     driven.step(Step::FlushDue);
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
     assert!(driven.ended.contains(&fresh), "once");
+}
+
+#[test]
+fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
+    let mut driven = Driven::new(100);
+    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::Pass(900));
+    let second = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.step(Step::FlushAll);
+    driven.step(Step::Pass(100));
+
+    driven.step(Step::Fail { call: 0, error: Failing::TimedOut });
+    assert!(driven.ended.contains(&first) && !driven.ended.contains(&second));
+
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight[0].1.deadline, driven.now + TIMEOUT - Duration::from_millis(100));
+    driven.step(Step::Fail { call: 0, error: Failing::TimedOut });
+    assert!(driven.ended.contains(&second));
 }
 
 #[test]
