@@ -34,8 +34,7 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     Delay,
-    Status { code: u16, retry_after: Option<String> },
-    Body { bytes: Vec<u8>, content_type: String },
+    Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     LeaveOut(Vec<String>),
     Reset,
     ResetMidBody,
@@ -52,13 +51,12 @@ impl Fault {
 
     /// The answer is this status, with a JSON error for a body.
     pub fn status(code: u16) -> Self {
-        Self::new(Kind::Status { code, retry_after: None })
+        Self::answer(code, r#"{"error": "injected"}"#.into())
     }
 
     /// The answer is status 200 with exactly this body.
     pub fn body(bytes: impl Into<Vec<u8>>) -> Self {
-        let content_type = "application/json".to_owned();
-        Self::new(Kind::Body { bytes: bytes.into(), content_type })
+        Self::answer(200, bytes.into())
     }
 
     /// The answer is status 200 with a body that is not JSON, whatever its content type says.
@@ -103,17 +101,20 @@ impl Fault {
     }
 
     /// With a [`status`](Self::status): sends this `Retry-After`.
-    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
-        if let Kind::Status { retry_after, .. } = &mut self.kind {
-            *retry_after = Some(value.into());
-        }
-        self
+    pub fn retry_after(self, value: impl Into<String>) -> Self {
+        self.header("retry-after", value)
     }
 
     /// With a [`body`](Self::body): sends this content type. Default `application/json`.
-    pub fn content_type(mut self, value: impl Into<String>) -> Self {
-        if let Kind::Body { content_type, .. } = &mut self.kind {
-            *content_type = value.into();
+    pub fn content_type(self, value: impl Into<String>) -> Self {
+        self.header("content-type", value)
+    }
+
+    /// With a [`status`](Self::status) or a [`body`](Self::body): sends this header, in place of
+    /// another value of it. What HTTP does not allow in a header is left out.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        if let Kind::Answer { headers, .. } = &mut self.kind {
+            headers.push((name.into(), value.into()));
         }
         self
     }
@@ -154,6 +155,11 @@ impl Fault {
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
         self.chance = Some((probability, Rng::with_seed(seed)));
         self
+    }
+
+    fn answer(status: u16, body: Vec<u8>) -> Self {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Self::new(Kind::Answer { status, headers, body })
     }
 
     fn new(kind: Kind) -> Self {
@@ -250,9 +256,9 @@ mod tests {
         let mut faults = Faults::default();
         let second = Duration::from_secs(1);
         faults.inject(Fault::delay(second));
-        faults.inject(Fault::status(503).delayed(second));
+        faults.inject(Fault::hang().delayed(second));
         let decided = faults.decide(&Facts { path: "/", user_id: None, names: &[] });
-        assert_eq!(decided, (2 * second, Some(Kind::Status { code: 503, retry_after: None })));
+        assert_eq!(decided, (2 * second, Some(Kind::Hang)));
     }
 
     #[test]

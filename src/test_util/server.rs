@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Frame, Incoming},
-    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -140,18 +140,14 @@ async fn respond(
 
 async fn strike(fault: Kind, reset: &AtomicBool) -> Result<Response<Body>, io::Error> {
     match fault {
-        Kind::Status { code, retry_after } => {
-            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let mut response = refusal(status, "injected");
-            if let Some(value) = retry_after.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                response.headers_mut().insert(RETRY_AFTER, value);
-            }
-            Ok(response)
-        }
-        Kind::Body { bytes, content_type } => {
-            let mut response = Response::new(whole(bytes));
-            if let Ok(content_type) = HeaderValue::from_str(&content_type) {
-                response.headers_mut().insert(CONTENT_TYPE, content_type);
+        Kind::Answer { status, headers, body } => {
+            let status = StatusCode::from_u16(status);
+            let mut response = Response::new(whole(body));
+            *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            for (name, value) in headers {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.try_into()) {
+                    response.headers_mut().insert::<HeaderName>(name, value);
+                }
             }
             Ok(response)
         }
