@@ -31,6 +31,7 @@
 mod api;
 mod fault;
 mod local_statsig;
+mod parsers;
 mod pure_buffer;
 mod record;
 mod rules;
@@ -38,6 +39,7 @@ mod server;
 
 pub use fault::Fault;
 pub use local_statsig::LocalStatsig;
+pub use parsers::{answer_request, parse_answer};
 pub use pure_buffer::PureBuffer;
 pub use record::Recorded;
 pub use rules::{Rule, Rules, RulesError};

@@ -2,6 +2,7 @@
 
 mod actor;
 mod connect;
+mod distinct;
 mod excerpt;
 mod failure;
 mod http;
@@ -11,3 +12,5 @@ pub(crate) mod tls;
 mod wire;
 
 pub(crate) use actor::TransportActor;
+#[cfg(feature = "test-util")]
+pub(crate) use wire::decode;
