@@ -119,6 +119,14 @@ impl Fault {
         self
     }
 
+    /// With a [`status`](Self::status): sends this body.
+    pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        if let Kind::Answer { body, .. } = &mut self.kind {
+            *body = bytes.into();
+        }
+        self
+    }
+
     /// Strikes so many requests that it fits.
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
