@@ -10,8 +10,10 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+type Property = fn(&[u8]);
+
 /// Each target of the package `fuzz`, with its property.
-const TARGETS: [(&str, fn(&[u8])); 7] = [
+const TARGETS: [(&str, Property); 7] = [
     ("gates", properties::gates),
     ("gate", properties::gate),
     ("config", properties::config),

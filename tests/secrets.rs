@@ -198,15 +198,17 @@ fn users() -> [User; 2] {
     [private.build().unwrap(), user().build().unwrap()]
 }
 
-/// Whatever a server may do, which may repeat what it was sent.
-fn faults() -> Vec<Fault> {
-    let echo = format!("{KEY} {{\"k\": \"{KEY}\"}} ").repeat(20);
+/// Whatever a server may do, which may repeat what it was sent: the key and this.
+fn faults(private: &str) -> Vec<Fault> {
+    let echo = format!("{KEY} {{\"k\": \"{KEY}{private}\"}} ").repeat(20);
     let status = |code| Fault::status(code).with_body(echo.clone());
     let mut faults: Vec<_> = [302, 400, 401, 403, 404, 408, 413, 429, 500, 503].map(status).into();
     faults.extend([
         Fault::body(echo.clone()),
         Fault::body(json!({ "name": KEY, "value": true }).to_string()),
         Fault::body(json!({ "value": KEY }).to_string()),
+        Fault::body(json!({ "value": private, "name": private }).to_string()),
+        Fault::body(json!({ "open": { "name": private, "value": true } }).to_string()),
         Fault::body(json!({ "open": { "name": KEY, "value": true } }).to_string()),
         Fault::body(format!("{{\"{KEY}\": 1, \"value\": {{}}, \"rule_id\": [\"{KEY}\"]}}")),
         Fault::body(format!("{}{KEY}", "x".repeat(115))),
@@ -248,7 +250,8 @@ async fn over_http(shown: &mut Shown) {
 
     for user in users() {
         ask_all(&statsig, &user, shown).await;
-        for fault in faults() {
+        let private = if format!("{user:?}").contains("private") { PRIVATE } else { "nothing" };
+        for fault in faults(private) {
             server.inject(fault.times(6));
             ask_all(&statsig, &user, shown).await;
             server.clear_faults();
