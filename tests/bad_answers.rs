@@ -32,7 +32,8 @@ fn patient() -> ConfigBuilder {
 }
 
 fn start(url: String) -> Statsig {
-    Statsig::start_here(patient().base_url(url).build().unwrap()).unwrap()
+    Statsig::start_here(patient().base_url(url).build().expect("a valid configuration"))
+        .expect("a running arbiter")
 }
 
 /// What is asked, and so which of the parsers reads the answer.
@@ -331,10 +332,10 @@ const HUGE: usize = 64 << 20;
 
 /// Answers one request with 64 MiB; the thread ends with how many bytes of them it could send.
 fn flood(status: &'static str, announced: bool) -> (String, thread::JoinHandle<usize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
     let serve = move || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let (mut stream, _) = listener.accept().expect("a connection");
         read_request(&mut stream);
         let length = match announced {
             true => format!("content-length: {HUGE}"),
@@ -342,7 +343,7 @@ fn flood(status: &'static str, announced: bool) -> (String, thread::JoinHandle<u
         };
         let head =
             format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{length}\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(head.as_bytes()).expect("a client that listens");
         let chunk = vec![b' '; 64 << 10];
         let mut sent = 0;
         while sent < HUGE {
@@ -367,7 +368,7 @@ fn read_request(stream: &mut TcpStream) {
     let mut read = Vec::new();
     while !read.ends_with(b"}}") {
         let mut buffer = [0; 4096];
-        let length = stream.read(&mut buffer).unwrap();
+        let length = stream.read(&mut buffer).expect("a request");
         assert_ne!(length, 0, "the request was cut short");
         read.extend_from_slice(&buffer[..length]);
     }

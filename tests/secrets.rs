@@ -195,7 +195,7 @@ fn users() -> [User; 2] {
         .private_attribute("pin", PRIVATE)
         .private_attribute("pins", [PRIVATE])
         .private_attribute("salary", PRIVATE_NUMBER);
-    [private.build().unwrap(), user().build().unwrap()]
+    [private.build().expect("a user"), user().build().expect("a user")]
 }
 
 /// Whatever a server may do, which may repeat what it was sent: the key and this.
@@ -241,10 +241,10 @@ async fn ask_all(statsig: &Statsig, user: &User, shown: &mut Shown) {
 
 async fn over_http(shown: &mut Shown) {
     let rules = Rules::new().gate("open", true).config("homepage", json!({"theme": "dark"}));
-    let server = LocalStatsig::start(rules).unwrap();
+    let server = LocalStatsig::start(rules).expect("a free port");
     server.require_key(KEY);
-    let config = settings().base_url(server.url()).build().unwrap();
-    let statsig = Statsig::start_here(config.clone()).unwrap();
+    let config = settings().base_url(server.url()).build().expect("a valid configuration");
+    let statsig = Statsig::start_here(config.clone()).expect("a running arbiter");
     shown.debug(&config);
     shown.debug(&statsig);
 
@@ -268,7 +268,7 @@ async fn over_http(shown: &mut Shown) {
         ask_all(&statsig, &user, shown).await;
         server.require_key(KEY);
         shown.debug(&statsig.stats());
-        shown.0 += &serde_json::to_string(&statsig.stats()).unwrap();
+        shown.0 += &serde_json::to_string(&statsig.stats()).expect("JSON");
     }
     shown.debug(&server);
     shown.debug(&server.requests());
@@ -300,7 +300,8 @@ async fn over_https(shown: &mut Shown) {
         let settings = if is_good { patient() } else { settings() };
         let settings =
             settings.base_url(server.url("localhost")).extra_root_certificates(authority.pem());
-        let statsig = Statsig::start(settings.build().unwrap()).unwrap();
+        let statsig =
+            Statsig::start(settings.build().expect("a valid configuration")).expect("a thread");
         for user in users() {
             let open = statsig.check_gate(&user, GATE).await;
             assert_eq!(open.is_ok(), is_good, "{open:?}");
