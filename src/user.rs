@@ -40,6 +40,7 @@ pub struct User(Arc<Inner>);
 
 struct Inner {
     hash: u64,
+    is_private: bool,
     json: Box<RawValue>,
 }
 
@@ -89,8 +90,7 @@ impl User {
 
     /// Whether a text that may repeat the user's fields may repeat a secret.
     pub(crate) fn has_private_attributes(&self) -> bool {
-        serde_json::from_str::<Map<String, Value>>(self.0.json.get())
-            .is_ok_and(|fields| fields.contains_key(PRIVATE))
+        self.0.is_private
     }
 }
 
@@ -205,7 +205,7 @@ impl UserBuilder {
     /// [`Error::InvalidUser`] for the first field that breaks a rule of the API: an identifier is
     /// needed (a user id or a custom id that is not empty), a country has two letters, an attribute
     /// is a string, a finite number, a boolean or a list of strings. The whole user has at most
-    /// 64 KiB as JSON.
+    /// 64 KiB as JSON and 64 levels of nesting.
     pub fn build(self) -> Result<User, Error> {
         let mut fields = self.fields;
         fields.retain(|_, value| !value.is_null());
@@ -215,7 +215,9 @@ impl UserBuilder {
         if !is_identified(&fields) {
             return Err(invalid("userID", "must not be empty where no custom id is given"));
         }
+        let is_private = fields.contains_key(PRIVATE);
         let mut json = Value::Object(fields);
+        require(!is_deeper(&json, MAX_DEPTH), "user", "must have at most 64 levels of nesting")?;
         // A no-op unless some crate of the app turns on serde_json's `preserve_order`.
         json.sort_all_objects();
         let json = serde_json::value::to_raw_value(&json)
@@ -224,7 +226,7 @@ impl UserBuilder {
             return Err(invalid("user", "must have at most 65536 bytes as JSON"));
         }
         let hash = HASHER.hash_one(json.get());
-        Ok(User(Arc::new(Inner { hash, json })))
+        Ok(User(Arc::new(Inner { hash, is_private, json })))
     }
 
     fn field(mut self, field: &'static str, value: String) -> Self {
@@ -303,6 +305,10 @@ impl Tier {
     }
 }
 
+/// The deepest user the component takes: a part of a request, whose readers have limits, and written
+/// and read by code that calls itself for each level.
+const MAX_DEPTH: usize = 64;
+
 const PRIVATE: &str = "privateAttributes";
 
 /// Seeded once a process, so that nobody outside can choose users that collide.
@@ -330,6 +336,15 @@ fn check_field(field: &str, value: &Value) -> Result<(), Error> {
             require(known, &format!("{field}.{key}"), rule)
         }),
         _ => Ok(()),
+    }
+}
+
+fn is_deeper(value: &Value, depth: usize) -> bool {
+    let below = |value| is_deeper(value, depth - 1);
+    match value {
+        Value::Array(list) => depth == 0 || list.iter().any(below),
+        Value::Object(object) => depth == 0 || object.values().any(below),
+        _ => false,
     }
 }
 
@@ -362,8 +377,11 @@ fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
 }
 
 fn invalid(field: &str, rule: &'static str) -> Error {
-    Error::InvalidUser { field: field.to_owned(), rule }
+    Error::InvalidUser { field: field.chars().take(MAX_FIELD).collect(), rule }
 }
+
+/// The longest part of a field's name that goes into an error, in characters.
+const MAX_FIELD: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -497,6 +515,27 @@ mod tests {
     fn null_counts_as_not_set_and_what_the_api_does_not_name_is_kept() {
         let user = User::from_json(json!({"userID": "u", "email": null, "stableID": "s"})).unwrap();
         assert_eq!(user.json().get(), r#"{"stableID":"s","userID":"u"}"#);
+    }
+
+    #[test]
+    fn a_user_nested_too_deep_is_refused_before_any_code_that_calls_itself_sees_it() {
+        let nested = |levels: usize| {
+            let deep = (0..levels).fold(Value::Null, |inner, _| json!([inner]));
+            User::from_json(json!({"userID": "u", "privateAttributes": {"a": 1}, "deep": deep}))
+        };
+        let deepest = nested(63).unwrap();
+        assert!(deepest.has_private_attributes() && !format!("{deepest:?}").is_empty());
+        for levels in [64, 1_000] {
+            let error = nested(levels).unwrap_err().to_string();
+            assert_eq!(error, "user field `user` must have at most 64 levels of nesting");
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_a_part_of_a_long_field_name() {
+        let error = User::from_json(json!({"userID": "u", "custom": {"é".repeat(60_000): null}}));
+        let error = error.unwrap_err();
+        assert!(error.to_string().chars().count() < 250, "{error}");
     }
 
     #[test]

@@ -81,7 +81,10 @@ fn is_json(content_type: Option<&HeaderValue>) -> bool {
 }
 
 /// Reads a request's body, or says why it is refused.
-fn read(kind: CallKind, body: &Result<Value, serde_json::Error>) -> Result<Asked, Refusal> {
+pub(super) fn read(
+    kind: CallKind,
+    body: &Result<Value, serde_json::Error>,
+) -> Result<Asked, Refusal> {
     let body = match body {
         Ok(Value::Object(body)) => body,
         Ok(_) => return Err(bad("the body must be an object")),

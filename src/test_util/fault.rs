@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 /// Something that goes wrong with a request, told to
 /// [`LocalStatsig::inject`](super::LocalStatsig::inject).
@@ -35,8 +35,7 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     Delay,
-    Status { code: u16, retry_after: Option<HeaderValue> },
-    Body { bytes: Vec<u8>, content_type: HeaderValue },
+    Answer { status: u16, headers: Vec<(HeaderName, HeaderValue)>, body: Vec<u8> },
     LeaveOut(Vec<String>),
     Reset,
     ResetMidBody,
@@ -58,13 +57,12 @@ impl Fault {
     /// If it is not from 200 to 599: another cannot end a request.
     pub fn status(code: u16) -> Self {
         assert!((200..600).contains(&code), "{code} is no status to answer with");
-        Self::new(Kind::Status { code, retry_after: None })
+        Self::answer(code, r#"{"error": "injected"}"#.into())
     }
 
     /// The answer is status 200 with exactly this body.
     pub fn body(bytes: impl Into<Vec<u8>>) -> Self {
-        let content_type = HeaderValue::from_static("application/json");
-        Self::new(Kind::Body { bytes: bytes.into(), content_type })
+        Self::answer(200, bytes.into())
     }
 
     /// The answer is status 200 with a body that is not JSON, whatever its content type says.
@@ -116,23 +114,46 @@ impl Fault {
     /// With a [`status`](Self::status): sends this `Retry-After`.
     ///
     /// # Panics
-    /// With any other fault, and if a header cannot have this value.
-    pub fn retry_after(mut self, value: impl AsRef<str>) -> Self {
-        match &mut self.kind {
-            Kind::Status { retry_after, .. } => *retry_after = Some(header(value.as_ref())),
-            _ => panic!("only a status has a Retry-After"),
-        }
-        self
+    /// As [`header`](Self::header).
+    pub fn retry_after(self, value: impl AsRef<str>) -> Self {
+        self.header("retry-after", value)
     }
 
     /// With a [`body`](Self::body): sends this content type. Default `application/json`.
     ///
     /// # Panics
-    /// With any other fault, and if a header cannot have this value.
-    pub fn content_type(mut self, value: impl AsRef<str>) -> Self {
+    /// As [`header`](Self::header).
+    pub fn content_type(self, value: impl AsRef<str>) -> Self {
+        self.header("content-type", value)
+    }
+
+    /// With a [`status`](Self::status) or a [`body`](Self::body): sends this header, in place of
+    /// another value of it.
+    ///
+    /// # Panics
+    /// With any other fault, and if HTTP does not allow the header.
+    pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
+        match (&mut self.kind, header) {
+            (Kind::Answer { headers, .. }, (Ok(name), Ok(value))) => {
+                headers.retain(|(other, _)| *other != name);
+                headers.push((name, value));
+            }
+            (Kind::Answer { .. }, _) => panic!("no header: {name}: {value}"),
+            _ => panic!("only a status or a body has headers"),
+        }
+        self
+    }
+
+    /// With a [`status`](Self::status): sends this body.
+    ///
+    /// # Panics
+    /// With a fault that is no answer.
+    pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
-            Kind::Body { content_type, .. } => *content_type = header(value.as_ref()),
-            _ => panic!("only a body has a content type"),
+            Kind::Answer { body, .. } => *body = bytes.into(),
+            _ => panic!("only a status or a body has a body"),
         }
         self
     }
@@ -179,6 +200,11 @@ impl Fault {
         self
     }
 
+    fn answer(status: u16, body: Vec<u8>) -> Self {
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        Self::new(Kind::Answer { status, headers, body })
+    }
+
     fn new(kind: Kind) -> Self {
         let (path, user_id, name) = (None, None, None);
         Self { kind, delay: Duration::ZERO, path, user_id, name, chance: None, times: Some(1) }
@@ -194,10 +220,6 @@ impl Fault {
             && self.name.as_ref().is_none_or(asked)
             && self.chance.as_mut().is_none_or(|(chance, rng)| rng.f64() < *chance)
     }
-}
-
-fn header(value: &str) -> HeaderValue {
-    HeaderValue::from_str(value).unwrap_or_else(|_| panic!("no header can be {value:?}"))
 }
 
 /// What of a request decides whether a fault fits.
@@ -277,9 +299,9 @@ mod tests {
         let mut faults = Faults::default();
         let second = Duration::from_secs(1);
         faults.inject(Fault::delay(second));
-        faults.inject(Fault::status(503).delayed(second));
+        faults.inject(Fault::hang().delayed(second));
         let decided = faults.decide(&Facts { path: "/", user_id: None, names: &[] });
-        assert_eq!(decided, (2 * second, Some(Kind::Status { code: 503, retry_after: None })));
+        assert_eq!(decided, (2 * second, Some(Kind::Hang)));
     }
 
     #[test]
@@ -295,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "only a status has a Retry-After")]
+    #[should_panic(expected = "only a status or a body has headers")]
     fn what_a_fault_cannot_do_is_not_ignored() {
         let _ = Fault::reset().retry_after("2");
     }

@@ -36,6 +36,7 @@ mod api;
 mod attribute;
 mod fault;
 mod local_statsig;
+mod parsers;
 mod pure_buffer;
 mod record;
 mod rules;
@@ -44,6 +45,7 @@ mod server;
 
 pub use fault::Fault;
 pub use local_statsig::LocalStatsig;
+pub use parsers::{answer_request, parse_answer};
 pub use pure_buffer::PureBuffer;
 pub use record::Recorded;
 pub use rules::{Rule, Rules};

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody, combi
 use hyper::{
     Request, Response, StatusCode,
     body::{Body as _, Bytes, Frame, Incoming},
-    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -157,17 +157,11 @@ async fn read_body(body: Incoming) -> Result<Result<Json, api::Refusal>, io::Err
 
 async fn strike(fault: Kind, reset: &AtomicBool) -> Result<Response<Body>, io::Error> {
     match fault {
-        Kind::Status { code, retry_after } => {
-            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let mut response = json_response(status, &json!({ "error": "injected" }));
-            if let Some(value) = retry_after {
-                response.headers_mut().insert(RETRY_AFTER, value);
-            }
-            Ok(response)
-        }
-        Kind::Body { bytes, content_type } => {
-            let mut response = Response::new(whole(bytes));
-            response.headers_mut().insert(CONTENT_TYPE, content_type);
+        Kind::Answer { status, headers, body } => {
+            let status = StatusCode::from_u16(status);
+            let mut response = Response::new(whole(body));
+            *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            response.headers_mut().extend(headers);
             Ok(response)
         }
         Kind::ResetMidBody => {

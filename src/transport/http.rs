@@ -9,10 +9,13 @@ use awc::{
     error::SendRequestError,
     http::{
         Uri,
-        header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
+        header::{
+            ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+        },
         uri,
     },
 };
+use futures_util::{Stream, StreamExt};
 use rustls::ClientConfig;
 use serde_json::error::Category;
 
@@ -39,6 +42,7 @@ pub(super) struct HttpClient {
     get_config: Uri,
     api_key: HeaderValue,
     max_body: usize,
+    patience: Duration,
 }
 
 /// How one attempt failed.
@@ -55,8 +59,8 @@ const MAX_BODY: usize = 2 * 1024 * 1024;
 /// The longest body of an error that is looked at, in bytes.
 const MAX_ERROR_BODY: usize = 16 * 1024;
 
-/// The longest that is waited for one.
-const ERROR_BODY_TIME: Duration = Duration::from_millis(250);
+/// The longest that is waited for the body of an error, whose status has said what matters.
+const ERROR_BODY_PATIENCE: Duration = Duration::from_millis(250);
 
 impl HttpClient {
     pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Result<Rc<Self>, Error> {
@@ -73,6 +77,7 @@ impl HttpClient {
             get_config: endpoint(config.uri(), CallKind::GetConfig)?,
             api_key,
             max_body: MAX_BODY,
+            patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
         }))
     }
 
@@ -124,21 +129,15 @@ impl HttpClient {
         let excerpts = Excerpts { call, api_key: self.api_key.to_str().unwrap_or_default() };
         if !status.is_success() {
             let retry_after = retry_after(response.headers(), clock::wall());
-            // Read to the end where it is short, so that the connection can be used again. The
-            // status counts without it too.
-            let body = timeout(ERROR_BODY_TIME, response.body().limit(MAX_ERROR_BODY)).await;
-            let body = body.ok().and_then(Result::ok).unwrap_or_default();
+            // Read to the end where it is short, so that the connection can be used again.
+            let body = self.beginning(&mut response).await;
             return Err(Broken::Error(status_error(status, path, retry_after, || {
                 excerpts.of(&body)
             })));
         }
-        if !is_json(response.headers()) {
-            let reason = "the content type is not JSON".to_owned();
-            return Err(Broken::Error(Error::InvalidResponse {
-                path,
-                reason,
-                excerpt: String::new(),
-            }));
+        if let Some(reason) = unreadable(response.headers()) {
+            let (reason, excerpt) = (reason.to_owned(), String::new());
+            return Err(Broken::Error(Error::InvalidResponse { path, reason, excerpt }));
         }
         let length = content_length(response.headers());
         let body = response.body().limit(self.max_body).await;
@@ -146,13 +145,31 @@ impl HttpClient {
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));
         }
-        wire::decode(call, &body).map_err(|error| match error.classify() {
+        wire::decode(call.kind, &call.names, &body).map_err(|error| match error.classify() {
             Category::Eof if length.is_none() => Broken::Error(cut_short()),
             _ => {
-                let reason = excerpts.without_secrets(&error.to_string());
+                let reason = excerpts.reason(&error);
                 Broken::Error(Error::InvalidResponse { path, reason, excerpt: excerpts.of(&body) })
             }
         })
+    }
+
+    /// What has come of a body, until it is long enough or takes too long or breaks off.
+    async fn beginning<B: AsRef<[u8]>, E>(
+        &self,
+        mut body: impl Stream<Item = Result<B, E>> + Unpin,
+    ) -> Vec<u8> {
+        let mut read = Vec::new();
+        let reading = async {
+            while read.len() < MAX_ERROR_BODY
+                && let Some(Ok(chunk)) = body.next().await
+            {
+                read.extend_from_slice(chunk.as_ref());
+            }
+        };
+        // Whatever has come by then will do.
+        let _ = timeout(self.patience, reading).await;
+        read
     }
 }
 
@@ -214,6 +231,15 @@ fn cut_short() -> Error {
     connect_error(ConnectFault::Closed, &"the body was cut short")
 }
 
+/// Why a body is not worth reading, if its headers say so.
+fn unreadable(headers: &HeaderMap) -> Option<&'static str> {
+    let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+        return Some("the body has a content encoding, which nobody asked for");
+    }
+    (!is_json(headers)).then_some("the content type is not JSON")
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(CONTENT_TYPE) else { return true };
     let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
@@ -240,6 +266,15 @@ mod tests {
         }
         assert!(is_json(&HeaderMap::new()));
         assert!(!is_json(&headers(CONTENT_TYPE, "text/html")));
+    }
+
+    #[test]
+    fn no_content_encoding_but_none_is_read() {
+        assert_eq!(unreadable(&headers(CONTENT_ENCODING, "Identity")), None);
+        for value in ["gzip", "br", "identity, gzip", ""] {
+            let reason = unreadable(&headers(CONTENT_ENCODING, value));
+            assert!(reason.is_some_and(|reason| reason.contains("content encoding")), "{value}");
+        }
     }
 
     #[test]

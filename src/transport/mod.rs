@@ -4,6 +4,7 @@ mod actor;
 mod breaker;
 mod budget;
 mod connect;
+mod distinct;
 mod excerpt;
 mod failure;
 mod health;
@@ -15,3 +16,5 @@ mod upstream;
 mod wire;
 
 pub(crate) use actor::TransportActor;
+#[cfg(feature = "test-util")]
+pub(crate) use wire::decode;

@@ -1,14 +1,18 @@
 //! The API's JSON, both ways: operations `checkGate` and `getConfig` of the OpenAPI document
 //! "Statsig SDK HTTP API" 1.0.0. Tolerant of fields it does not know, strict about types.
 
-use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData, str, sync::Arc};
 
 use serde::{
     Deserialize, Serialize,
-    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{
+        DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
+        value::MapAccessDeserializer,
+    },
 };
 use serde_json::{Map, Value, value::RawValue};
 
+use super::distinct::DistinctKeys;
 use crate::{
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     messages::{CallKind, CallRequest},
@@ -33,24 +37,42 @@ pub(super) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 /// What the answer's body says about each of the call's names, in their order.
-pub(super) fn decode(
-    call: &CallRequest,
+pub(crate) fn decode(
+    kind: CallKind,
+    names: &[Arc<str>],
     body: &[u8],
 ) -> Result<Vec<Option<Evaluation>>, serde_json::Error> {
-    match (call.kind, &*call.names) {
+    let body = text(body)?;
+    match (kind, names) {
         (CallKind::GetConfig, names) => {
-            let config: Config<'_> = serde_json::from_slice(body)?;
+            let Object(config): Object<Config<'_>> = serde_json::from_str(body)?;
+            serde_json::from_str::<ConfigKeys>(body)?;
             names.iter().map(|name| config.evaluation(name).map(Some)).take(1).collect()
         }
         (CallKind::CheckGate, [name]) => {
-            let gate: Gate<'_> = serde_json::from_slice(body)?;
+            let Object(gate): Object<Gate<'_>> = serde_json::from_str(body)?;
             Ok(vec![Some(gate.evaluation(name)?)])
         }
         (CallKind::CheckGate, names) => {
-            let mut json = serde_json::Deserializer::from_slice(body);
+            let mut json = serde_json::Deserializer::from_str(body);
             let gates = Gates { names }.deserialize(&mut json)?;
             json.end()?;
             Ok(gates)
+        }
+    }
+}
+
+/// The body as text. serde_json would let pass what is no UTF-8 where it skips a field.
+fn text(body: &[u8]) -> Result<&str, serde_json::Error> {
+    match str::from_utf8(body) {
+        Ok(text) if text.starts_with('\u{feff}') => {
+            Err(serde_json::Error::custom("a byte order mark stands before the JSON"))
+        }
+        Ok(text) => Ok(text),
+        Err(error) => {
+            // A body that ends in the middle of a character ends too early above all.
+            serde_json::from_slice::<IgnoredAny>(body)?;
+            Err(serde_json::Error::custom(error))
         }
     }
 }
@@ -106,6 +128,36 @@ struct Config<'a> {
     group_name: Option<Box<str>>,
 }
 
+/// Looks for keys that stand twice in a config's value, of which serde_json keeps the last.
+#[derive(Deserialize)]
+struct ConfigKeys {
+    #[serde(rename = "value")]
+    _value: DistinctKeys,
+}
+
+/// What is written as an object. Serde takes an array of the fields' values for it as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one answer's object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
 impl Gate<'_> {
     fn evaluation(self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
         same_name(self.name.as_deref(), asked)?;
@@ -159,16 +211,23 @@ impl<'de> Visitor<'de> for Gates<'_> {
         let places: HashMap<&str, usize> =
             self.names.iter().enumerate().map(|(place, name)| (&**name, place)).collect();
         let mut evaluations = vec![None; self.names.len()];
+        let mut fields_of_one = 0;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             let Some(&place) = places.get(&*key) else {
                 map.next_value::<IgnoredAny>()?;
+                fields_of_one += u8::from(["name", "value"].contains(&&*key));
                 continue;
             };
-            let gate: Gate<'_> = map.next_value()?;
+            let Object(gate): Object<Gate<'_>> = map.next_value()?;
             let evaluation = gate.evaluation(&self.names[place]).map_err(A::Error::custom)?;
             if evaluations[place].replace(evaluation).is_some() {
                 return Err(A::Error::custom(format_args!("two answers for {key:?}")));
             }
+        }
+        if fields_of_one > 1 && evaluations.iter().all(Option::is_none) {
+            return Err(A::Error::custom(
+                "one gate's answer instead of an object of gates by name",
+            ));
         }
         Ok(evaluations)
     }
@@ -178,7 +237,6 @@ impl<'de> Visitor<'de> for Gates<'_> {
 mod tests {
     use std::time::Instant;
 
-    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -222,7 +280,12 @@ mod tests {
     }
 
     fn read(kind: CallKind, names: &[&str], body: &str) -> Result<Vec<Option<Evaluation>>, String> {
-        decode(&call(kind, names, true), body.as_bytes()).map_err(|error| error.to_string())
+        decode(
+            kind,
+            &names.iter().map(|name| Arc::from(*name)).collect::<Vec<_>>(),
+            body.as_bytes(),
+        )
+        .map_err(|error| error.to_string())
     }
 
     fn gate(name: &str, value: bool) -> Option<Evaluation> {
@@ -268,18 +331,13 @@ mod tests {
             (CallKind::GetConfig, &["a"], r#"{"name": "a", "value": true}"#),
             (CallKind::GetConfig, &["a"], r#"{"name": "a", "value": {}, "rule_id": 7}"#),
             (CallKind::GetConfig, &["a"], "[]"),
+            // Serde takes an array of a struct's fields for the struct.
+            (CallKind::CheckGate, &["a"], r#"["a", true, null, null]"#),
+            (CallKind::CheckGate, two, r#"{"a": ["a", true, null, null]}"#),
+            (CallKind::GetConfig, &["a"], r#"["a", {}, null, null]"#),
+            (CallKind::GetConfig, &["a"], r#"{"value": {"k": [{"l": 1, "l": 2}]}}"#),
         ] {
             assert!(read(kind, names, body).is_err(), "{body}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_body_makes_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for kind in [CallKind::CheckGate, CallKind::GetConfig] {
-                let _ = decode(&call(kind, &["a"], true), &body);
-                let _ = decode(&call(kind, &["a", "b"], true), &body);
-            }
         }
     }
 }

@@ -1,0 +1,39 @@
+//! The parsers of what comes over the network, by themselves, for fuzzing.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{api, rules::Rules};
+use crate::{evaluation::Evaluation, messages::CallKind, transport};
+
+/// What the transport makes of the body of an answer to a call for these names, which are distinct:
+/// an evaluation for each, in their order, or `None` where it was left out. Not part of the stable
+/// interface.
+///
+/// # Errors
+/// What is wrong with the body.
+pub fn parse_answer(
+    kind: CallKind,
+    names: &[&str],
+    body: &[u8],
+) -> Result<Vec<Option<Evaluation>>, String> {
+    let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
+    transport::decode(kind, &names, body).map_err(|error| error.to_string())
+}
+
+/// What [`LocalStatsig`](super::LocalStatsig) makes of the body of a request: the names it asks for,
+/// and the answer from these rules. Not part of the stable interface.
+///
+/// # Errors
+/// Why it is refused.
+pub fn answer_request(
+    rules: &Rules,
+    kind: CallKind,
+    body: &[u8],
+) -> Result<(Vec<String>, Value), String> {
+    let asked =
+        api::read(kind, &serde_json::from_slice(body)).map_err(|refusal| refusal.message)?;
+    let answer = api::answer(&asked, rules, &[]);
+    Ok((asked.names, answer))
+}

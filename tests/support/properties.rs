@@ -1,0 +1,198 @@
+//! What holds for each parser whatever it is given: run with proptest by `tests/parsers.rs`, and with
+//! libFuzzer by the package `fuzz`, each under the name of its target.
+
+#![allow(missing_docs, unreachable_pub, reason = "a test's module, and the fuzz package's library")]
+
+use std::collections::HashSet;
+
+use actix_statsig::{
+    CallKind, Config, Error, Evaluation, User,
+    test_util::{Rules, answer_request, parse_answer},
+};
+use serde_json::{Map, Value, json};
+
+/// The names that the answers are read for, in this order.
+pub const GATES: [&str; 3] = ["open", "shut", "beta gate"];
+pub const GATE: &str = "open";
+pub const CONFIG: &str = "homepage";
+
+/// An answer to a call for several gates.
+pub fn gates(input: &[u8]) {
+    let Ok(evaluations) = parse_answer(CallKind::CheckGate, &GATES, input) else { return };
+    assert_named(&evaluations, &GATES);
+    let answered = evaluations.iter().flatten();
+    let again: Value = answered.map(|gate| (name(gate).to_owned(), json(gate))).collect();
+    assert_eq!(parse_answer(CallKind::CheckGate, &GATES, &bytes(&again)), Ok(evaluations.clone()));
+    let Ok(whole) = serde_json::from_slice::<Value>(input) else { return };
+    for (asked, evaluation) in GATES.iter().zip(&evaluations) {
+        assert_eq!(whole.get(asked).is_some(), evaluation.is_some(), "{asked}");
+        if let Some(gate) = evaluation {
+            assert_same(&whole[asked], gate);
+        }
+    }
+}
+
+/// An answer to a call for one gate.
+pub fn gate(input: &[u8]) {
+    one(CallKind::CheckGate, GATE, input);
+}
+
+/// An answer to a call for a config.
+pub fn config(input: &[u8]) {
+    one(CallKind::GetConfig, CONFIG, input);
+}
+
+fn one(kind: CallKind, asked: &str, input: &[u8]) {
+    let Ok(evaluations) = parse_answer(kind, &[asked], input) else { return };
+    assert_named(&evaluations, &[asked]);
+    let evaluation = evaluations[0].as_ref().expect("one object answers the one name");
+    let again = parse_answer(kind, &[asked], &bytes(&json(evaluation)));
+    assert_eq!(again.as_ref(), Ok(&evaluations));
+    if let Ok(whole) = serde_json::from_slice::<Value>(input) {
+        assert_same(&whole, evaluation);
+    }
+}
+
+/// A user in the API's JSON.
+pub fn user(input: &[u8]) {
+    let Ok(json) = serde_json::from_slice::<Value>(input) else { return };
+    let user = match User::from_json(json) {
+        Ok(user) => user,
+        Err(error) => return assert!(matches!(error, Error::InvalidUser { .. }), "{error}"),
+    };
+    let text = serde_json::to_string(&user).expect("a user is JSON");
+    assert!(text.len() <= 64 * 1024, "{} bytes", text.len());
+    let written: Value = serde_json::from_str(&text).expect("a user is JSON");
+    let again = User::from_json(written.clone()).expect("a user is a user");
+    assert_eq!(again, user);
+    assert_eq!(HashSet::from([user.clone(), again]).len(), 1);
+
+    let shown = format!("{user:?}");
+    let shown = shown.strip_prefix("User(").and_then(|shown| shown.strip_suffix(')'));
+    let shown: Value = serde_json::from_str(shown.expect("User(…)")).expect("JSON");
+    let redacted = shown.get("privateAttributes").is_none_or(|shown| shown == "[redacted]");
+    assert!(redacted, "{shown}");
+
+    // Whom this side takes, the other side takes.
+    let request = json!({ "gateName": GATE, "user": written });
+    let answered = answer_request(&Rules::sample(), CallKind::CheckGate, &bytes(&request));
+    assert!(answered.is_ok(), "{answered:?}");
+}
+
+/// Settings as text, `setting=value` a line.
+pub fn settings(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let mut builder = Config::builder("secret-key");
+    for (setting, value) in text.split('\n').filter_map(|line| line.split_once('=')) {
+        // Anything else is the path of a file.
+        if setting == "extra_root_certificates" && !value.contains("-----BEGIN") {
+            continue;
+        }
+        builder = match builder.set(setting, value) {
+            Ok(builder) => builder,
+            Err(error) => return assert!(matches!(error, Error::InvalidConfig { .. })),
+        };
+    }
+    let config = match builder.build() {
+        Ok(config) => config,
+        Err(error) => return assert!(matches!(error, Error::InvalidConfig { .. })),
+    };
+    assert!((1..=100).contains(&config.batch_size()) && config.flush_interval() < config.timeout());
+    let mut again = Config::builder("secret-key");
+    for (setting, _) in Config::SETTINGS {
+        if let Some(text) = config.text(setting) {
+            again = again.set(setting, &text).expect("what a setting is as text can be read");
+        }
+    }
+    let again = again.build().expect("settings that were good");
+    for (setting, _) in Config::SETTINGS {
+        assert_eq!(again.text(setting), config.text(setting), "{setting}");
+    }
+}
+
+/// A rules file.
+pub fn rules(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let rules = match Rules::from_json(text) {
+        Ok(rules) => rules,
+        Err(error) => return assert!(error.to_string().starts_with("line "), "{error}"),
+    };
+    let again = Rules::from_json(text).expect("the same text");
+    assert_eq!(format!("{rules:?}"), format!("{again:?}"));
+    let user = json!({"userID": "u-1", "country": "NL", "custom": {"plan": "pro"}});
+    for (kind, names, request) in [
+        (CallKind::CheckGate, &GATES[..], json!({ "gateNames": GATES, "user": user })),
+        (CallKind::CheckGate, &[GATE], json!({ "gateName": GATE, "user": user })),
+        (CallKind::GetConfig, &[CONFIG], json!({ "configName": CONFIG, "user": user })),
+    ] {
+        let (_, answer) = answer_request(&rules, kind, &bytes(&request)).expect("a good request");
+        let evaluations = parse_answer(kind, names, &bytes(&answer)).expect("a good answer");
+        assert!(evaluations.iter().all(Option::is_some), "{answer}");
+    }
+}
+
+/// A request to `LocalStatsig`.
+pub fn request(input: &[u8]) {
+    let rules = Rules::sample();
+    for (kind, most) in [(CallKind::CheckGate, 100), (CallKind::GetConfig, 1)] {
+        let Ok((names, answer)) = answer_request(&rules, kind, input) else { continue };
+        assert!((1..=most).contains(&names.len()), "{names:?}");
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_-. ".contains(c);
+        for name in &names {
+            assert!((2..=100).contains(&name.len()) && name.chars().all(is_allowed), "{name:?}");
+        }
+        let body: Value = serde_json::from_slice(input).expect("an accepted request is JSON");
+        let names: Vec<&str> = if body.get("gateNames").is_some() && kind == CallKind::CheckGate {
+            // Read with a name more: for one name the answer would have to be one object.
+            let distinct: HashSet<_> = names.iter().map(String::as_str).collect();
+            distinct.into_iter().chain([ANOTHER]).collect()
+        } else {
+            names.iter().map(String::as_str).collect()
+        };
+        let evaluations = parse_answer(kind, &names, &bytes(&answer)).expect("a good answer");
+        assert_named(&evaluations, &names);
+        for (name, evaluation) in names.iter().zip(&evaluations) {
+            assert_eq!(evaluation.is_some(), *name != ANOTHER, "{name}");
+        }
+    }
+}
+
+/// No name that the API allows.
+const ANOTHER: &str = "/";
+
+/// As many as were asked for, each of its name.
+fn assert_named(evaluations: &[Option<Evaluation>], names: &[&str]) {
+    assert_eq!(evaluations.len(), names.len());
+    for (evaluation, asked) in evaluations.iter().zip(names) {
+        assert!(evaluation.as_ref().is_none_or(|evaluation| name(evaluation) == *asked));
+    }
+}
+
+/// What an evaluation says is what stands there.
+fn assert_same(written: &Value, evaluation: &Evaluation) {
+    let read = json(evaluation);
+    for field in ["value", "rule_id", "group_name"] {
+        assert_eq!(written.get(field).unwrap_or(&Value::Null), &read[field], "{field}");
+    }
+    let name = written.get("name").filter(|name| !name.is_null());
+    assert!(name.is_none_or(|name| *name == read["name"]), "{name:?}");
+    assert!(written.as_object().map(Map::len) >= Some(1), "{written}");
+}
+
+fn name(evaluation: &Evaluation) -> &str {
+    match evaluation {
+        Evaluation::Gate(gate) => gate.name(),
+        Evaluation::Config(config) => config.name(),
+    }
+}
+
+fn json(evaluation: &Evaluation) -> Value {
+    match evaluation {
+        Evaluation::Gate(gate) => json!(gate),
+        Evaluation::Config(config) => json!(config),
+    }
+}
+
+fn bytes(json: &Value) -> Vec<u8> {
+    json.to_string().into_bytes()
+}
