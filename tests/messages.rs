@@ -2,11 +2,16 @@
 
 mod support;
 
+use std::{pin::pin, time::Duration};
+
+use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
     CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Statsig, User,
 };
 use futures_util::{FutureExt, future::join_all};
 use support::{Reaction, Script, config, gate, settle, user, value, virtual_time};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn gates_come_in_the_order_asked_duplicates_included() {
@@ -178,6 +183,34 @@ fn flush_resolves_when_what_it_flushed_is_answered() {
         flush.await.unwrap();
         assert_eq!(asked.await.unwrap().unwrap().len(), 1);
         statsig.flush().await.unwrap();
+    });
+}
+
+#[test]
+fn flush_does_not_wait_for_a_caller_who_left_before_being_asked_for_again() {
+    virtual_time(async {
+        let script = Script::new(|call| match &*call.names[0] {
+            "slow" => {
+                let path = call.kind.path();
+                let error = Error::Unavailable { path, status: 503, retry_after: None };
+                Reaction::ReplyAfter(SECOND, Err(error))
+            }
+            _ => Reaction::Answer,
+        });
+        let statsig = script.start(config());
+        let first = statsig.addr().send(CheckGates::new(user("u-1"), ["slow"]));
+        sleep(SECOND / 10).await;
+        let joined = statsig.addr().send(CheckGates::new(user("u-1"), ["slow", "fast"]));
+        settle().await;
+        let mut flushed = pin!(timeout(60 * SECOND, statsig.flush()));
+        assert!((&mut flushed).now_or_never().is_none());
+        settle().await;
+
+        drop(joined);
+
+        assert!(flushed.await.is_ok(), "it waits for a caller who has left");
+        assert!(first.await.unwrap().is_err());
+        assert_eq!((script.calls().len(), statsig.stats().abandoned), (2, 1));
     });
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use actix_rt::time::sleep;
+use actix_rt::time::{sleep, timeout};
 use actix_statsig::{CheckGates, Error, Statsig, test_util::panic_at};
 use support::{Reaction, Script, config, settle, user, virtual_time};
 
@@ -82,6 +82,24 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 
         assert!(matches!(pending.await.unwrap(), Err(Error::Internal { .. })));
         assert_eq!(statsig.stats().restarts, 3);
+    });
+}
+
+#[test]
+fn a_flush_does_not_wait_for_a_request_that_a_restart_has_ended() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        let pending = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        settle().await;
+        panic_at("batch.request", 3);
+        for _ in 0..3 {
+            let _ = statsig.check_gate(&user("u-2"), "aa").await;
+        }
+        assert!(matches!(pending.await.unwrap(), Err(Error::Internal { .. })));
+
+        let flushed = timeout(Duration::from_secs(60), statsig.flush()).await;
+
+        assert!(flushed.is_ok(), "it waits for what has ended");
     });
 }
 

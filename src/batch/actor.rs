@@ -193,6 +193,10 @@ impl BatchActor {
     }
 
     fn take_out(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
+        if !flushed.abandoned.is_empty() {
+            // Not at once: this may be the handler of a `Flush`, whose sender comes after it.
+            ctx.notify(Settle);
+        }
         for request in flushed.abandoned {
             self.callers.forget(request);
             self.shared.counters.abandoned();

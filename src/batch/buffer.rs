@@ -154,11 +154,13 @@ impl Buffer {
         self.requests.is_empty()
     }
 
-    /// Requests with a name that waits for the next flush.
+    /// Requests with a name that waits for the next flush. Those that have ended are not among
+    /// them, though their names are flushed with the others.
     pub(crate) fn buffered_requests(&self) -> HashSet<RequestId> {
         let names = self.lanes.values().flat_map(|names| names.known.values());
         let places = names.filter(|name| !name.in_flight).flat_map(|name| &name.places);
-        places.map(|place| place.request).collect()
+        let requests = places.map(|place| place.request);
+        requests.filter(|request| self.requests.contains_key(request)).collect()
     }
 
     /// Makes calls of the lanes that are due.

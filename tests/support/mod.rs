@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Context, Handler, Recipient, System};
+use actix::{Actor, ActorContext, Context, Handler, Recipient, System};
 use actix_rt::time::sleep;
 use actix_statsig::{
     Call, CallKind, CallRequest, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation,
@@ -47,11 +47,15 @@ pub enum Reaction {
     Answer,
     AnswerAfter(Duration),
     Reply(Outcome),
+    ReplyAfter(Duration, Outcome),
     /// Keeps the call until [`Script::release`].
     Hold,
     /// Drops the call unanswered.
     Lose,
+    LoseAfter(Duration),
     Panic,
+    /// Drops the call unanswered, and ends the transport.
+    Stop,
 }
 
 type React = Box<dyn FnMut(&CallRequest) -> Reaction>;
@@ -147,7 +151,7 @@ impl Drop for Scripted {
 impl Handler<Call> for Scripted {
     type Result = ();
 
-    fn handle(&mut self, call: Call, _: &mut Context<Self>) {
+    fn handle(&mut self, call: Call, ctx: &mut Context<Self>) {
         let script = &self.0.0;
         script.calls.borrow_mut().push(call.request().clone());
         let reaction = (script.react.borrow_mut())(call.request());
@@ -164,9 +168,22 @@ impl Handler<Call> for Scripted {
                 });
             }
             Reaction::Reply(outcome) => call.complete(outcome),
+            Reaction::ReplyAfter(delay, outcome) => {
+                actix_rt::spawn(async move {
+                    sleep(delay).await;
+                    call.complete(outcome);
+                });
+            }
             Reaction::Hold => script.held.borrow_mut().push(call),
             Reaction::Lose => drop(call),
+            Reaction::LoseAfter(delay) => {
+                actix_rt::spawn(async move {
+                    sleep(delay).await;
+                    drop(call);
+                });
+            }
             Reaction::Panic => panic!("the script says so"),
+            Reaction::Stop => ctx.stop(),
         }
     }
 }
