@@ -80,6 +80,22 @@ fn promise_6_what_is_not_answered_at_the_limit_is_told_so() {
 }
 
 #[test]
+fn nothing_is_counted_as_pending_when_a_component_has_ended() {
+    virtual_time(async {
+        let statsig = Script::new(|_| Reaction::Hold).start(config());
+        let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        settle().await;
+
+        let report = statsig.shutdown(SECOND).await;
+
+        assert_eq!(report.cut_off, 1);
+        assert!(asked.await.unwrap().is_err());
+        let stats = statsig.stats();
+        assert_eq!((stats.buffered, stats.in_flight), (0, 0));
+    });
+}
+
+#[test]
 fn promise_6_every_shutdown_gets_the_report_and_the_shortest_limit_counts() {
     virtual_time(async {
         let statsig = Script::new(|_| Reaction::Hold).start(config());

@@ -322,6 +322,14 @@ impl Actor for BatchActor {
     }
 }
 
+impl Drop for BatchActor {
+    /// Calls that nobody waits for any more may be in flight when a drained component ends.
+    fn drop(&mut self) {
+        self.shared.counters.buffered.store(0, Relaxed);
+        self.shared.counters.in_flight.store(0, Relaxed);
+    }
+}
+
 impl Supervised for BatchActor {
     fn restarting(&mut self, ctx: &mut Context<Self>) {
         self.shared.counters.restarts.fetch_add(1, Relaxed);
