@@ -86,6 +86,23 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 }
 
 #[test]
+fn promise_5_a_panic_after_the_last_handle_is_gone_loses_nothing() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config());
+        let pending = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        settle().await;
+        drop(statsig);
+        panic_at("batch.timer", 1);
+
+        assert!(pending.await.expect("an answer").is_ok());
+
+        settle().await;
+        assert_eq!(script.alive(), 0, "it ends all the same");
+    });
+}
+
+#[test]
 fn a_flush_does_not_wait_for_a_request_that_a_restart_has_ended() {
     virtual_time(async {
         let statsig = Script::answering().start(config());

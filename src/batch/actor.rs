@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Message, Recipient, SpawnHandle, Supervised,
+    Actor, ActorContext, Addr, AsyncContext, Context, Message, Recipient, SpawnHandle, Supervised,
     fut::wrap_future,
 };
 use actix_rt::time::sleep;
@@ -61,6 +61,8 @@ pub struct BatchActor {
     has_panicked: bool,
     pub(super) shared: Arc<Shared>,
     pub(super) ended: Option<oneshot::Sender<()>>,
+    /// Set from a panic to the restart.
+    this: Option<Addr<Self>>,
 }
 
 /// What a `BatchActor` is made of, besides the configuration.
@@ -104,6 +106,7 @@ impl BatchActor {
             has_panicked: false,
             shared: parts.shared,
             ended: Some(parts.ended),
+            this: None,
         }
     }
 
@@ -303,6 +306,9 @@ impl BatchActor {
         let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx)));
         if done.is_err() {
             self.has_panicked = true;
+            // A supervisor restarts only what can be sent to, but there may be requests to answer
+            // after the last handle and address are gone.
+            self.this = (!self.buffer.is_empty()).then(|| ctx.address());
             ctx.stop();
         }
         done.ok()
@@ -319,6 +325,7 @@ impl Actor for BatchActor {
         self.schedule(ctx);
         self.watch_drain(ctx);
         ctx.notify(Settle);
+        self.this = None;
     }
 }
 
