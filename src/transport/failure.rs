@@ -126,9 +126,15 @@ fn io_fault(error: &io::Error) -> ConnectFault {
         },
         Some(_) => ConnectFault::Tls,
         None if error.kind() == io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
-        None if is_closed_io(error) => ConnectFault::Closed,
+        None if is_closed_io(error) || is_cut_in_head(error) => ConnectFault::Closed,
         None => ConnectFault::Io,
     }
+}
+
+/// tokio-util's framing says so, without a kind, if the stream ends in the middle of a head. Not one
+/// of `is_closed`: an answer had begun.
+fn is_cut_in_head(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Other && error.to_string() == "bytes remaining on stream"
 }
 
 #[cfg(test)]
