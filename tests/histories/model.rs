@@ -89,6 +89,9 @@ pub(crate) enum Told {
 /// A timer's precision, several times over.
 const MOMENT: Duration = Duration::from_millis(10);
 
+const FREE_RESTARTS: u64 = 3;
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
 impl Model {
     pub(crate) fn new(settings: Settings, people: Vec<User>, weather: Weather, fates: Rng) -> Self {
         let json = |user: &User| serde_json::to_string(user).expect("a user is JSON");
@@ -225,7 +228,7 @@ impl Model {
         if report.pending != parts {
             self.violation(format_args!("a report that does not add up: {report:?}"));
         }
-        if now > deadline + MOMENT {
+        if now > deadline + MOMENT + self.rests() {
             self.violation(format_args!("shut down {:?} after the limit", now - deadline));
         }
         if report.cut_off > 0 && now < deadline {
@@ -239,6 +242,9 @@ impl Model {
 
     /// In the middle of the work, when everything that was sent has been taken in.
     pub(crate) fn look(&mut self) {
+        if !self.rests().is_zero() {
+            return;
+        }
         let waiting = self.requests.iter().filter(|request| request.end.is_none());
         let names: usize = waiting.map(|request| request.names.len()).sum();
         let max = self.settings.max_pending;
@@ -327,21 +333,23 @@ impl Model {
         self.violations.push(what.to_string());
     }
 
-    /// Whether there is a caller for it, or was before it was lost: a lost call is sent again as it
-    /// is.
+    /// Whether there is a caller for it, or was before it was lost or refused: such a call is sent
+    /// again as it is, or in halves.
     fn is_wanted(&self, lane: Lane, name: &Arc<str>, now: Instant) -> bool {
         let asked = self.requests.iter().rev();
         let mut callers =
             asked.filter(|request| request.lane == lane && request.names.contains(name));
-        let has_lost = |request: &Request| {
+        let was_sent_before = |request: &Request| {
             let mut calls = self.calls.iter().rev().take_while(|call| call.at >= request.at);
             calls.any(|call| call.ends_transport())
-                || self.calls_for(lane, std::slice::from_ref(name)).any(|call| call.is_lost())
+                || self
+                    .calls_for(lane, std::slice::from_ref(name))
+                    .any(|call| call.is_lost() || call.error == Some("refused"))
         };
         callers.any(|request| match request.end {
             None => true,
-            Some(End::Left(at)) => at == now || has_lost(request),
-            Some(End::Answered) => has_lost(request),
+            Some(End::Left(at)) => at == now || was_sent_before(request),
+            Some(End::Answered) => was_sent_before(request),
             Some(End::Nobody) => false,
         })
     }
@@ -360,10 +368,21 @@ impl Model {
         (asked > began).then(|| format!("answered, asked {:?} after the shutdown", asked - began))
     }
 
-    /// A restart starts the interval again.
     fn slack(&self) -> Duration {
-        let restarts: u64 = self.armed.values().sum();
-        MOMENT + self.settings.flush_interval * u32::try_from(restarts).unwrap_or(u32::MAX)
+        let restarts = u32::try_from(self.panics()).unwrap_or(u32::MAX);
+        // Each starts the interval again.
+        MOMENT + self.settings.flush_interval * restarts + self.rests()
+    }
+
+    /// How long the actor may rest: before each of a row of restarts but the first few.
+    fn rests(&self) -> Duration {
+        let restarts = self.panics().saturating_sub(FREE_RESTARTS);
+        LONGEST_REST * u32::try_from(restarts).unwrap_or(u32::MAX)
+    }
+
+    /// So many there may have been since the last quiet moment.
+    fn panics(&self) -> u64 {
+        self.armed.values().sum()
     }
 
     /// Whether something that happened in this run is a reason for this request's error.
@@ -388,7 +407,7 @@ impl Model {
             Error::Internal { detail } => {
                 let lost = calls.any(|call| call.is_lost())
                     || self.calls.iter().any(|call| call.at >= at && call.ends_transport());
-                let panics: u64 = self.armed.values().sum();
+                let panics = self.panics();
                 match *detail {
                     detail if detail.contains("handler") => panics > 0,
                     detail if detail.contains("completion") => panics > 0,
@@ -406,8 +425,11 @@ impl Model {
                     call.lane == lane && call.names.iter().any(|name| names.contains(name));
                 // Who joined a call under way has had only a part of its time, and another chance.
                 let has_a_chance = call.at < at && error.is_retryable() && !left.is_zero();
-                let is_early =
-                    error.kind() == "timeout" && left > self.settings.flush_interval + self.slack();
+                // The other chance is shared with those who joined before, in their time.
+                let had_a_chance = calls.any(|other| other.at < at && other.at < call.at);
+                let is_early = error.kind() == "timeout"
+                    && left > self.settings.flush_interval + self.slack()
+                    && !had_a_chance;
                 let is_it = call.error == Some(error.kind()) && (at..=now).contains(&call.ends_at);
                 is_ours && is_it && !has_a_chance && !is_early
             }

@@ -72,9 +72,8 @@ impl Plan {
         let rounds = rng.usize(40..160);
         // Some histories end with a shutdown, some have one in the middle, some have none.
         let shutdowns: Vec<usize> = match rng.u8(0..4) {
-            0 => vec![rng.usize(0..rounds)],
+            0 => vec![rounds - rng.usize(1..rounds / 4)],
             1 => vec![rounds - 1; rng.usize(1..3)],
-            2 => vec![rounds / 2, rng.usize(rounds / 2..rounds)],
             _ => Vec::new(),
         };
         // Without it every history would be about panics.
@@ -90,7 +89,8 @@ impl Plan {
                 8..13 => Step::Flush { stays: rng.bool() },
                 13..19 if panics => {
                     let failpoint = rng.choice(FAILPOINTS).expect("some");
-                    Step::Panic { failpoint, times: rng.u32(1..4) }
+                    let times = if rng.u8(0..4) > 0 { 1 } else { rng.u32(2..4) };
+                    Step::Panic { failpoint, times }
                 }
                 19..24 => Step::Look,
                 24..30 => {
