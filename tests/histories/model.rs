@@ -65,7 +65,7 @@ struct Request {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    Answered,
+    Answered(Instant),
     Left(Instant),
     /// Nobody ever waited.
     Nobody,
@@ -212,7 +212,7 @@ impl Model {
             let about = format!("request {request}, {lane:?}, {names:?}, after {waited:?}");
             self.violation(format_args!("{about}: {complaint}"));
         }
-        self.requests[request].end = Some(End::Answered);
+        self.requests[request].end = Some(End::Answered(now));
     }
 
     pub(crate) fn shutdown_began(&mut self, limit: Duration, now: Instant) -> usize {
@@ -281,7 +281,7 @@ impl Model {
 
     /// What was counted is what the callers were told; of those who left nobody knows.
     fn compare(&mut self, stats: &Stats) {
-        let left = |request: &&Request| !matches!(request.end, Some(End::Answered));
+        let left = |request: &&Request| !matches!(request.end, Some(End::Answered(_)));
         let unknown = self.requests.iter().filter(left).count() as u64;
         let sent = self.requests.len() as u64;
         let mut counts = vec![
@@ -349,7 +349,7 @@ impl Model {
         callers.any(|request| match request.end {
             None => true,
             Some(End::Left(at)) => at == now || was_sent_before(request),
-            Some(End::Answered) => was_sent_before(request),
+            Some(End::Answered(_)) => was_sent_before(request),
             Some(End::Nobody) => false,
         })
     }
@@ -397,7 +397,9 @@ impl Model {
                 names.iter().any(|asked| **asked == **name) && !name.starts_with("name ")
             }
             Error::Overloaded { limit } => {
-                let open = self.requests.iter().filter(|request| request.end.is_none());
+                // Others may have ended between the refusal and now.
+                let was_open = |end: Option<End>| end.is_none_or(|end| end == End::Answered(now));
+                let open = self.requests.iter().filter(|request| was_open(request.end));
                 let pending = self.ghosts + open.map(|request| request.names.len()).sum::<usize>();
                 *limit == self.settings.max_pending && pending > *limit
             }
