@@ -246,6 +246,8 @@ async fn answers(
             }
             Trouble::CloseIdle => {
                 to.write_all(answer).await?;
+                // Long enough for the next request to be under way.
+                sleep(Duration::from_micros(rng.u64(0..3_000))).await;
                 return Ok(Ending::Close);
             }
             Trouble::StallInHead => {
