@@ -418,6 +418,8 @@ impl Model {
                     _ => false,
                 }
             }
+            // It came too late to the actor, which rested.
+            Error::Timeout { last: None, .. } => left.is_zero() && !self.rests().is_zero(),
             Error::Unauthorized { .. } => calls.any(|call| call.error == Some("unauthorized")),
             _ => {
                 let Some(call) = call_of(error).and_then(|number| self.calls.get(number)) else {
