@@ -167,6 +167,31 @@ fn promise_1_a_name_the_transport_left_out_is_an_error_and_not_false() {
 }
 
 #[test]
+fn promise_3_who_joined_late_does_not_run_out_of_the_time_of_who_joined_early() {
+    virtual_time(async {
+        let mut calls = 0;
+        let script = Script::new(move |_| {
+            calls += 1;
+            match calls {
+                1 | 2 => Reaction::TimeOut,
+                _ => Reaction::Answer,
+            }
+        });
+        let statsig = script.start(config().timeout(3 * SECOND));
+        let ask = || statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
+        let first = ask();
+        sleep(SECOND / 5).await;
+        let early = ask();
+        sleep(2 * SECOND).await;
+
+        let late = ask().await.unwrap();
+
+        assert!(late.is_ok(), "{late:?}");
+        assert!(first.await.unwrap().is_err() && early.await.unwrap().is_err());
+    });
+}
+
+#[test]
 fn flush_resolves_when_what_it_flushed_is_answered() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::Hold);

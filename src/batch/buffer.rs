@@ -343,7 +343,7 @@ impl Buffer {
 
     /// Those who joined the call when it was under way already, and those who rode in a call that
     /// ran out of somebody else's time, have had only a part of their own: while they have some
-    /// left they are asked for again, once.
+    /// left they are asked for again.
     fn split_by_second_chance(
         &self,
         places: Vec<Place>,
@@ -351,12 +351,13 @@ impl Buffer {
         deadline: Instant,
         now: Instant,
     ) -> (Vec<Place>, Vec<Place>) {
-        let ran_out = matches!(error, Error::Timeout { .. });
+        let ran_out = matches!(error, Error::Timeout { .. }) && deadline <= now;
         places.into_iter().partition(|place| {
             let Some(request) = self.requests.get(&place.request) else { return false };
             let was_cut_short = ran_out && request.deadline > deadline + WORTHWHILE;
-            let has_had_less = place.joined || was_cut_short;
-            has_had_less && !place.again && error.is_retryable() && request.deadline > now
+            // The former once; the latter ends by itself, for each time somebody's time is over.
+            let is_asked_again = was_cut_short || (place.joined && !place.again);
+            is_asked_again && error.is_retryable() && request.deadline > now
         })
     }
 

@@ -89,6 +89,9 @@ pub(crate) enum Told {
 /// A timer's precision, several times over.
 const MOMENT: Duration = Duration::from_millis(10);
 
+/// With less time than this a request that shared a call is not asked for again.
+const WORTHWHILE: Duration = Duration::from_millis(50);
+
 const FREE_RESTARTS: u64 = 3;
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
@@ -429,11 +432,8 @@ impl Model {
                     call.lane == lane && call.names.iter().any(|name| names.contains(name));
                 // Who joined a call under way has had only a part of its time, and another chance.
                 let has_a_chance = call.at < at && error.is_retryable() && !left.is_zero();
-                // The other chance is shared with those who joined before, in their time.
-                let had_a_chance = calls.any(|other| other.at < at && other.at < call.at);
-                let is_early = error.kind() == "timeout"
-                    && left > self.settings.flush_interval + self.slack()
-                    && !had_a_chance;
+                let is_early =
+                    error.kind() == "timeout" && left > self.settings.flush_interval + self.slack();
                 let is_it = call.error == Some(error.kind()) && (at..=now).contains(&call.ends_at);
                 is_ours && is_it && !has_a_chance && !is_early
             }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, Context, Handler, Recipient, System};
-use actix_rt::time::sleep;
+use actix_rt::time::{sleep, sleep_until};
 use actix_statsig::{
     Call, CallKind, CallRequest, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation,
     GateEvaluation, Outcome, Statsig, User,
@@ -48,6 +48,8 @@ pub enum Reaction {
     AnswerAfter(Duration),
     Reply(Outcome),
     ReplyAfter(Duration, Outcome),
+    /// Says at the call's deadline that it has passed.
+    TimeOut,
     /// Keeps the call until [`Script::release`].
     Hold,
     /// Drops the call unanswered.
@@ -172,6 +174,13 @@ impl Handler<Call> for Scripted {
                 actix_rt::spawn(async move {
                     sleep(delay).await;
                     call.complete(outcome);
+                });
+            }
+            Reaction::TimeOut => {
+                let deadline = call.request().deadline;
+                actix_rt::spawn(async move {
+                    sleep_until(deadline.into()).await;
+                    call.complete(Err(Error::Timeout { limit: Duration::ZERO, last: None }));
                 });
             }
             Reaction::Hold => script.held.borrow_mut().push(call),
