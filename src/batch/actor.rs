@@ -260,7 +260,7 @@ impl BatchActor {
         failpoint("batch.completion");
         let outcome = match (outcome, self.buffer.call(call)) {
             (Some(outcome), _) => outcome,
-            (None, Some(request)) if self.sent_again.insert(call) => {
+            (None, Some(request)) if self.is_wanted(call) && self.sent_again.insert(call) => {
                 tracing::warn!(
                     path = request.kind.path(),
                     "a transport lost a call: sending it again"

@@ -88,7 +88,9 @@ impl TransportActor {
         failpoint("transport.call");
         let received = clock::now();
         let (tried, last) = (Tried::default(), None);
-        let job = Job { call, received, tried, last, has_waited: false, is_probe: false };
+        // What asks for a part of a call that was refused comes later than its callers asked.
+        let has_waited = call.request().refusal.is_some();
+        let job = Job { call, received, tried, last, has_waited, is_probe: false };
         match &job.call.request().refusal {
             None => self.upstream.called(),
             // A part of the names of a call that was refused: it is a retry.
