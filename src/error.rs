@@ -124,6 +124,15 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
 
+    /// The last calls failed in a row, and until the server answers again this one is not worth
+    /// trying. See [`circuit_breaker`](crate::Config::circuit_breaker).
+    #[error("not tried, because the last calls failed")]
+    CircuitOpen {
+        /// How the last of them failed.
+        #[source]
+        cause: Arc<Error>,
+    },
+
     /// The server answered with something that is not what the API document describes.
     #[error("{path} answered what the API does not describe: {reason}: {excerpt:?}")]
     InvalidResponse {
@@ -236,6 +245,7 @@ impl Error {
             Self::Overloaded { .. }
             | Self::Timeout { .. }
             | Self::AttemptTimeout { .. }
+            | Self::CircuitOpen { .. }
             | Self::Unavailable { .. } => true,
             Self::Connect { fault, .. } => !fault.is_tls(),
             _ => false,
@@ -272,12 +282,13 @@ impl Error {
             Self::MissingKey { .. } => 16,
             Self::WrongType { .. } => 17,
             Self::Internal { .. } => 18,
+            Self::CircuitOpen { .. } => 19,
         }
     }
 }
 
 /// The kinds of error, in the order of [`Error::index`].
-pub(crate) const KINDS: [&str; 19] = [
+pub(crate) const KINDS: [&str; 20] = [
     "invalid_config",
     "invalid_user",
     "invalid_name",
@@ -297,6 +308,7 @@ pub(crate) const KINDS: [&str; 19] = [
     "missing_key",
     "wrong_type",
     "internal",
+    "circuit_open",
 ];
 
 #[cfg(test)]

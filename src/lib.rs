@@ -61,10 +61,12 @@ mod error;
 mod evaluation;
 mod failpoint;
 mod messages;
+mod restarts;
 mod shared;
 mod stats;
 mod statsig;
 mod transport;
+mod turns;
 mod user;
 
 #[cfg(feature = "test-util")]
@@ -78,7 +80,7 @@ pub use messages::{
     Asking, Call, CallKind, CallRequest, CheckGates, Flush, GetConfigs, Outcome, Shutdown,
     ShutdownReport,
 };
-pub use stats::Stats;
+pub use stats::{BreakerState, Latency, Stats};
 pub use statsig::Statsig;
 pub use user::{Attribute, Tier, User, UserBuilder};
 

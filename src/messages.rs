@@ -205,6 +205,9 @@ pub struct CallRequest {
     pub exposure: bool,
     /// When the request that caused the call has to have its answer.
     pub deadline: Instant,
+    /// For a call that asks again for a part of the names of one that was refused: that refusal.
+    /// It is the answer where there is no retry to be had.
+    pub refusal: Option<Error>,
 }
 
 /// What a call came to: for each of its names, in its order, the evaluation or `None` where the
@@ -219,11 +222,11 @@ pub type Outcome = Result<Vec<Option<Evaluation>>, Error>;
 pub struct Call {
     id: u64,
     request: CallRequest,
-    reply_to: Option<Recipient<Completed>>,
+    reply_to: Option<Recipient<Report>>,
 }
 
 impl Call {
-    pub(crate) fn new(id: u64, request: CallRequest, reply_to: Recipient<Completed>) -> Self {
+    pub(crate) fn new(id: u64, request: CallRequest, reply_to: Recipient<Report>) -> Self {
         Self { id, request, reply_to: Some(reply_to) }
     }
 
@@ -237,9 +240,16 @@ impl Call {
         self.reply(Some(outcome));
     }
 
+    /// Whether somebody still waits for it, which is worth asking before an attempt that is made
+    /// later than the call came.
+    pub async fn is_wanted(&self) -> bool {
+        let Some(reply_to) = &self.reply_to else { return false };
+        reply_to.send(Report::IsWanted { call: self.id }).await.unwrap_or(true)
+    }
+
     fn reply(&mut self, outcome: Option<Outcome>) {
         if let Some(reply_to) = self.reply_to.take() {
-            reply_to.do_send(Completed { call: self.id, outcome });
+            reply_to.do_send(Report::Completed { call: self.id, outcome });
         }
     }
 }
@@ -260,15 +270,17 @@ impl Message for Call {
     type Result = ();
 }
 
-/// A call's outcome, from the transport back to the `BatchActor`; `None` if the transport lost it.
+/// From the transport back to the `BatchActor`, which answers whether somebody waits for the call.
 #[derive(Debug)]
-pub(crate) struct Completed {
-    pub(crate) call: u64,
-    pub(crate) outcome: Option<Outcome>,
+pub(crate) enum Report {
+    /// The call has an outcome; none if the transport lost it.
+    Completed { call: u64, outcome: Option<Outcome> },
+    /// An attempt is about to be made.
+    IsWanted { call: u64 },
 }
 
-impl Message for Completed {
-    type Result = ();
+impl Message for Report {
+    type Result = bool;
 }
 
 /// The API's rule for names of gates and configs (`pattern`, `minLength` and `maxLength` in the API

@@ -1,6 +1,6 @@
 //! What the handle and the actors share.
 
-use std::sync::OnceLock;
+use std::sync::{OnceLock, atomic::Ordering::Relaxed};
 
 use crate::{
     admission::Admission, config::Config, error::Error, messages::ShutdownReport, stats::Counters,
@@ -23,6 +23,9 @@ impl Shared {
     }
 
     pub(crate) fn ended_with(&self, report: ShutdownReport) {
+        // What was cut off is not there any more.
+        self.counters.buffered.store(0, Relaxed);
+        self.counters.in_flight.store(0, Relaxed);
         // The first end counts; there is no second.
         let _ = self.report.set(report);
     }

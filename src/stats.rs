@@ -3,9 +3,14 @@
 use std::{
     array,
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::error::{Error, KINDS};
@@ -20,8 +25,13 @@ pub struct Stats {
     pub requests: u64,
     /// Names those requests asked for, duplicates included.
     pub names: u64,
+    /// Names that were in flight already when they were asked for, and were not asked again.
+    pub joined: u64,
     /// Calls handed to the transport; retries of a call are not counted again.
     pub calls: u64,
+    /// Attempts beyond the first of a call, those for a connection that died as it was reused
+    /// included, and calls for a part of the names of one that was refused.
+    pub retries: u64,
     /// Requests answered with evaluations.
     pub answered: u64,
     /// Requests answered with an error, by [`Error::kind`]; kinds that never occurred are left out.
@@ -34,6 +44,42 @@ pub struct Stats {
     pub in_flight: u64,
     /// Restarts of the `BatchActor` and the `TransportActor` by their supervisors.
     pub restarts: u64,
+    /// Whether calls are let through, now.
+    pub breaker: BreakerState,
+    /// How long calls waited for a place in flight.
+    pub queueing: Latency,
+    /// How long calls took, from the `BatchActor` to their outcome: queueing, attempts and the
+    /// pauses between them.
+    pub call: Latency,
+}
+
+/// The state of the circuit breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls are let through.
+    #[default]
+    Closed,
+    /// Calls fail at once: the last ones failed in a row.
+    Open,
+    /// One call is let through, and decides.
+    HalfOpen,
+}
+
+/// Percentiles of a latency since the component was started, in microseconds, to two digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Latency {
+    /// How many were measured.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50_us: u64,
+    /// Nine of ten took no longer.
+    pub p90_us: u64,
+    /// All but one in a hundred took no longer.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }
 
 /// The counters behind [`Stats`], written by the actors and, for what it refuses, by the handle.
@@ -41,26 +87,40 @@ pub struct Stats {
 pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) names: AtomicU64,
+    pub(crate) joined: AtomicU64,
     pub(crate) calls: AtomicU64,
+    pub(crate) retries: AtomicU64,
     pub(crate) answered: AtomicU64,
     pub(crate) abandoned: AtomicU64,
     pub(crate) buffered: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) restarts: AtomicU64,
+    pub(crate) queueing: Latencies,
+    pub(crate) call: Latencies,
+    breaker: AtomicU8,
     errors: [AtomicU64; KINDS.len()],
 }
+
+/// What [`Latency`] is read from. Written once a call, so that a lock does.
+#[derive(Debug)]
+pub(crate) struct Latencies(Mutex<Histogram<u64>>);
 
 impl Default for Counters {
     fn default() -> Self {
         Self {
             requests: AtomicU64::default(),
             names: AtomicU64::default(),
+            joined: AtomicU64::default(),
             calls: AtomicU64::default(),
+            retries: AtomicU64::default(),
             answered: AtomicU64::default(),
             abandoned: AtomicU64::default(),
             buffered: AtomicU64::default(),
             in_flight: AtomicU64::default(),
             restarts: AtomicU64::default(),
+            queueing: Latencies::default(),
+            call: Latencies::default(),
+            breaker: AtomicU8::default(),
             errors: array::from_fn(|_| AtomicU64::default()),
         }
     }
@@ -86,6 +146,11 @@ impl Counters {
         self.abandoned();
     }
 
+    /// Notes the breaker's state; true if it has changed.
+    pub(crate) fn breaker_is(&self, state: BreakerState) -> bool {
+        self.breaker.swap(state as u8, Relaxed) != state as u8
+    }
+
     fn count_of<T>(&self, result: &Result<T, Error>) -> &AtomicU64 {
         match result {
             Ok(_) => &self.answered,
@@ -98,14 +163,51 @@ impl Counters {
         Stats {
             requests: self.requests.load(Relaxed),
             names: self.names.load(Relaxed),
+            joined: self.joined.load(Relaxed),
             calls: self.calls.load(Relaxed),
+            retries: self.retries.load(Relaxed),
             answered: self.answered.load(Relaxed),
             errors: KINDS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect(),
             abandoned: self.abandoned.load(Relaxed),
             buffered: self.buffered.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
+            breaker: BreakerState::ALL[usize::from(self.breaker.load(Relaxed))],
+            queueing: self.queueing.read(),
+            call: self.call.read(),
         }
+    }
+}
+
+impl BreakerState {
+    const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+}
+
+impl Latencies {
+    pub(crate) fn record(&self, latency: Duration) {
+        let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let mut histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        histogram.saturating_record(microseconds);
+    }
+
+    fn read(&self) -> Latency {
+        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Latency {
+            count: histogram.len(),
+            p50_us: histogram.value_at_quantile(0.5),
+            p90_us: histogram.value_at_quantile(0.9),
+            p99_us: histogram.value_at_quantile(0.99),
+            max_us: histogram.max(),
+        }
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        const TEN_MINUTES: u64 = 600_000_000;
+        #[expect(clippy::expect_used, reason = "fails only for bounds or digits out of range")]
+        let histogram = Histogram::new_with_bounds(1, TEN_MINUTES, 2).expect("valid bounds");
+        Self(Mutex::new(histogram))
     }
 }
 

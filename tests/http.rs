@@ -13,6 +13,7 @@ use actix_statsig::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use support::{config, user};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn rules() -> Rules {
     Rules::new()
@@ -162,6 +163,26 @@ async fn failures_that_time_may_mend_are_retried_and_others_are_not() {
         assert_eq!(error.kind(), expected, "{error}");
         assert_eq!(server.calls(), 1, "{status}");
     }
+}
+
+#[actix_rt::test]
+async fn a_status_counts_though_the_body_that_explains_it_never_comes() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let statsig = Statsig::start_here(patient().base_url(url).build().unwrap()).unwrap();
+    let served = actix_rt::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        assert_ne!(connection.read(&mut request).await.unwrap(), 0);
+        let head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\n";
+        connection.write_all(head).await.unwrap();
+        connection
+    });
+
+    let error = statsig.check_gate(&user("u-1"), "open").await.unwrap_err();
+
+    assert!(matches!(error, Error::Unauthorized { status: 401, .. }), "{error}");
+    drop(served.await.unwrap());
 }
 
 #[actix_rt::test]
@@ -351,7 +372,7 @@ async fn promise_5_panics_in_the_transport_are_errors_for_their_calls_alone() {
     let error = statsig.check_gate(&user("attempt"), "open").await.unwrap_err();
     assert!(matches!(error, Error::Internal { .. }), "{error}");
     assert!(statsig.check_gate(&user("u-9"), "open").await.unwrap());
-    assert_eq!(statsig.stats().in_flight, 0);
+    assert_eq!((statsig.stats().in_flight, statsig.stats().restarts), (0, 3));
 }
 
 #[actix_rt::test]

@@ -54,3 +54,24 @@ fn promise_4_the_handle_refuses_before_it_sends() {
         assert!((&mut admitted).now_or_never().is_none());
     });
 }
+
+#[test]
+fn promise_4_messages_that_nobody_waits_for_take_their_places_too() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config().max_pending(2));
+
+        for n in 0..10 {
+            statsig.addr().do_send(CheckGates::new(user(n), ["aa"]));
+        }
+        settle().await;
+
+        assert_eq!((statsig.stats().buffered, statsig.stats().errors["overloaded"]), (2, 8));
+        statsig.flush().await.unwrap();
+        assert!(script.calls().is_empty());
+        assert!(
+            statsig.check_gates(&user("u-1"), ["aa", "bb"]).await.is_ok(),
+            "they are free again"
+        );
+    });
+}

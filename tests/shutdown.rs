@@ -71,6 +71,8 @@ fn promise_6_what_is_not_answered_at_the_limit_is_told_so() {
         let report = statsig.shutdown(SECOND).await;
 
         assert_eq!((report.pending, report.cut_off), (3, 3));
+        let stats = statsig.stats();
+        assert_eq!((stats.buffered, stats.in_flight), (0, 0), "nothing is left of it");
         for answer in join_all(asked).await {
             assert!(matches!(answer.unwrap(), Err(Error::ShuttingDown)));
         }

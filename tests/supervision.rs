@@ -134,3 +134,26 @@ fn promise_5_a_restart_in_the_middle_of_a_shutdown_does_not_stop_it() {
         assert!(matches!(asked.await.unwrap(), Err(Error::ShuttingDown)));
     });
 }
+
+#[test]
+fn promise_5_a_burst_of_restarts_rests_instead_of_spinning() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        panic_at("batch.request", 1_000_000);
+        let asking = statsig.clone();
+        let callers = actix_rt::spawn(async move {
+            loop {
+                let _ = asking.check_gate(&user("u-1"), "aa").await;
+            }
+        });
+
+        sleep(Duration::from_secs(60)).await;
+
+        // Seven until the pause is a second long, and one a second from then on.
+        let restarts = statsig.stats().restarts;
+        assert!((60..80).contains(&restarts), "{restarts}");
+        panic_at("batch.request", 0);
+        callers.abort();
+        assert!(statsig.check_gate(&user("u-2"), "aa").await.is_ok());
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -11,12 +12,13 @@ use actix::{
     Actor, ActorContext, AsyncContext, Context, Message, Recipient, SpawnHandle, Supervised,
     fut::wrap_future,
 };
-use tokio::{sync::oneshot, task::yield_now};
+use actix_rt::time::sleep;
+use tokio::sync::oneshot;
 
 use super::{
     buffer::{Answer, Buffer, CallId, Flushed, Request},
     lane::{Lane, RequestId},
-    reply::{Audience, Callers, Later},
+    reply::{Callers, Later},
     waits::{Ending, Waits},
 };
 use crate::{
@@ -25,8 +27,10 @@ use crate::{
     config::Config,
     error::Error,
     failpoint::failpoint,
-    messages::{Asking, Call, Completed, Outcome, ShutdownReport, check_name, parts::Ask},
+    messages::{Asking, Call, CallRequest, Outcome, check_name, parts::Ask},
+    restarts::Restarts,
     shared::Shared,
+    turns::Turns,
 };
 
 /// Makes a transport: called when the component starts, and again when a transport has gone.
@@ -39,7 +43,7 @@ pub(crate) type TransportFactory = Box<dyn FnMut() -> Result<Recipient<Call>, Er
 /// its transport. It lives under a supervisor: after a panic it goes on with the requests it has,
 /// at the same address.
 pub struct BatchActor {
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     callers: Callers,
     factory: TransportFactory,
     transport: Option<Recipient<Call>>,
@@ -51,10 +55,12 @@ pub struct BatchActor {
     /// Runs while something is buffered.
     interval: Option<SpawnHandle>,
     due_is_announced: bool,
-    waits: Waits,
-    handled: usize,
-    shared: Arc<Shared>,
-    ended: Option<oneshot::Sender<()>>,
+    pub(super) waits: Waits,
+    turns: Turns,
+    restarts: Restarts,
+    has_panicked: bool,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ended: Option<oneshot::Sender<()>>,
 }
 
 /// What a `BatchActor` is made of, besides the configuration.
@@ -79,13 +85,6 @@ impl Message for Settle {
     type Result = ();
 }
 
-/// Time for the other tasks of the arbiter after so many messages: without it, actix drains a
-/// mailbox however long it is.
-const MESSAGES_PER_TURN: usize = 64;
-
-/// So that no limit that is given overflows the clock.
-const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
         Self {
@@ -100,14 +99,16 @@ impl BatchActor {
             interval: None,
             due_is_announced: false,
             waits: Waits::default(),
-            handled: 0,
+            turns: Turns::default(),
+            restarts: Restarts::default(),
+            has_panicked: false,
             shared: parts.shared,
             ended: Some(parts.ended),
         }
     }
 
     pub(super) fn accept<M: Asking>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
-        self.take_turns(ctx);
+        self.turns.take(ctx);
         let ask = message.into_parts();
         self.shared.counters.received(ask.names.len());
         if ask.names.is_empty() && !self.is_draining() {
@@ -144,7 +145,8 @@ impl BatchActor {
             return Err(Error::Timeout { limit: self.timeout, last: None });
         }
         let lane = Lane { user, exposure: exposure.unwrap_or(self.exposure_logging) };
-        let request = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        let (request, joined) = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
         self.schedule(ctx);
         Ok((request, permit))
     }
@@ -182,32 +184,38 @@ impl BatchActor {
     pub(super) fn flush_due(&mut self, ctx: &mut Context<Self>) {
         self.due_is_announced = false;
         let flushed = self.buffer.flush_due(|request| self.callers.is_present(request));
-        self.launch(flushed, ctx);
+        self.take_out(flushed, ctx);
     }
 
-    fn flush_all(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn flush_all(&mut self, ctx: &mut Context<Self>) {
         let flushed = self.buffer.flush_all(|request| self.callers.is_present(request));
-        self.launch(flushed, ctx);
+        self.take_out(flushed, ctx);
     }
 
-    fn launch(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
+    fn take_out(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
         for request in flushed.abandoned {
             self.callers.forget(request);
             self.shared.counters.abandoned();
             self.waits.ended(request, Ending::Abandoned);
         }
-        let requests = flushed.calls.into_iter();
-        let reply_to = || ctx.address().recipient();
-        let calls: Vec<_> =
-            requests.map(|(id, request)| Call::new(id, request, reply_to())).collect();
-        self.shared.counters.calls.fetch_add(calls.len() as u64, Relaxed);
-        if !calls.is_empty() {
-            tracing::debug!(calls = calls.len(), "flush");
+        self.launch(flushed.calls, ctx);
+        self.schedule(ctx);
+    }
+
+    fn launch(&mut self, requests: Vec<(CallId, CallRequest)>, ctx: &mut Context<Self>) {
+        if requests.is_empty() {
+            return;
         }
+        tracing::debug!(calls = requests.len(), "flush");
+        self.shared.counters.calls.fetch_add(requests.len() as u64, Relaxed);
+        let reply_to = || ctx.address().recipient();
+        // All of them before the first is sent: a call that a panic keeps from being sent is
+        // dropped, and says so.
+        let calls: Vec<_> =
+            requests.into_iter().map(|(id, request)| Call::new(id, request, reply_to())).collect();
         for call in calls {
             self.send(call);
         }
-        self.schedule(ctx);
     }
 
     /// A call that its transport does not take is dropped, and says so itself.
@@ -223,13 +231,21 @@ impl BatchActor {
         }
     }
 
-    pub(super) fn complete(&mut self, completed: Completed, ctx: &mut Context<Self>) {
-        self.take_turns(ctx);
-        let Completed { call, outcome } = completed;
+    pub(super) fn is_wanted(&self, call: CallId) -> bool {
+        self.buffer.is_wanted(call, |request| self.callers.is_present(request))
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        call: CallId,
+        outcome: Option<Outcome>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.turns.take(ctx);
         if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
-            let answers = self.buffer.complete(call, Err(error), clock::now());
-            self.give(answers, Ending::Failed);
+            let dealt = self.buffer.complete(call, Err(error), clock::now());
+            self.give(dealt.answers, Ending::Failed);
         }
     }
 
@@ -248,12 +264,13 @@ impl BatchActor {
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
-        let answers = self.buffer.complete(call, outcome, clock::now());
-        self.give(answers, Ending::Failed);
+        let dealt = self.buffer.complete(call, outcome, clock::now());
+        self.give(dealt.answers, Ending::Failed);
+        self.launch(dealt.calls, ctx);
         self.schedule(ctx);
     }
 
-    fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
+    pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
         for answer in answers {
             let request = answer.request;
             let result = answer.result.as_ref().map(drop).map_err(Error::clone);
@@ -272,63 +289,6 @@ impl BatchActor {
         self.settle();
     }
 
-    fn is_draining(&self) -> bool {
-        self.waits.drain_deadline().is_some()
-    }
-
-    pub(super) fn flush(&mut self, ctx: &mut Context<Self>) -> Audience<()> {
-        let audience = self.waits.for_flush(self.buffer.buffered_requests());
-        self.guarded(ctx, Self::flush_all);
-        // The sender of this very message comes only after its handler.
-        ctx.notify(Settle);
-        audience
-    }
-
-    pub(super) fn shut_down(
-        &mut self,
-        limit: Duration,
-        ctx: &mut Context<Self>,
-    ) -> Audience<ShutdownReport> {
-        self.guarded(ctx, |actor, ctx| actor.begin_drain(limit, ctx));
-        ctx.notify(Settle);
-        self.waits.shutdown_audience()
-    }
-
-    fn begin_drain(&mut self, limit: Duration, ctx: &mut Context<Self>) {
-        let pending = self.buffer.pending();
-        let deadline = clock::now() + limit.min(LONGEST_DRAIN);
-        if self.waits.for_shutdown(pending, deadline) {
-            tracing::info!(pending, ?limit, "shutting down");
-            self.flush_all(ctx);
-        }
-        self.watch_drain(ctx);
-    }
-
-    /// Cuts off at the drain's deadline what is pending then.
-    fn watch_drain(&mut self, ctx: &mut Context<Self>) {
-        let Some(deadline) = self.waits.drain_deadline() else { return };
-        let left = deadline.saturating_duration_since(clock::now());
-        ctx.run_later(left, |actor, ctx| {
-            actor.guarded(ctx, |actor, _| {
-                if actor.waits.drain_deadline().is_some_and(|deadline| deadline <= clock::now()) {
-                    let answers = actor.buffer.refuse_all(&Error::ShuttingDown);
-                    actor.give(answers, Ending::CutOff);
-                }
-            });
-        });
-    }
-
-    /// Tells those who wait for the end of a flush or of the component, if it has come.
-    pub(super) fn settle(&mut self) {
-        let Some(report) = self.waits.settle(self.buffer.is_empty()) else { return };
-        if let Some(ended) = self.ended.take() {
-            tracing::info!(?report, "shut down");
-            self.shared.ended_with(report);
-            // Nobody listens any more if the runtime is being dropped already.
-            let _ = ended.send(());
-        }
-    }
-
     /// Runs a handler's work so that a panic in it ends in a restart. `Supervisor` alone does not
     /// survive one: it unwinds through the supervisor's own task, and the address is dead for good.
     pub(super) fn guarded<R>(
@@ -338,17 +298,10 @@ impl BatchActor {
     ) -> Option<R> {
         let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx)));
         if done.is_err() {
-            tracing::error!("BatchActor panicked");
+            self.has_panicked = true;
             ctx.stop();
         }
         done.ok()
-    }
-
-    fn take_turns(&mut self, ctx: &mut Context<Self>) {
-        self.handled += 1;
-        if self.handled.is_multiple_of(MESSAGES_PER_TURN) {
-            ctx.wait(wrap_future(yield_now()));
-        }
     }
 }
 
@@ -366,9 +319,14 @@ impl Actor for BatchActor {
 }
 
 impl Supervised for BatchActor {
-    fn restarting(&mut self, _: &mut Context<Self>) {
+    fn restarting(&mut self, ctx: &mut Context<Self>) {
         self.shared.counters.restarts.fetch_add(1, Relaxed);
-        tracing::warn!(pending = self.buffer.pending(), "BatchActor restarts");
+        let (pending, pause) = (self.buffer.pending(), self.restarts.note(clock::now()));
+        let reason = if mem::take(&mut self.has_panicked) { "it panicked" } else { "it stopped" };
+        tracing::error!(pending, ?pause, "BatchActor restarts, because {reason}");
+        if !pause.is_zero() {
+            ctx.wait(wrap_future(sleep(pause)));
+        }
         let answers = self.buffer.restarted();
         self.give(answers, Ending::Failed);
     }

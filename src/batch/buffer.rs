@@ -9,13 +9,16 @@ use std::{
     collections::{HashMap, HashSet},
     iter, mem,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
-use super::lane::{Lane, Names, Place, RequestId};
+use super::{
+    isolate::{halves, is_for_the_whole},
+    lane::{Lane, Names, Place, RequestId},
+};
 use crate::{
     error::Error,
     evaluation::Evaluation,
@@ -65,6 +68,13 @@ pub(crate) struct Flushed {
     pub(crate) abandoned: Vec<RequestId>,
 }
 
+/// What the outcome of a call leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Dealt {
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) calls: Vec<(CallId, CallRequest)>,
+}
+
 #[derive(Debug)]
 struct Pending {
     evaluations: Vec<Option<Evaluation>>,
@@ -73,8 +83,8 @@ struct Pending {
     restarts: u8,
 }
 
-/// A request that is pending through this many restarts gets an error: it may be their cause.
-const MAX_RESTARTS: u8 = 3;
+/// Less time than this is not worth another call.
+const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Buffer {
     pub(crate) fn new(batch_size: usize) -> Self {
@@ -90,8 +100,9 @@ impl Buffer {
         }
     }
 
-    /// Takes a request in. Its names must be valid, and there must be at least one.
-    pub(crate) fn add(&mut self, request: Request) -> RequestId {
+    /// Takes a request in. Its names must be valid, and there must be at least one. Says also how
+    /// many of them were in flight already.
+    pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
         let id = self.next_id();
         let Request { lane, kind, names, deadline } = request;
         let missing = names.len();
@@ -102,10 +113,12 @@ impl Buffer {
         if !self.lanes.contains_key(&lane) {
             self.lanes.insert(lane.clone(), Names::default());
         }
-        let Some(lane_names) = self.lanes.get_mut(&lane) else { return id };
+        let Some(lane_names) = self.lanes.get_mut(&lane) else { return (id, 0) };
+        let mut joined = 0;
         let before = lane_names.buffered.len();
         for (position, name) in names.into_iter().enumerate() {
-            lane_names.ask(kind, name, Place { request: id, position, joined: false });
+            let place = Place { request: id, position, joined: false, again: false };
+            joined += usize::from(lane_names.ask(kind, name, place));
         }
         let after = lane_names.buffered.len();
         self.buffered += after - before;
@@ -114,7 +127,7 @@ impl Buffer {
         } else if before == 0 && after > 0 {
             self.waiting.insert(lane);
         }
-        id
+        (id, joined)
     }
 
     /// Whether a lane is to be flushed before the interval has run.
@@ -163,9 +176,19 @@ impl Buffer {
 
     /// Deals the outcome of a call out to its requests. An outcome of a call that is not in flight,
     /// which a restarted transport may bring, changes nothing.
-    pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Vec<Answer> {
+    ///
+    /// A refusal of several names together does not say which of them is to blame: they are asked
+    /// for again in halves, until the refused ones stand alone.
+    pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Dealt {
+        let Some(call) = self.calls.remove(&call) else { return Dealt::default() };
+        if let Err(error) = &outcome
+            && is_for_the_whole(error)
+            && call.names.len() > 1
+        {
+            let calls = halves(&call, error).map(|half| self.open(half)).into();
+            return Dealt { answers: Vec::new(), calls };
+        }
         let mut answers = Vec::new();
-        let Some(call) = self.calls.remove(&call) else { return answers };
         let lane = Lane { user: call.user, exposure: call.exposure };
         let path = call.kind.path();
         match outcome {
@@ -185,16 +208,26 @@ impl Buffer {
             Err(error) => {
                 for name in call.names.iter() {
                     let places = self.take_places(&lane, call.kind, name);
-                    let (again, failed) = self.split_by_second_chance(places, &error, now);
+                    let (again, failed) =
+                        self.split_by_second_chance(places, &error, call.deadline, now);
                     self.fail(failed, &error, &mut answers);
                     self.ask_again(&lane, call.kind, name, again);
                 }
             }
         }
-        if self.lanes.get(&lane).is_some_and(|names| names.known.is_empty()) {
-            self.lanes.remove(&lane);
-        }
-        answers
+        self.forget_if_idle(&lane);
+        Dealt { answers, calls: Vec::new() }
+    }
+
+    /// Whether one of these requests waits for the call.
+    pub(crate) fn is_wanted(&self, call: CallId, is_present: impl Fn(RequestId) -> bool) -> bool {
+        let Some(call) = self.calls.get(&call) else { return false };
+        let lane = Lane { user: call.user.clone(), exposure: call.exposure };
+        let Some(names) = self.lanes.get(&lane) else { return false };
+        call.names.iter().any(|name| {
+            let name = names.known.get(&(call.kind, Arc::clone(name)));
+            name.is_some_and(|name| name.places.iter().any(|place| is_present(place.request)))
+        })
     }
 
     /// What the call asks for, if it has no outcome yet.
@@ -214,17 +247,6 @@ impl Buffer {
         refused.map(|(request, _)| Answer { request, result: Err(error.clone()) }).collect()
     }
 
-    /// Notes a restart of the actor: a request that is pending through a third one is ended.
-    pub(crate) fn restarted(&mut self) -> Vec<Answer> {
-        let detail = "the request was pending through three restarts";
-        let result = || Err(Error::Internal { detail });
-        let ended = self.requests.extract_if(|_, pending| {
-            pending.restarts += 1;
-            pending.restarts >= MAX_RESTARTS
-        });
-        ended.map(|(request, _)| Answer { request, result: result() }).collect()
-    }
-
     fn flush(
         &mut self,
         lanes: impl IntoIterator<Item = Lane>,
@@ -235,30 +257,32 @@ impl Buffer {
             let Some(names) = self.lanes.get_mut(&lane) else { continue };
             let buffered = mem::take(&mut names.buffered);
             self.buffered -= buffered.len();
-            let (mut gates, mut configs) = (Vec::new(), Vec::new());
+            // What is asked again travels alone: its short deadline would be the whole call's.
+            let (mut gates, mut again, mut configs) = (Vec::new(), Vec::new(), Vec::new());
             for (kind, name) in buffered {
-                let deadline = self.present(&lane, kind, &name, &is_present, &mut flushed);
+                let wanted = self.present(&lane, kind, &name, &is_present, &mut flushed);
+                let Some((deadline, is_again)) = wanted else { continue };
                 let names = match kind {
+                    CallKind::CheckGate if is_again => &mut again,
                     CallKind::CheckGate => &mut gates,
                     CallKind::GetConfig => &mut configs,
                 };
-                names.extend(deadline.map(|deadline| (name, deadline)));
+                names.push((name, deadline));
             }
             let gates = lane.calls(CallKind::CheckGate, gates);
-            for call in gates.chain(lane.calls(CallKind::GetConfig, configs)) {
-                let id = self.next_id();
-                self.calls.insert(id, call.clone());
-                flushed.calls.push((id, call));
+            let again = lane.calls(CallKind::CheckGate, again);
+            let configs = lane.calls(CallKind::GetConfig, configs);
+            for call in gates.chain(again).chain(configs) {
+                flushed.calls.push(self.open(call));
             }
-            if self.lanes.get(&lane).is_some_and(|names| names.known.is_empty()) {
-                self.lanes.remove(&lane);
-            }
+            self.forget_if_idle(&lane);
         }
         flushed
     }
 
     /// Drops the places of callers who left. Marks the name as in flight and returns the earliest
-    /// deadline of those who wait for it, or forgets the name if nobody does.
+    /// deadline of those who wait for it, and whether it is asked again; or forgets the name if
+    /// nobody waits for it.
     fn present(
         &mut self,
         lane: &Lane,
@@ -266,7 +290,7 @@ impl Buffer {
         name: &Arc<str>,
         is_present: impl Fn(RequestId) -> bool,
         flushed: &mut Flushed,
-    ) -> Option<Instant> {
+    ) -> Option<(Instant, bool)> {
         let known = &mut self.lanes.get_mut(lane)?.known;
         let key = (kind, Arc::clone(name));
         let entry = known.get_mut(&key)?;
@@ -279,12 +303,12 @@ impl Buffer {
             requests.contains_key(&place.request)
         });
         let deadlines = entry.places.iter().filter_map(|place| requests.get(&place.request));
-        let deadline = deadlines.map(|request| request.deadline).min();
-        match deadline {
-            Some(_) => entry.in_flight = true,
-            None => drop(known.remove(&key)),
-        }
-        deadline
+        let Some(deadline) = deadlines.map(|request| request.deadline).min() else {
+            known.remove(&key);
+            return None;
+        };
+        entry.in_flight = true;
+        Some((deadline, entry.again))
     }
 
     fn take_places(&mut self, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Vec<Place> {
@@ -315,19 +339,22 @@ impl Buffer {
         answers.extend(refused.flatten());
     }
 
-    /// Those who joined the call when it was under way already have had only a part of its time:
-    /// while they have some left they are asked for again, once.
+    /// Those who joined the call when it was under way already, and those who rode in a call that
+    /// ran out of somebody else's time, have had only a part of their own: while they have some
+    /// left they are asked for again, once.
     fn split_by_second_chance(
         &self,
         places: Vec<Place>,
         error: &Error,
+        deadline: Instant,
         now: Instant,
     ) -> (Vec<Place>, Vec<Place>) {
+        let ran_out = matches!(error, Error::Timeout { .. });
         places.into_iter().partition(|place| {
-            let request = self.requests.get(&place.request);
-            place.joined
-                && error.is_retryable()
-                && request.is_some_and(|request| request.deadline > now)
+            let Some(request) = self.requests.get(&place.request) else { return false };
+            let was_cut_short = ran_out && request.deadline > deadline + WORTHWHILE;
+            let has_had_less = place.joined || was_cut_short;
+            has_had_less && !place.again && error.is_retryable() && request.deadline > now
         })
     }
 
@@ -338,10 +365,26 @@ impl Buffer {
         let names = self.lanes.entry(lane.clone()).or_default();
         for place in places {
             let before = names.buffered.len();
-            names.ask(kind, Arc::clone(name), Place { joined: false, ..place });
+            names.ask(kind, Arc::clone(name), Place { joined: false, again: true, ..place });
             self.buffered += names.buffered.len() - before;
         }
+        // After those who have their second chance now: who asks from here on has one still.
+        if let Some(name) = names.known.get_mut(&(kind, Arc::clone(name))) {
+            name.again = true;
+        }
         self.due.push(lane.clone());
+    }
+
+    fn open(&mut self, call: CallRequest) -> (CallId, CallRequest) {
+        let id = self.next_id();
+        self.calls.insert(id, call.clone());
+        (id, call)
+    }
+
+    fn forget_if_idle(&mut self, lane: &Lane) {
+        if self.lanes.get(lane).is_some_and(|names| names.known.is_empty()) {
+            self.lanes.remove(lane);
+        }
     }
 
     fn next_id(&mut self) -> u64 {
@@ -350,5 +393,6 @@ impl Buffer {
     }
 }
 
+mod recovery;
 #[cfg(test)]
 mod tests;

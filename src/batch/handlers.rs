@@ -6,7 +6,7 @@ use super::{
     actor::{BatchActor, FlushDue, Settle},
     reply::{Audience, Later},
 };
-use crate::messages::{CheckGates, Completed, Flush, GetConfigs, Shutdown, ShutdownReport};
+use crate::messages::{CheckGates, Flush, GetConfigs, Report, Shutdown, ShutdownReport};
 
 impl Handler<CheckGates> for BatchActor {
     type Result = Later<CheckGates>;
@@ -24,11 +24,17 @@ impl Handler<GetConfigs> for BatchActor {
     }
 }
 
-impl Handler<Completed> for BatchActor {
-    type Result = ();
+impl Handler<Report> for BatchActor {
+    type Result = bool;
 
-    fn handle(&mut self, message: Completed, ctx: &mut Context<Self>) {
-        self.complete(message, ctx);
+    fn handle(&mut self, report: Report, ctx: &mut Context<Self>) -> bool {
+        match report {
+            Report::Completed { call, outcome } => {
+                self.complete(call, outcome, ctx);
+                false
+            }
+            Report::IsWanted { call } => self.is_wanted(call),
+        }
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) struct Name {
     pub(super) in_flight: bool,
+    /// Asked a second time, for those who joined a call that failed: they have less time left than
+    /// who asks now.
+    pub(super) again: bool,
     pub(super) places: Vec<Place>,
 }
 
@@ -37,18 +40,22 @@ pub(super) struct Name {
 pub(super) struct Place {
     pub(super) request: RequestId,
     pub(super) position: usize,
-    /// The name was in flight already when this request asked for it.
+    /// When this request asked for the name it was in flight already, or about to be again.
     pub(super) joined: bool,
+    /// It has been asked for a second time, and will not be for a third.
+    pub(super) again: bool,
 }
 
 impl Names {
-    pub(super) fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) {
+    /// Says whether the name was in flight already.
+    pub(super) fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) -> bool {
         let Self { known, buffered } = self;
         let entry = known.entry((kind, name)).or_insert_with_key(|key| {
             buffered.push(key.clone());
-            Name { in_flight: false, places: Vec::with_capacity(1) }
+            Name { in_flight: false, again: false, places: Vec::with_capacity(1) }
         });
-        entry.places.push(Place { joined: entry.in_flight, ..place });
+        entry.places.push(Place { joined: entry.in_flight || entry.again, ..place });
+        entry.in_flight
     }
 }
 
@@ -66,7 +73,7 @@ impl Lane {
             let batch = batch.inspect(|(_, at)| deadline = deadline.min(*at)).map(|(name, _)| name);
             let names = batch.collect();
             let (user, exposure) = (self.user.clone(), self.exposure);
-            Some(CallRequest { kind, user, names, exposure, deadline })
+            Some(CallRequest { kind, user, names, exposure, deadline, refusal: None })
         })
     }
 }

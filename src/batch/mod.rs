@@ -3,7 +3,9 @@
 mod actor;
 mod buffer;
 mod handlers;
+mod isolate;
 mod lane;
+mod leaving;
 mod reply;
 mod waits;
 

@@ -27,7 +27,8 @@ pub(crate) struct Callers(Rc<RefCell<HashMap<RequestId, Caller, RandomState>>>);
 
 /// Keeps the request's places until it is answered.
 struct Caller {
-    sender: ReplySender,
+    /// None for a message sent with `do_send`: nobody waits, but it takes its places.
+    sender: Option<ReplySender>,
     _permit: Permit,
 }
 
@@ -42,13 +43,16 @@ pub(crate) enum ReplySender {
 impl Callers {
     /// Whether somebody waits for this request's answer.
     pub(crate) fn is_present(&self, request: RequestId) -> bool {
-        self.0.borrow().get(&request).is_some_and(|caller| !caller.sender.is_closed())
+        let callers = self.0.borrow();
+        let sender = callers.get(&request).and_then(|caller| caller.sender.as_ref());
+        sender.is_some_and(|sender| !sender.is_closed())
     }
 
     /// Gives the answer; false if nobody took it.
     pub(crate) fn answer(&self, answer: Answer) -> bool {
         let caller = self.0.borrow_mut().remove(&answer.request);
-        caller.is_some_and(|caller| caller.sender.send(answer.result))
+        let sender = caller.and_then(|caller| caller.sender);
+        sender.is_some_and(|sender| sender.send(answer.result))
     }
 
     /// Forgets a caller who has left, which frees the request's places.
@@ -124,12 +128,9 @@ where
                     let _ = sender.send(result);
                 }
             }
-            // Without a sender (`do_send`) nobody is present for the request, and no call is made.
             When::Answered { request, permit, callers } => {
-                if let Some(sender) = sender {
-                    let caller = Caller { sender: sender.into(), _permit: permit };
-                    callers.0.borrow_mut().insert(request, caller);
-                }
+                let caller = Caller { sender: sender.map(Into::into), _permit: permit };
+                callers.0.borrow_mut().insert(request, caller);
             }
         }
     }

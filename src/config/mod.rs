@@ -2,7 +2,7 @@
 
 mod parse;
 
-use std::{env, fmt, ops::RangeInclusive, time::Duration};
+use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
 
 use awc::http::Uri;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -27,6 +27,7 @@ use crate::error::Error;
 /// | `exposure_logging` | on | |
 /// | `extra_root_certificates` | none | PEM |
 /// | `allow_plain_http` | off | |
+/// | `circuit_breaker` | on | |
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,11 +64,12 @@ struct Settings {
     exposure_logging: bool,
     extra_root_certificates: Vec<u8>,
     allow_plain_http: bool,
+    circuit_breaker: bool,
 }
 
 impl Config {
     /// The settings' names, each with a line on what it means, in the order of the table above.
-    pub const SETTINGS: [(&'static str, &'static str); 12] = [
+    pub const SETTINGS: [(&'static str, &'static str); 13] = [
         ("api_key", "the server secret key"),
         ("base_url", "where the Statsig HTTP API is"),
         ("flush_interval", "longest a request waits in the buffer"),
@@ -83,6 +85,7 @@ impl Config {
             "PEM, or a file of it: certificates to trust besides the roots",
         ),
         ("allow_plain_http", "whether plain http may leave this machine"),
+        ("circuit_breaker", "whether calls fail at once while the last ones failed in a row"),
     ];
 
     /// Starts a configuration with this key and every default.
@@ -100,6 +103,7 @@ impl Config {
             exposure_logging: true,
             extra_root_certificates: Vec::new(),
             allow_plain_http: false,
+            circuit_breaker: true,
         })
     }
 
@@ -120,7 +124,9 @@ impl Config {
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value and the bound it breaks.
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_lookup(|variable| env::var(variable).ok())
+        // A variable that is not UTF-8 is set: it is refused for what it holds, not passed over.
+        let text = |variable: OsString| variable.to_string_lossy().into_owned();
+        Self::from_lookup(|variable| env::var_os(variable).map(text))
     }
 
     /// The same as [`from_env`](Self::from_env), with a look-up in place of the environment.
@@ -218,8 +224,14 @@ impl Config {
             "max_in_flight" => s.max_in_flight.to_string(),
             "exposure_logging" => s.exposure_logging.to_string(),
             "allow_plain_http" => s.allow_plain_http.to_string(),
+            "circuit_breaker" => s.circuit_breaker.to_string(),
             _ => return None,
         })
+    }
+
+    /// Whether calls fail at once, with [`Error::CircuitOpen`], while the last ones failed in a row.
+    pub fn circuit_breaker(&self) -> bool {
+        self.settings.circuit_breaker
     }
 
     pub(crate) fn api_key(&self) -> &str {
@@ -251,6 +263,7 @@ impl fmt::Debug for Settings {
             .field("exposure_logging", &self.exposure_logging)
             .field("extra_root_certificates", &self.extra_root_certificates.len())
             .field("allow_plain_http", &self.allow_plain_http)
+            .field("circuit_breaker", &self.circuit_breaker)
             .finish()
     }
 }
@@ -303,6 +316,10 @@ impl ConfigBuilder {
         /// Allows a `base_url` with plain `http` to a host that is not this machine; the key then
         /// crosses the network in clear. Default off.
         allow_plain_http: bool;
+        /// Whether calls fail at once, with [`Error::CircuitOpen`], after ten failed in a row: for
+        /// half a second to begin with, then one call is let through and decides; as long as it
+        /// fails, the pause doubles, up to two seconds. Default on.
+        circuit_breaker: bool;
     }
 
     /// Changes one setting by its name, from text, as [`Config::from_env`] reads it.
@@ -324,6 +341,7 @@ impl ConfigBuilder {
             "exposure_logging" => s.exposure_logging = parse::flag("exposure_logging", text)?,
             "extra_root_certificates" => s.extra_root_certificates = parse::pem(text)?,
             "allow_plain_http" => s.allow_plain_http = parse::flag("allow_plain_http", text)?,
+            "circuit_breaker" => s.circuit_breaker = parse::flag("circuit_breaker", text)?,
             _ => return Err(invalid("setting", setting, "must be one of the settings' names")),
         }
         Ok(self)
@@ -416,7 +434,7 @@ mod tests {
         assert_eq!(config.attempt_timeout(), Duration::from_secs(1));
         assert_eq!(config.retry_attempts(), 3);
         assert_eq!(config.max_in_flight(), 64);
-        assert!(config.exposure_logging());
+        assert!(config.exposure_logging() && config.circuit_breaker());
         assert!(config.extra_roots().is_empty());
     }
 
@@ -435,6 +453,7 @@ mod tests {
             ("STATSIG_EXPOSURE_LOGGING", "off"),
             ("STATSIG_EXTRA_ROOT_CERTIFICATES", ""),
             ("STATSIG_ALLOW_PLAIN_HTTP", "true"),
+            ("STATSIG_CIRCUIT_BREAKER", "0"),
         ])
         .unwrap();
 
@@ -445,7 +464,7 @@ mod tests {
         assert_eq!(config.timeout(), Duration::from_secs(10));
         assert_eq!(config.attempt_timeout(), Duration::from_millis(11));
         assert_eq!((config.retry_attempts(), config.max_in_flight()), (2, 13));
-        assert!(!config.exposure_logging());
+        assert!(!config.exposure_logging() && !config.circuit_breaker());
     }
 
     #[test]

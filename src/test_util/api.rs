@@ -1,13 +1,23 @@
 //! The API's side of a request: what the OpenAPI document "Statsig SDK HTTP API" 1.0.0 refuses is
 //! refused, the rest is answered from the rules. Pure.
+//!
+//! Written from the document alone, not with the client's own checks: a server that shared them
+//! would also share their mistakes. Stricter than the schema in three places where its prose is: a
+//! user is required, with an identifier; a country has two letters; `custom` and
+//! `privateAttributes` hold what they are said to hold. Fields it does not name are tolerated.
 
+use hyper::{
+    Method,
+    header::{CONTENT_TYPE, HeaderValue},
+    http::request::Parts,
+};
 use serde_json::{Map, Value, json};
 
-use super::rules::Rules;
-use crate::{
-    messages::{CallKind, check_name},
-    user::User,
+use super::{
+    attribute::{FREE_VALUE, TEXT_FIELDS, TIER_VALUE, TIERS, is_free_value},
+    rules::{Rules, name_fault},
 };
+use crate::messages::CallKind;
 
 /// A request that keeps to the API document.
 #[derive(Clone, Debug)]
@@ -27,29 +37,78 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// The operation with this path.
-pub(super) fn operation(path: &str) -> Option<CallKind> {
+impl Refusal {
+    /// Of a body that the server does not care to read.
+    pub(super) fn too_long() -> Self {
+        Self { status: 413, message: "the body is too long".to_owned() }
+    }
+}
+
+/// Judges a request: where it went, how, with which key, and what it says. With a wanted key, no
+/// other will do.
+pub(super) fn check(
+    head: &Parts,
+    wanted_key: Option<&str>,
+    body: &Result<Value, serde_json::Error>,
+) -> Result<Asked, Refusal> {
+    let refuse = |status, message: &str| Err(Refusal { status, message: message.to_owned() });
+    let Some(kind) = operation(head.uri.path()) else { return refuse(404, "no such operation") };
+    if head.method != Method::POST {
+        return refuse(405, "every operation is a POST");
+    }
+    match head.headers.get("statsig-api-key").map(HeaderValue::as_bytes) {
+        None | Some(b"") => return refuse(401, "the header statsig-api-key is required"),
+        Some(key) if wanted_key.is_some_and(|wanted| key != wanted.as_bytes()) => {
+            return refuse(401, "the key in the header statsig-api-key is not known");
+        }
+        Some(_) => {}
+    }
+    if !is_json(head.headers.get(CONTENT_TYPE)) {
+        return refuse(415, "the content type must be application/json");
+    }
+    read(kind, body)
+}
+
+fn operation(path: &str) -> Option<CallKind> {
     [CallKind::CheckGate, CallKind::GetConfig].into_iter().find(|kind| kind.path() == path)
 }
 
-/// Reads a request's body.
-pub(super) fn read(kind: CallKind, body: &[u8]) -> Result<Asked, Refusal> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
-    let Value::Object(body) = body else { return Err(bad("the body must be an object")) };
+fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    let Some(content_type) = content_type else { return true };
+    let content_type = content_type.to_str().unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Reads a request's body, or says why it is refused.
+pub(super) fn read(
+    kind: CallKind,
+    body: &Result<Value, serde_json::Error>,
+) -> Result<Asked, Refusal> {
+    let body = match body {
+        Ok(Value::Object(body)) => body,
+        Ok(_) => return Err(bad("the body must be an object")),
+        Err(error) => return Err(bad(format!("the body is not JSON: {error}"))),
+    };
     let (many, names) = match kind {
-        CallKind::CheckGate => gate_names(&body)?,
+        CallKind::CheckGate => gate_names(body)?,
         CallKind::GetConfig => {
             let name = body.get("configName").ok_or_else(|| bad("configName is required"))?;
-            (false, vec![string("configName", name)?])
+            (false, vec![name_in("configName", name)?])
         }
     };
-    for name in &names {
-        check_name(name).map_err(|error| bad(error.to_string()))?;
-    }
-    let user = user(body.get("user"))?;
+    let user = body.get("user").ok_or_else(|| bad("user is required"))?;
+    let user = object("user", user)?;
+    check_user(user)?;
     let exposure = exposure(body.get("statsigMetadata"))?;
-    Ok(Asked { kind, many, names, user, exposure })
+    Ok(Asked { kind, many, names, user: user.clone(), exposure })
+}
+
+/// The names that a body asks for, whether or not the rest of it is refused.
+pub(super) fn names_in(body: &Value) -> Vec<String> {
+    let one = ["gateName", "configName"].into_iter().filter_map(|field| body.get(field));
+    let many = body.get("gateNames").and_then(Value::as_array).into_iter().flatten();
+    one.chain(many).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// Answers from the rules, leaving these names out.
@@ -67,12 +126,12 @@ pub(super) fn answer(asked: &Asked, rules: &Rules, left_out: &[String]) -> Value
 
 fn gate_names(body: &Map<String, Value>) -> Result<(bool, Vec<String>), Refusal> {
     match (body.get("gateName"), body.get("gateNames")) {
-        (Some(name), None) => Ok((false, vec![string("gateName", name)?])),
+        (Some(name), None) => Ok((false, vec![name_in("gateName", name)?])),
         (None, Some(Value::Array(names))) => {
             if !(1..=100).contains(&names.len()) {
                 return Err(bad("gateNames must have 1 to 100 names"));
             }
-            let names: Result<_, _> = names.iter().map(|name| string("gateNames", name)).collect();
+            let names: Result<_, _> = names.iter().map(|name| name_in("gateNames", name)).collect();
             Ok((true, names?))
         }
         (None, Some(_)) => Err(bad("gateNames must be an array of strings")),
@@ -81,23 +140,57 @@ fn gate_names(body: &Map<String, Value>) -> Result<(bool, Vec<String>), Refusal>
     }
 }
 
-fn user(user: Option<&Value>) -> Result<Map<String, Value>, Refusal> {
-    let Some(Value::Object(fields)) = user else { return Err(bad("user must be an object")) };
-    if let Some((field, _)) = fields.iter().find(|(_, value)| value.is_null()) {
-        return Err(bad(format!("user field `{field}` must not be null")));
+fn name_in(field: &str, name: &Value) -> Result<String, Refusal> {
+    let name = string(field, name)?;
+    match name_fault(name) {
+        None => Ok(name.to_owned()),
+        Some(fault) => Err(bad(format!("{field}: a name {fault}"))),
     }
-    User::from_json(Value::Object(fields.clone())).map_err(|error| bad(error.to_string()))?;
-    Ok(fields.clone())
+}
+
+/// Names fields only, never their values: those may be private.
+fn check_user(user: &Map<String, Value>) -> Result<(), Refusal> {
+    for field in TEXT_FIELDS {
+        user.get(field).map_or(Ok(""), |value| string(&format!("user.{field}"), value))?;
+    }
+    if let Some(country) = user.get("country").and_then(Value::as_str)
+        && !(country.len() == 2 && country.bytes().all(|b| b.is_ascii_alphabetic()))
+    {
+        return Err(bad("user.country must have 2 letters"));
+    }
+    for field in ["custom", "privateAttributes"] {
+        let Some(attributes) = user.get(field) else { continue };
+        for (key, value) in object(&format!("user.{field}"), attributes)? {
+            if !is_free_value(value) {
+                return Err(bad(format!("user.{field}.{key} must be {FREE_VALUE}")));
+            }
+        }
+    }
+    let mut identified = user.get("userID").is_some_and(|id| id != "");
+    if let Some(ids) = user.get("customIDs") {
+        for (key, id) in object("user.customIDs", ids)? {
+            identified |= !string(&format!("user.customIDs.{key}"), id)?.is_empty();
+        }
+    }
+    if let Some(environment) = user.get("statsigEnvironment") {
+        let tier = object("user.statsigEnvironment", environment)?.get("tier");
+        if tier.is_some_and(|tier| !TIERS.iter().any(|known| tier == known)) {
+            return Err(bad(format!("user.statsigEnvironment.tier must be {TIER_VALUE}")));
+        }
+    }
+    match identified {
+        true => Ok(()),
+        false => Err(bad("user must have an identifier: userID or one of customIDs")),
+    }
 }
 
 fn exposure(metadata: Option<&Value>) -> Result<bool, Refusal> {
-    let metadata = match metadata {
-        None => return Ok(true),
-        Some(Value::Object(metadata)) => metadata,
-        Some(_) => return Err(bad("statsigMetadata must be an object")),
-    };
+    let Some(metadata) = metadata else { return Ok(true) };
+    let metadata = object("statsigMetadata", metadata)?;
     for field in ["sdkType", "sdkVersion"] {
-        metadata.get(field).map_or(Ok(String::new()), |value| string(field, value))?;
+        metadata
+            .get(field)
+            .map_or(Ok(""), |value| string(&format!("statsigMetadata.{field}"), value))?;
     }
     match metadata.get("exposureLoggingDisabled") {
         None => Ok(true),
@@ -106,9 +199,12 @@ fn exposure(metadata: Option<&Value>) -> Result<bool, Refusal> {
     }
 }
 
-fn string(field: &str, value: &Value) -> Result<String, Refusal> {
-    let text = value.as_str().ok_or_else(|| bad(format!("{field} must be a string")))?;
-    Ok(text.to_owned())
+fn string<'a>(field: &str, value: &'a Value) -> Result<&'a str, Refusal> {
+    value.as_str().ok_or_else(|| bad(format!("{field} must be a string")))
+}
+
+fn object<'a>(field: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Refusal> {
+    value.as_object().ok_or_else(|| bad(format!("{field} must be an object")))
 }
 
 fn bad(message: impl Into<String>) -> Refusal {
@@ -119,69 +215,169 @@ fn bad(message: impl Into<String>) -> Refusal {
 mod tests {
     use super::*;
 
-    fn refusal(kind: CallKind, body: Value) -> String {
-        let refusal = read(kind, body.to_string().as_bytes()).unwrap_err();
-        assert_eq!(refusal.status, 400);
-        refusal.message
+    fn read_json(kind: CallKind, body: &Value) -> Result<Asked, Refusal> {
+        read(kind, &Ok(body.clone()))
+    }
+
+    /// Given a gate check with this user, what is it refused with?
+    fn about(user: Value) -> Option<String> {
+        let body = json!({"gateName": "aa", "user": user});
+        read_json(CallKind::CheckGate, &body).err().map(|refusal| refusal.message)
     }
 
     #[test]
     fn what_the_api_document_refuses_is_refused_by_field_and_rule() {
         let user = json!({"userID": "u"});
-        let many: Vec<_> = (0..101).map(|n| format!("gate {n}")).collect();
+        let names = |count| (0..count).map(|n| format!("gate {n}")).collect::<Vec<_>>();
         for (body, message) in [
             (json!([]), "the body must be an object"),
             (json!({"user": user}), "gateName or gateNames is required"),
+            (json!({"configName": "aa", "user": user}), "gateName or gateNames is required"),
             (
                 json!({"gateName": "aa", "gateNames": ["aa"], "user": user}),
-                "must not be given together",
+                "gateName and gateNames must not be given together",
             ),
-            (json!({"gateNames": "aa", "user": user}), "must be an array of strings"),
+            (json!({"gateName": null, "user": user}), "gateName must be a string"),
+            (json!({"gateNames": "aa", "user": user}), "gateNames must be an array of strings"),
             (json!({"gateNames": [1], "user": user}), "gateNames must be a string"),
-            (json!({"gateNames": [], "user": user}), "1 to 100 names"),
-            (json!({"gateNames": many, "user": user}), "1 to 100 names"),
-            (json!({"gateName": "a", "user": user}), "2 to 100 characters"),
-            (json!({"gateName": "a/b", "user": user}), "may only have"),
-            (json!({"gateName": "aa"}), "user must be an object"),
-            (json!({"gateName": "aa", "user": {}}), "`userID` must not be empty"),
+            (json!({"gateNames": [], "user": user}), "gateNames must have 1 to 100 names"),
+            (json!({"gateNames": names(101), "user": user}), "gateNames must have 1 to 100 names"),
+            (json!({"gateName": "a", "user": user}), "gateName: a name must have 2 to 100"),
+            (json!({"gateNames": ["aa", "a/b"], "user": user}), "gateNames: a name may only have"),
+            (json!({"gateName": "a".repeat(101), "user": user}), "2 to 100 characters"),
+            (json!({"gateName": "aa"}), "user is required"),
             (
-                json!({"gateName": "aa", "user": {"userID": "u", "email": null}}),
-                "`email` must not be null",
+                json!({"gateName": "aa", "user": user, "statsigMetadata": 1}),
+                "statsigMetadata must be an object",
             ),
-            (json!({"gateName": "aa", "user": {"userID": "u", "country": "NLD"}}), "two letters"),
-            (json!({"gateName": "aa", "user": user, "statsigMetadata": 1}), "must be an object"),
             (
                 json!({"gateName": "aa", "user": user, "statsigMetadata": {"sdkType": 1}}),
-                "sdkType must be a string",
+                "statsigMetadata.sdkType must be a string",
+            ),
+            (
+                json!({"gateName": "aa", "user": user, "statsigMetadata": {"sdkVersion": null}}),
+                "statsigMetadata.sdkVersion must be a string",
             ),
             (
                 json!({"gateName": "aa", "user": user, "statsigMetadata": {"exposureLoggingDisabled": 1}}),
-                "must be a boolean",
+                "statsigMetadata.exposureLoggingDisabled must be a boolean",
             ),
         ] {
-            let said = refusal(CallKind::CheckGate, body.clone());
-            assert!(said.contains(message), "{body}: {said}");
+            let refusal = read_json(CallKind::CheckGate, &body).unwrap_err();
+            assert_eq!(refusal.status, 400);
+            assert!(
+                refusal.message.starts_with(message) || refusal.message.ends_with(message),
+                "{body}: {}",
+                refusal.message
+            );
         }
-        let said = refusal(CallKind::GetConfig, json!({"gateName": "aa", "user": user}));
-        assert!(said.contains("configName is required"), "{said}");
+        for (body, message) in [
+            (json!({"gateName": "aa", "user": user}), "configName is required"),
+            (json!({"configName": ["aa"], "user": user}), "configName must be a string"),
+        ] {
+            assert_eq!(read_json(CallKind::GetConfig, &body).unwrap_err().message, message);
+        }
+        let not_json = read(CallKind::CheckGate, &serde_json::from_str("{")).unwrap_err();
+        assert!(not_json.message.starts_with("the body is not JSON: "), "{}", not_json.message);
+    }
+
+    #[test]
+    fn a_user_is_refused_by_field_and_rule() {
+        let identifier = "user must have an identifier: userID or one of customIDs";
+        for (user, message) in [
+            (json!("u"), "user must be an object"),
+            (json!(null), "user must be an object"),
+            (json!({}), identifier),
+            (json!({"userID": ""}), identifier),
+            (json!({"email": "e@example.com", "customIDs": {"a": ""}}), identifier),
+            (json!({"userID": 1}), "user.userID must be a string"),
+            (json!({"userID": "u", "email": null}), "user.email must be a string"),
+            (json!({"userID": "u", "ip": 1}), "user.ip must be a string"),
+            (json!({"userID": "u", "userAgent": []}), "user.userAgent must be a string"),
+            (json!({"userID": "u", "locale": {}}), "user.locale must be a string"),
+            (json!({"userID": "u", "appVersion": 1.2}), "user.appVersion must be a string"),
+            (json!({"userID": "u", "country": "NLD"}), "user.country must have 2 letters"),
+            (json!({"userID": "u", "country": "\u{e9}"}), "user.country must have 2 letters"),
+            (json!({"userID": "u", "custom": []}), "user.custom must be an object"),
+            (
+                json!({"userID": "u", "custom": {"a": null}}),
+                "user.custom.a must be a string, a number, true, false or an array of strings",
+            ),
+            (
+                json!({"userID": "u", "privateAttributes": {"a": ["secret", 1]}}),
+                "user.privateAttributes.a must be a string, a number, true, false or an array of strings",
+            ),
+            (json!({"customIDs": {"a": 1}}), "user.customIDs.a must be a string"),
+            (
+                json!({"userID": "u", "statsigEnvironment": {"tier": "prod"}}),
+                "user.statsigEnvironment.tier must be production, staging or development",
+            ),
+            (
+                json!({"userID": "u", "statsigEnvironment": {"tier": null}}),
+                "user.statsigEnvironment.tier must be production, staging or development",
+            ),
+            (
+                json!({"userID": "u", "statsigEnvironment": "staging"}),
+                "user.statsigEnvironment must be an object",
+            ),
+        ] {
+            assert_eq!(about(user.clone()).as_deref(), Some(message), "{user}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_document_allows_is_taken() {
+        for user in [
+            json!({"userID": "u"}),
+            json!({"customIDs": {"companyID": "c"}}),
+            json!({"userID": "u", "unheard_of": null, "statsigEnvironment": {"region": 1}}),
+            json!({
+                "userID": "u", "email": "e@example.com", "ip": "::1", "userAgent": "a",
+                "country": "nl", "locale": "nl_NL", "appVersion": "1",
+                "custom": {"a": "s", "b": 1.5, "c": true, "d": ["x"], "e": []},
+                "privateAttributes": {"a": 1}, "statsigEnvironment": {"tier": "staging"},
+            }),
+        ] {
+            assert_eq!(about(user.clone()), None, "{user}");
+        }
+        let names: Vec<_> = (0..100).map(|n| format!("gate-_. {n}")).collect();
+        let metadata = json!({"sdkType": "t", "exposureLoggingDisabled": true, "more": null});
+        let body = json!({
+            "gateNames": names, "user": {"userID": "u"}, "statsigMetadata": metadata, "more": 1,
+        });
+        let asked = read_json(CallKind::CheckGate, &body).unwrap();
+        assert_eq!((asked.names.len(), asked.exposure), (100, false));
     }
 
     #[test]
     fn both_forms_of_a_gate_check_and_a_config_are_answered_in_their_shapes() {
         let rules = Rules::new().gate("aa", true).config("cc", json!({"k": 1}));
         let answer = |kind, body: Value| {
-            answer(&read(kind, body.to_string().as_bytes()).unwrap(), &rules, &["bb".to_owned()])
+            answer(&read_json(kind, &body).unwrap(), &rules, &["bb".to_owned()])
         };
         let user = json!({"userID": "u"});
         let aa = json!({"name": "aa", "value": true, "rule_id": "local", "group_name": null});
+        let dd = json!({"name": "dd", "value": false, "rule_id": null, "group_name": null});
         assert_eq!(answer(CallKind::CheckGate, json!({"gateName": "aa", "user": user})), aa);
+        // One answer for each name, however often it was asked; none for one that is left out.
         assert_eq!(
-            answer(CallKind::CheckGate, json!({"gateNames": ["aa", "bb"], "user": user})),
+            answer(
+                CallKind::CheckGate,
+                json!({"gateNames": ["aa", "bb", "dd", "aa"], "user": user})
+            ),
+            json!({"aa": aa, "dd": dd})
+        );
+        assert_eq!(
+            answer(CallKind::CheckGate, json!({"gateNames": ["aa"], "user": user})),
             json!({"aa": aa})
         );
         assert_eq!(
             answer(CallKind::GetConfig, json!({"configName": "cc", "user": user})),
             json!({"name": "cc", "value": {"k": 1}, "group": "local", "rule_id": "local", "group_name": null})
+        );
+        assert_eq!(
+            answer(CallKind::GetConfig, json!({"configName": "unknown", "user": user})),
+            json!({"name": "unknown", "value": {}, "group": "", "rule_id": null, "group_name": null})
         );
     }
 }

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use hyper::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
 
 /// Something that goes wrong with a request, told to
 /// [`LocalStatsig::inject`](super::LocalStatsig::inject).
@@ -34,11 +38,12 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     Delay,
-    Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    Answer { status: StatusCode, headers: HeaderMap, body: Vec<u8> },
     LeaveOut(Vec<String>),
     Reset,
     ResetMidBody,
     Truncated,
+    StallBody,
     Close,
     Hang,
 }
@@ -50,7 +55,11 @@ impl Fault {
     }
 
     /// The answer is this status, with a JSON error for a body.
+    ///
+    /// # Panics
+    /// If it is not from 200 to 599: another cannot end a request.
     pub fn status(code: u16) -> Self {
+        assert!((200..600).contains(&code), "{code} is no status to answer with");
         Self::answer(code, r#"{"error": "injected"}"#.into())
     }
 
@@ -84,12 +93,17 @@ impl Fault {
         Self::new(Kind::Truncated)
     }
 
+    /// The answer's body begins and never ends, and the connection stays open.
+    pub fn stall_body() -> Self {
+        Self::new(Kind::StallBody)
+    }
+
     /// The connection is closed without an answer, as happens to one that is reused too late.
     pub fn close() -> Self {
         Self::new(Kind::Close)
     }
 
-    /// The request is never answered.
+    /// The request is never answered; the connection stays open until the client leaves.
     pub fn hang() -> Self {
         Self::new(Kind::Hang)
     }
@@ -101,28 +115,44 @@ impl Fault {
     }
 
     /// With a [`status`](Self::status): sends this `Retry-After`.
-    pub fn retry_after(self, value: impl Into<String>) -> Self {
+    ///
+    /// # Panics
+    /// As [`header`](Self::header).
+    pub fn retry_after(self, value: impl AsRef<str>) -> Self {
         self.header("retry-after", value)
     }
 
     /// With a [`body`](Self::body): sends this content type. Default `application/json`.
-    pub fn content_type(self, value: impl Into<String>) -> Self {
+    ///
+    /// # Panics
+    /// As [`header`](Self::header).
+    pub fn content_type(self, value: impl AsRef<str>) -> Self {
         self.header("content-type", value)
     }
 
     /// With a [`status`](Self::status) or a [`body`](Self::body): sends this header, in place of
-    /// another value of it. What HTTP does not allow in a header is left out.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Kind::Answer { headers, .. } = &mut self.kind {
-            headers.push((name.into(), value.into()));
-        }
+    /// another value of it.
+    ///
+    /// # Panics
+    /// With any other fault, and if there can be no such header.
+    pub fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        let value = value.as_ref();
+        let Kind::Answer { headers, .. } = &mut self.kind else {
+            panic!("only a status and a body have headers")
+        };
+        let valid = HeaderValue::from_str(value);
+        headers.insert(name, valid.unwrap_or_else(|_| panic!("no header can be {value:?}")));
         self
     }
 
     /// With a [`status`](Self::status): sends this body.
+    ///
+    /// # Panics
+    /// With any fault that sends none.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        if let Kind::Answer { body, .. } = &mut self.kind {
-            *body = bytes.into();
+        match &mut self.kind {
+            Kind::Answer { body, .. } => *body = bytes.into(),
+            _ => panic!("only a status and a body have bodies"),
         }
         self
     }
@@ -159,15 +189,20 @@ impl Fault {
     }
 
     /// Strikes this part, from 0 to 1, of the requests that it fits: the same ones for the same
-    /// seed.
+    /// seed. Only those it strikes count for [`times`](Self::times).
+    ///
+    /// # Panics
+    /// If the probability is not from 0 to 1.
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
+        assert!((0.0..=1.0).contains(&probability), "{probability} is no probability");
         self.chance = Some((probability, Rng::with_seed(seed)));
         self
     }
 
     fn answer(status: u16, body: Vec<u8>) -> Self {
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Self::new(Kind::Answer { status, headers, body })
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self::new(Kind::Answer { status, headers: HeaderMap::from_iter([json]), body })
     }
 
     fn new(kind: Kind) -> Self {
@@ -279,5 +314,17 @@ mod tests {
         let struck = run().into_iter().filter(|struck| *struck).count();
         assert!((60..140).contains(&struck), "{struck}");
         assert_eq!(run(), run());
+    }
+
+    #[test]
+    #[should_panic(expected = "only a status and a body have headers")]
+    fn what_a_fault_cannot_do_is_not_ignored() {
+        let _ = Fault::reset().retry_after("2");
+    }
+
+    #[test]
+    #[should_panic(expected = "101 is no status")]
+    fn a_status_that_ends_no_request_is_refused() {
+        let _ = Fault::status(101);
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -20,14 +23,21 @@ use super::{
 /// A server on a loopback port that speaks `checkGate` and `getConfig` of Statsig's HTTP API.
 ///
 /// It runs on a thread of its own, so that it serves synchronous code and any runtime; dropping it
-/// closes its connections and ends the thread. It refuses what the API document refuses: with 401 a
-/// request without the header `statsig-api-key`, with 400 a bad body, with 404 and 405 another path
-/// and method. See the [module](super) for an example.
+/// closes its connections and ends the thread. See the [module](super) for an example.
+///
+/// It refuses what the API document refuses, with `{"error": "..."}` that names field and rule: with
+/// 401 a request without the header `statsig-api-key`, with 400 a bad body, with 415 a content type
+/// that is not JSON, with 404 and 405 another path and method. It also refuses, with 413, a body of
+/// more than 4 MiB.
 pub struct LocalStatsig {
     address: SocketAddr,
     state: Arc<State>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl LocalStatsig {
@@ -53,13 +63,18 @@ impl LocalStatsig {
             latency: Mutex::default(),
             api_key: Mutex::default(),
             recorder: Recorder::new(),
+            panicked: AtomicBool::new(false),
         });
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        // Here, where a failure can still be told to the caller.
+        let listener = {
+            let _in_runtime = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let served = Arc::clone(&state);
         let run = move || {
             runtime.block_on(async {
-                let Ok(listener) = TcpListener::from_std(listener) else { return };
                 tokio::select! {
                     () = server::serve(listener, served) => {}
                     // Told, or its handle has gone: either way it is the end.
@@ -68,7 +83,22 @@ impl LocalStatsig {
             });
         };
         let thread = thread::Builder::new().name("local-statsig".to_owned()).spawn(run)?;
-        Ok(Self { address, state, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, state, running: Mutex::new(Some(Running { stop, thread })) })
+    }
+
+    /// Stops the server: closes its connections, answered or not, and its port. What it recorded
+    /// stays. Blocks for the moment that its thread needs to end; to stop it again does nothing.
+    ///
+    /// # Panics
+    /// If the server itself panicked: what it then answered, or did not, says nothing.
+    pub fn stop(&self) {
+        let Some(Running { stop, thread }) = lock(&self.running).take() else { return };
+        // It may have ended by itself, by a panic.
+        let _ = stop.send(());
+        let ended = thread.join();
+        let panicked = ended.is_err() || self.state.panicked.load(Relaxed);
+        // A second panic while the first unwinds would abort the whole test run.
+        assert!(!panicked || thread::panicking(), "LocalStatsig panicked");
     }
 
     /// Where it is, as a [`base_url`](crate::Config::base_url): `http://127.0.0.1:…`.
@@ -106,22 +136,35 @@ impl LocalStatsig {
         lock(&self.state.faults).clear();
     }
 
-    /// The requests to operations of the API, in the order they came in. The last 100,000 are kept.
+    /// The requests in the order they came in, whatever their path. The last 100,000 are kept.
     pub fn requests(&self) -> Vec<Recorded> {
         self.state.recorder.all()
     }
 
-    /// How many requests to operations of the API there were.
+    /// Keeps only so many of the last requests from now on, bodies and all, for a test that runs
+    /// for long. Zero records none; all are counted in any case.
+    pub fn keep_requests(&self, most: usize) {
+        self.state.recorder.keep(most);
+    }
+
+    /// How many requests to `/v1/...` there were, counted when they were read and not yet answered.
     pub fn calls(&self) -> usize {
         self.state.recorder.counts().borrow().calls
     }
 
-    /// How many of them broke a rule of the API and were refused.
+    /// How many requests, at any path, broke a rule of the API; a test can assert that none did.
     pub fn refused(&self) -> usize {
         self.state.recorder.counts().borrow().refused
     }
 
-    /// Resolves when there were so many requests to operations of the API.
+    /// Blocks this thread until there were so many [`calls`](Self::calls); false if there were not
+    /// within this time. For synchronous tests: in a runtime, rather await
+    /// [`calls_reached`](Self::calls_reached).
+    pub fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
+        self.state.recorder.wait_for_calls(calls, timeout)
+    }
+
+    /// Resolves when there were so many [`calls`](Self::calls).
     pub async fn calls_reached(&self, calls: usize) {
         let mut counts = self.state.recorder.counts();
         // The sender lives as long as `self`.
@@ -153,9 +196,7 @@ impl LocalStatsig {
 
 impl Drop for LocalStatsig {
     fn drop(&mut self) {
-        // The thread may have ended already, if its runtime failed.
-        let _ = self.stop.take().map(|stop| stop.send(()));
-        let _ = self.thread.take().map(JoinHandle::join);
+        self.stop();
     }
 }
 

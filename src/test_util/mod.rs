@@ -21,20 +21,26 @@
 //! assert!(!statsig.check_gate(&User::new("u-2")?, "new_checkout").await?);
 //!
 //! // What the app does while Statsig is down:
-//! server.inject(Fault::status(503).always());
+//! server.inject(Fault::status(503).for_path("/v1/get_config").always());
 //! assert!(statsig.get_config(&dutch, "homepage").await.is_err());
+//!
+//! // And it asked nothing that Statsig would refuse:
+//! assert_eq!(server.refused(), 0);
+//! assert_eq!(server.requests()[0].names, ["new_checkout"]);
 //! # Ok(())
 //! # })
 //! # }
 //! ```
 
 mod api;
+mod attribute;
 mod fault;
 mod local_statsig;
 mod parsers;
 mod pure_buffer;
 mod record;
 mod rules;
+mod rules_file;
 mod server;
 
 pub use fault::Fault;
@@ -42,6 +48,7 @@ pub use local_statsig::LocalStatsig;
 pub use parsers::{answer_request, parse_answer};
 pub use pure_buffer::PureBuffer;
 pub use record::Recorded;
-pub use rules::{Rule, Rules, RulesError};
+pub use rules::{Rule, Rules};
+pub use rules_file::RulesError;
 
 pub use crate::failpoint::{FAILPOINTS, panic_at};

@@ -32,7 +32,8 @@ pub fn answer_request(
     kind: CallKind,
     body: &[u8],
 ) -> Result<(Vec<String>, Value), String> {
-    let asked = api::read(kind, body).map_err(|refusal| refusal.message)?;
+    let asked =
+        api::read(kind, &serde_json::from_slice(body)).map_err(|refusal| refusal.message)?;
     let answer = api::answer(&asked, rules, &[]);
     Ok((asked.names, answer))
 }

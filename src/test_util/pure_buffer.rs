@@ -29,7 +29,7 @@ impl PureBuffer {
         names: Vec<Arc<str>>,
         deadline: Instant,
     ) -> u64 {
-        self.0.add(Request { lane: Lane { user, exposure: true }, kind, names, deadline })
+        self.0.add(Request { lane: Lane { user, exposure: true }, kind, names, deadline }).0
     }
 
     /// Whether a user has reached the batch size.
@@ -50,14 +50,14 @@ impl PureBuffer {
     /// Deals an answer out; says which requests it ended.
     pub fn answer(&mut self, call: u64, request: &CallRequest, now: Instant) -> Vec<u64> {
         let answers = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
-        let answers = self.0.complete(call, Ok(answers.collect()), now);
-        answers.into_iter().map(|answer| answer.request).collect()
+        let dealt = self.0.complete(call, Ok(answers.collect()), now);
+        dealt.answers.into_iter().map(|answer| answer.request).collect()
     }
 
     /// Fails a call; says which requests it ended.
     pub fn fail(&mut self, call: u64, error: Error, now: Instant) -> Vec<u64> {
-        let answers = self.0.complete(call, Err(error), now);
-        answers.into_iter().map(|answer| answer.request).collect()
+        let dealt = self.0.complete(call, Err(error), now);
+        dealt.answers.into_iter().map(|answer| answer.request).collect()
     }
 }
 

@@ -3,12 +3,15 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use hyper::HeaderMap;
 use serde_json::Value;
 use tokio::sync::watch;
+
+use super::api;
 
 /// A request that the server received, refused or not.
 #[derive(Clone)]
@@ -18,34 +21,45 @@ pub struct Recorded {
     pub path: String,
     /// The body; `null` if it was not JSON.
     pub body: Value,
-    /// The names asked for, in order; none if the request was refused.
+    /// The names asked for, in order.
     pub names: Vec<String>,
     /// The user object; `null` if there was none.
     pub user: Value,
     /// Whether the request has exposures logged; false if it was refused.
     pub exposure: bool,
-    /// Why the request was refused, if it was.
+    /// Why the request was refused, if it was: it broke a rule of the API, whatever was then
+    /// answered.
     pub refusal: Option<String>,
+    /// The status it was answered with; none while it waits, and when a [`Fault`](super::Fault)
+    /// left it without an answer.
+    pub status: Option<u16>,
     headers: HeaderMap,
 }
 
 impl Recorded {
-    pub(super) fn new(path: &str, headers: HeaderMap, body: &[u8]) -> Self {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    pub(super) fn new(path: &str, headers: HeaderMap, body: Option<Value>) -> Self {
+        let body = body.unwrap_or_default();
         Self {
             path: path.to_owned(),
+            names: api::names_in(&body),
             user: body.get("user").cloned().unwrap_or_default(),
             body,
-            names: Vec::new(),
             exposure: false,
             refusal: None,
+            status: None,
             headers,
         }
     }
 
-    /// A header's value, by its name in lower case.
+    /// A header's value, by its name in any case; none if it is not there or not text. This shows
+    /// the key as well: for that one rather ask [`has_key`](Self::has_key).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether the request came with this key.
+    pub fn has_key(&self, api_key: &str) -> bool {
+        self.header("statsig-api-key") == Some(api_key)
     }
 }
 
@@ -57,6 +71,7 @@ impl fmt::Debug for Recorded {
             .field("names", &self.names)
             .field("exposure", &self.exposure)
             .field("refusal", &self.refusal)
+            .field("status", &self.status)
             .finish_non_exhaustive()
     }
 }
@@ -64,9 +79,23 @@ impl fmt::Debug for Recorded {
 /// Keeps the last requests, and counts all.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    kept: Mutex<VecDeque<Recorded>>,
+    kept: Mutex<Kept>,
     counts: watch::Sender<Counts>,
+    /// For those who wait without a runtime; goes with `kept`.
+    changed: Condvar,
 }
+
+#[derive(Debug)]
+struct Kept {
+    requests: VecDeque<Recorded>,
+    /// The number of the oldest request in `requests`, from 0.
+    oldest: u64,
+    most: usize,
+}
+
+/// Which request it is, to tell its status by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number(u64);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
@@ -76,26 +105,39 @@ pub(super) struct Counts {
     pub(super) open_connections: usize,
 }
 
-/// The most requests that are kept; of more, the oldest are forgotten.
+/// The most requests that are kept by default; of more, the oldest are forgotten.
 const MAX_KEPT: usize = 100_000;
 
 impl Recorder {
     pub(super) fn new() -> Self {
-        Self { kept: Mutex::default(), counts: watch::Sender::default() }
+        let kept = Kept { requests: VecDeque::new(), oldest: 0, most: MAX_KEPT };
+        Self { kept: Mutex::new(kept), counts: watch::Sender::default(), changed: Condvar::new() }
     }
 
-    pub(super) fn add(&self, recorded: Recorded) {
+    pub(super) fn add(&self, recorded: Recorded) -> Number {
+        let call = usize::from(recorded.path.starts_with("/v1/"));
         let refused = usize::from(recorded.refusal.is_some());
         let mut kept = self.kept();
-        if kept.len() == MAX_KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(recorded);
-        drop(kept);
+        let number = Number(kept.oldest + kept.requests.len() as u64);
+        kept.requests.push_back(recorded);
+        kept.trim();
+        // While the lock is held, so that whoever sees the count sees the request, too.
         self.count(|counts| {
-            counts.calls += 1;
+            counts.calls += call;
             counts.refused += refused;
         });
+        drop(kept);
+        self.changed.notify_all();
+        number
+    }
+
+    pub(super) fn answered(&self, Number(number): Number, status: u16) {
+        let mut kept = self.kept();
+        let place = number.checked_sub(kept.oldest).and_then(|place| usize::try_from(place).ok());
+        // It may have been forgotten in the meantime.
+        if let Some(recorded) = place.and_then(|place| kept.requests.get_mut(place)) {
+            recorded.status = Some(status);
+        }
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut Counts)) {
@@ -106,17 +148,92 @@ impl Recorder {
         self.counts.subscribe()
     }
 
+    /// Blocks until there were so many calls; false if it took longer than this.
+    pub(super) fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
+        let too_few = |_: &mut Kept| self.counts.borrow().calls < calls;
+        let waited = self.changed.wait_timeout_while(self.kept(), timeout, too_few);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
     pub(super) fn all(&self) -> Vec<Recorded> {
-        self.kept().iter().cloned().collect()
+        self.kept().requests.iter().cloned().collect()
+    }
+
+    pub(super) fn keep(&self, most: usize) {
+        let mut kept = self.kept();
+        kept.most = most;
+        kept.trim();
     }
 
     pub(super) fn clear(&self) {
-        self.kept().clear();
+        let mut kept = self.kept();
+        kept.oldest += kept.requests.len() as u64;
+        kept.requests.clear();
         self.count(|counts| (counts.calls, counts.refused) = (0, 0));
     }
 
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Recorded>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         // No code panics while it holds the lock; what was recorded is right in any case.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn trim(&mut self) {
+        while self.requests.len() > self.most {
+            self.requests.pop_front();
+            self.oldest += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn request(n: usize) -> Recorded {
+        let body =
+            json!({"gateName": format!("gate-{n}"), "user": {"privateAttributes": {"a": "hush"}}});
+        let headers = [("statsig-api-key", "secret-key")];
+        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Recorded::new("/v1/check_gate", HeaderMap::from_iter(headers), Some(body))
+    }
+
+    #[test]
+    fn of_more_than_it_keeps_the_oldest_are_forgotten_and_all_are_counted() {
+        let recorder = Recorder::new();
+        recorder.keep(2);
+        let numbers: Vec<_> = (0..4).map(|n| recorder.add(request(n))).collect();
+        for (number, status) in numbers.into_iter().zip(200..) {
+            recorder.answered(number, status);
+        }
+        let kept: Vec<_> =
+            recorder.all().into_iter().map(|kept| (kept.names, kept.status)).collect();
+        let expected =
+            [(2, 202), (3, 203)].map(|(n, status)| (vec![format!("gate-{n}")], Some(status)));
+        assert_eq!(kept, expected);
+        assert_eq!(recorder.counts().borrow().calls, 4);
+    }
+
+    #[test]
+    fn an_answer_to_a_request_that_was_forgotten_is_nobody_elses() {
+        let recorder = Recorder::new();
+        let forgotten = recorder.add(request(0));
+        recorder.clear();
+        recorder.add(request(1));
+        recorder.answered(forgotten, 503);
+        assert_eq!(recorder.all()[0].status, None);
+        assert_eq!(recorder.counts().borrow().calls, 1);
+    }
+
+    #[test]
+    fn debug_shows_neither_the_key_nor_a_private_attribute() {
+        let recorder = Recorder::new();
+        recorder.add(request(0));
+        let shown = format!("{:?} {recorder:?}", request(0));
+        assert!(!shown.contains("secret-key") && !shown.contains("hush"), "{shown}");
+        assert!(request(0).has_key("secret-key") && !request(0).has_key("secret"));
     }
 }

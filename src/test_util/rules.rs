@@ -1,19 +1,15 @@
 //! What [`LocalStatsig`](super::LocalStatsig) answers: rules from a file or from a test, and their
 //! evaluation, which is pure.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
-};
 use serde_json::{Map, Value};
-use thiserror::Error as ThisError;
 
-use crate::{
-    evaluation::{ConfigEvaluation, GateEvaluation},
-    messages::check_name,
+use super::{
+    attribute::Attribute,
+    rules_file::{self, RulesError},
 };
+use crate::evaluation::{ConfigEvaluation, GateEvaluation};
 
 /// Gates and configs with the rules that decide them.
 ///
@@ -42,63 +38,37 @@ use crate::{
 /// # Ok::<(), actix_statsig::test_util::RulesError>(())
 /// ```
 ///
-/// or in a test with [`Rules::gate`] and [`Rules::config`]. How a [`Rule`] decides is said there.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// or in a test with [`Rules::gate`] and [`Rules::config`]. How a [`Rule`] decides is said there. In
+/// the file only `value` is required; a key that is unknown or there twice is an error.
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
-    gates: BTreeMap<Name, Gate>,
-    configs: BTreeMap<Name, Rule<Map<String, Value>>>,
+    gates: BTreeMap<String, Rule<bool>>,
+    configs: BTreeMap<String, Rule<Map<String, Value>>>,
 }
 
 /// How one gate or config is decided, in this order:
 ///
 /// 1. an override for the user's `userID` is the answer;
-/// 2. otherwise each attribute in `when` must be equal to the user's (the API's field names;
-///    `custom.x`, `privateAttributes.x`, `customIDs.x` and `statsigEnvironment.tier` for those
-///    inside),
-/// 3. and the user must be among the `percentage` of users: the same ones in every run, and all
-///    those of a smaller percentage among those of a larger;
-/// 4. then the answer is `value`. A gate that does not pass is `false`, a config is `{}`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// 2. otherwise each attribute in `when` must be equal to the user's: `userID`, `email`, `ip`,
+///    `userAgent`, `country`, `locale`, `appVersion`, `custom.x`, `privateAttributes.x`,
+///    `customIDs.x`, `statsigEnvironment.tier` or another `statsigEnvironment.x`. What the user
+///    lacks equals nothing;
+/// 3. and the user must be among the `percentage` of users: the same ones in every run and version,
+///    and all those of a smaller percentage among those of a larger. It goes by the name and the
+///    `userID`, or without one by the custom id whose key sorts first;
+/// 4. then the answer is `value`.
+///
+/// The answer carries the rule's `rule_id` (`local` by default) and `group_name`, an override's too.
+/// A gate that does not pass is `false` and a config `{}`, without ids.
+#[derive(Clone, Debug)]
 pub struct Rule<T> {
-    value: T,
-    #[serde(default = "BTreeMap::new")]
-    overrides: BTreeMap<String, T>,
-    #[serde(default)]
-    when: BTreeMap<String, Value>,
-    #[serde(default = "everybody", deserialize_with = "percentage")]
-    percentage: f64,
-    #[serde(default)]
-    rule_id: Option<String>,
-    #[serde(default)]
-    group_name: Option<String>,
-}
-
-/// Rules that cannot be read.
-#[derive(Debug, ThisError)]
-#[non_exhaustive]
-pub enum RulesError {
-    /// The file cannot be read.
-    #[error("rules file {path}: {source}")]
-    Read {
-        /// The file.
-        path: String,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// The text is not JSON, or not of the form of [`Rules`].
-    #[error("{}line {line}, column {column}: {reason}", in_file(.path))]
-    Parse {
-        /// The file, if there is one.
-        path: Option<String>,
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-        /// What is wrong there.
-        reason: String,
-    },
+    pub(super) value: T,
+    pub(super) overrides: BTreeMap<String, T>,
+    pub(super) when: BTreeMap<Attribute, Value>,
+    /// From 0 to 100.
+    pub(super) percentage: f64,
+    pub(super) rule_id: Option<String>,
+    pub(super) group_name: Option<String>,
 }
 
 impl Rules {
@@ -109,7 +79,7 @@ impl Rules {
 
     /// The rules that `statsig-relay` answers from when it has no key.
     pub fn sample() -> Self {
-        Self::from_json(SAMPLE).unwrap_or_default()
+        Self::from_json(SAMPLE).expect("it is compiled in, and a test reads it")
     }
 
     /// Reads rules from JSON.
@@ -117,32 +87,20 @@ impl Rules {
     /// # Errors
     /// [`RulesError::Parse`] names line and column.
     pub fn from_json(json: &str) -> Result<Self, RulesError> {
-        serde_json::from_str(json).map_err(|error| {
-            let at = format!(" at line {} column {}", error.line(), error.column());
-            RulesError::Parse {
-                path: None,
-                line: error.line(),
-                column: error.column(),
-                reason: error.to_string().replace(&at, ""),
-            }
-        })
+        rules_file::parse(json.as_bytes(), None)
     }
 
     /// Reads rules from a file.
     ///
     /// # Errors
-    /// [`RulesError::Read`] if there is no such file, otherwise as [`from_json`](Self::from_json),
-    /// with the path.
+    /// [`RulesError::Read`] if it cannot be read, otherwise as [`from_json`](Self::from_json), with
+    /// the path.
     pub fn from_file(file: impl AsRef<Path>) -> Result<Self, RulesError> {
-        let name = file.as_ref().display().to_string();
-        let text = fs::read_to_string(file);
-        let text = text.map_err(|source| RulesError::Read { path: name.clone(), source })?;
-        Self::from_json(&text).map_err(|error| match error {
-            RulesError::Parse { line, column, reason, .. } => {
-                RulesError::Parse { path: Some(name), line, column, reason }
-            }
-            error => error,
-        })
+        let path = file.as_ref().display().to_string();
+        match fs::read(file) {
+            Ok(json) => rules_file::parse(&json, Some(&path)),
+            Err(source) => Err(RulesError::Read { path, source }),
+        }
     }
 
     /// Adds a gate: `true`, `false` or a [`Rule`].
@@ -151,7 +109,7 @@ impl Rules {
     /// If the API does not allow the name.
     #[must_use]
     pub fn gate(mut self, name: impl Into<String>, rule: impl Into<Rule<bool>>) -> Self {
-        self.gates.insert(Name::checked(name.into()), Gate(rule.into()));
+        self.gates.insert(checked(name.into()), rule.into());
         self
     }
 
@@ -165,12 +123,19 @@ impl Rules {
         name: impl Into<String>,
         rule: impl Into<Rule<Map<String, Value>>>,
     ) -> Self {
-        self.configs.insert(Name::checked(name.into()), rule.into());
+        self.configs.insert(checked(name.into()), rule.into());
         self
     }
 
+    pub(super) fn from_parts(
+        gates: BTreeMap<String, Rule<bool>>,
+        configs: BTreeMap<String, Rule<Map<String, Value>>>,
+    ) -> Self {
+        Self { gates, configs }
+    }
+
     pub(super) fn check_gate(&self, name: &str, user: &Map<String, Value>) -> GateEvaluation {
-        let decided = self.gates.get(name).and_then(|Gate(rule)| rule.decide(name, user));
+        let decided = self.gates.get(name).and_then(|rule| rule.decide(name, user));
         match decided {
             Some((true, rule)) => {
                 let (id, group) = rule.ids();
@@ -199,7 +164,7 @@ impl<T> Rule<T> {
             value,
             overrides: BTreeMap::new(),
             when: BTreeMap::new(),
-            percentage: everybody(),
+            percentage: EVERYBODY,
             rule_id: None,
             group_name: None,
         }
@@ -213,9 +178,16 @@ impl<T> Rule<T> {
     }
 
     /// Asks for this attribute to be equal to the user's.
+    ///
+    /// # Panics
+    /// If a user has no such attribute, or it cannot have such a value.
     #[must_use]
-    pub fn when(mut self, attribute: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.when.insert(attribute.into(), value.into());
+    pub fn when(mut self, attribute: impl AsRef<str>, value: impl Into<Value>) -> Self {
+        let attribute: Attribute =
+            attribute.as_ref().parse().unwrap_or_else(|error: String| panic!("{error}"));
+        let value = value.into();
+        assert!(attribute.accepts(&value), "`{attribute}` must be {}", attribute.expected());
+        self.when.insert(attribute, value);
         self
     }
 
@@ -243,9 +215,7 @@ impl<T> Rule<T> {
         if let Some(value) = id.and_then(|id| self.overrides.get(id)) {
             return Some((value, self));
         }
-        let mut conditions = self.when.iter();
-        let holds =
-            conditions.all(|(attribute, value)| attribute_of(user, attribute) == Some(value));
+        let holds = self.when.iter().all(|(attribute, value)| attribute.equals(user, value));
         (holds && bucket(name, user) < self.percentage * 100.0).then_some((&self.value, self))
     }
 
@@ -272,26 +242,13 @@ impl From<Value> for Rule<Map<String, Value>> {
 
 const SAMPLE: &str = include_str!("sample_rules.json");
 
-fn everybody() -> f64 {
-    100.0
-}
-
-fn in_file(path: &Option<String>) -> String {
-    path.as_ref().map(|path| format!("rules file {path}, ")).unwrap_or_default()
-}
-
-fn attribute_of<'a>(user: &'a Map<String, Value>, attribute: &str) -> Option<&'a Value> {
-    match attribute.split_once('.') {
-        Some((object, key)) => user.get(object)?.get(key),
-        None => user.get(attribute),
-    }
-}
+/// The percentage of a rule that names none.
+pub(super) const EVERYBODY: f64 = 100.0;
 
 /// From 0 to 9,999, the same for the same name and user in every run: FNV-1a with a final mix, for
 /// its high bits hardly depend on the last bytes.
 fn bucket(name: &str, user: &Map<String, Value>) -> f64 {
-    let custom = || user.get("customIDs")?.as_object()?.values().find_map(Value::as_str);
-    let id = user.get("userID").and_then(Value::as_str).or_else(custom).unwrap_or_default();
+    let id = identifier(user).unwrap_or_default();
     let bytes = name.bytes().chain([0]).chain(id.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -300,66 +257,33 @@ fn bucket(name: &str, user: &Map<String, Value>) -> f64 {
     ((mixed >> 32) % 10_000) as f64
 }
 
-/// A name that the API allows; refused where it stands, so that the error names the line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name(String);
-
-impl Name {
-    fn checked(name: String) -> Self {
-        if let Err(error) = check_name(&name) {
-            panic!("{error}");
-        }
-        Self(name)
-    }
+fn identifier(user: &Map<String, Value>) -> Option<&str> {
+    let user_id = user.get("userID").and_then(Value::as_str).filter(|id| !id.is_empty());
+    user_id.or_else(|| {
+        // By its key: whether a JSON object keeps its order is up to the features of the whole app.
+        let ids = user.get("customIDs")?.as_object()?.iter();
+        let ids = ids.filter_map(|(key, id)| Some((key, id.as_str().filter(|id| !id.is_empty())?)));
+        ids.min().map(|(_, id)| id)
+    })
 }
 
-impl std::borrow::Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        &self.0
+fn checked(name: String) -> String {
+    if let Some(fault) = name_fault(&name) {
+        panic!("the name {name:?} {fault}");
     }
+    name
 }
 
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        check_name(&name).map_err(D::Error::custom)?;
-        Ok(Self(name))
-    }
-}
-
-fn percentage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let percentage = f64::deserialize(deserializer)?;
-    match (0.0..=100.0).contains(&percentage) {
-        true => Ok(percentage),
-        false => Err(D::Error::custom("`percentage` must be from 0 to 100")),
-    }
-}
-
-/// A gate's rule, or `true` or `false`. By hand, because an untagged enum would lose the line.
-#[derive(Clone, Debug)]
-struct Gate(Rule<bool>);
-
-impl<'de> Deserialize<'de> for Gate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = Gate;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true, false or a rule")
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Gate, E> {
-                Ok(Gate(Rule::new(value)))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Gate, A::Error> {
-                Rule::deserialize(MapAccessDeserializer::new(map)).map(Gate)
-            }
-        }
-
-        deserializer.deserialize_any(Either)
+/// What is wrong with a name by the API's rule. On its own, not the rule that the client goes by: a
+/// server that shares the client's mistakes finds none of them.
+pub(super) fn name_fault(name: &str) -> Option<&'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+    if !(2..=100).contains(&name.chars().count()) {
+        Some("must have 2 to 100 characters")
+    } else if !name.chars().all(allowed) {
+        Some("may only have the characters a-z A-Z 0-9 _ - . and space")
+    } else {
+        None
     }
 }
 
@@ -414,32 +338,49 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_line_and_what_is_wrong() {
-        for (json, line, reason) in [
-            ("{\n\"gates\": {\n\"beta\": 1}}", 3, "expected true, false or a rule"),
-            ("{\n\"gate\": {}}", 2, "unknown field `gate`, expected `gates` or `configs`"),
-            ("{\"gates\": {\n\n\"b\": true}}", 3, "must have 2 to 100 characters"),
-            (
-                "{\"gates\": {\"beta\":\n{\"value\": true, \"percent\": 1}}}",
-                2,
-                "unknown field `percent`",
-            ),
-            (
-                "{\"gates\": {\"beta\":\n{\"value\": true,\n\"percentage\": 101}}}",
-                3,
-                "from 0 to 100",
-            ),
-            ("{\"configs\": {\"home\":\n{\"value\": true}}}", 2, "expected a map"),
-            ("{\n", 2, "EOF"),
-        ] {
-            let error = Rules::from_json(json).unwrap_err();
-            let RulesError::Parse { line: at, reason: said, .. } = &error else {
-                panic!("{error}")
-            };
-            assert!(*at == line && said.contains(reason), "{json}: {error}");
+    fn where_a_user_falls_never_changes() {
+        let at = |json| bucket("new_checkout", &user(json));
+        // A promise: every version places the same users the same way.
+        assert_eq!((at(json!({"userID": "u-1"})), at(json!({"userID": "u-2"}))), (2329.0, 6802.0));
+        assert_eq!(at(json!({"customIDs": {"b": "x", "a": "u-1"}})), 2329.0);
+        assert_eq!(at(json!({"userID": "", "customIDs": {"a": "", "b": "u-1"}})), 2329.0);
+    }
+
+    #[test]
+    fn private_attributes_custom_ids_and_the_tier_count_as_well() {
+        let rule = Rule::new(true)
+            .when("privateAttributes.score", 3)
+            .when("customIDs.companyID", "c-1")
+            .when("statsigEnvironment.tier", "staging");
+        let fits = json!({
+            "privateAttributes": {"score": 3.0}, "customIDs": {"companyID": "c-1"},
+            "statsigEnvironment": {"tier": "staging"},
+        });
+        assert!(open(rule.clone(), fits.clone()));
+        for part in ["/privateAttributes/score", "/customIDs/companyID", "/statsigEnvironment/tier"]
+        {
+            let mut other = fits.clone();
+            *other.pointer_mut(part).unwrap() = json!("other");
+            assert!(!open(rule.clone(), other), "{part} does not count");
         }
-        let missing = Rules::from_file("/does/not/exist.json").unwrap_err().to_string();
-        assert!(missing.starts_with("rules file /does/not/exist.json: "), "{missing}");
+    }
+
+    #[test]
+    #[should_panic(expected = "unknown attribute `contry`")]
+    fn an_attribute_that_users_lack_is_refused() {
+        let _ = Rule::new(true).when("contry", "NL");
+    }
+
+    #[test]
+    #[should_panic(expected = "`statsigEnvironment.tier` must be production")]
+    fn a_value_that_an_attribute_cannot_have_is_refused() {
+        let _ = Rule::new(true).when("statsigEnvironment.tier", "prod");
+    }
+
+    #[test]
+    #[should_panic(expected = "2 to 100 characters")]
+    fn a_name_that_the_api_does_not_allow_is_refused() {
+        let _ = Rules::new().gate("x", true);
     }
 
     proptest! {
@@ -454,11 +395,6 @@ mod tests {
             prop_assert_eq!(passes(small), passes(small));
             prop_assert!(!passes(small) || passes(large));
             prop_assert!(passes(100.0) && !passes(0.0));
-        }
-
-        #[test]
-        fn no_text_makes_the_parser_panic(text in "\\PC{0,100}") {
-            let _ = Rules::from_json(&text);
         }
     }
 

@@ -9,14 +9,15 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    thread,
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody, combinators::BoxBody};
 use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Frame, Incoming},
-    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue},
+    Request, Response, StatusCode,
+    body::{Body as _, Bytes, Frame, Incoming},
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -43,9 +44,12 @@ pub(super) struct State {
     pub(super) latency: Mutex<Duration>,
     pub(super) api_key: Mutex<Option<String>>,
     pub(super) recorder: Recorder,
+    /// Whether a connection's task panicked; tokio keeps that to itself.
+    pub(super) panicked: AtomicBool,
 }
 
 type Body = BoxBody<Bytes, io::Error>;
+type Json = Result<Value, serde_json::Error>;
 
 /// The longest body that is read, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -53,109 +57,118 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Serves until it is dropped.
 pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
     loop {
-        // A connection that ended before it was accepted is no reason to stop.
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(connection(stream, Arc::clone(&state)));
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&state)))),
+            // The process may be out of files: what is open must get to run, and to close.
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
     }
 }
 
 async fn connection(stream: TcpStream, state: Arc<State>) {
     // Only costs time if it fails.
     let _ = stream.set_nodelay(true);
-    state.recorder.count(|counts| {
-        counts.connections += 1;
-        counts.open_connections += 1;
-    });
+    let _open = Open::count(&state);
     let reset = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Stream { inner: stream, reset: Arc::clone(&reset) });
     let service = service_fn(|request| respond(request, &state, &reset));
     // An error is either the client's or a fault of ours.
     let _ = http1::Builder::new().serve_connection(io, service).await;
-    state.recorder.count(|counts| counts.open_connections -= 1);
 }
 
-/// Answers one request; an error closes the connection.
+/// Counts a connection as open until it is dropped, however that comes.
+struct Open<'a>(&'a State);
+
+impl<'a> Open<'a> {
+    fn count(state: &'a State) -> Self {
+        state.recorder.count(|counts| {
+            counts.connections += 1;
+            counts.open_connections += 1;
+        });
+        Self(state)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.panicked.store(true, Relaxed);
+        }
+        self.0.recorder.count(|counts| counts.open_connections -= 1);
+    }
+}
+
+/// Answers one request and records it; an error closes the connection.
 async fn respond(
     request: Request<Incoming>,
     state: &State,
     reset: &AtomicBool,
 ) -> Result<Response<Body>, io::Error> {
     let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"));
-    };
-    let body = body.to_bytes();
-    let path = head.uri.path().to_owned();
-    let Some(kind) = api::operation(&path) else {
-        return Ok(refusal(StatusCode::NOT_FOUND, "no such operation"));
-    };
-    if head.method != Method::POST {
-        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "every operation is a POST");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return Ok(response);
-    }
-    let key = head.headers.get("statsig-api-key").and_then(|key| key.to_str().ok());
-    let authorized = is_authorized(key, state);
-    let asked = if is_json(head.headers.get(CONTENT_TYPE)) {
-        api::read(kind, &body)
-    } else {
-        Err(api::Refusal { status: 415, message: "the content type must be JSON".to_owned() })
+    let path = head.uri.path();
+    let body = read_body(body).await?;
+    let asked = match &body {
+        Ok(body) => api::check(&head, lock(&state.api_key).as_deref(), body),
+        Err(refusal) => Err(refusal.clone()),
     };
 
-    let mut recorded = Recorded::new(&path, head.headers, &body);
+    let body = body.ok().and_then(Result::ok);
+    let mut recorded = Recorded::new(path, head.headers, body);
     match &asked {
-        _ if !authorized => recorded.refusal = Some("statsig-api-key was refused".to_owned()),
-        Ok(asked) => {
-            recorded.names.clone_from(&asked.names);
-            recorded.exposure = asked.exposure;
-        }
-        Err(refused) => recorded.refusal = Some(refused.message.clone()),
+        Ok(asked) => recorded.exposure = asked.exposure,
+        Err(refusal) => recorded.refusal = Some(refusal.message.clone()),
     }
     let facts = Facts {
-        path: &path,
+        path,
         user_id: recorded.user.get("userID").and_then(Value::as_str),
         names: &recorded.names,
     };
     let (wait, fault) = lock(&state.faults).decide(&facts);
     let wait = wait + *lock(&state.latency);
-    state.recorder.add(recorded);
+    let number = state.recorder.add(recorded);
     if !wait.is_zero() {
         sleep(wait).await;
     }
 
-    let answer = |left_out: &[String]| match &asked {
-        _ if !authorized => refusal(StatusCode::UNAUTHORIZED, "statsig-api-key was refused"),
-        Ok(asked) => answer(asked, state, left_out),
-        Err(refused) => {
-            let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
-            refusal(status, &refused.message)
+    let response = match (fault, &asked) {
+        (Some(fault), _) if !matches!(fault, Kind::Delay | Kind::LeaveOut(_)) => {
+            strike(fault, reset).await?
         }
+        (_, Err(refusal)) => refuse(refusal),
+        (Some(Kind::LeaveOut(names)), Ok(asked)) => answer(asked, state, &names),
+        (_, Ok(asked)) => answer(asked, state, &[]),
     };
-    match fault {
-        None | Some(Kind::Delay) => Ok(answer(&[])),
-        Some(Kind::LeaveOut(names)) => Ok(answer(&names)),
-        Some(fault) => strike(fault, reset).await,
+    state.recorder.answered(number, response.status().as_u16());
+    Ok(response)
+}
+
+/// The body as JSON, if it is; a refusal if it is too long; an error if the client left.
+async fn read_body(body: Incoming) -> Result<Result<Json, api::Refusal>, io::Error> {
+    // One that says so is not even waited for.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Ok(Err(api::Refusal::too_long()));
+    }
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(Ok(serde_json::from_slice(&body.to_bytes()))),
+        Err(error) if error.is::<LengthLimitError>() => Ok(Err(api::Refusal::too_long())),
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 
 async fn strike(fault: Kind, reset: &AtomicBool) -> Result<Response<Body>, io::Error> {
     match fault {
         Kind::Answer { status, headers, body } => {
-            let status = StatusCode::from_u16(status);
             let mut response = Response::new(whole(body));
-            *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            for (name, value) in headers {
-                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value.try_into()) {
-                    response.headers_mut().insert::<HeaderName>(name, value);
-                }
-            }
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
             Ok(response)
         }
         Kind::ResetMidBody => {
             reset.store(true, Relaxed);
-            Ok(half())
+            Ok(beginning(Then::BreakOff))
         }
-        Kind::Truncated => Ok(half()),
+        Kind::Truncated => Ok(beginning(Then::BreakOff)),
+        Kind::StallBody => Ok(beginning(Then::Stall)),
         Kind::Reset => {
             reset.store(true, Relaxed);
             Err(cut_off())
@@ -170,8 +183,13 @@ fn answer(asked: &Asked, state: &State, left_out: &[String]) -> Response<Body> {
     json_response(StatusCode::OK, &api::answer(asked, &rules, left_out))
 }
 
-fn refusal(status: StatusCode, message: &str) -> Response<Body> {
-    json_response(status, &json!({ "error": message }))
+fn refuse(refusal: &api::Refusal) -> Response<Body> {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = json_response(status, &json!({ "error": refusal.message }));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
 }
 
 fn json_response(status: StatusCode, json: &Value) -> Response<Body> {
@@ -185,14 +203,21 @@ fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
 }
 
-/// A body that breaks off, after its beginning has had time to leave.
-fn half() -> Response<Body> {
-    let steps = futures_util::stream::unfold(0, |step| async move {
-        match step {
-            0 => Some((Ok(Frame::data(Bytes::from_static(b"{\"name\": \"beg"))), 1)),
-            _ => {
+enum Then {
+    BreakOff,
+    Stall,
+}
+
+/// The beginning of an answer, and no more.
+fn beginning(then: Then) -> Response<Body> {
+    let steps = futures_util::stream::unfold((0, then), |(step, then)| async move {
+        match (step, &then) {
+            (0, _) => Some((Ok(Frame::data(Bytes::from_static(b"{\"name\": \"beg"))), (1, then))),
+            (_, Then::Stall) => future::pending().await,
+            (_, Then::BreakOff) => {
+                // So that the beginning has left before the connection does.
                 sleep(Duration::from_millis(5)).await;
-                Some((Err(cut_off()), 2))
+                Some((Err(cut_off()), (2, then)))
             }
         }
     });
@@ -205,21 +230,6 @@ fn half() -> Response<Body> {
 
 fn cut_off() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "a fault that was injected")
-}
-
-fn is_authorized(key: Option<&str>, state: &State) -> bool {
-    let wanted = lock(&state.api_key);
-    match (key, wanted.as_deref()) {
-        (None | Some(""), _) => false,
-        (Some(key), Some(wanted)) => key == wanted,
-        (Some(_), None) => true,
-    }
-}
-
-fn is_json(content_type: Option<&HeaderValue>) -> bool {
-    let Some(content_type) = content_type else { return true };
-    let content_type = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
-    content_type.split(';').next().is_some_and(|essence| essence.trim() == "application/json")
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

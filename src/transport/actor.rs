@@ -2,25 +2,38 @@
 //! `queue` and `retry` decide; its attempts report back by message, so that it alone writes.
 
 use std::{
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
     time::Instant,
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised, fut::wrap_future,
+};
 use actix_rt::time::sleep;
 use futures_util::FutureExt;
 use rustls::ClientConfig;
 
 use super::{
+    breaker::Permission,
     http::{Failure, HttpClient},
     queue::FairQueue,
     retry::{Decision, RetryPolicy, Tried},
+    upstream::{Trial, Upstream},
 };
 use crate::{
-    clock, config::Config, error::Error, evaluation::Evaluation, failpoint::failpoint,
-    messages::Call, shared::Shared,
+    clock,
+    config::Config,
+    error::Error,
+    evaluation::Evaluation,
+    failpoint::failpoint,
+    messages::{Call, Outcome},
+    restarts::Restarts,
+    shared::Shared,
+    stats::BreakerState,
+    turns::Turns,
 };
 
 /// Makes the HTTP calls: so many at once, each with its retries, all within their deadlines.
@@ -28,11 +41,15 @@ pub(crate) struct TransportActor {
     config: Config,
     tls: Arc<ClientConfig>,
     retry: RetryPolicy,
+    upstream: Upstream,
     queue: FairQueue<Job>,
     in_flight: usize,
     http: Option<Rc<HttpClient>>,
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
+    restarts: Restarts,
+    restart_reason: Option<&'static str>,
+    turns: Turns,
     shared: Arc<Shared>,
 }
 
@@ -40,26 +57,52 @@ pub(crate) struct TransportActor {
 #[derive(Debug)]
 struct Job {
     call: Call,
+    received: Instant,
     tried: Tried,
     last: Option<Arc<Error>>,
+    /// It could not start when it came: by now its callers may have left.
+    has_waited: bool,
+    /// Its outcome decides for the circuit breaker.
+    is_probe: bool,
 }
 
 impl TransportActor {
     pub(crate) fn new(config: Config, tls: Arc<ClientConfig>, shared: Arc<Shared>) -> Self {
         Self {
             retry: RetryPolicy::new(config.retry_attempts()),
+            upstream: Upstream::new(&config),
             queue: FairQueue::default(),
             in_flight: 0,
             http: None,
             watched: None,
+            restarts: Restarts::default(),
+            restart_reason: None,
+            turns: Turns::default(),
             config,
             tls,
             shared,
         }
     }
 
-    fn enqueue(&mut self, job: Job, ctx: &mut Context<Self>) {
+    fn receive(&mut self, call: Call, ctx: &mut Context<Self>) {
         failpoint("transport.call");
+        let received = clock::now();
+        let (tried, last) = (Tried::default(), None);
+        let job = Job { call, received, tried, last, has_waited: false, is_probe: false };
+        match &job.call.request().refusal {
+            None => self.upstream.called(),
+            // A part of the names of a call that was refused: it is a retry.
+            Some(_) if self.upstream.may_retry() => self.count_retry(),
+            Some(refusal) => {
+                let refusal = refusal.clone();
+                return self.finish(job, Err(refusal));
+            }
+        }
+        self.enqueue(job, ctx);
+    }
+
+    fn enqueue(&mut self, mut job: Job, ctx: &mut Context<Self>) {
+        job.has_waited |= self.in_flight >= self.config.max_in_flight();
         let request = job.call.request();
         self.queue.push(request.user.clone(), request.deadline, job);
         self.start_attempts(ctx);
@@ -73,11 +116,23 @@ impl TransportActor {
             self.time_out(job);
         }
         while self.in_flight < self.config.max_in_flight()
-            && let Some(job) = self.queue.pop()
+            && let Some(mut job) = self.queue.pop()
         {
-            match self.http() {
-                Ok(http) => self.start(job, http, now, ctx),
-                Err(error) => job.call.complete(Err(error)),
+            let http = match self.http() {
+                Ok(http) => http,
+                Err(error) => {
+                    self.finish(job, Err(error));
+                    continue;
+                }
+            };
+            match self.upstream.permit(now) {
+                Permission::Granted => self.start(job, http, now, ctx),
+                Permission::Probe => {
+                    self.show_breaker();
+                    job.is_probe = true;
+                    self.start(job, http, now, ctx);
+                }
+                Permission::Denied { cause } => self.finish(job, Err(Error::CircuitOpen { cause })),
             }
         }
         self.watch_deadlines(now, ctx);
@@ -85,63 +140,114 @@ impl TransportActor {
 
     fn start(&mut self, job: Job, http: Rc<HttpClient>, now: Instant, ctx: &mut Context<Self>) {
         self.in_flight += 1;
+        if job.tried == Tried::default() {
+            self.shared.counters.queueing.record(now.saturating_duration_since(job.received));
+        }
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
+        let trial = Trial { is_probe: job.is_probe, began: now, limit };
         let transport = ctx.address();
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
             let attempt = async {
                 failpoint("attempt");
-                http.attempt(job.call.request(), job.tried.reconnected, limit).await
+                if job.has_waited && !job.call.is_wanted().await {
+                    return None;
+                }
+                Some(http.attempt(job.call.request(), job.tried.reconnected, limit).await)
             };
             let result = AssertUnwindSafe(attempt).catch_unwind().await;
-            let result = result.unwrap_or_else(|_| {
-                tracing::error!("an attempt panicked");
-                let error = Error::Internal { detail: "an attempt panicked" };
-                Err(Failure { error, died_on_reuse: false })
-            });
-            transport.do_send(Attempted { job, result });
+            transport.do_send(Attempted { job, result, trial });
         });
     }
 
     fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         failpoint("transport.attempted");
-        let Attempted { mut job, result } = attempted;
+        let Attempted { mut job, result, trial } = attempted;
+        job.is_probe = false;
+        let now = clock::now();
         let Failure { error, died_on_reuse } = match result {
-            Ok(evaluations) => return job.call.complete(Ok(evaluations)),
-            Err(failure) => failure,
+            Ok(Some(Ok(evaluations))) => {
+                self.upstream.answered(now);
+                return self.finish(job, Ok(evaluations));
+            }
+            Ok(Some(Err(failure))) => failure,
+            Ok(None) => {
+                self.upstream.without_outcome(trial, now);
+                // Nobody is there to read it; whoever joins in this moment is asked for again.
+                return self.time_out(job);
+            }
+            Err(_) => {
+                self.upstream.without_outcome(trial, now);
+                self.finish(job, Err(Error::Internal { detail: "an attempt panicked" }));
+                // Who knows what it left behind in the client: the restart makes another one.
+                self.restart_reason = Some("an attempt panicked");
+                return ctx.stop();
+            }
         };
+        if died_on_reuse && !job.tried.reconnected {
+            // No sign of trouble, and no attempt that counts.
+            self.upstream.without_outcome(trial, now);
+            job.tried.reconnected = true;
+            self.count_retry();
+            return self.enqueue(job, ctx);
+        }
         job.tried.attempts += 1;
+        if self.upstream.failed(trial, &error, now) {
+            self.restart_reason = Some("its connections fail");
+            ctx.stop();
+        }
         let request = job.call.request();
-        let left = request.deadline.saturating_duration_since(clock::now());
+        let left = request.deadline.saturating_duration_since(now);
         if left.is_zero() {
             job.last = job.last.or(Some(Arc::new(error)));
             return self.time_out(job);
         }
-        let random = fastrand::f64();
-        let decision = self.retry.decide(job.tried, &error, died_on_reuse, left, random);
+        let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
         tracing::debug!(path = request.kind.path(), %error, ?decision, "an attempt failed");
         match decision {
-            Decision::GiveUp => job.call.complete(Err(error)),
-            Decision::Reconnect => {
-                job.tried = Tried { attempts: job.tried.attempts - 1, reconnected: true };
-                self.enqueue(job, ctx);
-            }
-            Decision::RetryAfter(delay) => {
+            Decision::RetryAfter(delay) if self.upstream.may_retry() => {
+                self.count_retry();
                 job.last = Some(Arc::new(error));
+                job.has_waited = true;
                 let transport = ctx.address();
                 actix_rt::spawn(async move {
                     sleep(delay).await;
                     transport.do_send(Again(job));
                 });
             }
+            Decision::RetryAfter(_) | Decision::GiveUp => self.finish(job, Err(error)),
         }
     }
 
+    /// Shows the breaker's state where it can be seen: once for each change.
+    fn show_breaker(&self) {
+        let Some(state) = self.upstream.breaker_state() else { return };
+        if self.shared.counters.breaker_is(state) {
+            match state {
+                BreakerState::Open => tracing::warn!("the circuit breaker is open"),
+                BreakerState::HalfOpen => {
+                    tracing::info!("the circuit breaker lets a probe through")
+                }
+                BreakerState::Closed => tracing::info!("the circuit breaker is closed"),
+            }
+        }
+    }
+
+    fn count_retry(&self) {
+        self.shared.counters.retries.fetch_add(1, Relaxed);
+    }
+
+    fn finish(&self, job: Job, outcome: Outcome) {
+        let took = clock::now().saturating_duration_since(job.received);
+        self.shared.counters.call.record(took);
+        job.call.complete(outcome);
+    }
+
     fn time_out(&self, job: Job) {
-        let error = Error::Timeout { limit: self.config.timeout(), last: job.last };
-        job.call.complete(Err(error));
+        let last = job.last.clone();
+        self.finish(job, Err(Error::Timeout { limit: self.config.timeout(), last }));
     }
 
     fn watch_deadlines(&mut self, now: Instant, ctx: &mut Context<Self>) {
@@ -152,7 +258,7 @@ impl TransportActor {
         self.watched = Some(next);
         // A look that finds nothing, because another was planned since, does no harm.
         ctx.run_later(next.saturating_duration_since(now), |actor, ctx| {
-            actor.guarded(ctx, Self::start_attempts)
+            actor.guarded(ctx, Self::start_attempts);
         });
     }
 
@@ -171,12 +277,13 @@ impl TransportActor {
         &mut self,
         ctx: &mut Context<Self>,
         work: impl FnOnce(&mut Self, &mut Context<Self>),
-    ) {
-        let work = AssertUnwindSafe(|| work(self, ctx));
-        if std::panic::catch_unwind(work).is_err() {
-            tracing::error!("TransportActor panicked");
+    ) -> bool {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx))).is_ok();
+        if !done {
+            self.restart_reason = Some("it panicked");
             ctx.stop();
         }
+        done
     }
 }
 
@@ -191,9 +298,14 @@ impl Actor for TransportActor {
 
 impl Supervised for TransportActor {
     /// Starts again with a client, and so a pool of connections, of its own.
-    fn restarting(&mut self, _: &mut Context<Self>) {
+    fn restarting(&mut self, ctx: &mut Context<Self>) {
         self.shared.counters.restarts.fetch_add(1, Relaxed);
-        tracing::warn!("TransportActor restarts");
+        let pause = self.restarts.note(clock::now());
+        let reason = self.restart_reason.take().unwrap_or("it stopped");
+        tracing::error!(?pause, "TransportActor restarts, because {reason}");
+        if !pause.is_zero() {
+            ctx.wait(wrap_future(sleep(pause)));
+        }
         self.http = None;
     }
 }
@@ -202,16 +314,18 @@ impl Handler<Call> for TransportActor {
     type Result = ();
 
     fn handle(&mut self, call: Call, ctx: &mut Context<Self>) {
-        let job = Job { call, tried: Tried::default(), last: None };
-        self.guarded(ctx, |actor, ctx| actor.enqueue(job, ctx));
+        self.turns.take(ctx);
+        self.guarded(ctx, |actor, ctx| actor.receive(call, ctx));
     }
 }
 
-/// An attempt has ended.
+/// An attempt has ended, or panicked.
 #[derive(Debug)]
 struct Attempted {
     job: Job,
-    result: Result<Vec<Option<Evaluation>>, Failure>,
+    /// `Ok(None)` if nobody wanted it any more.
+    result: thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>,
+    trial: Trial,
 }
 
 impl Message for Attempted {
@@ -224,10 +338,15 @@ impl Handler<Attempted> for TransportActor {
     fn handle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         // First of all, so that nothing that fails later leaves the place taken.
         self.in_flight -= 1;
-        self.guarded(ctx, |actor, ctx| {
+        let trial = attempted.trial;
+        let settled = self.guarded(ctx, |actor, ctx| {
             actor.settle(attempted, ctx);
+            actor.show_breaker();
             actor.start_attempts(ctx);
         });
+        if !settled {
+            self.upstream.without_outcome(trial, clock::now());
+        }
     }
 }
 

@@ -22,8 +22,6 @@ pub(super) struct Tried {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Try again at once, on a fresh connection; the last attempt does not count.
-    Reconnect,
     /// Try again after this long.
     RetryAfter(Duration),
     /// The error is the answer.
@@ -47,13 +45,9 @@ impl RetryPolicy {
         &self,
         tried: Tried,
         error: &Error,
-        died_on_reuse: bool,
         left: Duration,
         random: f64,
     ) -> Decision {
-        if died_on_reuse && !tried.reconnected {
-            return Decision::Reconnect;
-        }
         if !error.is_retryable() || tried.attempts >= self.attempts {
             return Decision::GiveUp;
         }
@@ -90,7 +84,7 @@ mod tests {
     }
 
     fn decide(tried: Tried, error: &Error, left: Duration) -> Decision {
-        RetryPolicy::new(3).decide(tried, error, false, left, 1.0)
+        RetryPolicy::new(3).decide(tried, error, left, 1.0)
     }
 
     #[test]
@@ -117,16 +111,6 @@ mod tests {
         assert_eq!(decide(after(1), &unavailable(Some(u64::MAX)), LONG), Decision::GiveUp);
     }
 
-    #[test]
-    fn a_connection_that_died_on_reuse_is_replaced_once() {
-        let policy = RetryPolicy::new(1);
-        let error = unavailable(None);
-        let first = policy.decide(after(1), &error, true, LONG, 1.0);
-        let again = Tried { attempts: 1, reconnected: true };
-        assert_eq!(first, Decision::Reconnect);
-        assert_eq!(policy.decide(again, &error, true, LONG, 1.0), Decision::GiveUp);
-    }
-
     proptest! {
         #[test]
         fn a_retry_is_always_before_the_deadline_and_within_the_attempts(
@@ -136,7 +120,7 @@ mod tests {
             let left = Duration::from_millis(left);
             let policy = RetryPolicy::new(allowed);
             let random = if random.is_nan() { 0.5 } else { random };
-            match policy.decide(after(attempts), &unavailable(asked), false, left, random) {
+            match policy.decide(after(attempts), &unavailable(asked), left, random) {
                 Decision::RetryAfter(delay) => {
                     prop_assert!(delay < left && attempts < allowed);
                     prop_assert!(asked.is_none_or(|asked| delay >= Duration::from_secs(asked)));

@@ -250,6 +250,7 @@ mod tests {
             names: names.iter().map(|name| Arc::from(*name)).collect(),
             exposure,
             deadline: Instant::now(),
+            refusal: None,
         }
     }
 

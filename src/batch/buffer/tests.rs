@@ -23,7 +23,7 @@ enum Step {
     FlushDue,
     FlushAll,
     Answer { call: usize, left_out: Vec<usize> },
-    Fail { call: usize, retryable: bool },
+    Fail { call: usize, error: Failing },
     Restart,
     Pass(u64),
 }
@@ -39,8 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::FlushAll),
         4 => (any::<usize>(), vec(any::<usize>(), 0..2))
             .prop_map(|(call, left_out)| Step::Answer { call, left_out }),
-        2 => (any::<usize>(), any::<bool>())
-            .prop_map(|(call, retryable)| Step::Fail { call, retryable }),
+        2 => (any::<usize>(), failing()).prop_map(|(call, error)| Step::Fail { call, error }),
         1 => Just(Step::Restart),
         2 => (0..400u64).prop_map(Step::Pass),
     ]
@@ -77,7 +76,7 @@ impl Driven {
     fn ask(&mut self, lane: Lane, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
         let deadline = self.now + TIMEOUT;
         let request = Request { lane: lane.clone(), kind, names: names.clone(), deadline };
-        let id = self.buffer.add(request);
+        let (id, _) = self.buffer.add(request);
         assert!(self.asked.insert(id, (lane, kind, names)).is_none(), "an id was given twice");
         id
     }
@@ -122,11 +121,13 @@ impl Driven {
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
         let outcome = outcome(self, &call);
         let error = outcome.as_ref().err().cloned();
-        let answers = self.buffer.complete(id, outcome, self.now);
-        for answer in answers {
+        let dealt = self.buffer.complete(id, outcome, self.now);
+        for answer in dealt.answers {
             self.check(answer, &call, error.as_ref());
         }
-        assert!(self.buffer.complete(id, Ok(Vec::new()), self.now).is_empty(), "a stale outcome");
+        self.in_flight.extend(dealt.calls);
+        let stale = self.buffer.complete(id, Ok(Vec::new()), self.now);
+        assert!(stale.answers.is_empty() && stale.calls.is_empty(), "a stale outcome");
     }
 
     /// Exactly one answer for each request; if it is not an error, for the right user, with the
@@ -188,7 +189,7 @@ impl Driven {
                 });
                 Ok(answers.collect())
             }),
-            Step::Fail { call, retryable } => self.complete(call, |_, _| Err(error(retryable))),
+            Step::Fail { call, error } => self.complete(call, |_, _| Err(failure(error))),
             Step::Restart => {
                 for answer in self.buffer.restarted() {
                     assert!(matches!(answer.result, Err(Error::Internal { .. })));
@@ -242,12 +243,30 @@ fn evaluation(lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
     }
 }
 
-fn error(retryable: bool) -> Error {
-    if !retryable {
-        return Error::Unauthorized { path: "/v1/check_gate", status: 401 };
+#[derive(Clone, Copy, Debug)]
+enum Failing {
+    Broken,
+    Unauthorized,
+    Refused,
+    TimedOut,
+}
+
+fn failing() -> impl Strategy<Value = Failing> {
+    let any = [Failing::Broken, Failing::Unauthorized, Failing::Refused, Failing::TimedOut];
+    proptest::sample::select(any.to_vec())
+}
+
+fn failure(failing: Failing) -> Error {
+    let path = "/v1/check_gate";
+    match failing {
+        Failing::Broken => {
+            let source = Arc::new(io::Error::other("broken"));
+            Error::Connect { fault: ConnectFault::Closed, source }
+        }
+        Failing::TimedOut => Error::Timeout { limit: TIMEOUT, last: None },
+        Failing::Unauthorized => Error::Unauthorized { path, status: 401 },
+        Failing::Refused => Error::Refused { path, status: 400, excerpt: String::new() },
     }
-    let source = Arc::new(io::Error::other("broken"));
-    Error::Connect { fault: ConnectFault::Closed, source }
 }
 
 fn names<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
@@ -338,14 +357,73 @@ fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
     driven.step(Step::Pass(500));
     let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
 
-    driven.step(Step::Fail { call: 0, retryable: true });
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
     assert!(driven.ended.contains(&first) && !driven.ended.contains(&joined));
 
     assert!(driven.buffer.is_due(), "what is asked again waits for no interval");
     driven.step(Step::FlushDue);
     assert_eq!(driven.in_flight[0].1.deadline, driven.now + TIMEOUT);
-    driven.step(Step::Fail { call: 0, retryable: true });
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
     assert!(driven.ended.contains(&joined));
+}
+
+/// A buffer in which name "a" waits to be asked again, for a request with 10 ms left.
+fn with_little_time_left() -> Driven {
+    let mut driven = Driven::new(100);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::Pass(990));
+    driven
+}
+
+#[test]
+fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
+    let mut driven = with_little_time_left();
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+
+    let flushed = driven.buffer.flush_due(EVERYBODY);
+
+    assert_eq!(called(&flushed), [vec!["b", "c"], vec!["a"]]);
+    let left: Vec<_> = flushed.calls.iter().map(|(_, call)| call.deadline - driven.now).collect();
+    assert_eq!(left, [TIMEOUT, Duration::from_millis(10)]);
+}
+
+#[test]
+fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well() {
+    let mut driven = with_little_time_left();
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    let fresh = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushDue);
+    driven.step(Step::Pass(10));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+
+    assert_eq!(driven.ended.len(), 2, "the first two");
+    assert!(!driven.ended.contains(&fresh));
+    driven.step(Step::FlushDue);
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    assert!(driven.ended.contains(&fresh), "once");
+}
+
+#[test]
+fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
+    let mut driven = Driven::new(100);
+    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::Pass(900));
+    let second = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.step(Step::FlushAll);
+    driven.step(Step::Pass(100));
+
+    driven.step(Step::Fail { call: 0, error: Failing::TimedOut });
+    assert!(driven.ended.contains(&first) && !driven.ended.contains(&second));
+
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight[0].1.deadline, driven.now + TIMEOUT - Duration::from_millis(100));
+    driven.step(Step::Fail { call: 0, error: Failing::TimedOut });
+    assert!(driven.ended.contains(&second));
 }
 
 #[test]
@@ -355,7 +433,7 @@ fn who_joined_a_call_that_was_refused_is_refused_too() {
     driven.step(Step::FlushAll);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
 
-    driven.step(Step::Fail { call: 0, retryable: false });
+    driven.step(Step::Fail { call: 0, error: Failing::Unauthorized });
 
     assert!(driven.buffer.is_empty());
 }
@@ -369,7 +447,8 @@ fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
     let (call, _) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
     let there = evaluation(&lane, CallKind::CheckGate, &Arc::from("b"));
 
-    let answers = driven.buffer.complete(call, Ok(vec![None, Some(there.clone())]), driven.now);
+    let outcome = Ok(vec![None, Some(there.clone())]);
+    let answers = driven.buffer.complete(call, outcome, driven.now).answers;
 
     assert!(
         matches!(&answers[0].result, Err(Error::MissingName { name, .. }) if &**name == "a"),
@@ -402,4 +481,68 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 
     assert_eq!(ended.len(), 1);
     assert!(ended[0].request != later && matches!(ended[0].result, Err(Error::Internal { .. })));
+}
+
+#[test]
+fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it() {
+    let mut driven = Driven::new(100);
+    let lane = lane(0, true);
+    let names: Vec<Arc<str>> = (0..100).map(|n| Arc::from(format!("gate {n}"))).collect();
+    for name in &names {
+        driven.ask(lane.clone(), CallKind::CheckGate, vec![Arc::clone(name)]);
+    }
+    let poison = &names[37];
+
+    let mut calls = driven.buffer.flush_due(EVERYBODY).calls;
+    let (mut made, mut refused, mut answered) = (0, 0, 0);
+    while let Some((id, call)) = calls.pop() {
+        made += 1;
+        assert_eq!(call.refusal.is_some(), made > 1);
+        let outcome = match call.names.contains(poison) {
+            true => Err(failure(Failing::Refused)),
+            false => Ok(call.names.iter().map(|n| Some(evaluation(&lane, call.kind, n))).collect()),
+        };
+        let dealt = driven.buffer.complete(id, outcome, driven.now);
+        refused += dealt.answers.iter().filter(|answer| answer.result.is_err()).count();
+        answered += dealt.answers.iter().filter(|answer| answer.result.is_ok()).count();
+        calls.extend(dealt.calls);
+    }
+
+    assert_eq!((refused, answered), (1, 99));
+    assert!(made <= 1 + 2 * 7, "{made} calls: two for each halving");
+    assert!(driven.buffer.is_empty() && driven.buffer.lanes.is_empty());
+}
+
+#[test]
+fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
+    let mut driven = Driven::new(100);
+    for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
+        driven.ask(lane(user, true), CallKind::CheckGate, names([name]));
+    }
+    let asked = std::cell::Cell::new(0);
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        driven.buffer.flush_all(|_| {
+            asked.set(asked.get() + 1);
+            assert!(asked.get() < 3, "in the middle of a flush");
+            true
+        })
+    }));
+    assert!(panics.is_err());
+
+    assert!(driven.buffer.restarted().is_empty());
+
+    // The first user's call was opened and never sent: it is lost, as its transport would report.
+    let open: Vec<_> = driven.buffer.calls.keys().copied().collect();
+    let flushed = driven.buffer.flush_all(EVERYBODY);
+    let mut calls: Vec<_> = flushed.calls.iter().map(|(id, _)| *id).chain(open).collect();
+    calls.sort_unstable();
+    let mut answered = 0;
+    for id in calls {
+        let call = driven.buffer.call(id).expect("an open call").clone();
+        let lane = lane_of(&call);
+        let evaluations = call.names.iter().map(|name| Some(evaluation(&lane, call.kind, name)));
+        answered += driven.buffer.complete(id, Ok(evaluations.collect()), driven.now).answers.len();
+    }
+    assert_eq!(answered, 4);
+    assert!(driven.buffer.is_empty() && driven.buffer.lanes.is_empty());
 }

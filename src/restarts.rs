@@ -1,0 +1,47 @@
+//! How an actor that fails again and again is kept from doing nothing else. Pure.
+
+use std::time::{Duration, Instant};
+
+/// The restarts of one actor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Restarts {
+    in_a_row: u32,
+    last: Option<Instant>,
+}
+
+/// A restart this long after the one before begins a new row.
+const CALM: Duration = Duration::from_secs(10);
+
+/// So many in a row cost nothing.
+const FREE: u32 = 3;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Restarts {
+    /// Notes a restart; says how long the actor is to rest before it goes on.
+    pub(crate) fn note(&mut self, now: Instant) -> Duration {
+        let is_calm = self.last.is_none_or(|last| now.saturating_duration_since(last) >= CALM);
+        self.in_a_row = if is_calm { 1 } else { self.in_a_row.saturating_add(1) };
+        self.last = Some(now);
+        match self.in_a_row.checked_sub(FREE + 1) {
+            None => Duration::ZERO,
+            Some(more) => FIRST_PAUSE.saturating_mul(2u32.saturating_pow(more)).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn a_burst_of_restarts_rests_longer_and_longer_and_calm_ends_it() {
+        let now = Instant::now();
+        let mut restarts = Restarts::default();
+        let pauses: Vec<_> = (0..12).map(|_| restarts.note(now).as_millis()).collect();
+        assert_eq!(pauses, [0, 0, 0, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(restarts.note(now + CALM), Duration::ZERO);
+    }
+}

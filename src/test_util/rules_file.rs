@@ -1,0 +1,338 @@
+//! Reading a rules file.
+//!
+//! Every check sits in the visitor of the value it is about, so that the error carries the line and
+//! column of that value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use thiserror::Error as ThisError;
+
+use super::attribute::When;
+use super::rules::{EVERYBODY, Rule, Rules, name_fault};
+
+/// Rules that cannot be read.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum RulesError {
+    /// The file cannot be read.
+    #[error("rules file {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The text is not JSON, or not of the form of [`Rules`].
+    #[error("{}line {line}, column {column}: {reason}", in_file(.path))]
+    Parse {
+        /// The file, if there is one.
+        path: Option<String>,
+        /// The line, from 1.
+        line: usize,
+        /// The column in which the faulty part ends, in bytes, from 1.
+        column: usize,
+        /// What is wrong there, and what is allowed.
+        reason: String,
+    },
+}
+
+fn in_file(path: &Option<String>) -> String {
+    path.as_ref().map(|path| format!("rules file {path}, ")).unwrap_or_default()
+}
+
+/// Reads rules from JSON; `path` is for the error.
+pub(super) fn parse(json: &[u8], path: Option<&str>) -> Result<Rules, RulesError> {
+    let file: File = serde_json::from_slice(json).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        let at = format!(" at line {line} column {column}");
+        let reason = text.strip_suffix(&at).unwrap_or(&text).to_owned();
+        RulesError::Parse { path: path.map(str::to_owned), line, column, reason }
+    })?;
+    let gates = file.gates.0.into_iter().map(|(name, gate)| (name.0, gate.0));
+    let configs = file.configs.0.into_iter().map(|(name, config)| (name.0, config.into()));
+    Ok(Rules::from_parts(gates.collect(), configs.collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    gates: Unique<Name, Gate>,
+    #[serde(default)]
+    configs: Unique<Name, Entry<Map<String, Value>>>,
+}
+
+/// A rule as the file writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry<T> {
+    value: T,
+    #[serde(default = "Unique::new")]
+    overrides: Unique<String, T>,
+    percentage: Option<Percentage>,
+    #[serde(default)]
+    when: When,
+    rule_id: Option<String>,
+    group_name: Option<String>,
+}
+
+impl<T> From<Entry<T>> for Rule<T> {
+    fn from(entry: Entry<T>) -> Self {
+        Self {
+            value: entry.value,
+            overrides: entry.overrides.0,
+            when: entry.when.0,
+            percentage: entry.percentage.map_or(EVERYBODY, |percentage| percentage.0),
+            rule_id: entry.rule_id,
+            group_name: entry.group_name,
+        }
+    }
+}
+
+/// A gate: a rule, or `true` or `false` alone.
+struct Gate(Rule<bool>);
+
+impl<'de> Deserialize<'de> for Gate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct GateVisitor;
+
+        impl<'de> Visitor<'de> for GateVisitor {
+            type Value = Gate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or a rule such as {\"value\": true, \"percentage\": 25}")
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Gate, E> {
+                Ok(Gate(Rule::new(value)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Gate, A::Error> {
+                let entry = Entry::<bool>::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Gate(entry.into()))
+            }
+        }
+
+        deserializer.deserialize_any(GateVisitor)
+    }
+}
+
+/// A map that holds a repeated key for a mistake, where JSON would let the last one win.
+struct Unique<K, V>(BTreeMap<K, V>);
+
+impl<K, V> Unique<K, V> {
+    fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K, V> Default for Unique<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'de, K, V> Deserialize<'de> for Unique<K, V>
+where
+    K: Deserialize<'de> + Ord + fmt::Display,
+    V: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MapVisitor<K, V>(PhantomData<(K, V)>);
+
+        impl<'de, K, V> Visitor<'de> for MapVisitor<K, V>
+        where
+            K: Deserialize<'de> + Ord + fmt::Display,
+            V: Deserialize<'de>,
+        {
+            type Value = Unique<K, V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some(key) = map.next_key::<K>()? {
+                    if entries.contains_key(&key) {
+                        return Err(de::Error::custom(format_args!("`{key}` is there twice")));
+                    }
+                    let value = map.next_value()?;
+                    entries.insert(key, value);
+                }
+                Ok(Unique(entries))
+            }
+        }
+
+        deserializer.deserialize_map(MapVisitor(PhantomData))
+    }
+}
+
+/// A gate's or a config's name.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct Name(String);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl Visitor<'_> for NameVisitor {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+                match name_fault(name) {
+                    None => Ok(Name(name.to_owned())),
+                    Some(fault) => Err(E::custom(format_args!("the name {name:?} {fault}"))),
+                }
+            }
+        }
+
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// 0 to 100.
+struct Percentage(f64);
+
+impl<'de> Deserialize<'de> for Percentage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PercentageVisitor;
+
+        impl Visitor<'_> for PercentageVisitor {
+            type Value = Percentage;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number from 0 to 100")
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Percentage, E> {
+                if (0.0..=100.0).contains(&number) {
+                    Ok(Percentage(number))
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Float(number), &self))
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Percentage, E> {
+                self.visit_f64(number as f64)
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Percentage, E> {
+                self.visit_f64(number as f64)
+            }
+        }
+
+        deserializer.deserialize_any(PercentageVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rules as a file's text, one line an element, and what the error must say of them.
+    fn error_of(lines: &[&str]) -> RulesError {
+        let text = lines.join("\n");
+        parse(text.as_bytes(), None).expect_err("the rules are wrong")
+    }
+
+    #[test]
+    fn an_error_names_the_line_and_what_is_allowed() {
+        #[rustfmt::skip]
+        let cases: &[(&[&str], usize, &[&str])] = &[
+            (&["{", r#""gate": {}"#, "}"], 2, &["unknown field `gate`", "`gates`", "`configs`"]),
+            (&[r#"{"gates": {"#, r#""beta": {"#, r#""valu": true"#, "}}}"], 3, &["unknown field `valu`", "`percentage`"]),
+            (&[r#"{"gates": {"#, r#""beta": {"percentage": 3}"#, "}}"], 2, &["missing field `value`"]),
+            (&[r#"{"gates": {"#, r#""beta": "yes""#, "}}"], 2, &["string \"yes\"", "true, false or a rule"]),
+            (&[r#"{"gates": {"#, r#""b": true"#, "}}"], 2, &["\"b\"", "2 to 100 characters"]),
+            (&[r#"{"gates": {"#, r#""beta/2": true"#, "}}"], 2, &["\"beta/2\"", "a-z"]),
+            (&[r#"{"gates": {"#, r#""beta": true,"#, r#""beta": false"#, "}}"], 3, &["`beta` is there twice"]),
+            (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": 101"#, "}}}"], 2, &["101", "0 to 100"]),
+            (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": -1"#, "}}}"], 2, &["0 to 100"]),
+            (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": "half""#, "}}}"], 2, &["half", "0 to 100"]),
+            (&[r#"{"gates": {"beta": {"value": true, "overrides": {"#, r#""u-1": 1"#, "}}}}"], 2, &["boolean"]),
+            (&[r#"{"gates": {"beta": {"value": true, "when": {"#, r#""contry": "NL""#, "}}}}"], 2, &["`contry`", "country"]),
+            (&[r#"{"gates": {"beta": {"value": true, "when": {"#, r#""country": 31"#, "}}}}"], 2, &["`country` must be a string"]),
+            (&[r#"{"gates": {"beta": {"value": true, "when": {"#, r#""custom.a": null"#, "}}}}"], 2, &["null", "array of strings"]),
+            (&[r#"{"gates": {"beta": {"value": true, "when": {"#, r#""statsigEnvironment.tier": "prod""#, "}}}}"], 2, &["production, staging or development"]),
+            (&[r#"{"configs": {"#, r#""homepage": {"value": "dark"}"#, "}}"], 2, &["\"dark\"", "map"]),
+            (&[r#"{"configs": {"#, r#""homepage": true"#, "}}"], 2, &["true"]),
+            (&["{", r#""gates": {"#], 2, &["EOF"]),
+            (&["{}", "{}"], 2, &["trailing"]),
+        ];
+
+        for (lines, line, words) in cases {
+            let error = error_of(lines);
+            let text = error.to_string();
+            let RulesError::Parse { line: at, .. } = error else { panic!("{text}") };
+            assert_eq!(at, *line, "{text}\n{lines:?}");
+            assert!(text.starts_with(&format!("line {line}, column ")), "{text}");
+            assert!(!text.contains(" at line "), "{text}");
+            for word in *words {
+                assert!(text.contains(word), "{word:?} is not in: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let directory = std::env::temp_dir().join(format!("rules-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let path = directory.join("rules.json");
+        std::fs::write(&path, "{\n  \"gates\": 1\n}").expect("a file");
+
+        let wrong = Rules::from_file(&path).expect_err("gates are an object");
+        std::fs::write(&path, b"{\"\xff\": 1}").expect("a file");
+        let text = Rules::from_file(&path).expect_err("it is not UTF-8");
+        let missing = Rules::from_file(directory.join("none.json")).expect_err("no such file");
+        std::fs::remove_dir_all(&directory).expect("the directory is ours");
+
+        let file = format!("rules file {}", path.display());
+        assert!(wrong.to_string().starts_with(&format!("{file}, line 2, ")), "{wrong}");
+        assert!(text.to_string().starts_with(&format!("{file}, line 1, ")), "{text}");
+        assert!(matches!(missing, RulesError::Read { .. }), "{missing}");
+        assert!(missing.to_string().contains("none.json: "), "{missing}");
+    }
+
+    #[test]
+    fn gates_and_configs_are_optional() {
+        assert!(Rules::from_json("{}").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes, None);
+        }
+
+        #[test]
+        fn no_cut_or_changed_file_makes_it_panic(at in 0_usize..1_300, byte in any::<u8>(), cut in any::<bool>()) {
+            let mut bytes = include_bytes!("sample_rules.json").to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if cut {
+                bytes.truncate(at);
+            }
+            let _ = parse(&bytes, None).map_err(|error| error.to_string());
+        }
+    }
+}

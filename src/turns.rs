@@ -1,0 +1,20 @@
+//! Time for the other tasks of the arbiter: without it, actix drains a mailbox however long it is.
+
+use actix::{Actor, AsyncContext, Context, fut::wrap_future};
+use tokio::task::yield_now;
+
+/// Counts the messages that an actor has handled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turns(usize);
+
+const MESSAGES_PER_TURN: usize = 64;
+
+impl Turns {
+    /// Called for each message; every so often the actor waits for the others.
+    pub(crate) fn take<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
+        self.0 = self.0.wrapping_add(1);
+        if self.0.is_multiple_of(MESSAGES_PER_TURN) {
+            ctx.wait(wrap_future(yield_now()));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the transport does while Statsig, or the way to it, is in trouble; over real sockets.
+#![cfg(feature = "test-util")]
+
+mod support;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix_rt::time::sleep;
+use actix_statsig::{
+    BreakerState, CheckGates, ConfigBuilder, Error, Statsig,
+    test_util::{Fault, LocalStatsig, Rules},
+};
+use futures_util::future::join_all;
+use support::{config, user};
+
+fn server() -> LocalStatsig {
+    LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")
+}
+
+fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
+    let config = config.base_url(server.url()).build().expect("a valid configuration");
+    Statsig::start_here(config).expect("a running arbiter")
+}
+
+fn patient() -> ConfigBuilder {
+    config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
+}
+
+/// One call each, for users that nobody has asked about.
+async fn ask_many(statsig: &Statsig, from: usize, calls: usize) -> Vec<Result<bool, Error>> {
+    let asked = (from..from + calls).map(|n| {
+        let statsig = statsig.clone();
+        async move { statsig.check_gate(&user(n), "open").await }
+    });
+    join_all(asked).await
+}
+
+#[actix_rt::test]
+async fn promise_4_an_outage_is_not_multiplied_by_retries() {
+    let server = server();
+    let statsig = start(&server, patient().circuit_breaker(false));
+    server.inject(Fault::status(503).always());
+
+    let answers = ask_many(&statsig, 0, 1_500).await;
+
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Unavailable { .. }))));
+    let seen = server.calls();
+    assert!((1_501..=1_950).contains(&seen), "{seen} calls seen for 1,500 asked");
+    assert_eq!(statsig.stats().retries as usize, seen - 1_500);
+}
+
+#[actix_rt::test]
+async fn after_a_run_of_failures_calls_fail_at_once_and_a_probe_ends_it() {
+    let server = server();
+    let log = Log::default();
+    let _subscriber = log.subscribe();
+    let statsig = start(&server, patient().max_in_flight(1).retry_attempts(1));
+    server.inject(Fault::status(500).always());
+    assert_eq!(statsig.stats().breaker, BreakerState::Closed);
+
+    let answers = ask_many(&statsig, 0, 200).await;
+
+    assert_eq!(server.calls(), 10, "the rest was not tried");
+    assert_eq!(statsig.stats().breaker, BreakerState::Open);
+    let open = answers.iter().filter_map(|answer| match answer {
+        Err(Error::CircuitOpen { cause }) => Some(cause.kind()),
+        _ => None,
+    });
+    assert_eq!(open.collect::<Vec<_>>(), ["unavailable"; 190]);
+
+    server.clear_faults();
+    let mut asked = 1_000;
+    while ask_many(&statsig, asked, 1).await.remove(0).is_err() {
+        asked += 1;
+        // The cool-down is over when it is over: there is nothing to wait for but time.
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(statsig.stats().breaker, BreakerState::Closed);
+    assert_eq!(server.calls(), 11, "the probe's answer is the caller's");
+    assert_eq!(log.count("the circuit breaker is open"), 1, "once a change, not once a call");
+}
+
+#[actix_rt::test]
+async fn repeated_connection_failures_restart_the_transport_with_a_fresh_pool() {
+    let server = server();
+    let address = server.address();
+    let statsig = start(&server, patient().circuit_breaker(false).retry_attempts(1));
+    assert!(ask_many(&statsig, 0, 5).await.into_iter().all(|answer| answer.is_ok()));
+    drop(server);
+
+    let answers = ask_many(&statsig, 10, 30).await;
+
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Connect { .. }))));
+    assert_eq!(statsig.stats().restarts, 1, "once, for it does not help at once");
+    let again = LocalStatsig::start_on(address, Rules::new().gate("open", true)).unwrap();
+    assert!(ask_many(&statsig, 100, 5).await.into_iter().all(|answer| answer.is_ok()));
+    drop(again);
+}
+
+#[actix_rt::test]
+async fn promise_3_a_name_the_server_refuses_fails_only_who_asked_for_it() {
+    let server = server();
+    let statsig = start(&server, patient());
+    server.inject(Fault::status(400).for_name("gate 37").always());
+    let who = user("u-1");
+
+    let asked = (0..100).map(|n| {
+        let message = CheckGates::new(who.clone(), [format!("gate {n}")]);
+        statsig.addr().send(message)
+    });
+    let answers = join_all(asked).await;
+
+    for (n, answer) in answers.into_iter().enumerate() {
+        let answer = answer.unwrap();
+        let is_refused = matches!(answer, Err(Error::Refused { status: 400, .. }));
+        assert!(if n == 37 { is_refused } else { answer.is_ok() }, "gate {n}: {answer:?}");
+    }
+    let calls = server.calls();
+    assert!((13..=15).contains(&calls), "{calls} calls: twice 50, 25, 13 or 12, … to 1");
+    assert_eq!(statsig.stats().breaker, BreakerState::Closed, "a refusal is an answer");
+}
+
+#[actix_rt::test]
+async fn when_everything_is_refused_the_retry_budget_bounds_the_halving() {
+    let server = server();
+    let statsig = start(&server, patient());
+    server.inject(Fault::status(413).always());
+
+    let names = (0..100).map(|n| format!("gate {n}"));
+    let answer = statsig.check_gates(&user("u-1"), names).await;
+
+    assert!(matches!(answer, Err(Error::Refused { status: 413, .. })), "{answer:?}");
+    statsig.shutdown(Duration::from_secs(30)).await;
+    assert!(server.calls() <= 1 + 20, "{} calls", server.calls());
+}
+
+#[actix_rt::test]
+async fn promise_3_a_caller_who_left_while_its_call_was_queued_costs_no_call() {
+    let server = server();
+    let statsig = start(&server, patient().max_in_flight(1));
+    server.inject(Fault::delay(Duration::from_millis(200)).for_user("first"));
+    let first = statsig.addr().send(CheckGates::new(user("first"), ["open"]));
+    let second = statsig.addr().send(CheckGates::new(user("second"), ["open"]));
+    let third = statsig.addr().send(CheckGates::new(user("third"), ["open"]));
+    // One flush made all three calls: the first is in flight, the others are queued.
+    server.calls_reached(1).await;
+    assert_eq!(statsig.stats().in_flight, 3);
+
+    drop(second);
+
+    assert!(first.await.unwrap().is_ok() && third.await.unwrap().is_ok());
+    let asked: Vec<_> = server.requests().iter().map(|r| r.user["userID"].clone()).collect();
+    assert!(!asked.contains(&"second".into()), "{asked:?}");
+}
+
+#[actix_rt::test]
+async fn the_statistics_tell_what_was_joined_and_retried_and_how_long_it_took() {
+    let server = server();
+    let statsig = start(&server, patient());
+    server.inject(Fault::status(503));
+    server.inject(Fault::delay(Duration::from_millis(50)).times(2));
+    let who = user("u-1");
+    let first = statsig.addr().send(CheckGates::new(who.clone(), ["open", "shut"]));
+    server.calls_reached(1).await;
+
+    let joined = statsig.check_gate(&who, "open").await;
+
+    assert!(joined.unwrap() && first.await.unwrap().is_ok());
+    let stats = statsig.stats();
+    assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 2));
+    assert_eq!((stats.calls, stats.retries, stats.joined), (1, 1, 1));
+    assert_eq!((stats.queueing.count, stats.call.count), (1, 1));
+    let call = stats.call;
+    assert!(call.p50_us >= 50_000 && call.p50_us <= call.p99_us && call.p99_us <= call.max_us);
+}
+
+/// What was logged, line by line.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn count(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().expect("no panic")).matches(text).count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
