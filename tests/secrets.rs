@@ -243,7 +243,9 @@ async fn over_http(shown: &mut Shown) {
     let rules = Rules::new().gate("open", true).config("homepage", json!({"theme": "dark"}));
     let server = LocalStatsig::start(rules).expect("a free port");
     server.require_key(KEY);
-    let config = settings().base_url(server.url()).build().expect("a valid configuration");
+    // Without the breaker, which would keep most of the faults from what follows.
+    let config = settings().base_url(server.url()).circuit_breaker(false);
+    let config = config.build().expect("a valid configuration");
     let statsig = Statsig::start_here(config.clone()).expect("a running arbiter");
     shown.debug(&config);
     shown.debug(&statsig);
@@ -258,9 +260,12 @@ async fn over_http(shown: &mut Shown) {
         }
         for failpoint in FAILPOINTS {
             for times in [1, 4] {
+                // One that has not panicked yet, for a burst of restarts is slowed down.
+                let statsig = Statsig::start_here(config.clone()).expect("a running arbiter");
                 panic_at(failpoint, times);
                 ask_all(&statsig, &user, shown).await;
                 ask_all(&statsig, &user, shown).await;
+                panic_at(failpoint, 0);
             }
         }
         // A key that the server does not know, and one that cannot be a header.
@@ -288,6 +293,19 @@ async fn over_http(shown: &mut Shown) {
     pending.iter().for_each(|answer| shown.answer(answer));
     shown.debug(&report);
     shown.answer(&statsig.gate(&private, "open").await);
+}
+
+async fn behind_an_open_breaker(shown: &mut Shown) {
+    let server = LocalStatsig::start(Rules::new()).expect("a free port");
+    let config = settings().base_url(server.url()).retry_attempts(1);
+    let config = config.build().expect("a valid configuration");
+    let statsig = Statsig::start_here(config).expect("a running arbiter");
+    server.inject(Fault::status(503).with_body(KEY).retry_after(KEY).always());
+    let [private, _] = users();
+    for _ in 0..20 {
+        shown.answer(&statsig.gate(&private, "open").await);
+    }
+    shown.debug(&statsig.stats());
 }
 
 async fn over_https(shown: &mut Shown) {
@@ -354,6 +372,7 @@ async fn promise_7_a_faulty_run_tells_no_secrets() {
 
     at_rest(&mut shown);
     over_http(&mut shown).await;
+    behind_an_open_breaker(&mut shown).await;
     over_https(&mut shown).await;
     let script = Script::answering();
     let scripted = script.start(settings());
@@ -366,21 +385,16 @@ async fn promise_7_a_faulty_run_tells_no_secrets() {
 
     // A copy: what fails below is a panic, which is listened to as well.
     let heard = logged().clone();
-    for (text, holds) in [
-        (&shown.0, &["[redacted]", "[withheld", "/v1/check_gate", "InvalidResponse", "internal"]),
-        (
-            &heard,
-            &["/v1/check_gate", "/v1/get_config", "restarts", "a test has this panic", "flush"],
-        ),
-    ] {
-        for part in holds {
-            assert!(
-                text.contains(part),
-                "nothing of {part:?}, so the run was not what it should be"
-            );
-        }
-        assert_eq!(secret_in(text), None);
+    for part in
+        ["[redacted]", "[withheld", "/v1/check_gate", "InvalidResponse", "CircuitOpen", "internal"]
+    {
+        assert!(shown.0.contains(part), "nothing of {part:?} was shown");
     }
+    for part in ["/v1/check_gate", "/v1/get_config", "restarts", "a test has this panic", "flush"] {
+        assert!(heard.contains(part), "nothing of {part:?} was logged");
+    }
+    assert_eq!(secret_in(&shown.0), None);
+    assert_eq!(secret_in(&heard), None);
     // Both ears hear.
     log::trace!("{KEY}");
     let heard = std::mem::take(&mut *logged());

@@ -16,7 +16,7 @@ use actix_rt::time::sleep;
 use tokio::sync::oneshot;
 
 use super::{
-    buffer::{Answer, Buffer, CallId, Flushed, Request},
+    buffer::{Buffer, CallId, Flushed, Request},
     lane::{Lane, RequestId},
     reply::{Callers, Later},
     waits::{Ending, Waits},
@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     error::Error,
     failpoint::failpoint,
-    messages::{Asking, Call, CallRequest, Outcome, check_name, parts::Ask},
+    messages::{Asking, Call, CallRequest, check_name, parts::Ask},
     restarts::Restarts,
     shared::Shared,
     turns::Turns,
@@ -44,11 +44,11 @@ pub(crate) type TransportFactory = Box<dyn FnMut() -> Result<Recipient<Call>, Er
 /// at the same address.
 pub struct BatchActor {
     pub(super) buffer: Buffer,
-    callers: Callers,
+    pub(super) callers: Callers,
     factory: TransportFactory,
     transport: Option<Recipient<Call>>,
     /// Calls that a transport lost and that were sent a second time.
-    sent_again: HashSet<CallId>,
+    pub(super) sent_again: HashSet<CallId>,
     exposure_logging: bool,
     timeout: Duration,
     flush_interval: Duration,
@@ -56,7 +56,7 @@ pub struct BatchActor {
     interval: Option<SpawnHandle>,
     due_is_announced: bool,
     pub(super) waits: Waits,
-    turns: Turns,
+    pub(super) turns: Turns,
     restarts: Restarts,
     has_panicked: bool,
     pub(super) shared: Arc<Shared>,
@@ -157,7 +157,7 @@ impl BatchActor {
     /// Sees to it that what is buffered is flushed: what is due once the messages that are queued
     /// now have been taken in (which is also when their reply senders are here), the rest when the
     /// interval has run.
-    fn schedule(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn schedule(&mut self, ctx: &mut Context<Self>) {
         if self.buffer.is_due() && !self.due_is_announced {
             self.due_is_announced = true;
             ctx.notify(FlushDue);
@@ -209,7 +209,7 @@ impl BatchActor {
         self.schedule(ctx);
     }
 
-    fn launch(&mut self, requests: Vec<(CallId, CallRequest)>, ctx: &mut Context<Self>) {
+    pub(super) fn launch(&mut self, requests: Vec<(CallId, CallRequest)>, ctx: &mut Context<Self>) {
         if requests.is_empty() {
             return;
         }
@@ -226,7 +226,7 @@ impl BatchActor {
     }
 
     /// A call that its transport does not take is dropped, and says so itself.
-    fn send(&mut self, call: Call) {
+    pub(super) fn send(&mut self, call: Call) {
         if !self.transport.as_ref().is_some_and(Recipient::connected) {
             match (self.factory)() {
                 Ok(transport) => self.transport = Some(transport),
@@ -236,64 +236,6 @@ impl BatchActor {
         if let Some(transport) = &self.transport {
             transport.do_send(call);
         }
-    }
-
-    pub(super) fn is_wanted(&self, call: CallId) -> bool {
-        self.buffer.is_wanted(call, |request| self.callers.is_present(request))
-    }
-
-    pub(super) fn complete(
-        &mut self,
-        call: CallId,
-        outcome: Option<Outcome>,
-        ctx: &mut Context<Self>,
-    ) {
-        self.turns.take(ctx);
-        if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
-            let error = Error::Internal { detail: "the completion of the call panicked" };
-            let dealt = self.buffer.complete(call, Err(error), clock::now());
-            self.give(dealt.answers, Ending::Failed);
-        }
-    }
-
-    fn deal_out(&mut self, call: CallId, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
-        failpoint("batch.completion");
-        let outcome = match (outcome, self.buffer.call(call)) {
-            (Some(outcome), _) => outcome,
-            (None, Some(request)) if self.is_wanted(call) && self.sent_again.insert(call) => {
-                tracing::warn!(
-                    path = request.kind.path(),
-                    "a transport lost a call: sending it again"
-                );
-                let call = Call::new(call, request.clone(), ctx.address().recipient());
-                return self.send(call);
-            }
-            (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
-        };
-        self.sent_again.remove(&call);
-        let dealt = self.buffer.complete(call, outcome, clock::now());
-        self.give(dealt.answers, Ending::Failed);
-        self.launch(dealt.calls, ctx);
-        self.schedule(ctx);
-    }
-
-    pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
-        for answer in answers {
-            let request = answer.request;
-            let result = answer.result.as_ref().map(drop).map_err(Error::clone);
-            // Counted first: whoever has the answer finds it in the statistics.
-            self.shared.counters.answered(&result);
-            let ending = match (self.callers.answer(answer), &result) {
-                (false, _) => {
-                    self.shared.counters.abandoned_instead(&result);
-                    Ending::Abandoned
-                }
-                (true, Ok(())) => Ending::Answered,
-                (true, Err(_)) => failed,
-            };
-            self.waits.ended(request, ending);
-        }
-        self.settle();
     }
 
     /// Runs a handler's work so that a panic in it ends in a restart. `Supervisor` alone does not

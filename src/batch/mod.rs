@@ -6,6 +6,7 @@ mod handlers;
 mod isolate;
 mod lane;
 mod leaving;
+mod outcomes;
 mod reply;
 mod waits;
 

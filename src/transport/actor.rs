@@ -9,9 +9,7 @@ use std::{
     time::Instant,
 };
 
-use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised, fut::wrap_future,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, Message, Supervised, fut::wrap_future};
 use actix_rt::time::sleep;
 use futures_util::FutureExt;
 use rustls::ClientConfig;
@@ -41,21 +39,21 @@ pub(crate) struct TransportActor {
     config: Config,
     tls: Arc<ClientConfig>,
     retry: RetryPolicy,
-    upstream: Upstream,
+    pub(super) upstream: Upstream,
     queue: FairQueue<Job>,
-    in_flight: usize,
+    pub(super) in_flight: usize,
     http: Option<Rc<HttpClient>>,
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
     restarts: Restarts,
     restart_reason: Option<&'static str>,
-    turns: Turns,
+    pub(super) turns: Turns,
     shared: Arc<Shared>,
 }
 
 /// A call and what has been tried for it.
 #[derive(Debug)]
-struct Job {
+pub(super) struct Job {
     call: Call,
     received: Instant,
     tried: Tried,
@@ -64,6 +62,27 @@ struct Job {
     has_waited: bool,
     /// Its outcome decides for the circuit breaker.
     is_probe: bool,
+}
+
+/// An attempt has ended, or panicked.
+#[derive(Debug)]
+pub(super) struct Attempted {
+    job: Job,
+    /// `Ok(None)` if nobody wanted it any more.
+    result: thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>,
+    pub(super) trial: Trial,
+}
+
+impl Message for Attempted {
+    type Result = ();
+}
+
+/// A call's backoff is over.
+#[derive(Debug)]
+pub(super) struct Again(pub(super) Job);
+
+impl Message for Again {
+    type Result = ();
 }
 
 impl TransportActor {
@@ -84,7 +103,7 @@ impl TransportActor {
         }
     }
 
-    fn receive(&mut self, call: Call, ctx: &mut Context<Self>) {
+    pub(super) fn receive(&mut self, call: Call, ctx: &mut Context<Self>) {
         failpoint("transport.call");
         let received = clock::now();
         let (tried, last) = (Tried::default(), None);
@@ -103,7 +122,7 @@ impl TransportActor {
         self.enqueue(job, ctx);
     }
 
-    fn enqueue(&mut self, mut job: Job, ctx: &mut Context<Self>) {
+    pub(super) fn enqueue(&mut self, mut job: Job, ctx: &mut Context<Self>) {
         job.has_waited |= self.in_flight >= self.config.max_in_flight();
         let request = job.call.request();
         self.queue.push(request.user.clone(), request.deadline, job);
@@ -112,7 +131,7 @@ impl TransportActor {
 
     /// Starts as many attempts as there are places, and sees to it that what has to wait is
     /// answered at its deadline.
-    fn start_attempts(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn start_attempts(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         for job in self.queue.expire(now) {
             self.time_out(job);
@@ -164,7 +183,7 @@ impl TransportActor {
         });
     }
 
-    fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
+    pub(super) fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         failpoint("transport.attempted");
         let Attempted { mut job, result, trial } = attempted;
         job.is_probe = false;
@@ -224,7 +243,7 @@ impl TransportActor {
     }
 
     /// Shows the breaker's state where it can be seen: once for each change.
-    fn show_breaker(&self) {
+    pub(super) fn show_breaker(&self) {
         let Some(state) = self.upstream.breaker_state() else { return };
         if self.shared.counters.breaker_is(state) {
             match state {
@@ -275,7 +294,7 @@ impl TransportActor {
 
     /// As in `BatchActor`: a panic ends in a restart. The call it was about is dropped by the
     /// unwinding, and says so to whoever waits for it.
-    fn guarded(
+    pub(super) fn guarded(
         &mut self,
         ctx: &mut Context<Self>,
         work: impl FnOnce(&mut Self, &mut Context<Self>),
@@ -309,61 +328,5 @@ impl Supervised for TransportActor {
             ctx.wait(wrap_future(sleep(pause)));
         }
         self.http = None;
-    }
-}
-
-impl Handler<Call> for TransportActor {
-    type Result = ();
-
-    fn handle(&mut self, call: Call, ctx: &mut Context<Self>) {
-        self.turns.take(ctx);
-        self.guarded(ctx, |actor, ctx| actor.receive(call, ctx));
-    }
-}
-
-/// An attempt has ended, or panicked.
-#[derive(Debug)]
-struct Attempted {
-    job: Job,
-    /// `Ok(None)` if nobody wanted it any more.
-    result: thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>,
-    trial: Trial,
-}
-
-impl Message for Attempted {
-    type Result = ();
-}
-
-impl Handler<Attempted> for TransportActor {
-    type Result = ();
-
-    fn handle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
-        // First of all, so that nothing that fails later leaves the place taken.
-        self.in_flight -= 1;
-        let trial = attempted.trial;
-        let settled = self.guarded(ctx, |actor, ctx| {
-            actor.settle(attempted, ctx);
-            actor.show_breaker();
-            actor.start_attempts(ctx);
-        });
-        if !settled {
-            self.upstream.without_outcome(trial, clock::now());
-        }
-    }
-}
-
-/// A call's backoff is over.
-#[derive(Debug)]
-struct Again(Job);
-
-impl Message for Again {
-    type Result = ();
-}
-
-impl Handler<Again> for TransportActor {
-    type Result = ();
-
-    fn handle(&mut self, Again(job): Again, ctx: &mut Context<Self>) {
-        self.guarded(ctx, |actor, ctx| actor.enqueue(job, ctx));
     }
 }

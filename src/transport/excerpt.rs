@@ -21,7 +21,8 @@ impl Excerpts<'_> {
         if self.call.user.has_private_attributes() {
             return WITHHELD.to_owned();
         }
-        safe(&String::from_utf8_lossy(&body[..body.len().min(4 * MAX_EXCERPT)]), self.api_key)
+        // All of it, however long: a cut through the key would leave a part that is not found.
+        safe(&String::from_utf8_lossy(body), self.api_key)
     }
 
     /// What is wrong with a body. serde's own words quote it.
@@ -42,7 +43,7 @@ impl Excerpts<'_> {
 fn safe(text: &str, api_key: &str) -> String {
     let escaped = serde_json::Value::from(api_key).to_string();
     let mut text = text.replace(api_key, REDACTED).replace(escaped.trim_matches('"'), REDACTED);
-    // The text may have been cut in the middle of the key.
+    // No more is read of a refusal than its beginning, which may end in the middle of the key.
     let is_beginning = |length: &usize| text.ends_with(&api_key[..*length]);
     if let Some(length) = (1..api_key.len()).rev().find(is_beginning) {
         text.truncate(text.len() - length);
@@ -75,9 +76,14 @@ mod tests {
 
     #[allow(clippy::disallowed_methods)]
     fn quote(user: User, body: &[u8]) -> String {
-        let (kind, names, exposure) = (CallKind::CheckGate, [].into(), true);
-        let deadline = Instant::now();
-        let call = CallRequest { kind, user, names, exposure, deadline, refusal: None };
+        let call = CallRequest {
+            kind: CallKind::CheckGate,
+            user,
+            names: [].into(),
+            exposure: true,
+            deadline: Instant::now(),
+            refusal: None,
+        };
         Excerpts { call: &call, api_key: KEY }.of(body)
     }
 
@@ -100,6 +106,8 @@ mod tests {
         for before in 0..KEY.len() {
             let quoted = of(format!("{}{}", "x".repeat(before), KEY.repeat(20)).as_bytes());
             assert!(!quoted.contains("sec"), "{quoted}");
+            let cut = of(format!("{}{}", "x".repeat(before), &KEY[..before]).as_bytes());
+            assert_eq!(cut, "x".repeat(before));
         }
         assert_eq!(
             of(format!("{{\"k\": {}", serde_json::json!(KEY)).as_bytes()),

@@ -7,6 +7,7 @@ mod connect;
 mod distinct;
 mod excerpt;
 mod failure;
+mod handlers;
 mod health;
 mod http;
 mod queue;

@@ -1,0 +1,75 @@
+//! The actor's part in dealing out the outcomes of calls.
+
+use actix::{AsyncContext, Context};
+
+use super::{
+    actor::BatchActor,
+    buffer::{Answer, CallId},
+    waits::Ending,
+};
+use crate::{
+    clock,
+    error::Error,
+    failpoint::failpoint,
+    messages::{Call, Outcome},
+};
+
+impl BatchActor {
+    pub(super) fn is_wanted(&self, call: CallId) -> bool {
+        self.buffer.is_wanted(call, |request| self.callers.is_present(request))
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        call: CallId,
+        outcome: Option<Outcome>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.turns.take(ctx);
+        if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
+            let error = Error::Internal { detail: "the completion of the call panicked" };
+            let dealt = self.buffer.complete(call, Err(error), clock::now());
+            self.give(dealt.answers, Ending::Failed);
+        }
+    }
+
+    fn deal_out(&mut self, call: CallId, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
+        failpoint("batch.completion");
+        let outcome = match (outcome, self.buffer.call(call)) {
+            (Some(outcome), _) => outcome,
+            (None, Some(request)) if self.is_wanted(call) && self.sent_again.insert(call) => {
+                tracing::warn!(
+                    path = request.kind.path(),
+                    "a transport lost a call: sending it again"
+                );
+                let call = Call::new(call, request.clone(), ctx.address().recipient());
+                return self.send(call);
+            }
+            (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
+        };
+        self.sent_again.remove(&call);
+        let dealt = self.buffer.complete(call, outcome, clock::now());
+        self.give(dealt.answers, Ending::Failed);
+        self.launch(dealt.calls, ctx);
+        self.schedule(ctx);
+    }
+
+    pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
+        for answer in answers {
+            let request = answer.request;
+            let result = answer.result.as_ref().map(drop).map_err(Error::clone);
+            // Counted first: whoever has the answer finds it in the statistics.
+            self.shared.counters.answered(&result);
+            let ending = match (self.callers.answer(answer), &result) {
+                (false, _) => {
+                    self.shared.counters.abandoned_instead(&result);
+                    Ending::Abandoned
+                }
+                (true, Ok(())) => Ending::Answered,
+                (true, Err(_)) => failed,
+            };
+            self.waits.ended(request, ending);
+        }
+        self.settle();
+    }
+}
