@@ -17,11 +17,13 @@ pub(crate) fn failpoint(name: &'static str) {
 mod on {
     use std::{cell::RefCell, collections::HashMap};
 
-    /// The places that [`panic_at`] knows: the `BatchActor`'s handler of requests, its timer and its
-    /// completion of a call; the `TransportActor`'s handlers of a call and of an attempt's end; and
+    /// The places that [`panic_at`] knows: the `BatchActor`'s handlers of requests, of `Flush` and of
+    /// `Shutdown`, its timer and its completion of a call; the `TransportActor`'s handlers of a call and of an attempt's end; and
     /// the task that makes an attempt.
-    pub const FAILPOINTS: [&str; 6] = [
+    pub const FAILPOINTS: [&str; 8] = [
         "batch.request",
+        "batch.flush",
+        "batch.shutdown",
         "batch.timer",
         "batch.completion",
         "transport.call",

@@ -9,7 +9,7 @@ use super::{
     reply::Audience,
     waits::Ending,
 };
-use crate::{clock, error::Error, messages::ShutdownReport};
+use crate::{clock, error::Error, failpoint::failpoint, messages::ShutdownReport};
 
 /// So that no limit that is given overflows the clock.
 const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -21,7 +21,10 @@ impl BatchActor {
 
     pub(super) fn flush(&mut self, ctx: &mut Context<Self>) -> Audience<()> {
         let audience = self.waits.for_flush(self.buffer.buffered_requests());
-        self.guarded(ctx, Self::flush_all);
+        self.guarded(ctx, |actor, ctx| {
+            failpoint("batch.flush");
+            actor.flush_all(ctx);
+        });
         // The sender of this very message comes only after its handler.
         ctx.notify(Settle);
         audience
@@ -32,19 +35,19 @@ impl BatchActor {
         limit: Duration,
         ctx: &mut Context<Self>,
     ) -> Audience<ShutdownReport> {
-        self.guarded(ctx, |actor, ctx| actor.begin_drain(limit, ctx));
-        ctx.notify(Settle);
-        self.waits.shutdown_audience()
-    }
-
-    fn begin_drain(&mut self, limit: Duration, ctx: &mut Context<Self>) {
         let pending = self.buffer.pending();
         let deadline = clock::now() + limit.min(LONGEST_DRAIN);
+        // Before anything that may panic: from here on there is somebody to tell.
         if self.waits.for_shutdown(pending, deadline) {
             tracing::info!(pending, ?limit, "shutting down");
-            self.flush_all(ctx);
+            self.guarded(ctx, |actor, ctx| {
+                failpoint("batch.shutdown");
+                actor.flush_all(ctx);
+            });
         }
         self.watch_drain(ctx);
+        ctx.notify(Settle);
+        self.waits.shutdown_audience()
     }
 
     /// Cuts off at the drain's deadline what is pending then.

@@ -63,7 +63,8 @@ pub(crate) enum Through {
 }
 
 /// The `BatchActor`'s part of `FAILPOINTS`: a scripted transport has no others.
-const FAILPOINTS: [&str; 3] = ["batch.request", "batch.timer", "batch.completion"];
+const FAILPOINTS: [&str; 5] =
+    ["batch.request", "batch.flush", "batch.shutdown", "batch.timer", "batch.completion"];
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng, people: usize) -> Self {
