@@ -189,9 +189,6 @@ async fn faults() -> bool {
                 seen.longest(),
                 if fails { " **broken**" } else { "" },
             );
-            if env::var_os("VERBOSE").is_some() {
-                println!("{:?}", statsig.stats());
-            }
             statsig.shutdown(TIMEOUT).await;
         }
     }
@@ -292,9 +289,8 @@ async fn soak(seconds: u64) -> bool {
     }
     let statsig = start(config(server.url()));
     let seen = Seen::default();
-    let warm = Duration::from_secs((seconds / 10).clamp(1, 60));
     let watch = async {
-        sleep(warm).await;
+        sleep(warm_up(seconds)).await;
         let warm = resident_kib();
         let mut most_sockets = 0;
         let until = Instant::now() + Duration::from_secs(seconds).saturating_sub(warm_up(seconds));
