@@ -1,15 +1,36 @@
 //! What Statsig says about a gate or a config.
 
-use std::{any::type_name as rust_type, sync::Arc};
+use std::{any::type_name as rust_type, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeStruct};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 
+/// Where an evaluation came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// From Statsig, for this request or for one it was joined with.
+    #[default]
+    Network,
+    /// Kept from an earlier answer, not longer than [`cache_ttl`](crate::Config::cache_ttl).
+    Cache {
+        /// The time since that answer.
+        age: Duration,
+    },
+    /// Kept for longer than that, and given because Statsig fails
+    /// ([`stale_if_error`](crate::Config::stale_if_error)).
+    Stale {
+        /// The time since Statsig's answer.
+        age: Duration,
+    },
+}
+
 /// A feature gate's evaluation for one user (`CheckGateResponse` of the API).
 ///
-/// A clone shares what the server said; nothing is copied for each caller of a batch.
+/// A clone shares what the server said; nothing is copied for each caller of a batch. Two are equal
+/// when the server said the same, wherever they came from.
 ///
 /// ```
 /// use actix_statsig::GateEvaluation;
@@ -18,10 +39,12 @@ use crate::error::Error;
 /// assert!(gate.value());
 /// assert_eq!(gate.group_name(), Some("Test Group"));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct GateEvaluation(Arc<Evaluated<bool>>);
+#[derive(Clone, Debug)]
+pub struct GateEvaluation(Arc<Evaluated<bool>>, Source);
 
 /// A dynamic config's or experiment's evaluation for one user (`GetConfigResponse` of the API).
+///
+/// Two are equal when the server said the same, wherever they came from.
 ///
 /// ```
 /// use actix_statsig::ConfigEvaluation;
@@ -32,8 +55,8 @@ pub struct GateEvaluation(Arc<Evaluated<bool>>);
 /// assert_eq!(homepage.get_or("columns", 3), 3);
 /// # Ok::<(), actix_statsig::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>);
+#[derive(Clone, Debug)]
+pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>, Source);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Evaluated<T> {
@@ -68,7 +91,18 @@ macro_rules! shared_parts {
                 rule_id: Option<Box<str>>,
                 group_name: Option<Box<str>>,
             ) -> Self {
-                Self(Arc::new(Evaluated { name, value, rule_id, group_name }))
+                let evaluated = Evaluated { name, value, rule_id, group_name };
+                Self(Arc::new(evaluated), Source::Network)
+            }
+
+            /// The same evaluation, from elsewhere.
+            pub(crate) fn from_source(&self, source: Source) -> Self {
+                Self(Arc::clone(&self.0), source)
+            }
+
+            /// Where it came from.
+            pub fn source(&self) -> Source {
+                self.1
             }
 
             /// The name that was asked for.
@@ -84,6 +118,12 @@ macro_rules! shared_parts {
             /// The name of the group the user fell into, if there is one.
             pub fn group_name(&self) -> Option<&str> {
                 self.0.group_name.as_deref()
+            }
+        }
+
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.0 == other.0
             }
         }
     };

@@ -73,9 +73,9 @@ mod user;
 pub mod test_util;
 
 pub use batch::BatchActor;
-pub use config::{Config, ConfigBuilder};
+pub use config::{Config, ConfigBuilder, FlushPolicy};
 pub use error::{ConnectFault, Error};
-pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation};
+pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source};
 pub use messages::{
     Asking, Call, CallKind, CallRequest, CheckGates, Flush, GetConfigs, Outcome, Shutdown,
     ShutdownReport,
