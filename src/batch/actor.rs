@@ -90,7 +90,7 @@ impl Message for Settle {
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
         Self {
-            buffer: Buffer::new(config.batch_size()),
+            buffer: Buffer::new(config.batch_size(), config.flush_policy()),
             callers: Callers::default(),
             factory: parts.factory,
             transport: None,
@@ -157,12 +157,15 @@ impl BatchActor {
     /// Sees to it that what is buffered is flushed: what is due once the messages that are queued
     /// now have been taken in (which is also when their reply senders are here), the rest when the
     /// interval has run.
+    ///
+    /// Through the mailbox, for `ctx.notify` overtakes what is queued there whenever the actor
+    /// takes its turn.
     pub(super) fn schedule(&mut self, ctx: &mut Context<Self>) {
         if self.buffer.is_due() && !self.due_is_announced {
             self.due_is_announced = true;
-            ctx.notify(FlushDue);
+            ctx.address().do_send(FlushDue);
         }
-        if self.buffer.buffered() > 0 && self.interval.is_none() {
+        if self.buffer.is_waiting() && self.interval.is_none() {
             self.interval = Some(ctx.run_interval(self.flush_interval, Self::on_interval));
         }
         self.shared.counters.buffered.store(self.buffer.buffered() as u64, Relaxed);
@@ -174,8 +177,9 @@ impl BatchActor {
             failpoint("batch.timer");
             actor.flush_all(ctx);
         });
-        // Never beside a `ctx.stop()`: a cancelled handle outlives the restart, where it would hit
-        // the new interval, whose handle counts from 1 again.
+        // Here alone, and never beside a `ctx.stop()`: a handle that is cancelled while the mailbox
+        // is drained outlives a restart, where it would hit the new interval, whose handle counts
+        // from 1 again.
         if flushed.is_some()
             && self.buffer.buffered() == 0
             && let Some(interval) = self.interval.take()

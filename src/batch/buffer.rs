@@ -16,10 +16,12 @@ use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
 use super::{
+    departure::Departure,
     isolate::{halves, is_for_the_whole},
     lane::{Lane, Names, Place, RequestId},
 };
 use crate::{
+    config::FlushPolicy,
     error::Error,
     evaluation::Evaluation,
     messages::{CallKind, CallRequest, Outcome},
@@ -32,11 +34,12 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 /// The requests that wait for an evaluation.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    batch_size: usize,
+    departure: Departure,
     lanes: Map<Lane, Names>,
     requests: Map<RequestId, Pending>,
     calls: Map<CallId, CallRequest>,
-    /// Lanes that had something buffered when they were added, in the order they were.
+    /// Lanes with something buffered, in the order they got it, and some that had: they go when
+    /// nothing is buffered any more.
     waiting: IndexSet<Lane, RandomState>,
     /// Lanes that are due before the interval has run.
     due: Vec<Lane>,
@@ -87,9 +90,9 @@ struct Pending {
 const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Buffer {
-    pub(crate) fn new(batch_size: usize) -> Self {
+    pub(crate) fn new(batch_size: usize, policy: FlushPolicy) -> Self {
         Self {
-            batch_size,
+            departure: Departure { batch_size, policy },
             lanes: Map::default(),
             requests: Map::default(),
             calls: Map::default(),
@@ -122,9 +125,14 @@ impl Buffer {
         }
         let after = lane_names.buffered.len();
         self.buffered += after - before;
-        if after >= self.batch_size && after > before {
-            self.due.push(lane);
-        } else if before == 0 && after > 0 {
+        if after == before {
+            return (id, joined);
+        }
+        if self.departure.is_due(lane_names, kind) {
+            if !mem::replace(&mut lane_names.is_due, true) {
+                self.due.push(lane);
+            }
+        } else if before == 0 {
             self.waiting.insert(lane);
         }
         (id, joined)
@@ -133,6 +141,11 @@ impl Buffer {
     /// Whether a lane is to be flushed before the interval has run.
     pub(crate) fn is_due(&self) -> bool {
         !self.due.is_empty()
+    }
+
+    /// Whether something may have to wait for the interval.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Names waiting for the next flush.
@@ -166,14 +179,19 @@ impl Buffer {
     /// Makes calls of the lanes that are due.
     pub(crate) fn flush_due(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
         let lanes = mem::take(&mut self.due);
-        self.flush(lanes, is_present)
+        let departure = self.departure;
+        let flushed = self.flush(lanes, |names| departure.holds_gates_back(names), is_present);
+        if self.buffered == 0 {
+            self.waiting.clear();
+        }
+        flushed
     }
 
     /// Makes calls of everything that is buffered, leaving out what nobody waits for any more.
     pub(crate) fn flush_all(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
         let due = mem::take(&mut self.due);
         let waiting = mem::take(&mut self.waiting);
-        self.flush(due.into_iter().chain(waiting), is_present)
+        self.flush(due.into_iter().chain(waiting), |_| false, is_present)
     }
 
     /// Deals the outcome of a call out to its requests. An outcome of a call that is not in flight,
@@ -182,7 +200,7 @@ impl Buffer {
     /// A refusal of several names together does not say which of them is to blame: they are asked
     /// for again in halves, until the refused ones stand alone.
     pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Dealt {
-        let Some(call) = self.calls.remove(&call) else { return Dealt::default() };
+        let Some(call) = self.close(call) else { return Dealt::default() };
         if let Err(error) = &outcome
             && is_for_the_whole(error)
             && call.names.len() > 1
@@ -217,6 +235,10 @@ impl Buffer {
                 }
             }
         }
+        let names = self.lanes.get(&lane);
+        if names.is_some_and(|names| self.departure.is_due_after_a_call(names)) {
+            self.make_due(&lane);
+        }
         self.forget_if_idle(&lane);
         Dealt { answers, calls: Vec::new() }
     }
@@ -224,8 +246,7 @@ impl Buffer {
     /// Whether one of these requests waits for the call.
     pub(crate) fn is_wanted(&self, call: CallId, is_present: impl Fn(RequestId) -> bool) -> bool {
         let Some(call) = self.calls.get(&call) else { return false };
-        let lane = Lane { user: call.user.clone(), exposure: call.exposure };
-        let Some(names) = self.lanes.get(&lane) else { return false };
+        let Some(names) = self.lanes.get(&Lane::of(call)) else { return false };
         call.names.iter().any(|name| {
             let name = names.known.get(&(call.kind, Arc::clone(name)));
             name.is_some_and(|name| name.places.iter().any(|place| is_present(place.request)))
@@ -311,13 +332,31 @@ impl Buffer {
         if let Some(name) = names.known.get_mut(&(kind, Arc::clone(name))) {
             name.again = true;
         }
-        self.due.push(lane.clone());
+        self.make_due(lane);
+    }
+
+    fn make_due(&mut self, lane: &Lane) {
+        let Some(names) = self.lanes.get_mut(lane) else { return };
+        if !mem::replace(&mut names.is_due, true) {
+            self.due.push(lane.clone());
+        }
     }
 
     fn open(&mut self, call: CallRequest) -> (CallId, CallRequest) {
         let id = self.next_id();
+        if let Some(names) = self.lanes.get_mut(&Lane::of(&call)) {
+            names.gate_calls += usize::from(call.kind == CallKind::CheckGate);
+        }
         self.calls.insert(id, call.clone());
         (id, call)
+    }
+
+    fn close(&mut self, call: CallId) -> Option<CallRequest> {
+        let call = self.calls.remove(&call)?;
+        if let Some(names) = self.lanes.get_mut(&Lane::of(&call)) {
+            names.gate_calls -= usize::from(call.kind == CallKind::CheckGate);
+        }
+        Some(call)
     }
 
     fn forget_if_idle(&mut self, lane: &Lane) {

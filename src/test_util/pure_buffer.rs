@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     batch::{Buffer, Lane, Request},
+    config::FlushPolicy,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     messages::{CallKind, CallRequest},
@@ -17,8 +18,8 @@ pub struct PureBuffer(Buffer);
 
 impl PureBuffer {
     /// An empty buffer.
-    pub fn new(batch_size: usize) -> Self {
-        Self(Buffer::new(batch_size))
+    pub fn new(batch_size: usize, policy: FlushPolicy) -> Self {
+        Self(Buffer::new(batch_size, policy))
     }
 
     /// Takes a request in; says which it is.
@@ -32,12 +33,17 @@ impl PureBuffer {
         self.0.add(Request { lane: Lane { user, exposure: true }, kind, names, deadline }).0
     }
 
-    /// Whether a user has reached the batch size.
+    /// Whether something is to leave before the interval has run.
     pub fn is_due(&self) -> bool {
         self.0.is_due()
     }
 
-    /// Makes calls of the users who have reached the batch size.
+    /// Distinct names waiting for the next flush.
+    pub fn buffered(&self) -> usize {
+        self.0.buffered()
+    }
+
+    /// Makes calls of what is due.
     pub fn flush_due(&mut self) -> Vec<(u64, CallRequest)> {
         self.0.flush_due(|_| true).calls
     }

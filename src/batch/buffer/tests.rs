@@ -4,10 +4,11 @@ use std::{
     time::Duration,
 };
 
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
+    config::FlushPolicy::{Adaptive, Interval},
     error::ConnectFault,
     evaluation::{ConfigEvaluation, GateEvaluation},
     user::User,
@@ -61,9 +62,9 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Driven {
     #[allow(clippy::disallowed_methods)]
-    fn new(batch_size: usize) -> Self {
+    fn new(batch_size: usize, policy: FlushPolicy) -> Self {
         Self {
-            buffer: Buffer::new(batch_size),
+            buffer: Buffer::new(batch_size, policy),
             now: Instant::now(),
             asked: HashMap::new(),
             left: HashSet::new(),
@@ -200,6 +201,27 @@ impl Driven {
         }
         assert_eq!(self.buffer.pending(), self.asked.len() - self.ended.len());
         assert_eq!(self.buffer.in_flight(), self.in_flight.len());
+        self.assert_due();
+    }
+
+    /// What is buffered waits for the interval only while the policy has a reason for it.
+    fn assert_due(&self) {
+        for (lane, names) in &self.buffer.lanes {
+            let is_gate = |kind: &CallKind| *kind == CallKind::CheckGate;
+            let kinds = || names.buffered.iter().map(|(kind, _)| kind);
+            let calls = self.in_flight.iter().filter(|(_, call)| lane_of(call) == *lane);
+            let gate_calls = calls.filter(|(_, call)| is_gate(&call.kind)).count();
+            assert_eq!(names.gate_calls, gate_calls);
+            let is_full = names.buffered.len() >= self.buffer.departure.batch_size;
+            let is_idle = gate_calls == 0 && kinds().any(is_gate);
+            let has_configs = !kinds().all(is_gate);
+            let is_adaptive = self.buffer.departure.policy == Adaptive;
+            if is_full || (is_adaptive && (is_idle || has_configs)) {
+                assert!(names.is_due, "{lane:?} waits for nothing: {names:?}");
+            }
+            assert_eq!(names.is_due, self.buffer.due.contains(lane));
+            assert!(names.buffered.is_empty() || names.is_due || self.buffer.is_waiting());
+        }
     }
 
     /// Answers everything there is, after which nothing may be left.
@@ -253,7 +275,7 @@ enum Failing {
 
 fn failing() -> impl Strategy<Value = Failing> {
     let any = [Failing::Broken, Failing::Unauthorized, Failing::Refused, Failing::TimedOut];
-    proptest::sample::select(any.to_vec())
+    select(any.to_vec())
 }
 
 fn failure(failing: Failing) -> Error {
@@ -286,9 +308,10 @@ proptest! {
     #[test]
     fn promises_1_2_3_hold_for_any_history(
         batch_size in 1..=100usize,
+        policy in select(&[Interval, Adaptive]),
         steps in vec(step(), 0..60),
     ) {
-        let mut driven = Driven::new(batch_size);
+        let mut driven = Driven::new(batch_size, policy);
         for step in steps {
             driven.step(step);
         }
@@ -298,7 +321,7 @@ proptest! {
 
 #[test]
 fn distinct_names_go_out_in_the_order_they_were_first_asked() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["c", "a", "c"]));
     driven.ask(lane(0, true), CallKind::CheckGate, names(["b", "a"]));
     driven.ask(lane(0, true), CallKind::GetConfig, names(["a", "b"]));
@@ -310,7 +333,7 @@ fn distinct_names_go_out_in_the_order_they_were_first_asked() {
 
 #[test]
 fn more_than_a_hundred_names_become_several_calls() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let many: Vec<Arc<str>> = (0..250).map(|n| Arc::from(format!("gate {n}"))).collect();
     driven.ask(lane(0, true), CallKind::CheckGate, many);
 
@@ -322,7 +345,7 @@ fn more_than_a_hundred_names_become_several_calls() {
 
 #[test]
 fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not() {
-    let mut driven = Driven::new(3);
+    let mut driven = Driven::new(3, Interval);
     driven.ask(lane(1, true), CallKind::CheckGate, names(["a"]));
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b", "a"]));
     assert!(!driven.buffer.is_due());
@@ -336,8 +359,106 @@ fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not
 }
 
 #[test]
+fn adaptive_an_idle_users_names_are_due_as_soon_as_they_are_asked() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    assert!(driven.buffer.is_due() && !driven.buffer.is_waiting());
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.ask(lane(0, true), CallKind::GetConfig, names(["a"]));
+
+    let flushed = driven.buffer.flush_due(EVERYBODY);
+
+    assert_eq!(called(&flushed), [vec!["a", "b"], vec!["a"]]);
+    assert!(!driven.buffer.is_due() && !driven.buffer.is_waiting());
+}
+
+#[test]
+fn adaptive_what_is_asked_during_a_call_gathers_and_is_due_when_it_returns() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.step(Step::FlushDue);
+
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    assert!(!driven.buffer.is_due() && driven.buffer.is_waiting());
+    driven.ask(lane(1, true), CallKind::CheckGate, names(["other user"]));
+    driven.ask(lane(0, false), CallKind::CheckGate, names(["other mode"]));
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight.len(), 3, "others hold nobody back, and are not held back");
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b"]]);
+    assert!(!driven.buffer.is_waiting());
+}
+
+#[test]
+fn adaptive_gates_gather_until_the_last_of_several_calls_returns() {
+    let mut driven = Driven::new(100, Adaptive);
+    let many: Vec<Arc<str>> = (0..150).map(|n| Arc::from(format!("gate {n}"))).collect();
+    driven.ask(lane(0, true), CallKind::CheckGate, many);
+    driven.step(Step::FlushDue);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Refused });
+    assert!(!driven.buffer.is_due(), "its halves are in flight");
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    assert!(!driven.buffer.is_due(), "one of the halves is");
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
+}
+
+#[test]
+fn adaptive_configs_leave_at_once_and_hold_no_gates_back() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.step(Step::FlushDue);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["gate"]));
+    driven.ask(lane(0, true), CallKind::GetConfig, names(["a", "b"]));
+
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight.len(), 3, "the configs leave beside the call, the gate does not");
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["gate"]]);
+}
+
+#[test]
+fn adaptive_the_batch_size_and_the_interval_wait_for_no_call() {
+    let mut driven = Driven::new(3, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.step(Step::FlushDue);
+
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    assert!(!driven.buffer.is_due());
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b", "c"]]);
+
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["d"]));
+    assert!(!driven.buffer.is_due());
+    assert_eq!(called(&driven.buffer.flush_all(EVERYBODY)), [["d"]]);
+}
+
+#[test]
+fn adaptive_who_is_asked_for_again_waits_for_no_other_call() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushDue);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.step(Step::FlushAll);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
+    assert_eq!(driven.buffer.buffered(), 1, "the other gate gathers on");
+}
+
+#[test]
 fn a_name_in_flight_is_joined_and_not_asked_again() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
 
@@ -351,7 +472,7 @@ fn a_name_in_flight_is_joined_and_not_asked_again() {
 
 #[test]
 fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.step(Step::Pass(500));
@@ -369,7 +490,7 @@ fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
 
 /// A buffer in which name "a" waits to be asked again, for a request with 10 ms left.
 fn with_little_time_left() -> Driven {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
@@ -410,7 +531,7 @@ fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well()
 
 #[test]
 fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::Pass(900));
     let second = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
@@ -428,7 +549,7 @@ fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again
 
 #[test]
 fn who_joined_a_call_that_was_refused_is_refused_too() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
@@ -440,7 +561,7 @@ fn who_joined_a_call_that_was_refused_is_refused_too() {
 
 #[test]
 fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let lane = lane(0, true);
     driven.ask(lane.clone(), CallKind::CheckGate, names(["a", "b"]));
     driven.ask(lane.clone(), CallKind::CheckGate, names(["b"]));
@@ -459,7 +580,7 @@ fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
 
 #[test]
 fn exposure_modes_do_not_share_a_call() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.ask(lane(0, false), CallKind::CheckGate, names(["a"]));
 
@@ -471,7 +592,7 @@ fn exposure_modes_do_not_share_a_call() {
 
 #[test]
 fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     assert!(driven.buffer.restarted().is_empty());
     let later = driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
@@ -485,7 +606,7 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 
 #[test]
 fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let lane = lane(0, true);
     let names: Vec<Arc<str>> = (0..100).map(|n| Arc::from(format!("gate {n}"))).collect();
     for name in &names {
@@ -515,7 +636,7 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
 
 #[test]
 fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
         driven.ask(lane(user, true), CallKind::CheckGate, names([name]));
     }
