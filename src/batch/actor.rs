@@ -148,7 +148,9 @@ impl BatchActor {
             return Err(Error::Timeout { limit: self.timeout, last: None });
         }
         let lane = Lane { user, exposure: exposure.unwrap_or(self.exposure_logging) };
-        let (request, joined) = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        let (known, past_cache) = (Vec::new(), false);
+        let request = Request { lane, kind: M::KIND, names, known, past_cache, deadline };
+        let (request, joined) = self.buffer.add(request);
         self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
         self.schedule(ctx);
         Ok((request, permit))

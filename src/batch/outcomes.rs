@@ -28,7 +28,7 @@ impl BatchActor {
         self.turns.take(ctx);
         if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
-            let dealt = self.buffer.complete(call, Err(error), clock::now());
+            let dealt = self.buffer.complete(call, Err(error), clock::now(), |_, _, _, _| None);
             self.give(dealt.answers, Ending::Failed);
         }
     }
@@ -48,7 +48,7 @@ impl BatchActor {
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
-        let dealt = self.buffer.complete(call, outcome, clock::now());
+        let dealt = self.buffer.complete(call, outcome, clock::now(), |_, _, _, _| None);
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, ctx);
         self.schedule(ctx);
