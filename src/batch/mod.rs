@@ -5,7 +5,9 @@ mod buffer;
 mod departure;
 mod handlers;
 mod isolate;
+mod keyed;
 mod lane;
+mod lanes;
 mod leaving;
 mod outcomes;
 mod reply;
@@ -15,6 +17,6 @@ pub use actor::BatchActor;
 pub(crate) use actor::{Parts, TransportFactory};
 #[cfg(feature = "test-util")]
 pub(crate) use {
-    buffer::{Buffer, Request},
+    buffer::{Buffer, Dealt, Request},
     lane::Lane,
 };
