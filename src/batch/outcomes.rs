@@ -1,5 +1,7 @@
 //! The actor's part in dealing out the outcomes of calls.
 
+use std::{sync::Arc, time::Instant};
+
 use actix::{AsyncContext, Context};
 
 use super::{
@@ -8,6 +10,7 @@ use super::{
     waits::Ending,
 };
 use crate::{
+    cache::Key,
     clock,
     error::Error,
     failpoint::failpoint,
@@ -43,21 +46,44 @@ impl BatchActor {
                     "a transport lost a call: sending it again"
                 );
                 let call = Call::new(call, request.clone(), ctx.address().recipient());
-                return self.send(call);
+                return self.transports.send(call);
             }
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
-        let dealt = self.buffer.complete(call, outcome, clock::now());
+        let now = clock::now();
+        self.keep(call, &outcome, now);
+        let dealt = self.buffer.complete(call, outcome, now);
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, ctx);
         self.schedule(ctx);
+    }
+
+    /// Keeps what Statsig has said. Where it has refused the key, nothing that was said before is
+    /// good any more.
+    fn keep(&self, call: CallId, outcome: &Outcome, now: Instant) {
+        let cache = &self.shared.cache;
+        match (outcome, self.buffer.call(call)) {
+            (Ok(evaluations), Some(call)) if cache.is_on() => {
+                for (name, evaluation) in call.names.iter().zip(evaluations) {
+                    let Some(evaluation) = evaluation else { continue };
+                    let (user, name) = (call.user.clone(), Arc::clone(name));
+                    let key = Key { user, exposure: call.exposure, kind: call.kind, name };
+                    cache.keep(key, evaluation.clone(), now);
+                }
+            }
+            (Err(Error::Unauthorized { .. }), _) => cache.clear(),
+            _ => {}
+        }
     }
 
     pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
         for answer in answers {
             let request = answer.request;
             let result = answer.result.as_ref().map(drop).map_err(Error::clone);
+            if let Ok(evaluations) = &answer.result {
+                self.shared.counters.answered_from_cache(evaluations);
+            }
             // Counted first: whoever has the answer finds it in the statistics.
             self.shared.counters.answered(&result);
             let ending = match (self.callers.answer(answer), &result) {
