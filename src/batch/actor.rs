@@ -95,7 +95,7 @@ impl Message for Settle {
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
         Self {
-            buffer: Buffer::new(config.batch_size()),
+            buffer: Buffer::new(config.batch_size(), config.flush_policy()),
             callers: Callers::default(),
             transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),
@@ -147,7 +147,7 @@ impl BatchActor {
         names.iter().try_for_each(|name| check_name(name))?;
         let lane = Lane { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
         let known = self.known(&lane, M::KIND, &names, past_cache);
-        if known.iter().all(Option::is_some) {
+        if !known.is_empty() && known.iter().all(Option::is_some) {
             return Ok(Taken::Kept(known.into_iter().flatten().collect()));
         }
         let now = clock::now();
@@ -158,13 +158,14 @@ impl BatchActor {
         if deadline <= now {
             return Err(Error::Timeout { limit: self.timeout, last: None });
         }
-        let (request, joined) = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        let request = Request { lane, kind: M::KIND, names, known, past_cache, deadline };
+        let (request, joined) = self.buffer.add(request);
         self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
         self.schedule(ctx);
         Ok(Taken::In(request, permit))
     }
 
-    /// What is kept of these names.
+    /// What is kept of these names; nothing at all if the cache is not to be asked.
     fn known(
         &self,
         lane: &Lane,
@@ -173,7 +174,7 @@ impl BatchActor {
         past_cache: bool,
     ) -> Vec<Option<Evaluation>> {
         if past_cache || !self.shared.cache.is_on() {
-            return vec![None; names.len()];
+            return Vec::new();
         }
         let known = names.iter().map(|name| {
             let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
@@ -185,12 +186,15 @@ impl BatchActor {
     /// Sees to it that what is buffered is flushed: what is due once the messages that are queued
     /// now have been taken in (which is also when their reply senders are here), the rest when the
     /// interval has run.
+    ///
+    /// Through the mailbox, for `ctx.notify` overtakes what is queued there whenever the actor
+    /// takes its turn.
     pub(super) fn schedule(&mut self, ctx: &mut Context<Self>) {
         if self.buffer.is_due() && !self.due_is_announced {
             self.due_is_announced = true;
-            ctx.notify(FlushDue);
+            ctx.address().do_send(FlushDue);
         }
-        if self.buffer.buffered() > 0 && self.interval.is_none() {
+        if self.buffer.is_waiting() && self.interval.is_none() {
             self.interval = Some(ctx.run_interval(self.flush_interval, Self::on_interval));
         }
         self.shared.counters.buffered.store(self.buffer.buffered() as u64, Relaxed);
@@ -202,8 +206,9 @@ impl BatchActor {
             failpoint("batch.timer");
             actor.flush_all(ctx);
         });
-        // Never beside a `ctx.stop()`: a cancelled handle outlives the restart, where it would hit
-        // the new interval, whose handle counts from 1 again.
+        // Here alone, and never beside a `ctx.stop()`: a handle that is cancelled while the mailbox
+        // is drained outlives a restart, where it would hit the new interval, whose handle counts
+        // from 1 again.
         if flushed.is_some()
             && self.buffer.buffered() == 0
             && let Some(interval) = self.interval.take()

@@ -2,6 +2,7 @@
 
 mod actor;
 mod buffer;
+mod departure;
 mod handlers;
 mod isolate;
 mod lane;

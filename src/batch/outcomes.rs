@@ -10,9 +10,10 @@ use super::{
     waits::Ending,
 };
 use crate::{
-    cache::Key,
+    cache::{Key, Question},
     clock,
     error::Error,
+    evaluation::Evaluation,
     failpoint::failpoint,
     messages::{Call, Outcome},
 };
@@ -31,7 +32,7 @@ impl BatchActor {
         self.turns.take(ctx);
         if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
-            let dealt = self.buffer.complete(call, Err(error), clock::now());
+            let dealt = self.buffer.complete(call, Err(error), clock::now(), |_, _, _, _| None);
             self.give(dealt.answers, Ending::Failed);
         }
     }
@@ -53,7 +54,12 @@ impl BatchActor {
         self.sent_again.remove(&call);
         let now = clock::now();
         self.keep(call, &outcome, now);
-        let dealt = self.buffer.complete(call, outcome, now);
+        let cache = &self.shared.cache;
+        let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
+            let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
+            let is_better = error.is_outage();
+            is_better.then(|| cache.recall(question, || now, |_| true, Evaluation::from_origin))?
+        });
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, ctx);
         self.schedule(ctx);

@@ -171,7 +171,7 @@ mod tests {
         fail(&mut open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
         assert!(!open.may_retry());
 
-        let mut spent = upstream();
+        let spent = upstream();
         assert!(std::iter::from_fn(|| spent.may_retry().then_some(())).count() < 100);
         assert!(!spent.may_retry());
     }
