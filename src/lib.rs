@@ -55,11 +55,14 @@
 
 mod admission;
 mod batch;
+mod cache;
 mod clock;
+mod component;
 mod config;
 mod error;
 mod evaluation;
 mod failpoint;
+mod hits;
 mod messages;
 mod restarts;
 mod shared;
@@ -81,7 +84,7 @@ pub use messages::{
     ShutdownReport,
 };
 pub use stats::{BreakerState, Latency, Stats};
-pub use statsig::Statsig;
+pub use statsig::{Name, Statsig};
 pub use user::{Attribute, Tier, User, UserBuilder};
 
 /// The README's examples are tests.

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    iter, mem,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -53,6 +53,11 @@ pub(crate) struct Request {
     pub(crate) lane: Lane,
     pub(crate) kind: CallKind,
     pub(crate) names: Vec<Arc<str>>,
+    /// One for each name, or none at all: evaluations that are there already. Their names are not
+    /// asked for.
+    pub(crate) known: Vec<Option<Evaluation>>,
+    /// Whether only Statsig's own answer will do.
+    pub(crate) past_cache: bool,
     pub(crate) deadline: Instant,
 }
 
@@ -82,6 +87,7 @@ pub(crate) struct Dealt {
 struct Pending {
     evaluations: Vec<Option<Evaluation>>,
     missing: usize,
+    past_cache: bool,
     deadline: Instant,
     restarts: u8,
 }
@@ -103,14 +109,17 @@ impl Buffer {
         }
     }
 
-    /// Takes a request in. Its names must be valid, and there must be at least one. Says also how
-    /// many of them were in flight already.
+    /// Takes a request in. Its names must be valid, and there must be one at least that is not
+    /// known. Says also how many of them were in flight already.
     pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
         let id = self.next_id();
-        let Request { lane, kind, names, deadline } = request;
-        let missing = names.len();
-        let evaluations = vec![None; missing];
-        self.requests.insert(id, Pending { evaluations, missing, deadline, restarts: 0 });
+        let Request { lane, kind, names, known: mut evaluations, past_cache, deadline } = request;
+        evaluations.resize(names.len(), None);
+        let is_missing: Vec<_> = evaluations.iter().map(Option::is_none).collect();
+        let missing = is_missing.iter().filter(|is_missing| **is_missing).count();
+        debug_assert!(missing > 0, "a request that waits for nothing");
+        let pending = Pending { evaluations, missing, past_cache, deadline, restarts: 0 };
+        self.requests.insert(id, pending);
 
         // The lane is cloned only where it is new: the clone shares the user, but counts it.
         if !self.lanes.contains_key(&lane) {
@@ -119,7 +128,8 @@ impl Buffer {
         let Some(lane_names) = self.lanes.get_mut(&lane) else { return (id, 0) };
         let mut joined = 0;
         let before = lane_names.buffered.len();
-        for (position, name) in names.into_iter().enumerate() {
+        let names = names.into_iter().enumerate().zip(is_missing);
+        for ((position, name), _) in names.filter(|(_, is_missing)| *is_missing) {
             let place = Place { request: id, position, joined: false, again: false };
             joined += usize::from(lane_names.ask(kind, name, place));
         }
@@ -198,8 +208,15 @@ impl Buffer {
     /// which a restarted transport may bring, changes nothing.
     ///
     /// A refusal of several names together does not say which of them is to blame: they are asked
-    /// for again in halves, until the refused ones stand alone.
-    pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Dealt {
+    /// for again in halves, until the refused ones stand alone. Where a name has failed, `fallback`
+    /// may have an evaluation instead of the error.
+    pub(crate) fn complete(
+        &mut self,
+        call: CallId,
+        outcome: Outcome,
+        now: Instant,
+        fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
+    ) -> Dealt {
         let Some(call) = self.close(call) else { return Dealt::default() };
         if let Err(error) = &outcome
             && is_for_the_whole(error)
@@ -209,25 +226,24 @@ impl Buffer {
             return Dealt { answers: Vec::new(), calls };
         }
         let mut answers = Vec::new();
-        let lane = Lane { user: call.user, exposure: call.exposure };
-        let path = call.kind.path();
-        match outcome {
-            Ok(evaluations) => {
-                let evaluations = evaluations.into_iter().chain(iter::repeat(None));
-                for (name, evaluation) in call.names.iter().zip(evaluations) {
-                    let places = self.take_places(&lane, call.kind, name);
-                    match evaluation {
-                        Some(evaluation) => self.deal(places, &evaluation, &mut answers),
-                        None => {
-                            let error = Error::MissingName { path, name: Arc::clone(name) };
-                            self.fail(places, &error, &mut answers);
-                        }
-                    }
-                }
-            }
-            Err(error) => {
-                for name in call.names.iter() {
-                    let places = self.take_places(&lane, call.kind, name);
+        let lane = Lane::of(&call);
+        let mut outcome = outcome.map(Vec::into_iter);
+        for name in call.names.iter() {
+            let result = match &mut outcome {
+                Ok(evaluations) => evaluations.next().flatten().ok_or_else(|| Error::MissingName {
+                    path: call.kind.path(),
+                    name: Arc::clone(name),
+                }),
+                Err(error) => Err(error.clone()),
+            };
+            let places = self.take_places(&lane, call.kind, name);
+            match result {
+                Ok(evaluation) => self.deal(places, &evaluation, &mut answers),
+                Err(error) => {
+                    let places = match fallback(&error, &lane, call.kind, name) {
+                        Some(instead) => self.deal_instead(places, &instead, &mut answers),
+                        None => places,
+                    };
                     let (again, failed) =
                         self.split_by_second_chance(places, &error, call.deadline, now);
                     self.fail(failed, &error, &mut answers);
@@ -291,6 +307,20 @@ impl Buffer {
                 answers.push(Answer { request: place.request, result });
             }
         }
+    }
+
+    /// Deals an evaluation out that Statsig did not give now; returns those whom it will not do.
+    fn deal_instead(
+        &mut self,
+        places: Vec<Place>,
+        instead: &Evaluation,
+        answers: &mut Vec<Answer>,
+    ) -> Vec<Place> {
+        let (strict, lenient) = places.into_iter().partition(|place| {
+            self.requests.get(&place.request).is_some_and(|request| request.past_cache)
+        });
+        self.deal(lenient, instead, answers);
+        strict
     }
 
     fn fail(&mut self, places: Vec<Place>, error: &Error, answers: &mut Vec<Answer>) {

@@ -30,7 +30,9 @@ impl PureBuffer {
         names: Vec<Arc<str>>,
         deadline: Instant,
     ) -> u64 {
-        self.0.add(Request { lane: Lane { user, exposure: true }, kind, names, deadline }).0
+        let lane = Lane { user, exposure: true };
+        let (known, past_cache) = (Vec::new(), false);
+        self.0.add(Request { lane, kind, names, known, past_cache, deadline }).0
     }
 
     /// Whether something is to leave before the interval has run.
@@ -61,13 +63,13 @@ impl PureBuffer {
     /// Deals an answer out; says which requests it ended.
     pub fn answer(&mut self, call: u64, request: &CallRequest, now: Instant) -> Vec<u64> {
         let answers = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
-        let dealt = self.0.complete(call, Ok(answers.collect()), now);
+        let dealt = self.0.complete(call, Ok(answers.collect()), now, |_, _, _, _| None);
         dealt.answers.into_iter().map(|answer| answer.request).collect()
     }
 
     /// Fails a call; says which requests it ended.
     pub fn fail(&mut self, call: u64, error: Error, now: Instant) -> Vec<u64> {
-        let dealt = self.0.complete(call, Err(error), now);
+        let dealt = self.0.complete(call, Err(error), now, |_, _, _, _| None);
         dealt.answers.into_iter().map(|answer| answer.request).collect()
     }
 }

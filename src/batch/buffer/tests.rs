@@ -18,7 +18,7 @@ use crate::{
 /// happen to them, in any order.
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8> },
+    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8>, cached: Cached },
     AskMany { user: u8, names: usize },
     Leave(usize),
     FlushDue,
@@ -29,11 +29,31 @@ enum Step {
     Pass(u64),
 }
 
+/// What a request has to do with the cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cached {
+    /// The name that is known already, but for the last of them.
+    known: Option<usize>,
+    past_cache: bool,
+}
+
+fn cached() -> impl Strategy<Value = Cached> {
+    (proptest::option::of(0..5usize), any::<bool>())
+        .prop_map(|(known, past_cache)| Cached { known, past_cache })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![Just(CallKind::CheckGate), Just(CallKind::GetConfig)];
-    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6));
+    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6), cached());
+    let ask = ask.prop_map(|(user, exposure, kind, names, cached)| Step::Ask {
+        user,
+        exposure,
+        kind,
+        names,
+        cached,
+    });
     prop_oneof![
-        6 => ask.prop_map(|(user, exposure, kind, names)| Step::Ask { user, exposure, kind, names }),
+        6 => ask,
         1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AskMany { user, names }),
         2 => any::<usize>().prop_map(Step::Leave),
         2 => Just(Step::FlushDue),
@@ -50,12 +70,30 @@ fn step() -> impl Strategy<Value = Step> {
 struct Driven {
     buffer: Buffer,
     now: Instant,
-    asked: HashMap<RequestId, (Lane, CallKind, Vec<Arc<str>>)>,
+    asked: HashMap<RequestId, Asked>,
     left: HashSet<RequestId>,
     ended: HashSet<RequestId>,
     in_flight: Vec<(CallId, CallRequest)>,
     /// Names that some call left out.
     left_out: HashSet<(Lane, Arc<str>)>,
+}
+
+struct Asked {
+    lane: Lane,
+    kind: CallKind,
+    names: Vec<Arc<str>>,
+    cached: Cached,
+}
+
+impl Asked {
+    fn knows(&self, position: usize) -> bool {
+        position + 1 < self.names.len() && self.cached.known == Some(position)
+    }
+
+    fn asks_for(&self, name: &Arc<str>) -> bool {
+        let mut names = self.names.iter().enumerate();
+        names.any(|(position, asked)| asked == name && !self.knows(position))
+    }
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,10 +113,24 @@ impl Driven {
     }
 
     fn ask(&mut self, lane: Lane, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
-        let deadline = self.now + TIMEOUT;
-        let request = Request { lane: lane.clone(), kind, names: names.clone(), deadline };
-        let (id, _) = self.buffer.add(request);
-        assert!(self.asked.insert(id, (lane, kind, names)).is_none(), "an id was given twice");
+        self.ask_with(Asked { lane, kind, names, cached: Cached::default() })
+    }
+
+    fn ask_with(&mut self, asked: Asked) -> RequestId {
+        let known = asked.names.iter().enumerate().map(|(position, name)| {
+            asked.knows(position).then(|| evaluation_from("cache", &asked.lane, asked.kind, name))
+        });
+        let known: Vec<_> = known.collect();
+        let known = if known.iter().any(Option::is_some) { known } else { Vec::new() };
+        let (id, _) = self.buffer.add(Request {
+            lane: asked.lane.clone(),
+            kind: asked.kind,
+            names: asked.names.clone(),
+            known,
+            past_cache: asked.cached.past_cache,
+            deadline: self.now + TIMEOUT,
+        });
+        assert!(self.asked.insert(id, asked).is_none(), "an id was given twice");
         id
     }
 
@@ -106,9 +158,10 @@ impl Driven {
     /// Each name of a call is waited for by somebody who has not left, and has time left.
     fn assert_wanted(&self, call: &CallRequest) {
         for name in call.names.iter() {
-            let wanted = self.asked.iter().any(|(id, (lane, kind, names))| {
+            let wanted = self.asked.iter().any(|(id, asked)| {
                 let waits = !self.ended.contains(id) && !self.left.contains(id);
-                waits && *lane == lane_of(call) && *kind == call.kind && names.contains(name)
+                let its_own = asked.lane == lane_of(call) && asked.kind == call.kind;
+                waits && its_own && asked.asks_for(name)
             });
             assert!(wanted, "promise 3: nobody waits for {name} of {call:?}");
         }
@@ -122,32 +175,42 @@ impl Driven {
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
         let outcome = outcome(self, &call);
         let error = outcome.as_ref().err().cloned();
-        let dealt = self.buffer.complete(id, outcome, self.now);
+        let dealt = self.buffer.complete(id, outcome, self.now, fallback);
         for answer in dealt.answers {
             self.check(answer, &call, error.as_ref());
         }
         self.in_flight.extend(dealt.calls);
-        let stale = self.buffer.complete(id, Ok(Vec::new()), self.now);
+        let stale = self.buffer.complete(id, Ok(Vec::new()), self.now, NOTHING_INSTEAD);
         assert!(stale.answers.is_empty() && stale.calls.is_empty(), "a stale outcome");
     }
 
     /// Exactly one answer for each request; if it is not an error, for the right user, with the
     /// right names in the right order.
     fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
-        let (lane, kind, names) = &self.asked[&answer.request];
+        let asked = &self.asked[&answer.request];
+        let Asked { lane, kind, names, cached } = asked;
         assert_eq!((lane, *kind), (&lane_of(call), call.kind), "promise 2");
         match (answer.result, failed) {
-            (Ok(evaluations), None) => {
-                let expected: Vec<_> =
-                    names.iter().map(|name| evaluation(lane, *kind, name)).collect();
-                assert_eq!(evaluations, expected);
+            (Ok(evaluations), _) => {
+                assert_eq!(evaluations.len(), names.len());
+                for (position, (name, found)) in names.iter().zip(evaluations).enumerate() {
+                    let from = |whence| found == evaluation_from(whence, lane, *kind, name);
+                    let is_right = match asked.knows(position) {
+                        true => from("cache"),
+                        false => from("network") || (!cached.past_cache && from("fallback")),
+                    };
+                    assert!(is_right, "{position}: {found:?} for {name}, {cached:?}");
+                }
             }
             (Err(Error::MissingName { name, .. }), None) => {
-                assert!(names.contains(&name) && self.left_out.contains(&(lane.clone(), name)));
+                assert!(asked.asks_for(&name) && self.left_out.contains(&(lane.clone(), name)));
             }
             (Err(error), Some(failed)) => {
                 assert_eq!(error.kind(), failed.kind());
-                assert!(names.iter().any(|name| call.names.contains(name)), "promise 3");
+                let mut names = call.names.iter().filter(|name| asked.asks_for(name));
+                let has_fallback = |name| fallback(&error, lane, *kind, name).is_some();
+                let culprit = names.find(|name| cached.past_cache || !has_fallback(name));
+                assert!(culprit.is_some(), "promise 3");
             }
             (result, failed) => panic!("{result:?} after {failed:?}"),
         }
@@ -156,9 +219,10 @@ impl Driven {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Ask { user, exposure, kind, names } => {
+            Step::Ask { user, exposure, kind, names, cached } => {
                 let names = names.into_iter().map(|name| Arc::from(format!("name {name}")));
-                self.ask(lane(user, exposure), kind, names.collect());
+                let lane = lane(user, exposure);
+                self.ask_with(Asked { lane, kind, names: names.collect(), cached });
             }
             Step::AskMany { user, names } => {
                 let names = (0..names).map(|name| Arc::from(format!("name {name}")));
@@ -251,18 +315,29 @@ fn lane_of(call: &CallRequest) -> Lane {
     Lane { user: call.user.clone(), exposure: call.exposure }
 }
 
-/// An evaluation that shows whose it is.
+/// What Statsig says: an evaluation that shows whose it is.
 fn evaluation(lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    evaluation_from("network", lane, kind, name)
+}
+
+/// The same, and where it is from.
+fn evaluation_from(whence: &str, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
     let whose = format!("{lane:?}");
     match kind {
         CallKind::CheckGate => {
-            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, "").into()
+            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, whence).into()
         }
         CallKind::GetConfig => {
             let value = serde_json::Map::default();
-            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, "").into()
+            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, whence).into()
         }
     }
+}
+
+/// Two of the names have something to fall back on, if it is Statsig that fails.
+fn fallback(error: &Error, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Option<Evaluation> {
+    let is_there = matches!(&**name, "name 0" | "name 1") && error.is_retryable();
+    is_there.then(|| evaluation_from("fallback", lane, kind, name))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -301,6 +376,9 @@ fn called(flushed: &Flushed) -> Vec<Vec<&str>> {
 }
 
 const EVERYBODY: fn(RequestId) -> bool = |_| true;
+
+const NOTHING_INSTEAD: fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation> =
+    |_, _, _, _| None;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
@@ -569,13 +647,91 @@ fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
     let there = evaluation(&lane, CallKind::CheckGate, &Arc::from("b"));
 
     let outcome = Ok(vec![None, Some(there.clone())]);
-    let answers = driven.buffer.complete(call, outcome, driven.now).answers;
+    let answers = driven.buffer.complete(call, outcome, driven.now, NOTHING_INSTEAD).answers;
 
     assert!(
         matches!(&answers[0].result, Err(Error::MissingName { name, .. }) if &**name == "a"),
         "{answers:?}"
     );
     assert!(matches!(&answers[1].result, Ok(evaluations) if *evaluations == [there]));
+}
+
+#[test]
+fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
+    let mut driven = Driven::new(100, Interval);
+    let (kind, names) = (CallKind::CheckGate, names(["a", "b", "a", "c"]));
+    let cached = Cached { known: Some(1), past_cache: false };
+    driven.ask_with(Asked { lane: lane(0, true), kind, names, cached });
+    let (call, request) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    assert_eq!(request.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
+
+    let answers = request.names.iter().map(|name| Some(evaluation(&lane(0, true), kind, name)));
+    let outcome = Ok(answers.collect());
+    let dealt = driven.buffer.complete(call, outcome, driven.now, NOTHING_INSTEAD);
+
+    assert_eq!(dealt.answers.len(), 1);
+    for answer in dealt.answers {
+        assert!(answer.result.is_ok());
+        driven.check(answer, &request, None);
+    }
+}
+
+#[test]
+fn where_a_call_failed_its_requests_get_what_there_is_instead() {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0", "other"]));
+    let served = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0", "name 1"]));
+    driven.step(Step::FlushAll);
+    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 1"]));
+    let (call, _) = driven.in_flight.remove(0);
+
+    let broken = Err(failure(Failing::Broken));
+    let dealt = driven.buffer.complete(call, broken, driven.now, fallback);
+
+    let ends: HashMap<_, _> =
+        dealt.answers.iter().map(|answer| (answer.request, answer.result.is_ok())).collect();
+    let expected = [(served - 1, false), (served, true), (joined, true)];
+    assert_eq!(ends, expected.into(), "also who would have a second chance");
+    assert!(driven.buffer.is_empty() && driven.buffer.buffered() == 0);
+}
+
+#[test]
+fn who_asks_past_the_cache_gets_nothing_instead_but_a_second_chance() {
+    let mut driven = Driven::new(100, Interval);
+    let past_cache = |names| {
+        let cached = Cached { known: None, past_cache: true };
+        Asked { lane: lane(0, true), kind: CallKind::CheckGate, names, cached }
+    };
+    let first = driven.ask_with(past_cache(names(["name 0"])));
+    driven.step(Step::FlushAll);
+    let joined = driven.ask_with(past_cache(names(["name 0"])));
+    let lenient = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0"]));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    assert_eq!(driven.ended, [first, lenient].into());
+
+    driven.step(Step::FlushDue);
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    assert!(driven.ended.contains(&joined));
+}
+
+#[test]
+fn what_there_is_instead_is_asked_for_with_the_names_own_error() {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b", "c"]));
+    let (call, _) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    let asked = std::cell::RefCell::new(Vec::new());
+    let note = |error: &Error, of: &Lane, kind: CallKind, name: &Arc<str>| {
+        assert_eq!((of, kind), (&lane(0, true), CallKind::CheckGate));
+        asked.borrow_mut().push((error.kind(), name.to_string()));
+        None
+    };
+
+    let there = |name: &str| evaluation(&lane(0, true), CallKind::CheckGate, &Arc::from(name));
+    let outcome = Ok(vec![Some(there("a")), None, Some(there("c"))]);
+    driven.buffer.complete(call, outcome, driven.now, note);
+
+    assert_eq!(asked.take(), [("missing_name", "b".to_owned())]);
 }
 
 #[test]
@@ -623,7 +779,7 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
             true => Err(failure(Failing::Refused)),
             false => Ok(call.names.iter().map(|n| Some(evaluation(&lane, call.kind, n))).collect()),
         };
-        let dealt = driven.buffer.complete(id, outcome, driven.now);
+        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
         refused += dealt.answers.iter().filter(|answer| answer.result.is_err()).count();
         answered += dealt.answers.iter().filter(|answer| answer.result.is_ok()).count();
         calls.extend(dealt.calls);
@@ -662,7 +818,9 @@ fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
         let call = driven.buffer.call(id).expect("an open call").clone();
         let lane = lane_of(&call);
         let evaluations = call.names.iter().map(|name| Some(evaluation(&lane, call.kind, name)));
-        answered += driven.buffer.complete(id, Ok(evaluations.collect()), driven.now).answers.len();
+        let outcome = Ok(evaluations.collect());
+        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+        answered += dealt.answers.len();
     }
     assert_eq!(answered, 4);
     assert!(driven.buffer.is_empty() && driven.buffer.lanes.is_empty());
