@@ -1,8 +1,10 @@
 //! What an answer from the cache costs, through the handle: `check_gate` for a prepared user, one hot
-//! key and ten thousand, on one thread and on two at once; and how many answers the cache gives under
+//! key and ten thousand, on one thread and on two at once; and before that, how many answers the cache gives under
 //! a Zipf workload when it has room for a part of what is asked.
 //!
 //! `cargo bench --all-features --bench cache`
+
+#![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
 use std::{
     hint::black_box,
@@ -17,8 +19,12 @@ use std::{
 };
 
 use actix::{Actor, Handler};
-use actix_statsig::{Call, Config, ConfigBuilder, Evaluation, GateEvaluation, Statsig, User};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use actix_statsig::{
+    Call, Config, ConfigBuilder, Evaluation, FlushPolicy, GateEvaluation, Statsig, User,
+};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
+use rand::{SeedableRng, rngs::StdRng};
+use rand_distr::{Distribution, Zipf};
 
 /// Answers every call at once.
 struct AtOnce;
@@ -122,5 +128,40 @@ fn beside_another(statsig: &Statsig, questions: &[Question], count: u64) -> Dura
     })
 }
 
+/// Of what is asked by Zipf's law, how much the cache answers that has room for so many.
+fn hit_ratios() {
+    const QUESTIONS: usize = 100_000;
+    const ASKED: u64 = 300_000;
+    println!("{ASKED} checks among {QUESTIONS} by Zipf's law (exponent 1), answers kept for ever:");
+    println!("| entries | answered by the cache | if it had kept the most asked from the start |");
+    println!("|---|---|---|");
+    let questions = questions(QUESTIONS);
+    let zipf = Zipf::new(QUESTIONS as f64, 1.0).expect("valid");
+    let harmonic = |n: usize| (1..=n).map(|rank| 1.0 / rank as f64).sum::<f64>();
+    for entries in [100, 1_000, 10_000, QUESTIONS] {
+        let settings = settings().cache_entries(entries).flush_policy(FlushPolicy::Adaptive);
+        let config = settings.build().expect("valid");
+        let stats = actix_rt::System::new().block_on(async {
+            let statsig = Statsig::start_here_with(config, || Ok(AtOnce.start().recipient()));
+            let statsig = statsig.expect("started");
+            let mut rng = StdRng::seed_from_u64(1);
+            for _ in 0..ASKED {
+                let (user, gate) = &questions[zipf.sample(&mut rng) as usize - 1];
+                statsig.check_gate(user, gate.clone()).await.expect("an answer");
+            }
+            statsig.stats()
+        });
+        assert_eq!(stats.cached + stats.calls, ASKED, "every check is a hit or a call");
+        let ideal = harmonic(entries) / harmonic(QUESTIONS);
+        let ratio = stats.cached as f64 / ASKED as f64;
+        println!("| {entries} | {:.1} % | {:.1} % |", 100.0 * ratio, 100.0 * ideal);
+    }
+}
+
 criterion_group!(benches, cache_hit);
-criterion_main!(benches);
+
+fn main() {
+    hit_ratios();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
