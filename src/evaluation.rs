@@ -16,15 +16,34 @@ pub enum Source {
     Network,
     /// Kept from an earlier answer, not longer than [`cache_ttl`](crate::Config::cache_ttl).
     Cache {
-        /// The time since that answer.
+        /// The time since that answer, in whole milliseconds.
         age: Duration,
     },
     /// Kept for longer than that, and given because Statsig fails
     /// ([`stale_if_error`](crate::Config::stale_if_error)).
     Stale {
-        /// The time since Statsig's answer.
+        /// The time since that answer, in whole milliseconds.
         age: Duration,
     },
+}
+
+/// [`Source`] in a third of its size: every waiter's evaluation has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Network,
+    Cache { age_ms: u32 },
+    Stale { age_ms: u32 },
+}
+
+impl From<Origin> for Source {
+    fn from(origin: Origin) -> Self {
+        let age = |ms: u32| Duration::from_millis(ms.into());
+        match origin {
+            Origin::Network => Self::Network,
+            Origin::Cache { age_ms } => Self::Cache { age: age(age_ms) },
+            Origin::Stale { age_ms } => Self::Stale { age: age(age_ms) },
+        }
+    }
 }
 
 /// A feature gate's evaluation for one user (`CheckGateResponse` of the API).
@@ -40,7 +59,7 @@ pub enum Source {
 /// assert_eq!(gate.group_name(), Some("Test Group"));
 /// ```
 #[derive(Clone, Debug)]
-pub struct GateEvaluation(Arc<Evaluated<bool>>, Source);
+pub struct GateEvaluation(Arc<Evaluated<bool>>, Origin);
 
 /// A dynamic config's or experiment's evaluation for one user (`GetConfigResponse` of the API).
 ///
@@ -56,7 +75,7 @@ pub struct GateEvaluation(Arc<Evaluated<bool>>, Source);
 /// # Ok::<(), actix_statsig::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>, Source);
+pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>, Origin);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Evaluated<T> {
@@ -92,17 +111,17 @@ macro_rules! shared_parts {
                 group_name: Option<Box<str>>,
             ) -> Self {
                 let evaluated = Evaluated { name, value, rule_id, group_name };
-                Self(Arc::new(evaluated), Source::Network)
+                Self(Arc::new(evaluated), Origin::Network)
             }
 
             /// The same evaluation, from elsewhere.
-            pub(crate) fn from_source(&self, source: Source) -> Self {
-                Self(Arc::clone(&self.0), source)
+            pub(crate) fn with_origin(&self, origin: Origin) -> Self {
+                Self(Arc::clone(&self.0), origin)
             }
 
             /// Where it came from.
             pub fn source(&self) -> Source {
-                self.1
+                self.1.into()
             }
 
             /// The name that was asked for.
@@ -238,6 +257,23 @@ pub enum Evaluation {
     Config(ConfigEvaluation),
 }
 
+impl Evaluation {
+    /// The same evaluation, from elsewhere.
+    pub(crate) fn with_origin(&self, origin: Origin) -> Self {
+        match self {
+            Self::Gate(gate) => Self::Gate(gate.with_origin(origin)),
+            Self::Config(config) => Self::Config(config.with_origin(origin)),
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Gate(gate) => gate.1,
+            Self::Config(config) => config.1,
+        }
+    }
+}
+
 impl From<GateEvaluation> for Evaluation {
     fn from(gate: GateEvaluation) -> Self {
         Self::Gate(gate)
@@ -249,6 +285,30 @@ impl From<ConfigEvaluation> for Evaluation {
         Self::Config(config)
     }
 }
+
+impl TryFrom<Evaluation> for GateEvaluation {
+    type Error = Error;
+
+    fn try_from(evaluation: Evaluation) -> Result<Self, Error> {
+        match evaluation {
+            Evaluation::Gate(gate) => Ok(gate),
+            Evaluation::Config(_) => Err(Error::Internal { detail: WRONG_KIND }),
+        }
+    }
+}
+
+impl TryFrom<Evaluation> for ConfigEvaluation {
+    type Error = Error;
+
+    fn try_from(evaluation: Evaluation) -> Result<Self, Error> {
+        match evaluation {
+            Evaluation::Config(config) => Ok(config),
+            Evaluation::Gate(_) => Err(Error::Internal { detail: WRONG_KIND }),
+        }
+    }
+}
+
+const WRONG_KIND: &str = "an evaluation of the wrong kind, which only another transport can make";
 
 /// A JSON value's type, in words.
 pub(crate) fn type_name(value: &Value) -> &'static str {

@@ -11,10 +11,12 @@ mod lanes;
 mod leaving;
 mod outcomes;
 mod reply;
+mod transports;
 mod waits;
 
 pub use actor::BatchActor;
-pub(crate) use actor::{Parts, TransportFactory};
+pub(crate) use actor::Parts;
+pub(crate) use transports::TransportFactory;
 #[cfg(feature = "test-util")]
 pub(crate) use {
     buffer::{Buffer, Dealt, Request},
