@@ -3,14 +3,15 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData, str, sync::Arc};
 
+use foldhash::fast::RandomState;
 use serde::{
-    Deserialize, Serialize,
+    Deserialize, Serializer,
     de::{
         DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
         value::MapAccessDeserializer,
     },
 };
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 
 use super::distinct::DistinctKeys;
 use crate::{
@@ -20,21 +21,43 @@ use crate::{
 
 /// The body of the call's request.
 pub(super) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
-    let names = match (call.kind, &*call.names) {
-        (CallKind::CheckGate, [name]) => Names::Gate(name),
-        (CallKind::CheckGate, names) => Names::Gates(names.iter().map(|name| &**name).collect()),
-        (CallKind::GetConfig, [name, ..]) => Names::Config(name),
+    let user = call.user.json().get();
+    let names = call.names.iter().map(|name| name.len() + r#""","#.len()).sum::<usize>();
+    let mut body = Vec::with_capacity(names + user.len() + ROOM_FOR_THE_REST);
+    match (call.kind, &*call.names) {
+        (CallKind::CheckGate, [name]) => {
+            body.extend_from_slice(br#"{"gateName":"#);
+            serde_json::to_writer(&mut body, &**name)?;
+        }
+        (CallKind::CheckGate, names) => {
+            body.extend_from_slice(br#"{"gateNames":"#);
+            serde_json::Serializer::new(&mut body).collect_seq(names.iter().map(|name| &**name))?;
+        }
+        (CallKind::GetConfig, [name, ..]) => {
+            body.extend_from_slice(br#"{"configName":"#);
+            serde_json::to_writer(&mut body, &**name)?;
+        }
         (CallKind::GetConfig, []) => {
             return Err(serde::ser::Error::custom("a call without a name"));
         }
-    };
-    let metadata = Metadata {
-        sdk_type: env!("CARGO_PKG_NAME"),
-        sdk_version: env!("CARGO_PKG_VERSION"),
-        exposure_logging_disabled: !call.exposure,
-    };
-    serde_json::to_vec(&Body { names, user: call.user.json(), metadata })
+    }
+    body.extend_from_slice(br#","user":"#);
+    body.extend_from_slice(user.as_bytes());
+    body.extend_from_slice(METADATA.as_bytes());
+    body.extend_from_slice(if call.exposure { b"false}}" } else { b"true}}" });
+    Ok(body)
 }
+
+/// Up to the value of `exposureLoggingDisabled`.
+const METADATA: &str = concat!(
+    r#","statsigMetadata":{"sdkType":""#,
+    env!("CARGO_PKG_NAME"),
+    r#"","sdkVersion":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#"","exposureLoggingDisabled":"#
+);
+
+const ROOM_FOR_THE_REST: usize = METADATA.len() + 64;
 
 /// What the answer's body says about each of the call's names, in their order.
 pub(crate) fn decode(
@@ -75,33 +98,6 @@ fn text(body: &[u8]) -> Result<&str, serde_json::Error> {
             Err(serde_json::Error::custom(error))
         }
     }
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(flatten)]
-    names: Names<'a>,
-    user: &'a RawValue,
-    #[serde(rename = "statsigMetadata")]
-    metadata: Metadata,
-}
-
-#[derive(Serialize)]
-enum Names<'a> {
-    #[serde(rename = "gateName")]
-    Gate(&'a str),
-    #[serde(rename = "gateNames")]
-    Gates(Vec<&'a str>),
-    #[serde(rename = "configName")]
-    Config(&'a str),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    sdk_type: &'static str,
-    sdk_version: &'static str,
-    exposure_logging_disabled: bool,
 }
 
 /// `CheckGateResponse`
@@ -208,7 +204,7 @@ impl<'de> Visitor<'de> for Gates<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let places: HashMap<&str, usize> =
+        let places: HashMap<&str, usize, RandomState> =
             self.names.iter().enumerate().map(|(place, name)| (&**name, place)).collect();
         let mut evaluations = vec![None; self.names.len()];
         let mut fields_of_one = 0;
