@@ -6,7 +6,7 @@
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 
-use actix_statsig::{CallKind, User, test_util::PureBuffer};
+use actix_statsig::{CallKind, FlushPolicy, User, test_util::PureBuffer};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 type Asked = Vec<(User, Arc<str>)>;
@@ -38,7 +38,7 @@ fn shared(requests: usize) -> Asked {
 }
 
 fn run(asked: Asked, deadline: Instant) -> usize {
-    let mut buffer = PureBuffer::new(100);
+    let mut buffer = PureBuffer::new(100, FlushPolicy::Interval);
     for (user, name) in asked {
         buffer.ask(user, CallKind::CheckGate, vec![name], deadline);
     }

@@ -63,7 +63,11 @@ fn user(n: usize) -> User {
 }
 
 fn config(url: String) -> ConfigBuilder {
-    Config::builder("secret-key").base_url(url).timeout(TIMEOUT).attempt_timeout(ATTEMPT)
+    Config::builder("secret-key")
+        .base_url(url)
+        .timeout(TIMEOUT)
+        .attempt_timeout(ATTEMPT)
+        .cache_ttl(Duration::ZERO)
 }
 
 fn start(config: ConfigBuilder) -> Statsig {

@@ -4,7 +4,10 @@
 //!
 //! `cargo bench --all-features --bench round_trip`
 
-use std::{hint::black_box, time::Instant};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use actix_statsig::{
@@ -70,7 +73,13 @@ async fn checks(batch: &Addr<BatchActor>, users: &[User], concurrent: usize) -> 
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn round_trips(criterion: &mut Criterion) {
-    let config = || Config::builder("secret-key").max_pending(1_000_000).build().expect("valid");
+    let config = || {
+        Config::builder("secret-key")
+            .max_pending(1_000_000)
+            .cache_ttl(Duration::ZERO)
+            .build()
+            .expect("valid")
+    };
     let users: Vec<_> = (0..100).map(|n| User::new(format!("u-{n}")).expect("valid")).collect();
     let system = actix::System::new();
     let here = system.block_on(async {

@@ -252,6 +252,20 @@ impl Error {
         }
     }
 
+    /// Whether it is Statsig, or the way to it, that fails: a stale evaluation is then better than
+    /// none. A refusal is an answer, and what the component itself does wrong is not Statsig's.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::AttemptTimeout { .. }
+                | Self::CircuitOpen { .. }
+                | Self::Unavailable { .. }
+                | Self::Connect { .. }
+                | Self::InvalidResponse { .. }
+        )
+    }
+
     /// The error's kind as a short, fixed word: what [`Stats`](crate::Stats) counts errors by.
     ///
     /// ```

@@ -1,15 +1,55 @@
 //! What Statsig says about a gate or a config.
 
-use std::{any::type_name as rust_type, sync::Arc};
+use std::{any::type_name as rust_type, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeStruct};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 
+/// Where an evaluation came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// From Statsig, for this request or for one it was joined with.
+    #[default]
+    Network,
+    /// Kept from an earlier answer, not longer than [`cache_ttl`](crate::Config::cache_ttl).
+    Cache {
+        /// The time since that answer, in whole milliseconds.
+        age: Duration,
+    },
+    /// Kept for longer than that, and given because Statsig fails
+    /// ([`stale_if_error`](crate::Config::stale_if_error)).
+    Stale {
+        /// The time since that answer, in whole milliseconds.
+        age: Duration,
+    },
+}
+
+/// [`Source`] in a third of its size: every waiter's evaluation has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Network,
+    Cache { age_ms: u32 },
+    Stale { age_ms: u32 },
+}
+
+impl From<Origin> for Source {
+    fn from(origin: Origin) -> Self {
+        let age = |ms: u32| Duration::from_millis(ms.into());
+        match origin {
+            Origin::Network => Self::Network,
+            Origin::Cache { age_ms } => Self::Cache { age: age(age_ms) },
+            Origin::Stale { age_ms } => Self::Stale { age: age(age_ms) },
+        }
+    }
+}
+
 /// A feature gate's evaluation for one user (`CheckGateResponse` of the API).
 ///
-/// A clone shares what the server said; nothing is copied for each caller of a batch.
+/// A clone shares what the server said; nothing is copied for each caller of a batch. Two are equal
+/// when the server said the same, wherever they came from.
 ///
 /// ```
 /// use actix_statsig::GateEvaluation;
@@ -18,10 +58,12 @@ use crate::error::Error;
 /// assert!(gate.value());
 /// assert_eq!(gate.group_name(), Some("Test Group"));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct GateEvaluation(Arc<Evaluated<bool>>);
+#[derive(Clone, Debug)]
+pub struct GateEvaluation(Arc<Evaluated<bool>>, Origin);
 
 /// A dynamic config's or experiment's evaluation for one user (`GetConfigResponse` of the API).
+///
+/// Two are equal when the server said the same, wherever they came from.
 ///
 /// ```
 /// use actix_statsig::ConfigEvaluation;
@@ -32,8 +74,8 @@ pub struct GateEvaluation(Arc<Evaluated<bool>>);
 /// assert_eq!(homepage.get_or("columns", 3), 3);
 /// # Ok::<(), actix_statsig::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>);
+#[derive(Clone, Debug)]
+pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>, Origin);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Evaluated<T> {
@@ -68,7 +110,18 @@ macro_rules! shared_parts {
                 rule_id: Option<Box<str>>,
                 group_name: Option<Box<str>>,
             ) -> Self {
-                Self(Arc::new(Evaluated { name, value, rule_id, group_name }))
+                let evaluated = Evaluated { name, value, rule_id, group_name };
+                Self(Arc::new(evaluated), Origin::Network)
+            }
+
+            /// The same evaluation, from elsewhere.
+            pub(crate) fn from_origin(&self, origin: Origin) -> Self {
+                Self(Arc::clone(&self.0), origin)
+            }
+
+            /// Where it came from.
+            pub fn source(&self) -> Source {
+                self.1.into()
             }
 
             /// The name that was asked for.
@@ -84,6 +137,12 @@ macro_rules! shared_parts {
             /// The name of the group the user fell into, if there is one.
             pub fn group_name(&self) -> Option<&str> {
                 self.0.group_name.as_deref()
+            }
+        }
+
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.0 == other.0
             }
         }
     };
@@ -198,6 +257,23 @@ pub enum Evaluation {
     Config(ConfigEvaluation),
 }
 
+impl Evaluation {
+    /// The same evaluation, from elsewhere.
+    pub(crate) fn from_origin(&self, origin: Origin) -> Self {
+        match self {
+            Self::Gate(gate) => Self::Gate(gate.from_origin(origin)),
+            Self::Config(config) => Self::Config(config.from_origin(origin)),
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Gate(gate) => gate.1,
+            Self::Config(config) => config.1,
+        }
+    }
+}
+
 impl From<GateEvaluation> for Evaluation {
     fn from(gate: GateEvaluation) -> Self {
         Self::Gate(gate)
@@ -209,6 +285,30 @@ impl From<ConfigEvaluation> for Evaluation {
         Self::Config(config)
     }
 }
+
+impl TryFrom<Evaluation> for GateEvaluation {
+    type Error = Error;
+
+    fn try_from(evaluation: Evaluation) -> Result<Self, Error> {
+        match evaluation {
+            Evaluation::Gate(gate) => Ok(gate),
+            Evaluation::Config(_) => Err(Error::Internal { detail: WRONG_KIND }),
+        }
+    }
+}
+
+impl TryFrom<Evaluation> for ConfigEvaluation {
+    type Error = Error;
+
+    fn try_from(evaluation: Evaluation) -> Result<Self, Error> {
+        match evaluation {
+            Evaluation::Config(config) => Ok(config),
+            Evaluation::Gate(_) => Err(Error::Internal { detail: WRONG_KIND }),
+        }
+    }
+}
+
+const WRONG_KIND: &str = "an evaluation of the wrong kind, which only another transport can make";
 
 /// A JSON value's type, in words.
 pub(crate) fn type_name(value: &Value) -> &'static str {

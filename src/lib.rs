@@ -55,11 +55,14 @@
 
 mod admission;
 mod batch;
+mod cache;
 mod clock;
+mod component;
 mod config;
 mod error;
 mod evaluation;
 mod failpoint;
+mod hits;
 mod messages;
 mod restarts;
 mod shared;
@@ -73,15 +76,15 @@ mod user;
 pub mod test_util;
 
 pub use batch::BatchActor;
-pub use config::{Config, ConfigBuilder};
+pub use config::{Config, ConfigBuilder, FlushPolicy};
 pub use error::{ConnectFault, Error};
-pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation};
+pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source};
 pub use messages::{
     Asking, Call, CallKind, CallRequest, CheckGates, Flush, GetConfigs, Outcome, Shutdown,
     ShutdownReport,
 };
 pub use stats::{BreakerState, Latency, Stats};
-pub use statsig::Statsig;
+pub use statsig::{Name, Statsig};
 pub use user::{Attribute, Tier, User, UserBuilder};
 
 /// The README's examples are tests.

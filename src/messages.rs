@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,7 +47,7 @@ pub trait Asking:
     Message<Result = Result<Vec<Self::Evaluation>, Error>> + parts::Parts + Send + 'static
 {
     /// What one name is answered with.
-    type Evaluation: Send + 'static;
+    type Evaluation: TryFrom<Evaluation, Error = Error> + Send + 'static;
 }
 
 pub(crate) mod parts {
@@ -56,6 +59,7 @@ pub(crate) mod parts {
         pub(crate) user: User,
         pub(crate) names: Vec<Arc<str>>,
         pub(crate) exposure: Option<bool>,
+        pub(crate) past_cache: bool,
         /// Set by the handle, which admits a request before it sends it.
         pub(crate) admitted: Option<Admitted>,
     }
@@ -86,7 +90,7 @@ macro_rules! asking {
             /// answered with no evaluation and without a call.
             pub fn new<N: Into<Arc<str>>>(user: User, names: impl IntoIterator<Item = N>) -> Self {
                 let names = names.into_iter().map(Into::into).collect();
-                Self(parts::Ask { user, names, exposure: None, admitted: None })
+                Self(parts::Ask { user, names, exposure: None, past_cache: false, admitted: None })
             }
 
             /// Has Statsig log exposures for this message, whatever the configuration says.
@@ -99,6 +103,13 @@ macro_rules! asking {
             /// says.
             pub fn without_exposure(mut self) -> Self {
                 self.0.exposure = Some(false);
+                self
+            }
+
+            /// Asks Statsig, whatever is kept of earlier answers, and takes nothing stale if that
+            /// fails. What Statsig says is kept as any other answer is.
+            pub fn past_cache(mut self) -> Self {
+                self.0.past_cache = true;
                 self
             }
         }
@@ -223,11 +234,22 @@ pub struct Call {
     id: u64,
     request: CallRequest,
     reply_to: Option<Recipient<Report>>,
+    load: Option<Load>,
 }
+
+/// The calls that a transport has.
+pub(crate) type Load = Arc<AtomicUsize>;
 
 impl Call {
     pub(crate) fn new(id: u64, request: CallRequest, reply_to: Recipient<Report>) -> Self {
-        Self { id, request, reply_to: Some(reply_to) }
+        Self { id, request, reply_to: Some(reply_to), load: None }
+    }
+
+    /// Counts it here until it is gone.
+    pub(crate) fn counted_by(mut self, load: Load) -> Self {
+        load.fetch_add(1, Relaxed);
+        self.load = Some(load);
+        self
     }
 
     /// What it asks for.
@@ -256,6 +278,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if let Some(load) = &self.load {
+            load.fetch_sub(1, Relaxed);
+        }
         self.reply(None);
     }
 }

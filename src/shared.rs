@@ -1,15 +1,36 @@
 //! What the handle and the actors share.
 
-use std::sync::OnceLock;
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use crate::{
-    admission::Admission, config::Config, error::Error, messages::ShutdownReport, stats::Counters,
+    admission::Admission,
+    cache::{Cache, Limits, Question},
+    clock,
+    config::Config,
+    error::Error,
+    evaluation::{Evaluation, Origin},
+    messages::ShutdownReport,
+    stats::Counters,
 };
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
+    pub(crate) cache: Cache,
+    /// Whether exposures are logged where a message does not say.
+    pub(crate) exposure_logging: bool,
+    began: Instant,
+    /// The circuit breaker lets nothing through until then, in microseconds since the beginning.
+    denied_until: AtomicU64,
+    /// The component takes no more requests.
+    is_closing: AtomicBool,
     report: OnceLock<ShutdownReport>,
 }
 
@@ -18,8 +39,47 @@ impl Shared {
         Self {
             admission: Admission::new(config.max_pending()),
             counters: Counters::default(),
+            cache: Cache::new(Limits {
+                entries: config.cache_entries(),
+                fresh: config.cache_ttl(),
+                stale: config.stale_if_error(),
+            }),
+            exposure_logging: config.exposure_logging(),
+            began: clock::now(),
+            denied_until: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
             report: OnceLock::new(),
         }
+    }
+
+    /// Reads what is kept of an earlier answer, if it may answer now: stale only while the circuit
+    /// breaker is open, and not beyond its cool-down, when it needs a call to learn more.
+    pub(crate) fn recall<R>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(&Evaluation, Origin) -> R,
+    ) -> Option<R> {
+        if self.is_closing.load(Relaxed) {
+            return None;
+        }
+        self.cache.recall(question, clock::now, |now| self.is_denied(now), read)
+    }
+
+    /// The circuit breaker lets nothing through until then.
+    pub(crate) fn deny_until(&self, until: Option<Instant>) {
+        let since = until.map(|until| until.saturating_duration_since(self.began));
+        let micros = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
+        self.denied_until.store(micros, Relaxed);
+    }
+
+    fn is_denied(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.began);
+        since.as_micros() < self.denied_until.load(Relaxed).into()
+    }
+
+    /// From here on nothing is answered from the cache either.
+    pub(crate) fn close(&self) {
+        self.is_closing.store(true, Relaxed);
     }
 
     pub(crate) fn ended_with(&self, report: ShutdownReport) {

@@ -13,7 +13,11 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::error::{Error, KINDS};
+use crate::{
+    error::{Error, KINDS},
+    evaluation::{Evaluation, Origin},
+    hits::Hits,
+};
 
 /// What the component has done so far, as [`Statsig::stats`](crate::Statsig::stats) saw it.
 ///
@@ -25,6 +29,10 @@ pub struct Stats {
     pub requests: u64,
     /// Names those requests asked for, duplicates included.
     pub names: u64,
+    /// Names answered from the cache.
+    pub cached: u64,
+    /// Of these, names answered with a stale evaluation, because Statsig failed.
+    pub stale: u64,
     /// Names that were in flight already when they were asked for, and were not asked again.
     pub joined: u64,
     /// Calls handed to the transport; retries of a call are not counted again.
@@ -87,6 +95,8 @@ pub struct Latency {
 pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) names: AtomicU64,
+    pub(crate) cached: AtomicU64,
+    pub(crate) stale: AtomicU64,
     pub(crate) joined: AtomicU64,
     pub(crate) calls: AtomicU64,
     pub(crate) retries: AtomicU64,
@@ -97,6 +107,9 @@ pub(crate) struct Counters {
     pub(crate) restarts: AtomicU64,
     pub(crate) queueing: Latencies,
     pub(crate) call: Latencies,
+    /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached` and
+    /// `answered` of the snapshot, but not of this.
+    pub(crate) hits: Hits,
     breaker: AtomicU8,
     errors: [AtomicU64; KINDS.len()],
 }
@@ -110,7 +123,10 @@ impl Default for Counters {
         Self {
             requests: AtomicU64::default(),
             names: AtomicU64::default(),
+            cached: AtomicU64::default(),
+            stale: AtomicU64::default(),
             joined: AtomicU64::default(),
+            hits: Hits::default(),
             calls: AtomicU64::default(),
             retries: AtomicU64::default(),
             answered: AtomicU64::default(),
@@ -130,6 +146,27 @@ impl Counters {
     pub(crate) fn received(&self, names: usize) {
         self.requests.fetch_add(1, Relaxed);
         self.names.fetch_add(names as u64, Relaxed);
+    }
+
+    /// The handle has answered a request whole from the cache.
+    pub(crate) fn hit(&self, names: usize, stale: usize) {
+        self.hits.add(names);
+        if stale > 0 {
+            self.stale.fetch_add(stale as u64, Relaxed);
+        }
+    }
+
+    /// An answer is about to go out: what of it was kept?
+    pub(crate) fn answered_from_cache(&self, evaluations: &[Evaluation]) {
+        let origins = evaluations.iter().map(Evaluation::origin);
+        let kept = origins.filter(|origin| *origin != Origin::Network);
+        let (cached, stale) = kept.fold((0, 0), |(cached, stale), origin| {
+            (cached + 1, stale + u64::from(matches!(origin, Origin::Stale { .. })))
+        });
+        if cached > 0 {
+            self.cached.fetch_add(cached, Relaxed);
+            self.stale.fetch_add(stale, Relaxed);
+        }
     }
 
     pub(crate) fn answered<T>(&self, result: &Result<T, Error>) {
@@ -160,13 +197,16 @@ impl Counters {
 
     pub(crate) fn snapshot(&self) -> Stats {
         let counts = self.errors.iter().map(|count| count.load(Relaxed));
+        let (hits, hit_names) = self.hits.sum();
         Stats {
-            requests: self.requests.load(Relaxed),
-            names: self.names.load(Relaxed),
+            requests: self.requests.load(Relaxed) + hits,
+            names: self.names.load(Relaxed) + hit_names,
+            cached: self.cached.load(Relaxed) + hit_names,
+            stale: self.stale.load(Relaxed),
             joined: self.joined.load(Relaxed),
             calls: self.calls.load(Relaxed),
             retries: self.retries.load(Relaxed),
-            answered: self.answered.load(Relaxed),
+            answered: self.answered.load(Relaxed) + hits,
             errors: KINDS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect(),
             abandoned: self.abandoned.load(Relaxed),
             buffered: self.buffered.load(Relaxed),

@@ -1,33 +1,25 @@
 //! The handle: start, ask, flush, shut down.
 
-use std::{
-    fmt, io,
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use actix::{Addr, Handler, Recipient, Supervisor};
-use actix_rt::{Arbiter, System};
-use futures_util::future;
-use tokio::{
-    runtime,
-    sync::{oneshot, watch},
-    task::LocalSet,
-};
+use actix::{Addr, Handler, Recipient};
+use tokio::sync::watch;
 
 use crate::{
-    batch::{BatchActor, Parts, TransportFactory},
+    batch::BatchActor,
+    cache::Question,
     clock,
+    component::{self, Component},
     config::Config,
     error::Error,
-    evaluation::{ConfigEvaluation, GateEvaluation},
+    evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Origin},
     messages::{
-        Admitted, Asking, Call, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport, check_name,
+        Admitted, Asking, Call, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
+        check_name, parts::Ask,
     },
     shared::Shared,
     stats::Stats,
-    transport::{TransportActor, tls},
+    transport::{self, tls},
     user::User,
 };
 
@@ -83,7 +75,9 @@ impl Statsig {
     /// the thread cannot be started.
     pub fn start(config: Config) -> Result<Self, Error> {
         let tls = tls::client_config(&config)?;
-        Self::on_own_thread(config, move |config, shared| http_transport(config, tls, shared))
+        let timeout = config.timeout();
+        let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
+        Ok(Self::of(component::on_own_thread(config, transports)?, timeout))
     }
 
     /// Starts the component on the current arbiter: for callers on that same thread, who then pay
@@ -94,30 +88,40 @@ impl Statsig {
     /// [`start`](Self::start).
     pub fn start_here(config: Config) -> Result<Self, Error> {
         let tls = tls::client_config(&config)?;
-        Self::on_this_arbiter(config, move |config, shared| http_transport(config, tls, shared))
+        let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
+        Ok(Self::of(component::on_this_arbiter(&config, transports)?, config.timeout()))
     }
 
     /// The same as [`start`](Self::start), with other transports in place of HTTP. The factory runs
-    /// on the component's thread.
+    /// on the component's thread, once for each of the configured
+    /// [`transports`](Config::transports), and again when one of them has gone.
     ///
     /// # Errors
     /// [`Error::Start`] if the thread cannot be started.
-    pub fn start_with<F>(config: Config, factory: F) -> Result<Self, Error>
+    pub fn start_with<F>(config: Config, mut factory: F) -> Result<Self, Error>
     where
         F: FnMut() -> Result<Recipient<Call>, Error> + Send + 'static,
     {
-        Self::on_own_thread(config, |_, _| Box::new(factory))
+        let timeout = config.timeout();
+        let transports = |_: &_, _: &_| Box::new(move |_| factory()) as _;
+        Ok(Self::of(component::on_own_thread(config, transports)?, timeout))
     }
 
     /// The same as [`start_here`](Self::start_here), with other transports in place of HTTP.
     ///
     /// # Errors
     /// [`Error::NoArbiter`] outside of a running actix `System`.
-    pub fn start_here_with<F>(config: Config, factory: F) -> Result<Self, Error>
+    pub fn start_here_with<F>(config: Config, mut factory: F) -> Result<Self, Error>
     where
         F: FnMut() -> Result<Recipient<Call>, Error> + 'static,
     {
-        Self::on_this_arbiter(config, |_, _| Box::new(factory))
+        let transports = |_: &_, _: &_| Box::new(move |_| factory()) as _;
+        Ok(Self::of(component::on_this_arbiter(&config, transports)?, config.timeout()))
+    }
+
+    fn of(component: Component, timeout: Duration) -> Self {
+        let Component { addr, shared, gone } = component;
+        Self { addr, shared, timeout, gone }
     }
 
     /// The actor's address, for those who rather send messages.
@@ -127,41 +131,48 @@ impl Statsig {
 
     /// Whether the gate is open for the user.
     ///
+    /// An answer from the cache costs no allocation, no message and no wait.
+    ///
     /// # Errors
     /// Whatever kept the question from being answered: an error is never turned into `false`.
-    pub async fn check_gate(&self, user: &User, gate: impl Into<Arc<str>>) -> Result<bool, Error> {
-        Ok(self.gate(user, gate).await?.value())
+    pub async fn check_gate<N: Name>(&self, user: &User, gate: N) -> Result<bool, Error> {
+        if let Some(value) = self.recall::<CheckGates, _>(user, gate.as_ref(), value) {
+            return Ok(value);
+        }
+        Ok(only(self.send(CheckGates::new(user.clone(), [gate])).await?)?.value())
     }
 
     /// Whether each of the gates is open for the user, in the order asked.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate): one for all of them.
-    pub async fn check_gates<N: Into<Arc<str>>>(
+    pub async fn check_gates<N: Name>(
         &self,
         user: &User,
         gates: impl IntoIterator<Item = N>,
     ) -> Result<Vec<bool>, Error> {
-        Ok(self.gates(user, gates).await?.iter().map(GateEvaluation::value).collect())
+        let gates: Vec<N> = gates.into_iter().collect();
+        if let Some(values) = self.recall_all::<CheckGates, _, _>(user, None, &gates, value) {
+            return Ok(values);
+        }
+        let gates = self.send(CheckGates::new(user.clone(), gates)).await?;
+        Ok(gates.iter().map(GateEvaluation::value).collect())
     }
 
-    /// A gate's whole evaluation: the value, with the rule and the group that decided it.
+    /// A gate's whole evaluation: the value, with the rule and the group that decided it, and where
+    /// the answer came from.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
-    pub async fn gate(
-        &self,
-        user: &User,
-        gate: impl Into<Arc<str>>,
-    ) -> Result<GateEvaluation, Error> {
-        only(self.ask(CheckGates::new(user.clone(), [gate])).await?)
+    pub async fn gate<N: Name>(&self, user: &User, gate: N) -> Result<GateEvaluation, Error> {
+        self.ask_for_one::<CheckGates, N>(user, gate, CheckGates::new).await
     }
 
     /// Several gates' whole evaluations, in the order asked.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate): one for all of them.
-    pub async fn gates<N: Into<Arc<str>>>(
+    pub async fn gates<N: Name>(
         &self,
         user: &User,
         gates: impl IntoIterator<Item = N>,
@@ -173,19 +184,19 @@ impl Statsig {
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
-    pub async fn get_config(
+    pub async fn get_config<N: Name>(
         &self,
         user: &User,
-        config: impl Into<Arc<str>>,
+        config: N,
     ) -> Result<ConfigEvaluation, Error> {
-        only(self.ask(GetConfigs::new(user.clone(), [config])).await?)
+        self.ask_for_one::<GetConfigs, N>(user, config, GetConfigs::new).await
     }
 
     /// Several configs' evaluations, in the order asked.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate): one for all of them.
-    pub async fn get_configs<N: Into<Arc<str>>>(
+    pub async fn get_configs<N: Name>(
         &self,
         user: &User,
         configs: impl IntoIterator<Item = N>,
@@ -194,12 +205,13 @@ impl Statsig {
     }
 
     /// Asks with a message, [`CheckGates`] or [`GetConfigs`], which can choose for itself whether
-    /// exposures are logged. Bad names and overload are answered on the caller's own thread.
+    /// exposures are logged and whether the cache may answer. What the cache answers, bad names and
+    /// overload are dealt with on the caller's own thread.
     ///
     /// ```
     /// # use actix_statsig::{CheckGates, Error, GateEvaluation, Statsig, User};
     /// # async fn quietly(statsig: Statsig, user: User) -> Result<Vec<GateEvaluation>, Error> {
-    /// statsig.ask(CheckGates::new(user, ["beta"]).without_exposure()).await
+    /// statsig.ask(CheckGates::new(user, ["beta"]).without_exposure().past_cache()).await
     /// # }
     /// ```
     ///
@@ -209,17 +221,13 @@ impl Statsig {
     where
         BatchActor: Handler<M>,
     {
-        let ask = message.parts();
-        match self.admit(&ask.names) {
-            Ok(admitted) => ask.admitted = Some(admitted),
-            Err(error) => {
-                self.shared.counters.received(ask.names.len());
-                self.shared.counters.answered::<()>(&Err(error.clone()));
-                return Err(error);
-            }
+        let Ask { user, names, exposure, past_cache, .. } = message.parts();
+        if !*past_cache
+            && let Some(kept) = self.recall_all::<M, _, _>(user, *exposure, names, whole)
+        {
+            return Ok(kept);
         }
-        let answer = self.addr.send(message).await;
-        answer.unwrap_or_else(|_| Err(self.shared.why_closed()))
+        self.send(message).await
     }
 
     /// Flushes everything that is buffered; done when all of it has been answered.
@@ -248,6 +256,76 @@ impl Statsig {
         self.shared.counters.snapshot()
     }
 
+    async fn ask_for_one<M: Asking, N: Name>(
+        &self,
+        user: &User,
+        name: N,
+        message: impl FnOnce(User, [N; 1]) -> M,
+    ) -> Result<M::Evaluation, Error>
+    where
+        BatchActor: Handler<M>,
+    {
+        match self.recall::<M, _>(user, name.as_ref(), whole) {
+            Some(kept) => Ok(kept),
+            None => only(self.send(message(user.clone(), [name])).await?),
+        }
+    }
+
+    async fn send<M: Asking>(&self, mut message: M) -> Result<Vec<M::Evaluation>, Error>
+    where
+        BatchActor: Handler<M>,
+    {
+        let ask = message.parts();
+        match self.admit(&ask.names) {
+            Ok(admitted) => ask.admitted = Some(admitted),
+            Err(error) => {
+                self.shared.counters.received(ask.names.len());
+                self.shared.counters.answered::<()>(&Err(error.clone()));
+                return Err(error);
+            }
+        }
+        let answer = self.addr.send(message).await;
+        answer.unwrap_or_else(|_| Err(self.shared.why_closed()))
+    }
+
+    /// What is kept of one name.
+    fn recall<M: Asking, R>(
+        &self,
+        user: &User,
+        name: &str,
+        read: impl FnOnce(&Evaluation, Origin) -> Option<R>,
+    ) -> Option<R> {
+        let exposure = self.shared.exposure_logging;
+        let question = Question { user, exposure, kind: M::KIND, name };
+        let (kept, is_stale) = self.shared.recall(question, |evaluation, origin| {
+            (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
+        })?;
+        self.shared.counters.hit(1, usize::from(is_stale));
+        kept
+    }
+
+    /// What is kept of all of these names; nothing if one is missing.
+    fn recall_all<M: Asking, N: AsRef<str>, R>(
+        &self,
+        user: &User,
+        exposure: Option<bool>,
+        names: &[N],
+        read: impl Fn(&Evaluation, Origin) -> Option<R>,
+    ) -> Option<Vec<R>> {
+        let exposure = exposure.unwrap_or(self.shared.exposure_logging);
+        let mut stale = 0;
+        let kept = names.iter().map(|name| {
+            let question = Question { user, exposure, kind: M::KIND, name: name.as_ref() };
+            self.shared.recall(question, |evaluation, origin| {
+                stale += usize::from(matches!(origin, Origin::Stale { .. }));
+                read(evaluation, origin)
+            })?
+        });
+        let kept = kept.collect::<Option<Vec<_>>>().filter(|kept| !kept.is_empty())?;
+        self.shared.counters.hit(names.len(), stale);
+        Some(kept)
+    }
+
     fn admit(&self, names: &[Arc<str>]) -> Result<Admitted, Error> {
         if self.shared.report().is_some() {
             return Err(Error::ShuttingDown);
@@ -255,52 +333,6 @@ impl Statsig {
         names.iter().try_for_each(|name| check_name(name))?;
         let permit = self.shared.admission.admit(names.len())?;
         Ok(Admitted { permit, deadline: clock::now() + self.timeout })
-    }
-
-    fn on_own_thread(
-        config: Config,
-        factory: impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory + Send + 'static,
-    ) -> Result<Self, Error> {
-        let shared = Arc::new(Shared::new(&config));
-        let timeout = config.timeout();
-        let (alive, gone) = watch::channel(());
-        let (started, address) = mpsc::channel();
-        let its_shared = Arc::clone(&shared);
-        let run = move || {
-            System::new().block_on(async move {
-                let factory = factory(&config, &its_shared);
-                let (addr, life) = component(&config, factory, its_shared);
-                // Nobody waits for the address only if the starting thread has died.
-                let _ = started.send(addr);
-                life.await;
-            });
-            drop(alive);
-        };
-        let start = |source| Error::Start { source: Arc::new(source) };
-        thread::Builder::new().name("statsig".to_owned()).spawn(run).map_err(start)?;
-        let ended = |_| start(io::Error::other("the thread ended before it had started"));
-        let addr = address.recv().map_err(ended)?;
-        Ok(Self { addr, shared, timeout, gone })
-    }
-
-    fn on_this_arbiter(
-        config: Config,
-        factory: impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory,
-    ) -> Result<Self, Error> {
-        // An arbiter is known to its thread before it runs, and tasks need it to run.
-        if Arbiter::try_current().is_none() || runtime::Handle::try_current().is_err() {
-            return Err(Error::NoArbiter);
-        }
-        let shared = Arc::new(Shared::new(&config));
-        let timeout = config.timeout();
-        let (alive, gone) = watch::channel(());
-        let factory = factory(&config, &shared);
-        let (addr, life) = component(&config, factory, Arc::clone(&shared));
-        actix_rt::spawn(async move {
-            life.await;
-            drop(alive);
-        });
-        Ok(Self { addr, shared, timeout, gone })
     }
 }
 
@@ -310,45 +342,20 @@ impl fmt::Debug for Statsig {
     }
 }
 
-/// Starts the actors, and returns with their address the future that is their life.
-///
-/// Everything they spawn lives in a `LocalSet` of the component's own, so that dropping it ends
-/// them for certain: a supervised actor cannot stop itself while an `Addr` is alive, because its
-/// supervisor restarts it.
-fn component(
-    config: &Config,
-    factory: TransportFactory,
-    shared: Arc<Shared>,
-) -> (Addr<BatchActor>, impl Future<Output = ()> + use<>) {
-    if cfg!(panic = "abort") {
-        tracing::warn!("built with panic = \"abort\": a panic will end the process, not a restart");
+/// What a gate or a config may be named with: `&str`, `String`, `Arc<str>` and the like.
+pub trait Name: AsRef<str> + Into<Arc<str>> {}
+
+impl<N: AsRef<str> + Into<Arc<str>>> Name for N {}
+
+fn value(evaluation: &Evaluation, _: Origin) -> Option<bool> {
+    match evaluation {
+        Evaluation::Gate(gate) => Some(gate.value()),
+        Evaluation::Config(_) => None,
     }
-    let tasks = LocalSet::new();
-    let (ended, has_ended) = oneshot::channel();
-    let entered = tasks.enter();
-    let actor = BatchActor::new(config, Parts { factory, shared, ended });
-    let addr = Supervisor::start(|_| actor);
-    drop(entered);
-    // The actor says so after a shutdown; it is dropped, which counts as well, when nobody can
-    // send to it any more and nothing is pending.
-    let life = async move {
-        future::select(tasks, has_ended).await;
-    };
-    (addr, life)
 }
 
-fn http_transport(
-    config: &Config,
-    tls: Arc<rustls::ClientConfig>,
-    shared: &Arc<Shared>,
-) -> TransportFactory {
-    let config = config.clone();
-    let shared = Arc::clone(shared);
-    Box::new(move || {
-        let (config, tls, shared) = (config.clone(), Arc::clone(&tls), Arc::clone(&shared));
-        let actor = Supervisor::start(move |_| TransportActor::new(config, tls, shared));
-        Ok(actor.recipient())
-    })
+fn whole<E: TryFrom<Evaluation>>(evaluation: &Evaluation, origin: Origin) -> Option<E> {
+    evaluation.from_origin(origin).try_into().ok()
 }
 
 fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_rt::time::sleep;
-use actix_statsig::CheckGates;
+use actix_statsig::{CheckGates, FlushPolicy};
 use futures_util::future::join_all;
 use support::{Reaction, Script, config, paused, user, virtual_time, virtual_time_on};
 
@@ -49,6 +49,29 @@ fn promise_8_no_timer_runs_while_nothing_is_buffered() {
         // An interval of 5 ms would make 180 of the first and 720,000 of the second.
         assert!(with_a_call_in_flight < 10, "{with_a_call_in_flight}");
         assert!(in_all < 20, "{in_all}");
+    });
+}
+
+#[test]
+fn promise_8_an_idle_users_request_starts_no_timer_when_flushing_is_adaptive() {
+    let (runtime, parks) = counting_parks();
+    virtual_time_on(runtime, async move {
+        let script = Script::answering();
+        let statsig = script.start(config().flush_policy(FlushPolicy::Adaptive));
+        // The test's own timers alone, and the same with a request before each.
+        let mut counts = [0, 0];
+        for (asks, count) in [false, true].into_iter().zip(&mut counts) {
+            let before = parks.load(Relaxed);
+            for n in 0..100 {
+                if asks {
+                    statsig.check_gate(&user(n), "aa").await.unwrap();
+                }
+                sleep(Duration::from_millis(64)).await;
+            }
+            *count = parks.load(Relaxed) - before;
+        }
+
+        assert!(counts[1] < counts[0] + 50, "{counts:?}");
     });
 }
 

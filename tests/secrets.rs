@@ -181,6 +181,7 @@ fn settings() -> ConfigBuilder {
         .timeout(Duration::from_secs(1))
         .attempt_timeout(Duration::from_millis(200))
         .retry_attempts(2)
+        .cache_ttl(Duration::ZERO)
 }
 
 fn patient() -> ConfigBuilder {

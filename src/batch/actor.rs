@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, Addr, AsyncContext, Context, Message, Recipient, SpawnHandle, Supervised,
+    Actor, ActorContext, Addr, AsyncContext, Context, Message, SpawnHandle, Supervised,
     fut::wrap_future,
 };
 use actix_rt::time::sleep;
@@ -19,22 +19,22 @@ use super::{
     buffer::{Buffer, CallId, Flushed, Request},
     lane::{Lane, RequestId},
     reply::{Callers, Later},
+    transports::{TransportFactory, Transports},
     waits::{Ending, Waits},
 };
 use crate::{
     admission::Permit,
+    cache::Question,
     clock,
     config::Config,
     error::Error,
+    evaluation::Evaluation,
     failpoint::failpoint,
-    messages::{Asking, Call, CallRequest, check_name, parts::Ask},
+    messages::{Asking, Call, CallKind, CallRequest, check_name, parts::Ask},
     restarts::Restarts,
     shared::Shared,
     turns::Turns,
 };
-
-/// Makes a transport: called when the component starts, and again when a transport has gone.
-pub(crate) type TransportFactory = Box<dyn FnMut() -> Result<Recipient<Call>, Error>>;
 
 /// The actor that answers [`CheckGates`](crate::CheckGates) and [`GetConfigs`](crate::GetConfigs),
 /// made by [`Statsig`](crate::Statsig).
@@ -45,11 +45,9 @@ pub(crate) type TransportFactory = Box<dyn FnMut() -> Result<Recipient<Call>, Er
 pub struct BatchActor {
     pub(super) buffer: Buffer,
     pub(super) callers: Callers,
-    factory: TransportFactory,
-    transport: Option<Recipient<Call>>,
+    pub(super) transports: Transports,
     /// Calls that a transport lost and that were sent a second time.
     pub(super) sent_again: HashSet<CallId>,
-    exposure_logging: bool,
     timeout: Duration,
     flush_interval: Duration,
     /// Runs while something is buffered.
@@ -73,6 +71,13 @@ pub(crate) struct Parts {
     pub(crate) ended: oneshot::Sender<()>,
 }
 
+/// What became of a request that was received.
+enum Taken {
+    In(RequestId, Permit),
+    /// The cache has all of its evaluations.
+    Kept(Vec<Evaluation>),
+}
+
 /// To itself: lanes are due before the interval has run.
 pub(super) struct FlushDue;
 
@@ -90,12 +95,10 @@ impl Message for Settle {
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
         Self {
-            buffer: Buffer::new(config.batch_size()),
+            buffer: Buffer::new(config.batch_size(), config.flush_policy()),
             callers: Callers::default(),
-            factory: parts.factory,
-            transport: None,
+            transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),
-            exposure_logging: config.exposure_logging(),
             timeout: config.timeout(),
             flush_interval: config.flush_interval(),
             interval: None,
@@ -118,9 +121,16 @@ impl BatchActor {
             self.shared.counters.answered(&Ok(()));
             return Later::now(Ok(Vec::new()));
         }
-        let admitted = self.guarded(ctx, |actor, ctx| actor.admit::<M>(ask, ctx));
-        match admitted.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
-            Ok((request, permit)) => Later::when_answered(request, permit, self.callers.clone()),
+        let taken = self.guarded(ctx, |actor, ctx| actor.take::<M>(ask, ctx));
+        match taken.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
+            Ok(Taken::In(request, permit)) => {
+                Later::when_answered(request, permit, self.callers.clone())
+            }
+            Ok(Taken::Kept(evaluations)) => {
+                self.shared.counters.answered_from_cache(&evaluations);
+                self.shared.counters.answered(&Ok(()));
+                Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
+            }
             Err(error) => {
                 self.shared.counters.answered::<()>(&Err(error.clone()));
                 Later::now(Err(error))
@@ -128,17 +138,18 @@ impl BatchActor {
         }
     }
 
-    fn admit<M: Asking>(
-        &mut self,
-        ask: Ask,
-        ctx: &mut Context<Self>,
-    ) -> Result<(RequestId, Permit), Error> {
+    fn take<M: Asking>(&mut self, ask: Ask, ctx: &mut Context<Self>) -> Result<Taken, Error> {
         failpoint("batch.request");
         if self.is_draining() {
             return Err(Error::ShuttingDown);
         }
-        let Ask { user, names, exposure, admitted } = ask;
+        let Ask { user, names, exposure, past_cache, admitted } = ask;
         names.iter().try_for_each(|name| check_name(name))?;
+        let lane = Lane { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
+        let known = self.known(&lane, M::KIND, &names, past_cache);
+        if !known.is_empty() && known.iter().all(Option::is_some) {
+            return Ok(Taken::Kept(known.into_iter().flatten().collect()));
+        }
         let now = clock::now();
         let (permit, deadline) = match admitted {
             Some(admitted) => (admitted.permit, admitted.deadline),
@@ -147,22 +158,43 @@ impl BatchActor {
         if deadline <= now {
             return Err(Error::Timeout { limit: self.timeout, last: None });
         }
-        let lane = Lane { user, exposure: exposure.unwrap_or(self.exposure_logging) };
-        let (request, joined) = self.buffer.add(Request { lane, kind: M::KIND, names, deadline });
+        let request = Request { lane, kind: M::KIND, names, known, past_cache, deadline };
+        let (request, joined) = self.buffer.add(request);
         self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
         self.schedule(ctx);
-        Ok((request, permit))
+        Ok(Taken::In(request, permit))
+    }
+
+    /// What is kept of these names; nothing at all if the cache is not to be asked.
+    fn known(
+        &self,
+        lane: &Lane,
+        kind: CallKind,
+        names: &[Arc<str>],
+        past_cache: bool,
+    ) -> Vec<Option<Evaluation>> {
+        if past_cache || !self.shared.cache.is_on() {
+            return Vec::new();
+        }
+        let known = names.iter().map(|name| {
+            let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
+            self.shared.recall(question, Evaluation::from_origin)
+        });
+        known.collect()
     }
 
     /// Sees to it that what is buffered is flushed: what is due once the messages that are queued
     /// now have been taken in (which is also when their reply senders are here), the rest when the
     /// interval has run.
+    ///
+    /// Through the mailbox, for `ctx.notify` overtakes what is queued there whenever the actor
+    /// takes its turn.
     pub(super) fn schedule(&mut self, ctx: &mut Context<Self>) {
         if self.buffer.is_due() && !self.due_is_announced {
             self.due_is_announced = true;
-            ctx.notify(FlushDue);
+            ctx.address().do_send(FlushDue);
         }
-        if self.buffer.buffered() > 0 && self.interval.is_none() {
+        if self.buffer.is_waiting() && self.interval.is_none() {
             self.interval = Some(ctx.run_interval(self.flush_interval, Self::on_interval));
         }
         self.shared.counters.buffered.store(self.buffer.buffered() as u64, Relaxed);
@@ -174,8 +206,9 @@ impl BatchActor {
             failpoint("batch.timer");
             actor.flush_all(ctx);
         });
-        // Never beside a `ctx.stop()`: a cancelled handle outlives the restart, where it would hit
-        // the new interval, whose handle counts from 1 again.
+        // Here alone, and never beside a `ctx.stop()`: a handle that is cancelled while the mailbox
+        // is drained outlives a restart, where it would hit the new interval, whose handle counts
+        // from 1 again.
         if flushed.is_some()
             && self.buffer.buffered() == 0
             && let Some(interval) = self.interval.take()
@@ -221,20 +254,7 @@ impl BatchActor {
         let calls: Vec<_> =
             requests.into_iter().map(|(id, request)| Call::new(id, request, reply_to())).collect();
         for call in calls {
-            self.send(call);
-        }
-    }
-
-    /// A call that its transport does not take is dropped, and says so itself.
-    pub(super) fn send(&mut self, call: Call) {
-        if !self.transport.as_ref().is_some_and(Recipient::connected) {
-            match (self.factory)() {
-                Ok(transport) => self.transport = Some(transport),
-                Err(error) => return call.complete(Err(error)),
-            }
-        }
-        if let Some(transport) = &self.transport {
-            transport.do_send(call);
+            self.transports.send(call);
         }
     }
 
@@ -274,6 +294,8 @@ impl Actor for BatchActor {
 impl Drop for BatchActor {
     /// Calls that nobody waits for any more may be in flight when a drained component ends.
     fn drop(&mut self) {
+        self.shared.close();
+        self.shared.cache.clear();
         self.shared.counters.buffered.store(0, Relaxed);
         self.shared.counters.in_flight.store(0, Relaxed);
     }

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    iter, mem,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,10 +16,12 @@ use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
 use super::{
+    departure::Departure,
     isolate::{halves, is_for_the_whole},
     lane::{Lane, Names, Place, RequestId},
 };
 use crate::{
+    config::FlushPolicy,
     error::Error,
     evaluation::Evaluation,
     messages::{CallKind, CallRequest, Outcome},
@@ -32,11 +34,12 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 /// The requests that wait for an evaluation.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    batch_size: usize,
+    departure: Departure,
     lanes: Map<Lane, Names>,
     requests: Map<RequestId, Pending>,
     calls: Map<CallId, CallRequest>,
-    /// Lanes that had something buffered when they were added, in the order they were.
+    /// Lanes with something buffered, in the order they got it, and some that had: they go when
+    /// nothing is buffered any more.
     waiting: IndexSet<Lane, RandomState>,
     /// Lanes that are due before the interval has run.
     due: Vec<Lane>,
@@ -50,6 +53,11 @@ pub(crate) struct Request {
     pub(crate) lane: Lane,
     pub(crate) kind: CallKind,
     pub(crate) names: Vec<Arc<str>>,
+    /// One for each name, or none at all: evaluations that are there already. Their names are not
+    /// asked for.
+    pub(crate) known: Vec<Option<Evaluation>>,
+    /// Whether only Statsig's own answer will do.
+    pub(crate) past_cache: bool,
     pub(crate) deadline: Instant,
 }
 
@@ -79,6 +87,7 @@ pub(crate) struct Dealt {
 struct Pending {
     evaluations: Vec<Option<Evaluation>>,
     missing: usize,
+    past_cache: bool,
     deadline: Instant,
     restarts: u8,
 }
@@ -87,9 +96,9 @@ struct Pending {
 const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Buffer {
-    pub(crate) fn new(batch_size: usize) -> Self {
+    pub(crate) fn new(batch_size: usize, policy: FlushPolicy) -> Self {
         Self {
-            batch_size,
+            departure: Departure { batch_size, policy },
             lanes: Map::default(),
             requests: Map::default(),
             calls: Map::default(),
@@ -100,14 +109,17 @@ impl Buffer {
         }
     }
 
-    /// Takes a request in. Its names must be valid, and there must be at least one. Says also how
-    /// many of them were in flight already.
+    /// Takes a request in. Its names must be valid, and there must be one at least that is not
+    /// known. Says also how many of them were in flight already.
     pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
         let id = self.next_id();
-        let Request { lane, kind, names, deadline } = request;
-        let missing = names.len();
-        let evaluations = vec![None; missing];
-        self.requests.insert(id, Pending { evaluations, missing, deadline, restarts: 0 });
+        let Request { lane, kind, names, known: mut evaluations, past_cache, deadline } = request;
+        evaluations.resize(names.len(), None);
+        let is_missing: Vec<_> = evaluations.iter().map(Option::is_none).collect();
+        let missing = is_missing.iter().filter(|is_missing| **is_missing).count();
+        debug_assert!(missing > 0, "a request that waits for nothing");
+        let pending = Pending { evaluations, missing, past_cache, deadline, restarts: 0 };
+        self.requests.insert(id, pending);
 
         // The lane is cloned only where it is new: the clone shares the user, but counts it.
         if !self.lanes.contains_key(&lane) {
@@ -116,15 +128,21 @@ impl Buffer {
         let Some(lane_names) = self.lanes.get_mut(&lane) else { return (id, 0) };
         let mut joined = 0;
         let before = lane_names.buffered.len();
-        for (position, name) in names.into_iter().enumerate() {
+        let names = names.into_iter().enumerate().zip(is_missing);
+        for ((position, name), _) in names.filter(|(_, is_missing)| *is_missing) {
             let place = Place { request: id, position, joined: false, again: false };
             joined += usize::from(lane_names.ask(kind, name, place));
         }
         let after = lane_names.buffered.len();
         self.buffered += after - before;
-        if after >= self.batch_size && after > before {
-            self.due.push(lane);
-        } else if before == 0 && after > 0 {
+        if after == before {
+            return (id, joined);
+        }
+        if self.departure.is_due(lane_names, kind) {
+            if !mem::replace(&mut lane_names.is_due, true) {
+                self.due.push(lane);
+            }
+        } else if before == 0 {
             self.waiting.insert(lane);
         }
         (id, joined)
@@ -133,6 +151,11 @@ impl Buffer {
     /// Whether a lane is to be flushed before the interval has run.
     pub(crate) fn is_due(&self) -> bool {
         !self.due.is_empty()
+    }
+
+    /// Whether something may have to wait for the interval.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Names waiting for the next flush.
@@ -166,23 +189,35 @@ impl Buffer {
     /// Makes calls of the lanes that are due.
     pub(crate) fn flush_due(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
         let lanes = mem::take(&mut self.due);
-        self.flush(lanes, is_present)
+        let departure = self.departure;
+        let flushed = self.flush(lanes, |names| departure.holds_gates_back(names), is_present);
+        if self.buffered == 0 {
+            self.waiting.clear();
+        }
+        flushed
     }
 
     /// Makes calls of everything that is buffered, leaving out what nobody waits for any more.
     pub(crate) fn flush_all(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
         let due = mem::take(&mut self.due);
         let waiting = mem::take(&mut self.waiting);
-        self.flush(due.into_iter().chain(waiting), is_present)
+        self.flush(due.into_iter().chain(waiting), |_| false, is_present)
     }
 
     /// Deals the outcome of a call out to its requests. An outcome of a call that is not in flight,
     /// which a restarted transport may bring, changes nothing.
     ///
     /// A refusal of several names together does not say which of them is to blame: they are asked
-    /// for again in halves, until the refused ones stand alone.
-    pub(crate) fn complete(&mut self, call: CallId, outcome: Outcome, now: Instant) -> Dealt {
-        let Some(call) = self.calls.remove(&call) else { return Dealt::default() };
+    /// for again in halves, until the refused ones stand alone. Where a name has failed, `fallback`
+    /// may have an evaluation instead of the error.
+    pub(crate) fn complete(
+        &mut self,
+        call: CallId,
+        outcome: Outcome,
+        now: Instant,
+        fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
+    ) -> Dealt {
+        let Some(call) = self.close(call) else { return Dealt::default() };
         if let Err(error) = &outcome
             && is_for_the_whole(error)
             && call.names.len() > 1
@@ -191,31 +226,34 @@ impl Buffer {
             return Dealt { answers: Vec::new(), calls };
         }
         let mut answers = Vec::new();
-        let lane = Lane { user: call.user, exposure: call.exposure };
-        let path = call.kind.path();
-        match outcome {
-            Ok(evaluations) => {
-                let evaluations = evaluations.into_iter().chain(iter::repeat(None));
-                for (name, evaluation) in call.names.iter().zip(evaluations) {
-                    let places = self.take_places(&lane, call.kind, name);
-                    match evaluation {
-                        Some(evaluation) => self.deal(places, &evaluation, &mut answers),
-                        None => {
-                            let error = Error::MissingName { path, name: Arc::clone(name) };
-                            self.fail(places, &error, &mut answers);
-                        }
-                    }
-                }
-            }
-            Err(error) => {
-                for name in call.names.iter() {
-                    let places = self.take_places(&lane, call.kind, name);
+        let lane = Lane::of(&call);
+        let mut outcome = outcome.map(Vec::into_iter);
+        for name in call.names.iter() {
+            let result = match &mut outcome {
+                Ok(evaluations) => evaluations.next().flatten().ok_or_else(|| Error::MissingName {
+                    path: call.kind.path(),
+                    name: Arc::clone(name),
+                }),
+                Err(error) => Err(error.clone()),
+            };
+            let places = self.take_places(&lane, call.kind, name);
+            match result {
+                Ok(evaluation) => self.deal(places, &evaluation, &mut answers),
+                Err(error) => {
+                    let places = match fallback(&error, &lane, call.kind, name) {
+                        Some(instead) => self.deal_instead(places, &instead, &mut answers),
+                        None => places,
+                    };
                     let (again, failed) =
                         self.split_by_second_chance(places, &error, call.deadline, now);
                     self.fail(failed, &error, &mut answers);
                     self.ask_again(&lane, call.kind, name, again);
                 }
             }
+        }
+        let names = self.lanes.get(&lane);
+        if names.is_some_and(|names| self.departure.is_due_after_a_call(names)) {
+            self.make_due(&lane);
         }
         self.forget_if_idle(&lane);
         Dealt { answers, calls: Vec::new() }
@@ -224,8 +262,7 @@ impl Buffer {
     /// Whether one of these requests waits for the call.
     pub(crate) fn is_wanted(&self, call: CallId, is_present: impl Fn(RequestId) -> bool) -> bool {
         let Some(call) = self.calls.get(&call) else { return false };
-        let lane = Lane { user: call.user.clone(), exposure: call.exposure };
-        let Some(names) = self.lanes.get(&lane) else { return false };
+        let Some(names) = self.lanes.get(&Lane::of(call)) else { return false };
         call.names.iter().any(|name| {
             let name = names.known.get(&(call.kind, Arc::clone(name)));
             name.is_some_and(|name| name.places.iter().any(|place| is_present(place.request)))
@@ -272,6 +309,20 @@ impl Buffer {
         }
     }
 
+    /// Deals an evaluation out that Statsig did not give now; returns those whom it will not do.
+    fn deal_instead(
+        &mut self,
+        places: Vec<Place>,
+        instead: &Evaluation,
+        answers: &mut Vec<Answer>,
+    ) -> Vec<Place> {
+        let (strict, lenient) = places.into_iter().partition(|place| {
+            self.requests.get(&place.request).is_some_and(|request| request.past_cache)
+        });
+        self.deal(lenient, instead, answers);
+        strict
+    }
+
     fn fail(&mut self, places: Vec<Place>, error: &Error, answers: &mut Vec<Answer>) {
         let refused = places.into_iter().map(|place| self.refuse(place.request, error.clone()));
         answers.extend(refused.flatten());
@@ -311,13 +362,31 @@ impl Buffer {
         if let Some(name) = names.known.get_mut(&(kind, Arc::clone(name))) {
             name.again = true;
         }
-        self.due.push(lane.clone());
+        self.make_due(lane);
+    }
+
+    fn make_due(&mut self, lane: &Lane) {
+        let Some(names) = self.lanes.get_mut(lane) else { return };
+        if !mem::replace(&mut names.is_due, true) {
+            self.due.push(lane.clone());
+        }
     }
 
     fn open(&mut self, call: CallRequest) -> (CallId, CallRequest) {
         let id = self.next_id();
+        if let Some(names) = self.lanes.get_mut(&Lane::of(&call)) {
+            names.gate_calls += usize::from(call.kind == CallKind::CheckGate);
+        }
         self.calls.insert(id, call.clone());
         (id, call)
+    }
+
+    fn close(&mut self, call: CallId) -> Option<CallRequest> {
+        let call = self.calls.remove(&call)?;
+        if let Some(names) = self.lanes.get_mut(&Lane::of(&call)) {
+            names.gate_calls -= usize::from(call.kind == CallKind::CheckGate);
+        }
+        Some(call)
     }
 
     fn forget_if_idle(&mut self, lane: &Lane) {

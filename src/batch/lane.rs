@@ -24,6 +24,10 @@ pub(super) struct Names {
     pub(super) known: HashMap<(CallKind, Arc<str>), Name, RandomState>,
     /// Names to ask for with the next flush, in the order they were first asked.
     pub(super) buffered: Vec<(CallKind, Arc<str>)>,
+    /// Calls for gates without an outcome yet.
+    pub(super) gate_calls: usize,
+    /// Listed to be flushed before the interval has run.
+    pub(super) is_due: bool,
 }
 
 #[derive(Debug)]
@@ -49,7 +53,7 @@ pub(super) struct Place {
 impl Names {
     /// Says whether the name was in flight already.
     pub(super) fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) -> bool {
-        let Self { known, buffered } = self;
+        let Self { known, buffered, .. } = self;
         let entry = known.entry((kind, name)).or_insert_with_key(|key| {
             buffered.push(key.clone());
             Name { in_flight: false, again: false, places: Vec::with_capacity(1) }
@@ -57,9 +61,23 @@ impl Names {
         entry.places.push(Place { joined: entry.in_flight || entry.again, ..place });
         entry.in_flight
     }
+
+    /// What leaves of the names that are buffered while gates are held back: configs, and what is
+    /// asked again.
+    pub(super) fn take_all_but_fresh_gates(&mut self) -> Vec<(CallKind, Arc<str>)> {
+        let Self { known, buffered, .. } = self;
+        let is_again = |key: &_| known.get(key).is_some_and(|name| name.again);
+        let leaves = |key: &mut (CallKind, _)| key.0 == CallKind::GetConfig || is_again(key);
+        buffered.extract_if(.., leaves).collect()
+    }
 }
 
 impl Lane {
+    /// The lane of a call's names.
+    pub(super) fn of(call: &CallRequest) -> Self {
+        Self { user: call.user.clone(), exposure: call.exposure }
+    }
+
     /// Names of one kind, each with its earliest deadline, as calls that the API takes.
     pub(super) fn calls(
         &self,

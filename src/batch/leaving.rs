@@ -38,6 +38,7 @@ impl BatchActor {
         let pending = self.buffer.pending();
         let deadline = clock::now() + limit.min(LONGEST_DRAIN);
         // Before anything that may panic: from here on there is somebody to tell.
+        self.shared.close();
         if self.waits.for_shutdown(pending, deadline) {
             tracing::info!(pending, ?limit, "shutting down");
             self.guarded(ctx, |actor, ctx| {

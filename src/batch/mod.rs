@@ -2,16 +2,19 @@
 
 mod actor;
 mod buffer;
+mod departure;
 mod handlers;
 mod isolate;
 mod lane;
 mod leaving;
 mod outcomes;
 mod reply;
+mod transports;
 mod waits;
 
 pub use actor::BatchActor;
-pub(crate) use actor::{Parts, TransportFactory};
+pub(crate) use actor::Parts;
+pub(crate) use transports::TransportFactory;
 #[cfg(feature = "test-util")]
 pub(crate) use {
     buffer::{Buffer, Request},

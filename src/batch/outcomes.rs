@@ -1,5 +1,7 @@
 //! The actor's part in dealing out the outcomes of calls.
 
+use std::{sync::Arc, time::Instant};
+
 use actix::{AsyncContext, Context};
 
 use super::{
@@ -8,8 +10,10 @@ use super::{
     waits::Ending,
 };
 use crate::{
+    cache::{Key, Question},
     clock,
     error::Error,
+    evaluation::Evaluation,
     failpoint::failpoint,
     messages::{Call, Outcome},
 };
@@ -28,7 +32,7 @@ impl BatchActor {
         self.turns.take(ctx);
         if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
-            let dealt = self.buffer.complete(call, Err(error), clock::now());
+            let dealt = self.buffer.complete(call, Err(error), clock::now(), |_, _, _, _| None);
             self.give(dealt.answers, Ending::Failed);
         }
     }
@@ -43,21 +47,49 @@ impl BatchActor {
                     "a transport lost a call: sending it again"
                 );
                 let call = Call::new(call, request.clone(), ctx.address().recipient());
-                return self.send(call);
+                return self.transports.send(call);
             }
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
-        let dealt = self.buffer.complete(call, outcome, clock::now());
+        let now = clock::now();
+        self.keep(call, &outcome, now);
+        let cache = &self.shared.cache;
+        let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
+            let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
+            let is_better = error.is_outage();
+            is_better.then(|| cache.recall(question, || now, |_| true, Evaluation::from_origin))?
+        });
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, ctx);
         self.schedule(ctx);
+    }
+
+    /// Keeps what Statsig has said. Where it has refused the key, nothing that was said before is
+    /// good any more.
+    fn keep(&self, call: CallId, outcome: &Outcome, now: Instant) {
+        let cache = &self.shared.cache;
+        match (outcome, self.buffer.call(call)) {
+            (Ok(evaluations), Some(call)) if cache.is_on() => {
+                for (name, evaluation) in call.names.iter().zip(evaluations) {
+                    let Some(evaluation) = evaluation else { continue };
+                    let (user, name) = (call.user.clone(), Arc::clone(name));
+                    let key = Key { user, exposure: call.exposure, kind: call.kind, name };
+                    cache.keep(key, evaluation.clone(), now);
+                }
+            }
+            (Err(Error::Unauthorized { .. }), _) => cache.clear(),
+            _ => {}
+        }
     }
 
     pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
         for answer in answers {
             let request = answer.request;
             let result = answer.result.as_ref().map(drop).map_err(Error::clone);
+            if let Ok(evaluations) = &answer.result {
+                self.shared.counters.answered_from_cache(evaluations);
+            }
             // Counted first: whoever has the answer finds it in the statistics.
             self.shared.counters.answered(&result);
             let ending = match (self.callers.answer(answer), &result) {

@@ -71,29 +71,18 @@ impl ReplySender {
 
     fn send(self, result: Result<Vec<Evaluation>, Error>) -> bool {
         match self {
-            Self::Gates(sender) => sender.send(result.and_then(gates)).is_ok(),
-            Self::Configs(sender) => sender.send(result.and_then(configs)).is_ok(),
+            Self::Gates(sender) => sender.send(result.and_then(of_one_kind)).is_ok(),
+            Self::Configs(sender) => sender.send(result.and_then(of_one_kind)).is_ok(),
         }
     }
 }
 
-fn gates(evaluations: Vec<Evaluation>) -> Result<Vec<GateEvaluation>, Error> {
-    let gates = evaluations.into_iter().map(|evaluation| match evaluation {
-        Evaluation::Gate(gate) => Ok(gate),
-        Evaluation::Config(_) => Err(Error::Internal { detail: WRONG_KIND }),
-    });
-    gates.collect()
+fn of_one_kind<E>(evaluations: Vec<Evaluation>) -> Result<Vec<E>, Error>
+where
+    E: TryFrom<Evaluation, Error = Error>,
+{
+    evaluations.into_iter().map(E::try_from).collect()
 }
-
-fn configs(evaluations: Vec<Evaluation>) -> Result<Vec<ConfigEvaluation>, Error> {
-    let configs = evaluations.into_iter().map(|evaluation| match evaluation {
-        Evaluation::Config(config) => Ok(config),
-        Evaluation::Gate(_) => Err(Error::Internal { detail: WRONG_KIND }),
-    });
-    configs.collect()
-}
-
-const WRONG_KIND: &str = "the transport answered with evaluations of the wrong kind";
 
 /// What the handlers of [`Asking`] messages return: an answer at once, or later.
 pub struct Later<M: Asking>(When<M>);

@@ -1,12 +1,16 @@
 //! The settings: names, units, defaults, bounds, and where they come from.
 
+mod builder;
 mod parse;
+mod policy;
 
-use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
+use std::{env, ffi::OsString, fmt, time::Duration};
 
 use awc::http::Uri;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
+
+pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 
 use crate::error::Error;
 
@@ -28,6 +32,11 @@ use crate::error::Error;
 /// | `extra_root_certificates` | none | PEM |
 /// | `allow_plain_http` | off | |
 /// | `circuit_breaker` | on | |
+/// | `flush_policy` | `interval` | [`FlushPolicy`] |
+/// | `transports` | 1 | 1 to 64, at most `max_in_flight` |
+/// | `cache_ttl` | 10 s | 0 (off) to 24 h |
+/// | `cache_entries` | 100,000 | 1 to 100,000,000 |
+/// | `stale_if_error` | 1 h | 0 (off) to 7 days |
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,11 +74,16 @@ struct Settings {
     extra_root_certificates: Vec<u8>,
     allow_plain_http: bool,
     circuit_breaker: bool,
+    flush_policy: FlushPolicy,
+    transports: usize,
+    cache_ttl: Duration,
+    cache_entries: usize,
+    stale_if_error: Duration,
 }
 
 impl Config {
     /// The settings' names, each with a line on what it means, in the order of the table above.
-    pub const SETTINGS: [(&'static str, &'static str); 13] = [
+    pub const SETTINGS: [(&'static str, &'static str); 18] = [
         ("api_key", "the server secret key"),
         ("base_url", "where the Statsig HTTP API is"),
         ("flush_interval", "longest a request waits in the buffer"),
@@ -86,6 +100,14 @@ impl Config {
         ),
         ("allow_plain_http", "whether plain http may leave this machine"),
         ("circuit_breaker", "whether calls fail at once while the last ones failed in a row"),
+        ("flush_policy", "when what is buffered leaves: interval or adaptive"),
+        ("transports", "threads that make HTTP calls; 1: the component's own"),
+        ("cache_ttl", "how long an evaluation is kept and given again; 0: not at all"),
+        ("cache_entries", "evaluations kept at once"),
+        (
+            "stale_if_error",
+            "how long past `cache_ttl` one may still answer while Statsig fails; 0: not at all",
+        ),
     ];
 
     /// Starts a configuration with this key and every default.
@@ -104,6 +126,11 @@ impl Config {
             extra_root_certificates: Vec::new(),
             allow_plain_http: false,
             circuit_breaker: true,
+            flush_policy: FlushPolicy::Interval,
+            transports: 1,
+            cache_ttl: Duration::from_secs(10),
+            cache_entries: 100_000,
+            stale_if_error: Duration::from_secs(3600),
         })
     }
 
@@ -225,6 +252,11 @@ impl Config {
             "exposure_logging" => s.exposure_logging.to_string(),
             "allow_plain_http" => s.allow_plain_http.to_string(),
             "circuit_breaker" => s.circuit_breaker.to_string(),
+            "flush_policy" => s.flush_policy.to_string(),
+            "transports" => s.transports.to_string(),
+            "cache_ttl" => parse::duration_text(s.cache_ttl),
+            "cache_entries" => s.cache_entries.to_string(),
+            "stale_if_error" => parse::duration_text(s.stale_if_error),
             _ => return None,
         })
     }
@@ -232,6 +264,32 @@ impl Config {
     /// Whether calls fail at once, with [`Error::CircuitOpen`], while the last ones failed in a row.
     pub fn circuit_breaker(&self) -> bool {
         self.settings.circuit_breaker
+    }
+
+    /// When what is buffered leaves.
+    pub fn flush_policy(&self) -> FlushPolicy {
+        self.settings.flush_policy
+    }
+
+    /// The number of transports that make the HTTP calls.
+    pub fn transports(&self) -> usize {
+        self.settings.transports
+    }
+
+    /// How long an evaluation is kept and given again; zero if none is.
+    pub fn cache_ttl(&self) -> Duration {
+        self.settings.cache_ttl
+    }
+
+    /// The number of evaluations that may be kept at once.
+    pub fn cache_entries(&self) -> usize {
+        self.settings.cache_entries
+    }
+
+    /// How long past [`cache_ttl`](Self::cache_ttl) an evaluation may still answer while Statsig
+    /// fails.
+    pub fn stale_if_error(&self) -> Duration {
+        self.settings.stale_if_error
     }
 
     pub(crate) fn api_key(&self) -> &str {
@@ -264,141 +322,12 @@ impl fmt::Debug for Settings {
             .field("extra_root_certificates", &self.extra_root_certificates.len())
             .field("allow_plain_http", &self.allow_plain_http)
             .field("circuit_breaker", &self.circuit_breaker)
+            .field("flush_policy", &self.flush_policy)
+            .field("transports", &self.transports)
+            .field("cache_ttl", &self.cache_ttl)
+            .field("cache_entries", &self.cache_entries)
+            .field("stale_if_error", &self.stale_if_error)
             .finish()
-    }
-}
-
-/// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct ConfigBuilder(Settings);
-
-macro_rules! setters {
-    ($($(#[$doc:meta])* $setting:ident: $type:ty;)*) => {$(
-        $(#[$doc])*
-        pub fn $setting(mut self, $setting: $type) -> Self {
-            self.0.$setting = $setting.into();
-            self
-        }
-    )*};
-}
-
-impl ConfigBuilder {
-    /// The server secret key. Sent in the header `statsig-api-key` and shown nowhere.
-    pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
-        self.0.api_key = SecretString::from(api_key.into());
-        self
-    }
-
-    setters! {
-        /// Where the API is; the operations' paths are appended. Default `https://api.statsig.com`.
-        base_url: impl Into<String>;
-        /// The longest a request waits in the buffer: 1 ms to 1 min. Default 5 ms.
-        flush_interval: Duration;
-        /// The number of distinct names of one user that flush that user at once: 1 to 100, which
-        /// is the most one call may have. Default 100.
-        batch_size: usize;
-        /// The number of names that may be buffered, queued and in flight together. Default 10,000.
-        max_pending: usize;
-        /// The longest a request takes, from acceptance to answer: 1 ms to 10 min. Default 3 s.
-        timeout: Duration;
-        /// The longest one HTTP attempt takes, body included: 1 ms to 10 min. Default 1 s.
-        attempt_timeout: Duration;
-        /// The number of attempts of one call, the first included: 1 to 10. Default 3. One more is
-        /// allowed for a connection that died as it was reused.
-        retry_attempts: u32;
-        /// The number of HTTP calls at once: 1 to 1,024. Default 64.
-        max_in_flight: usize;
-        /// Whether a message that does not choose for itself has its exposures logged. Default on.
-        exposure_logging: bool;
-        /// Certificates to trust besides the roots of the TLS features, as PEM. Default none.
-        extra_root_certificates: impl Into<Vec<u8>>;
-        /// Allows a `base_url` with plain `http` to a host that is not this machine; the key then
-        /// crosses the network in clear. Default off.
-        allow_plain_http: bool;
-        /// Whether calls fail at once, with [`Error::CircuitOpen`], after ten failed in a row: for
-        /// half a second to begin with, then one call is let through and decides; as long as it
-        /// fails, the pause doubles, up to two seconds. Default on.
-        circuit_breaker: bool;
-    }
-
-    /// Changes one setting by its name, from text, as [`Config::from_env`] reads it.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] if there is no such setting or the text is not of its type.
-    pub fn set(mut self, setting: &str, text: &str) -> Result<Self, Error> {
-        let s = &mut self.0;
-        match setting {
-            "api_key" => s.api_key = SecretString::from(text),
-            "base_url" => s.base_url = text.to_owned(),
-            "flush_interval" => s.flush_interval = parse::duration("flush_interval", text)?,
-            "batch_size" => s.batch_size = parse::number("batch_size", text)?,
-            "max_pending" => s.max_pending = parse::number("max_pending", text)?,
-            "timeout" => s.timeout = parse::duration("timeout", text)?,
-            "attempt_timeout" => s.attempt_timeout = parse::duration("attempt_timeout", text)?,
-            "retry_attempts" => s.retry_attempts = parse::number("retry_attempts", text)?,
-            "max_in_flight" => s.max_in_flight = parse::number("max_in_flight", text)?,
-            "exposure_logging" => s.exposure_logging = parse::flag("exposure_logging", text)?,
-            "extra_root_certificates" => s.extra_root_certificates = parse::pem(text)?,
-            "allow_plain_http" => s.allow_plain_http = parse::flag("allow_plain_http", text)?,
-            "circuit_breaker" => s.circuit_breaker = parse::flag("circuit_breaker", text)?,
-            _ => return Err(invalid("setting", setting, "must be one of the settings' names")),
-        }
-        Ok(self)
-    }
-
-    /// Checks every setting against its bounds.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] names the first setting that breaks a bound, its value and the
-    /// bound.
-    pub fn build(mut self) -> Result<Config, Error> {
-        let s = &mut self.0;
-        let key = s.api_key.expose_secret();
-        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            let shown = if key.is_empty() { "empty" } else { "[redacted]" };
-            return Err(invalid("api_key", shown, "must be visible ASCII characters"));
-        }
-        const LONGEST: Duration = Duration::from_secs(600);
-        const MILLISECOND: Duration = Duration::from_millis(1);
-        bounded("timeout", s.timeout, MILLISECOND..=LONGEST)?;
-        bounded("attempt_timeout", s.attempt_timeout, MILLISECOND..=LONGEST)?;
-        bounded("flush_interval", s.flush_interval, MILLISECOND..=Duration::from_secs(60))?;
-        if s.flush_interval >= s.timeout {
-            let rule = format!("must be less than `timeout`, {:?}", s.timeout);
-            return Err(invalid("flush_interval", format!("{:?}", s.flush_interval), rule));
-        }
-        bounded("batch_size", s.batch_size, 1..=100)?;
-        bounded("max_pending", s.max_pending, 1..=10_000_000)?;
-        bounded("retry_attempts", s.retry_attempts, 1..=10)?;
-        bounded("max_in_flight", s.max_in_flight, 1..=1024)?;
-        s.base_url.truncate(s.base_url.trim_end_matches('/').len());
-        let base_url = parse::base_url(&s.base_url, s.allow_plain_http)?;
-        let roots = certificates(&s.extra_root_certificates)?;
-        Ok(Config { settings: self.0, base_url, roots })
-    }
-}
-
-fn bounded<T: PartialOrd + fmt::Debug>(
-    setting: &'static str,
-    value: T,
-    bounds: RangeInclusive<T>,
-) -> Result<(), Error> {
-    if bounds.contains(&value) {
-        return Ok(());
-    }
-    let rule = format!("must be from {:?} to {:?}", bounds.start(), bounds.end());
-    Err(invalid(setting, format!("{value:?}"), rule))
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() || pem.is_empty() => Ok(certificates),
-        _ => {
-            let value = format!("{} bytes", pem.len());
-            Err(invalid("extra_root_certificates", value, "must be certificates in PEM"))
-        }
     }
 }
 
@@ -436,6 +365,12 @@ mod tests {
         assert_eq!(config.max_in_flight(), 64);
         assert!(config.exposure_logging() && config.circuit_breaker());
         assert!(config.extra_roots().is_empty());
+        assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Interval, 1));
+        assert_eq!(
+            (config.cache_ttl(), config.cache_entries()),
+            (Duration::from_secs(10), 100_000)
+        );
+        assert_eq!(config.stale_if_error(), Duration::from_secs(3600));
     }
 
     #[test]
@@ -454,6 +389,11 @@ mod tests {
             ("STATSIG_EXTRA_ROOT_CERTIFICATES", ""),
             ("STATSIG_ALLOW_PLAIN_HTTP", "true"),
             ("STATSIG_CIRCUIT_BREAKER", "0"),
+            ("STATSIG_FLUSH_POLICY", "Adaptive"),
+            ("STATSIG_TRANSPORTS", "4"),
+            ("STATSIG_CACHE_TTL", "0"),
+            ("STATSIG_CACHE_ENTRIES", "14"),
+            ("STATSIG_STALE_IF_ERROR", "15s"),
         ])
         .unwrap();
 
@@ -465,6 +405,9 @@ mod tests {
         assert_eq!(config.attempt_timeout(), Duration::from_millis(11));
         assert_eq!((config.retry_attempts(), config.max_in_flight()), (2, 13));
         assert!(!config.exposure_logging() && !config.circuit_breaker());
+        assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Adaptive, 4));
+        assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::ZERO, 14));
+        assert_eq!(config.stale_if_error(), Duration::from_secs(15));
     }
 
     #[test]
@@ -479,6 +422,14 @@ mod tests {
             }
         }
         assert_eq!(format!("{:?}", again.build().unwrap()), format!("{config:?}"));
+    }
+
+    #[test]
+    fn there_are_no_more_transports_than_calls_in_flight() {
+        assert_eq!(
+            refusal(&[("STATSIG_MAX_IN_FLIGHT", "3"), ("STATSIG_TRANSPORTS", "4")]),
+            "setting `transports` cannot be 4: must be at most `max_in_flight`, 3"
+        );
     }
 
     #[test]
@@ -513,6 +464,27 @@ mod tests {
                 "MAX_IN_FLIGHT",
                 "1025",
                 "setting `max_in_flight` cannot be 1025: must be from 1 to 1024",
+            ),
+            ("TRANSPORTS", "65", "setting `transports` cannot be 65: must be from 1 to 64"),
+            (
+                "CACHE_TTL",
+                "86401s",
+                "setting `cache_ttl` cannot be 86401s: must be from 0ns to 86400s",
+            ),
+            (
+                "CACHE_ENTRIES",
+                "0",
+                "setting `cache_entries` cannot be 0: must be from 1 to 100000000",
+            ),
+            (
+                "STALE_IF_ERROR",
+                "8d",
+                "setting `stale_if_error` cannot be \"8d\": must be whole milliseconds, or a number with `ms` or `s`",
+            ),
+            (
+                "FLUSH_POLICY",
+                "eager",
+                "setting `flush_policy` cannot be \"eager\": must be interval or adaptive",
             ),
             (
                 "EXPOSURE_LOGGING",

@@ -4,7 +4,7 @@ use std::{fs, net::IpAddr, time::Duration};
 
 use awc::http::Uri;
 
-use super::invalid;
+use super::{FlushPolicy, invalid};
 use crate::error::Error;
 
 pub(super) fn duration(setting: &'static str, text: &str) -> Result<Duration, Error> {
@@ -41,6 +41,12 @@ pub(super) fn flag(setting: &'static str, text: &str) -> Result<bool, Error> {
         "false" | "0" | "off" | "no" => Ok(false),
         _ => Err(invalid(setting, format!("{text:?}"), "must be true or false")),
     }
+}
+
+pub(super) fn flush_policy(setting: &'static str, text: &str) -> Result<FlushPolicy, Error> {
+    let wanted = text.trim().to_ascii_lowercase();
+    let policy = FlushPolicy::ALL.into_iter().find(|policy| policy.to_string() == wanted);
+    policy.ok_or_else(|| invalid(setting, format!("{text:?}"), "must be interval or adaptive"))
 }
 
 /// PEM itself, or the path of a file of it.

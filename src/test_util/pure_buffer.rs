@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     batch::{Buffer, Lane, Request},
+    config::FlushPolicy,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     messages::{CallKind, CallRequest},
@@ -17,8 +18,8 @@ pub struct PureBuffer(Buffer);
 
 impl PureBuffer {
     /// An empty buffer.
-    pub fn new(batch_size: usize) -> Self {
-        Self(Buffer::new(batch_size))
+    pub fn new(batch_size: usize, policy: FlushPolicy) -> Self {
+        Self(Buffer::new(batch_size, policy))
     }
 
     /// Takes a request in; says which it is.
@@ -29,15 +30,22 @@ impl PureBuffer {
         names: Vec<Arc<str>>,
         deadline: Instant,
     ) -> u64 {
-        self.0.add(Request { lane: Lane { user, exposure: true }, kind, names, deadline }).0
+        let lane = Lane { user, exposure: true };
+        let (known, past_cache) = (Vec::new(), false);
+        self.0.add(Request { lane, kind, names, known, past_cache, deadline }).0
     }
 
-    /// Whether a user has reached the batch size.
+    /// Whether something is to leave before the interval has run.
     pub fn is_due(&self) -> bool {
         self.0.is_due()
     }
 
-    /// Makes calls of the users who have reached the batch size.
+    /// Distinct names waiting for the next flush.
+    pub fn buffered(&self) -> usize {
+        self.0.buffered()
+    }
+
+    /// Makes calls of what is due.
     pub fn flush_due(&mut self) -> Vec<(u64, CallRequest)> {
         self.0.flush_due(|_| true).calls
     }
@@ -50,13 +58,13 @@ impl PureBuffer {
     /// Deals an answer out; says which requests it ended.
     pub fn answer(&mut self, call: u64, request: &CallRequest, now: Instant) -> Vec<u64> {
         let answers = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
-        let dealt = self.0.complete(call, Ok(answers.collect()), now);
+        let dealt = self.0.complete(call, Ok(answers.collect()), now, |_, _, _, _| None);
         dealt.answers.into_iter().map(|answer| answer.request).collect()
     }
 
     /// Fails a call; says which requests it ended.
     pub fn fail(&mut self, call: u64, error: Error, now: Instant) -> Vec<u64> {
-        let dealt = self.0.complete(call, Err(error), now);
+        let dealt = self.0.complete(call, Err(error), now, |_, _, _, _| None);
         dealt.answers.into_iter().map(|answer| answer.request).collect()
     }
 }

@@ -19,7 +19,7 @@ use super::{
     http::{Failure, HttpClient},
     queue::FairQueue,
     retry::{Decision, RetryPolicy, Tried},
-    upstream::{Trial, Upstream},
+    upstream::{Server, Trial, Upstream},
 };
 use crate::{
     clock,
@@ -35,12 +35,13 @@ use crate::{
 };
 
 /// Makes the HTTP calls: so many at once, each with its retries, all within their deadlines.
-pub(crate) struct TransportActor {
+pub(super) struct TransportActor {
     config: Config,
     tls: Arc<ClientConfig>,
     retry: RetryPolicy,
     pub(super) upstream: Upstream,
     queue: FairQueue<Job>,
+    max_in_flight: usize,
     pub(super) in_flight: usize,
     http: Option<Rc<HttpClient>>,
     /// When the next look at the queue's deadlines is planned.
@@ -86,10 +87,17 @@ impl Message for Again {
 }
 
 impl TransportActor {
-    pub(crate) fn new(config: Config, tls: Arc<ClientConfig>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        max_in_flight: usize,
+        tls: Arc<ClientConfig>,
+        shared: Arc<Shared>,
+        server: Arc<Server>,
+    ) -> Self {
         Self {
             retry: RetryPolicy::new(config.retry_attempts()),
-            upstream: Upstream::new(&config),
+            upstream: Upstream::new(&config, server),
+            max_in_flight,
             queue: FairQueue::default(),
             in_flight: 0,
             http: None,
@@ -123,7 +131,7 @@ impl TransportActor {
     }
 
     pub(super) fn enqueue(&mut self, mut job: Job, ctx: &mut Context<Self>) {
-        job.has_waited |= self.in_flight >= self.config.max_in_flight();
+        job.has_waited |= self.in_flight >= self.max_in_flight;
         let request = job.call.request();
         self.queue.push(request.user.clone(), request.deadline, job);
         self.start_attempts(ctx);
@@ -136,7 +144,7 @@ impl TransportActor {
         for job in self.queue.expire(now) {
             self.time_out(job);
         }
-        while self.in_flight < self.config.max_in_flight()
+        while self.in_flight < self.max_in_flight
             && let Some(mut job) = self.queue.pop()
         {
             let http = match self.http() {
@@ -244,8 +252,11 @@ impl TransportActor {
 
     /// Shows the breaker's state where it can be seen: once for each change.
     pub(super) fn show_breaker(&self) {
-        let Some(state) = self.upstream.breaker_state() else { return };
-        if self.shared.counters.breaker_is(state) {
+        self.upstream.show(|state, denies_until| {
+            self.shared.deny_until(denies_until);
+            if !self.shared.counters.breaker_is(state) {
+                return;
+            }
             match state {
                 BreakerState::Open => tracing::warn!("the circuit breaker is open"),
                 BreakerState::HalfOpen => {
@@ -253,7 +264,7 @@ impl TransportActor {
                 }
                 BreakerState::Closed => tracing::info!("the circuit breaker is closed"),
             }
-        }
+        });
     }
 
     fn count_retry(&self) {

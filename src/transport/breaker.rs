@@ -16,6 +16,7 @@ pub(super) struct Breaker {
     state: State,
     cool_down: Duration,
     last_answer: Option<Instant>,
+    attempt_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -27,8 +28,9 @@ enum State {
         until: Instant,
         cause: Arc<Error>,
     },
-    /// One probe is on its way.
+    /// One probe is on its way, and takes no longer than this unless it is lost.
     HalfOpen {
+        until: Instant,
         cause: Arc<Error>,
     },
 }
@@ -50,23 +52,22 @@ const FAILURES: u32 = 10;
 const FIRST_COOL_DOWN: Duration = Duration::from_millis(500);
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(2);
 
-impl Default for Breaker {
-    fn default() -> Self {
-        let state = State::Closed { failures: 0 };
-        Self { state, cool_down: FIRST_COOL_DOWN, last_answer: None }
-    }
-}
-
 impl Breaker {
+    pub(super) fn new(attempt_timeout: Duration) -> Self {
+        let (state, cool_down) = (State::Closed { failures: 0 }, FIRST_COOL_DOWN);
+        Self { state, cool_down, last_answer: None, attempt_timeout }
+    }
+
     /// Asked before each attempt.
     pub(super) fn permit(&mut self, now: Instant) -> Permission {
         match &self.state {
             State::Closed { .. } => Permission::Granted,
-            State::Open { until, cause } if *until <= now => {
-                self.state = State::HalfOpen { cause: Arc::clone(cause) };
+            State::Open { until, cause } | State::HalfOpen { until, cause } if *until <= now => {
+                let until = now + self.attempt_timeout + LONGEST_COOL_DOWN;
+                self.state = State::HalfOpen { until, cause: Arc::clone(cause) };
                 Permission::Probe
             }
-            State::Open { cause, .. } | State::HalfOpen { cause } => {
+            State::Open { cause, .. } | State::HalfOpen { cause, .. } => {
                 Permission::Denied { cause: Arc::clone(cause) }
             }
         }
@@ -74,7 +75,7 @@ impl Breaker {
 
     /// The server has answered, if only to refuse: whoever asked, it is there.
     pub(super) fn succeeded(&mut self, now: Instant) {
-        *self = Self { last_answer: Some(now), ..Self::default() };
+        *self = Self { last_answer: Some(now), ..Self::new(self.attempt_timeout) };
     }
 
     /// An attempt has found the server in trouble.
@@ -98,7 +99,7 @@ impl Breaker {
 
     /// A probe ended without an outcome.
     pub(super) fn probe_lost(&mut self, now: Instant) {
-        if let State::HalfOpen { cause } = &self.state {
+        if let State::HalfOpen { cause, .. } = &self.state {
             self.state = State::Open { until: now + self.cool_down, cause: Arc::clone(cause) };
         }
     }
@@ -108,6 +109,18 @@ impl Breaker {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    /// While it is open: when it lets a probe through.
+    pub(super) fn denies_until(&self) -> Option<Instant> {
+        match &self.state {
+            State::Open { until, .. } => Some(*until),
+            State::Closed { .. } | State::HalfOpen { .. } => None,
         }
     }
 
@@ -146,7 +159,7 @@ mod tests {
     }
 
     fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(SECOND);
         (0..FAILURES).for_each(|_| breaker.failed(false, &down(), now, now));
         breaker
     }
@@ -154,7 +167,7 @@ mod tests {
     #[test]
     fn a_run_of_failures_opens_it_and_an_answer_between_them_does_not() {
         let now = start();
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(SECOND);
         for _ in 0..3 {
             (1..FAILURES).for_each(|_| breaker.failed(false, &down(), now, now));
             assert!(matches!(breaker.permit(now), Permission::Granted));
@@ -166,7 +179,7 @@ mod tests {
     #[test]
     fn failures_that_began_before_the_last_answer_do_not_count() {
         let (began, answered) = (start(), start() + SECOND);
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(SECOND);
         breaker.succeeded(answered);
         (0..100).for_each(|_| breaker.failed(false, &down(), began, answered + SECOND));
         assert_eq!(breaker.state(), BreakerState::Closed);
@@ -217,7 +230,7 @@ mod tests {
         fn it_never_stays_shut_for_longer_than_the_longest_cool_down(
             steps in proptest::collection::vec((0..4u8, 0..3_000u64), 0..200),
         ) {
-            let mut breaker = Breaker::default();
+            let mut breaker = Breaker::new(SECOND);
             let mut now = start();
             let mut probing = false;
             for (step, passed) in steps {

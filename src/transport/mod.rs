@@ -6,6 +6,7 @@ mod budget;
 mod connect;
 mod distinct;
 mod excerpt;
+mod factory;
 mod failure;
 mod handlers;
 mod health;
@@ -16,6 +17,6 @@ pub(crate) mod tls;
 mod upstream;
 mod wire;
 
-pub(crate) use actor::TransportActor;
+pub(crate) use factory::factory;
 #[cfg(feature = "test-util")]
 pub(crate) use wire::decode;

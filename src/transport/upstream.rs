@@ -1,6 +1,9 @@
 //! What is known of the server and the way to it, and what follows for the next attempt. Pure.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use super::{
     breaker::{Breaker, Permission, is_trouble},
@@ -9,14 +12,35 @@ use super::{
 };
 use crate::{config::Config, error::Error, stats::BreakerState};
 
-/// The circuit breaker, the retry budget and the pool's health, told of every attempt.
+/// The circuit breaker and the retry budget, which all transports share, for it is the same server,
+/// and the health of this transport's own pool; told of every attempt.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    breaker: Option<Breaker>,
-    budget: RetryBudget,
+    server: Arc<Server>,
     pool: PoolHealth,
     /// An attempt that had less time than this says nothing when it runs out of it.
     fair_limit: Duration,
+}
+
+/// What the transports know of the server together.
+#[derive(Debug)]
+pub(super) struct Server(Mutex<Judgement>);
+
+#[derive(Debug)]
+struct Judgement {
+    breaker: Option<Breaker>,
+    budget: RetryBudget,
+}
+
+impl Server {
+    pub(super) fn new(config: &Config) -> Self {
+        let breaker = config.circuit_breaker().then(|| Breaker::new(config.attempt_timeout()));
+        Self(Mutex::new(Judgement { breaker, budget: RetryBudget::default() }))
+    }
+
+    fn judgement(&self) -> MutexGuard<'_, Judgement> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What of an attempt says how much its outcome counts.
@@ -29,35 +53,32 @@ pub(super) struct Trial {
 }
 
 impl Upstream {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            breaker: config.circuit_breaker().then(Breaker::default),
-            budget: RetryBudget::default(),
-            pool: PoolHealth::default(),
-            fair_limit: config.attempt_timeout().min(config.timeout()) / 2,
-        }
+    pub(super) fn new(config: &Config, server: Arc<Server>) -> Self {
+        let fair_limit = config.attempt_timeout().min(config.timeout()) / 2;
+        Self { server, pool: PoolHealth::default(), fair_limit }
     }
 
     /// A new call has come.
-    pub(super) fn called(&mut self) {
-        self.budget.deposit();
+    pub(super) fn called(&self) {
+        self.server.judgement().budget.deposit();
     }
 
     /// Whether there may be another attempt of a call; if so, it is paid for.
-    pub(super) fn may_retry(&mut self) -> bool {
-        self.breaker_state().is_none_or(|state| state == BreakerState::Closed)
-            && self.budget.withdraw()
+    pub(super) fn may_retry(&self) -> bool {
+        let Judgement { breaker, budget } = &mut *self.server.judgement();
+        breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw()
     }
 
     /// Asked before each attempt.
-    pub(super) fn permit(&mut self, now: Instant) -> Permission {
-        self.breaker.as_mut().map_or(Permission::Granted, |breaker| breaker.permit(now))
+    pub(super) fn permit(&self, now: Instant) -> Permission {
+        let breaker = &mut self.server.judgement().breaker;
+        breaker.as_mut().map_or(Permission::Granted, |breaker| breaker.permit(now))
     }
 
     /// An attempt got an answer, if only a refusal: the server is there.
     pub(super) fn answered(&mut self, now: Instant) {
         self.pool.answered(now);
-        if let Some(breaker) = &mut self.breaker {
+        if let Some(breaker) = &mut self.server.judgement().breaker {
             breaker.succeeded(now);
         }
     }
@@ -75,22 +96,26 @@ impl Upstream {
             self.answered(now);
             return false;
         }
-        if let Some(breaker) = &mut self.breaker {
+        if let Some(breaker) = &mut self.server.judgement().breaker {
             breaker.failed(trial.is_probe, error, trial.began, now);
         }
         self.pool.failed(error, trial.began, now)
     }
 
     /// An attempt ended in a way that says nothing of the server.
-    pub(super) fn without_outcome(&mut self, trial: Trial, now: Instant) {
-        if let Some(breaker) = self.breaker.as_mut().filter(|_| trial.is_probe) {
+    pub(super) fn without_outcome(&self, trial: Trial, now: Instant) {
+        let breaker = &mut self.server.judgement().breaker;
+        if let Some(breaker) = breaker.as_mut().filter(|_| trial.is_probe) {
             breaker.probe_lost(now);
         }
     }
 
-    /// None if there is no breaker.
-    pub(super) fn breaker_state(&self) -> Option<BreakerState> {
-        self.breaker.as_ref().map(Breaker::state)
+    /// Shows the breaker's state, if there is one, and until when it lets nothing through. No other
+    /// transport changes it meanwhile: what is shown last is what holds.
+    pub(super) fn show(&self, show: impl FnOnce(BreakerState, Option<Instant>)) {
+        if let Some(breaker) = &self.server.judgement().breaker {
+            show(breaker.state(), breaker.denies_until());
+        }
     }
 }
 
@@ -106,7 +131,14 @@ mod tests {
     }
 
     fn upstream() -> Upstream {
-        Upstream::new(&Config::builder("key").attempt_timeout(LIMIT).build().unwrap())
+        let config = Config::builder("key").attempt_timeout(LIMIT).build().unwrap();
+        Upstream::new(&config, Arc::new(Server::new(&config)))
+    }
+
+    fn state(upstream: &Upstream) -> BreakerState {
+        let mut shown = None;
+        upstream.show(|state, _| shown = Some(state));
+        shown.unwrap()
     }
 
     fn fail(upstream: &mut Upstream, limit: Duration, error: &Error) {
@@ -128,7 +160,7 @@ mod tests {
         ] {
             let mut upstream = upstream();
             fail(&mut upstream, limit, error);
-            assert_eq!(upstream.breaker_state(), Some(state), "{error}");
+            assert_eq!(super::tests::state(&upstream), state, "{error}");
         }
     }
 
@@ -139,7 +171,7 @@ mod tests {
         fail(&mut open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
         assert!(!open.may_retry());
 
-        let mut spent = upstream();
+        let spent = upstream();
         assert!(std::iter::from_fn(|| spent.may_retry().then_some(())).count() < 100);
         assert!(!spent.may_retry());
     }

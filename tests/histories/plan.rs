@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_statsig::{CallKind, ConfigBuilder, Tier, User};
+use actix_statsig::{CallKind, ConfigBuilder, FlushPolicy, Tier, User};
 use fastrand::Rng;
 
 use crate::{fate::Weather, support::config};
@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) batch_size: usize,
     pub(crate) max_pending: usize,
     pub(crate) exposure: bool,
+    pub(crate) flush_policy: FlushPolicy,
 }
 
 pub(crate) enum Step {
@@ -123,6 +124,10 @@ impl Settings {
             batch_size: if usual { 100 } else { rng.usize(1..=100) },
             max_pending: rng.choice([20, 200, 1_000, 10_000]).expect("some"),
             exposure: rng.bool(),
+            flush_policy: match rng.bool() {
+                true => FlushPolicy::Adaptive,
+                false => FlushPolicy::Interval,
+            },
         }
     }
 
@@ -133,6 +138,7 @@ impl Settings {
             .batch_size(self.batch_size)
             .max_pending(self.max_pending)
             .exposure_logging(self.exposure)
+            .flush_policy(self.flush_policy)
     }
 }
 

@@ -34,8 +34,9 @@ pub fn paused() -> Builder {
     builder
 }
 
+/// Without a cache: what is asked twice is asked twice, unless a test says otherwise.
 pub fn config() -> ConfigBuilder {
-    Config::builder("secret-key")
+    Config::builder("secret-key").cache_ttl(Duration::ZERO)
 }
 
 pub fn user(id: impl ToString) -> User {

@@ -4,20 +4,32 @@ use std::{mem, sync::Arc, time::Instant};
 
 use super::{Buffer, Flushed};
 use crate::{
-    batch::lane::{Lane, RequestId},
+    batch::lane::{Lane, Names, RequestId},
     messages::CallKind,
 };
 
 impl Buffer {
+    /// Makes calls of what these lanes have buffered, but for the gates of those that hold them
+    /// back.
     pub(super) fn flush(
         &mut self,
         lanes: impl IntoIterator<Item = Lane>,
+        holds_gates_back: impl Fn(&Names) -> bool,
         is_present: impl Fn(RequestId) -> bool,
     ) -> Flushed {
         let mut flushed = Flushed::default();
         for lane in lanes {
             let Some(names) = self.lanes.get_mut(&lane) else { continue };
-            let buffered = mem::take(&mut names.buffered);
+            names.is_due = false;
+            let buffered = if holds_gates_back(names) {
+                let buffered = names.take_all_but_fresh_gates();
+                if !names.buffered.is_empty() {
+                    self.waiting.insert(lane.clone());
+                }
+                buffered
+            } else {
+                mem::take(&mut names.buffered)
+            };
             self.buffered -= buffered.len();
             // What is asked again travels alone: its short deadline would be the whole call's.
             let (mut gates, mut again, mut configs) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,6 +1,9 @@
 //! What a restart of the actor asks of the buffer.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{Answer, Buffer};
 use crate::{
@@ -30,8 +33,12 @@ impl Buffer {
     /// are open.
     fn recover(&mut self) {
         let mut asked: HashSet<(Lane, CallKind, Arc<str>)> = HashSet::new();
+        let mut gate_calls: HashMap<Lane, usize> = HashMap::new();
         for call in self.calls.values() {
-            let lane = Lane { user: call.user.clone(), exposure: call.exposure };
+            let lane = Lane::of(call);
+            if call.kind == CallKind::CheckGate {
+                *gate_calls.entry(lane.clone()).or_default() += 1;
+            }
             let names = call.names.iter();
             asked.extend(names.map(|name| (lane.clone(), call.kind, Arc::clone(name))));
         }
@@ -41,7 +48,8 @@ impl Buffer {
             for ((kind, name), known) in &mut names.known {
                 known.in_flight = asked.contains(&(lane.clone(), *kind, Arc::clone(name)));
             }
-            let Names { known, buffered } = names;
+            names.gate_calls = gate_calls.get(lane).copied().unwrap_or_default();
+            let Names { known, buffered, .. } = names;
             let is_buffered = |key: &_| known.get(key).is_some_and(|name| !name.in_flight);
             buffered.retain(is_buffered);
             let listed: HashSet<_> = buffered.iter().cloned().collect();
@@ -50,6 +58,11 @@ impl Buffer {
             self.buffered += buffered.len();
             if !buffered.is_empty() {
                 self.waiting.insert(lane.clone());
+            }
+            let mut kinds = names.buffered.iter().map(|(kind, _)| *kind);
+            names.is_due = kinds.any(|kind| self.departure.is_due(names, kind));
+            if names.is_due {
+                self.due.push(lane.clone());
             }
         }
     }

@@ -4,10 +4,11 @@ use std::{
     time::Duration,
 };
 
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
+    config::FlushPolicy::{Adaptive, Interval},
     error::ConnectFault,
     evaluation::{ConfigEvaluation, GateEvaluation},
     user::User,
@@ -17,7 +18,7 @@ use crate::{
 /// happen to them, in any order.
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8> },
+    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8>, cached: Cached },
     AskMany { user: u8, names: usize },
     Leave(usize),
     FlushDue,
@@ -28,11 +29,31 @@ enum Step {
     Pass(u64),
 }
 
+/// What a request has to do with the cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cached {
+    /// The name that is known already, but for the last of them.
+    known: Option<usize>,
+    past_cache: bool,
+}
+
+fn cached() -> impl Strategy<Value = Cached> {
+    (proptest::option::of(0..5usize), any::<bool>())
+        .prop_map(|(known, past_cache)| Cached { known, past_cache })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![Just(CallKind::CheckGate), Just(CallKind::GetConfig)];
-    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6));
+    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6), cached());
+    let ask = ask.prop_map(|(user, exposure, kind, names, cached)| Step::Ask {
+        user,
+        exposure,
+        kind,
+        names,
+        cached,
+    });
     prop_oneof![
-        6 => ask.prop_map(|(user, exposure, kind, names)| Step::Ask { user, exposure, kind, names }),
+        6 => ask,
         1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AskMany { user, names }),
         2 => any::<usize>().prop_map(Step::Leave),
         2 => Just(Step::FlushDue),
@@ -49,7 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Driven {
     buffer: Buffer,
     now: Instant,
-    asked: HashMap<RequestId, (Lane, CallKind, Vec<Arc<str>>)>,
+    asked: HashMap<RequestId, Asked>,
     left: HashSet<RequestId>,
     ended: HashSet<RequestId>,
     in_flight: Vec<(CallId, CallRequest)>,
@@ -57,13 +78,31 @@ struct Driven {
     left_out: HashSet<(Lane, Arc<str>)>,
 }
 
+struct Asked {
+    lane: Lane,
+    kind: CallKind,
+    names: Vec<Arc<str>>,
+    cached: Cached,
+}
+
+impl Asked {
+    fn knows(&self, position: usize) -> bool {
+        position + 1 < self.names.len() && self.cached.known == Some(position)
+    }
+
+    fn asks_for(&self, name: &Arc<str>) -> bool {
+        let mut names = self.names.iter().enumerate();
+        names.any(|(position, asked)| asked == name && !self.knows(position))
+    }
+}
+
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Driven {
     #[allow(clippy::disallowed_methods)]
-    fn new(batch_size: usize) -> Self {
+    fn new(batch_size: usize, policy: FlushPolicy) -> Self {
         Self {
-            buffer: Buffer::new(batch_size),
+            buffer: Buffer::new(batch_size, policy),
             now: Instant::now(),
             asked: HashMap::new(),
             left: HashSet::new(),
@@ -74,10 +113,24 @@ impl Driven {
     }
 
     fn ask(&mut self, lane: Lane, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
-        let deadline = self.now + TIMEOUT;
-        let request = Request { lane: lane.clone(), kind, names: names.clone(), deadline };
-        let (id, _) = self.buffer.add(request);
-        assert!(self.asked.insert(id, (lane, kind, names)).is_none(), "an id was given twice");
+        self.ask_with(Asked { lane, kind, names, cached: Cached::default() })
+    }
+
+    fn ask_with(&mut self, asked: Asked) -> RequestId {
+        let known = asked.names.iter().enumerate().map(|(position, name)| {
+            asked.knows(position).then(|| evaluation_from("cache", &asked.lane, asked.kind, name))
+        });
+        let known: Vec<_> = known.collect();
+        let known = if known.iter().any(Option::is_some) { known } else { Vec::new() };
+        let (id, _) = self.buffer.add(Request {
+            lane: asked.lane.clone(),
+            kind: asked.kind,
+            names: asked.names.clone(),
+            known,
+            past_cache: asked.cached.past_cache,
+            deadline: self.now + TIMEOUT,
+        });
+        assert!(self.asked.insert(id, asked).is_none(), "an id was given twice");
         id
     }
 
@@ -105,9 +158,10 @@ impl Driven {
     /// Each name of a call is waited for by somebody who has not left, and has time left.
     fn assert_wanted(&self, call: &CallRequest) {
         for name in call.names.iter() {
-            let wanted = self.asked.iter().any(|(id, (lane, kind, names))| {
+            let wanted = self.asked.iter().any(|(id, asked)| {
                 let waits = !self.ended.contains(id) && !self.left.contains(id);
-                waits && *lane == lane_of(call) && *kind == call.kind && names.contains(name)
+                let its_own = asked.lane == lane_of(call) && asked.kind == call.kind;
+                waits && its_own && asked.asks_for(name)
             });
             assert!(wanted, "promise 3: nobody waits for {name} of {call:?}");
         }
@@ -121,32 +175,42 @@ impl Driven {
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
         let outcome = outcome(self, &call);
         let error = outcome.as_ref().err().cloned();
-        let dealt = self.buffer.complete(id, outcome, self.now);
+        let dealt = self.buffer.complete(id, outcome, self.now, fallback);
         for answer in dealt.answers {
             self.check(answer, &call, error.as_ref());
         }
         self.in_flight.extend(dealt.calls);
-        let stale = self.buffer.complete(id, Ok(Vec::new()), self.now);
+        let stale = self.buffer.complete(id, Ok(Vec::new()), self.now, NOTHING_INSTEAD);
         assert!(stale.answers.is_empty() && stale.calls.is_empty(), "a stale outcome");
     }
 
     /// Exactly one answer for each request; if it is not an error, for the right user, with the
     /// right names in the right order.
     fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
-        let (lane, kind, names) = &self.asked[&answer.request];
+        let asked = &self.asked[&answer.request];
+        let Asked { lane, kind, names, cached } = asked;
         assert_eq!((lane, *kind), (&lane_of(call), call.kind), "promise 2");
         match (answer.result, failed) {
-            (Ok(evaluations), None) => {
-                let expected: Vec<_> =
-                    names.iter().map(|name| evaluation(lane, *kind, name)).collect();
-                assert_eq!(evaluations, expected);
+            (Ok(evaluations), _) => {
+                assert_eq!(evaluations.len(), names.len());
+                for (position, (name, found)) in names.iter().zip(evaluations).enumerate() {
+                    let from = |whence| found == evaluation_from(whence, lane, *kind, name);
+                    let is_right = match asked.knows(position) {
+                        true => from("cache"),
+                        false => from("network") || (!cached.past_cache && from("fallback")),
+                    };
+                    assert!(is_right, "{position}: {found:?} for {name}, {cached:?}");
+                }
             }
             (Err(Error::MissingName { name, .. }), None) => {
-                assert!(names.contains(&name) && self.left_out.contains(&(lane.clone(), name)));
+                assert!(asked.asks_for(&name) && self.left_out.contains(&(lane.clone(), name)));
             }
             (Err(error), Some(failed)) => {
                 assert_eq!(error.kind(), failed.kind());
-                assert!(names.iter().any(|name| call.names.contains(name)), "promise 3");
+                let mut names = call.names.iter().filter(|name| asked.asks_for(name));
+                let has_fallback = |name| fallback(&error, lane, *kind, name).is_some();
+                let culprit = names.find(|name| cached.past_cache || !has_fallback(name));
+                assert!(culprit.is_some(), "promise 3");
             }
             (result, failed) => panic!("{result:?} after {failed:?}"),
         }
@@ -155,9 +219,10 @@ impl Driven {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Ask { user, exposure, kind, names } => {
+            Step::Ask { user, exposure, kind, names, cached } => {
                 let names = names.into_iter().map(|name| Arc::from(format!("name {name}")));
-                self.ask(lane(user, exposure), kind, names.collect());
+                let lane = lane(user, exposure);
+                self.ask_with(Asked { lane, kind, names: names.collect(), cached });
             }
             Step::AskMany { user, names } => {
                 let names = (0..names).map(|name| Arc::from(format!("name {name}")));
@@ -200,6 +265,27 @@ impl Driven {
         }
         assert_eq!(self.buffer.pending(), self.asked.len() - self.ended.len());
         assert_eq!(self.buffer.in_flight(), self.in_flight.len());
+        self.assert_due();
+    }
+
+    /// What is buffered waits for the interval only while the policy has a reason for it.
+    fn assert_due(&self) {
+        for (lane, names) in &self.buffer.lanes {
+            let is_gate = |kind: &CallKind| *kind == CallKind::CheckGate;
+            let kinds = || names.buffered.iter().map(|(kind, _)| kind);
+            let calls = self.in_flight.iter().filter(|(_, call)| lane_of(call) == *lane);
+            let gate_calls = calls.filter(|(_, call)| is_gate(&call.kind)).count();
+            assert_eq!(names.gate_calls, gate_calls);
+            let is_full = names.buffered.len() >= self.buffer.departure.batch_size;
+            let is_idle = gate_calls == 0 && kinds().any(is_gate);
+            let has_configs = !kinds().all(is_gate);
+            let is_adaptive = self.buffer.departure.policy == Adaptive;
+            if is_full || (is_adaptive && (is_idle || has_configs)) {
+                assert!(names.is_due, "{lane:?} waits for nothing: {names:?}");
+            }
+            assert_eq!(names.is_due, self.buffer.due.contains(lane));
+            assert!(names.buffered.is_empty() || names.is_due || self.buffer.is_waiting());
+        }
     }
 
     /// Answers everything there is, after which nothing may be left.
@@ -229,18 +315,29 @@ fn lane_of(call: &CallRequest) -> Lane {
     Lane { user: call.user.clone(), exposure: call.exposure }
 }
 
-/// An evaluation that shows whose it is.
+/// What Statsig says: an evaluation that shows whose it is.
 fn evaluation(lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    evaluation_from("network", lane, kind, name)
+}
+
+/// The same, and where it is from.
+fn evaluation_from(whence: &str, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
     let whose = format!("{lane:?}");
     match kind {
         CallKind::CheckGate => {
-            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, "").into()
+            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, whence).into()
         }
         CallKind::GetConfig => {
             let value = serde_json::Map::default();
-            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, "").into()
+            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, whence).into()
         }
     }
+}
+
+/// Two of the names have something to fall back on, if it is Statsig that fails.
+fn fallback(error: &Error, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Option<Evaluation> {
+    let is_there = matches!(&**name, "name 0" | "name 1") && error.is_retryable();
+    is_there.then(|| evaluation_from("fallback", lane, kind, name))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -253,7 +350,7 @@ enum Failing {
 
 fn failing() -> impl Strategy<Value = Failing> {
     let any = [Failing::Broken, Failing::Unauthorized, Failing::Refused, Failing::TimedOut];
-    proptest::sample::select(any.to_vec())
+    select(any.to_vec())
 }
 
 fn failure(failing: Failing) -> Error {
@@ -280,15 +377,19 @@ fn called(flushed: &Flushed) -> Vec<Vec<&str>> {
 
 const EVERYBODY: fn(RequestId) -> bool = |_| true;
 
+const NOTHING_INSTEAD: fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation> =
+    |_, _, _, _| None;
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn promises_1_2_3_hold_for_any_history(
         batch_size in 1..=100usize,
+        policy in select(&[Interval, Adaptive]),
         steps in vec(step(), 0..60),
     ) {
-        let mut driven = Driven::new(batch_size);
+        let mut driven = Driven::new(batch_size, policy);
         for step in steps {
             driven.step(step);
         }
@@ -298,7 +399,7 @@ proptest! {
 
 #[test]
 fn distinct_names_go_out_in_the_order_they_were_first_asked() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["c", "a", "c"]));
     driven.ask(lane(0, true), CallKind::CheckGate, names(["b", "a"]));
     driven.ask(lane(0, true), CallKind::GetConfig, names(["a", "b"]));
@@ -310,7 +411,7 @@ fn distinct_names_go_out_in_the_order_they_were_first_asked() {
 
 #[test]
 fn more_than_a_hundred_names_become_several_calls() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let many: Vec<Arc<str>> = (0..250).map(|n| Arc::from(format!("gate {n}"))).collect();
     driven.ask(lane(0, true), CallKind::CheckGate, many);
 
@@ -322,7 +423,7 @@ fn more_than_a_hundred_names_become_several_calls() {
 
 #[test]
 fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not() {
-    let mut driven = Driven::new(3);
+    let mut driven = Driven::new(3, Interval);
     driven.ask(lane(1, true), CallKind::CheckGate, names(["a"]));
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b", "a"]));
     assert!(!driven.buffer.is_due());
@@ -336,8 +437,106 @@ fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not
 }
 
 #[test]
+fn adaptive_an_idle_users_names_are_due_as_soon_as_they_are_asked() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    assert!(driven.buffer.is_due() && !driven.buffer.is_waiting());
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.ask(lane(0, true), CallKind::GetConfig, names(["a"]));
+
+    let flushed = driven.buffer.flush_due(EVERYBODY);
+
+    assert_eq!(called(&flushed), [vec!["a", "b"], vec!["a"]]);
+    assert!(!driven.buffer.is_due() && !driven.buffer.is_waiting());
+}
+
+#[test]
+fn adaptive_what_is_asked_during_a_call_gathers_and_is_due_when_it_returns() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.step(Step::FlushDue);
+
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    assert!(!driven.buffer.is_due() && driven.buffer.is_waiting());
+    driven.ask(lane(1, true), CallKind::CheckGate, names(["other user"]));
+    driven.ask(lane(0, false), CallKind::CheckGate, names(["other mode"]));
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight.len(), 3, "others hold nobody back, and are not held back");
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b"]]);
+    assert!(!driven.buffer.is_waiting());
+}
+
+#[test]
+fn adaptive_gates_gather_until_the_last_of_several_calls_returns() {
+    let mut driven = Driven::new(100, Adaptive);
+    let many: Vec<Arc<str>> = (0..150).map(|n| Arc::from(format!("gate {n}"))).collect();
+    driven.ask(lane(0, true), CallKind::CheckGate, many);
+    driven.step(Step::FlushDue);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Refused });
+    assert!(!driven.buffer.is_due(), "its halves are in flight");
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    assert!(!driven.buffer.is_due(), "one of the halves is");
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
+}
+
+#[test]
+fn adaptive_configs_leave_at_once_and_hold_no_gates_back() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.step(Step::FlushDue);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["gate"]));
+    driven.ask(lane(0, true), CallKind::GetConfig, names(["a", "b"]));
+
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight.len(), 3, "the configs leave beside the call, the gate does not");
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["gate"]]);
+}
+
+#[test]
+fn adaptive_the_batch_size_and_the_interval_wait_for_no_call() {
+    let mut driven = Driven::new(3, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.step(Step::FlushDue);
+
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    assert!(!driven.buffer.is_due());
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b", "c"]]);
+
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["d"]));
+    assert!(!driven.buffer.is_due());
+    assert_eq!(called(&driven.buffer.flush_all(EVERYBODY)), [["d"]]);
+}
+
+#[test]
+fn adaptive_who_is_asked_for_again_waits_for_no_other_call() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushDue);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.step(Step::FlushAll);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+
+    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
+    assert_eq!(driven.buffer.buffered(), 1, "the other gate gathers on");
+}
+
+#[test]
 fn a_name_in_flight_is_joined_and_not_asked_again() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
 
@@ -351,7 +550,7 @@ fn a_name_in_flight_is_joined_and_not_asked_again() {
 
 #[test]
 fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.step(Step::Pass(500));
@@ -369,7 +568,7 @@ fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
 
 /// A buffer in which name "a" waits to be asked again, for a request with 10 ms left.
 fn with_little_time_left() -> Driven {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
@@ -410,7 +609,7 @@ fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well()
 
 #[test]
 fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::Pass(900));
     let second = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
@@ -428,7 +627,7 @@ fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again
 
 #[test]
 fn who_joined_a_call_that_was_refused_is_refused_too() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
@@ -440,7 +639,7 @@ fn who_joined_a_call_that_was_refused_is_refused_too() {
 
 #[test]
 fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let lane = lane(0, true);
     driven.ask(lane.clone(), CallKind::CheckGate, names(["a", "b"]));
     driven.ask(lane.clone(), CallKind::CheckGate, names(["b"]));
@@ -448,7 +647,7 @@ fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
     let there = evaluation(&lane, CallKind::CheckGate, &Arc::from("b"));
 
     let outcome = Ok(vec![None, Some(there.clone())]);
-    let answers = driven.buffer.complete(call, outcome, driven.now).answers;
+    let answers = driven.buffer.complete(call, outcome, driven.now, NOTHING_INSTEAD).answers;
 
     assert!(
         matches!(&answers[0].result, Err(Error::MissingName { name, .. }) if &**name == "a"),
@@ -458,8 +657,86 @@ fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
 }
 
 #[test]
+fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
+    let mut driven = Driven::new(100, Interval);
+    let (kind, names) = (CallKind::CheckGate, names(["a", "b", "a", "c"]));
+    let cached = Cached { known: Some(1), past_cache: false };
+    driven.ask_with(Asked { lane: lane(0, true), kind, names, cached });
+    let (call, request) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    assert_eq!(request.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
+
+    let answers = request.names.iter().map(|name| Some(evaluation(&lane(0, true), kind, name)));
+    let outcome = Ok(answers.collect());
+    let dealt = driven.buffer.complete(call, outcome, driven.now, NOTHING_INSTEAD);
+
+    assert_eq!(dealt.answers.len(), 1);
+    for answer in dealt.answers {
+        assert!(answer.result.is_ok());
+        driven.check(answer, &request, None);
+    }
+}
+
+#[test]
+fn where_a_call_failed_its_requests_get_what_there_is_instead() {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0", "other"]));
+    let served = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0", "name 1"]));
+    driven.step(Step::FlushAll);
+    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 1"]));
+    let (call, _) = driven.in_flight.remove(0);
+
+    let broken = Err(failure(Failing::Broken));
+    let dealt = driven.buffer.complete(call, broken, driven.now, fallback);
+
+    let ends: HashMap<_, _> =
+        dealt.answers.iter().map(|answer| (answer.request, answer.result.is_ok())).collect();
+    let expected = [(served - 1, false), (served, true), (joined, true)];
+    assert_eq!(ends, expected.into(), "also who would have a second chance");
+    assert!(driven.buffer.is_empty() && driven.buffer.buffered() == 0);
+}
+
+#[test]
+fn who_asks_past_the_cache_gets_nothing_instead_but_a_second_chance() {
+    let mut driven = Driven::new(100, Interval);
+    let past_cache = |names| {
+        let cached = Cached { known: None, past_cache: true };
+        Asked { lane: lane(0, true), kind: CallKind::CheckGate, names, cached }
+    };
+    let first = driven.ask_with(past_cache(names(["name 0"])));
+    driven.step(Step::FlushAll);
+    let joined = driven.ask_with(past_cache(names(["name 0"])));
+    let lenient = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0"]));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    assert_eq!(driven.ended, [first, lenient].into());
+
+    driven.step(Step::FlushDue);
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    assert!(driven.ended.contains(&joined));
+}
+
+#[test]
+fn what_there_is_instead_is_asked_for_with_the_names_own_error() {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b", "c"]));
+    let (call, _) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    let asked = std::cell::RefCell::new(Vec::new());
+    let note = |error: &Error, of: &Lane, kind: CallKind, name: &Arc<str>| {
+        assert_eq!((of, kind), (&lane(0, true), CallKind::CheckGate));
+        asked.borrow_mut().push((error.kind(), name.to_string()));
+        None
+    };
+
+    let there = |name: &str| evaluation(&lane(0, true), CallKind::CheckGate, &Arc::from(name));
+    let outcome = Ok(vec![Some(there("a")), None, Some(there("c"))]);
+    driven.buffer.complete(call, outcome, driven.now, note);
+
+    assert_eq!(asked.take(), [("missing_name", "b".to_owned())]);
+}
+
+#[test]
 fn exposure_modes_do_not_share_a_call() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.ask(lane(0, false), CallKind::CheckGate, names(["a"]));
 
@@ -471,7 +748,7 @@ fn exposure_modes_do_not_share_a_call() {
 
 #[test]
 fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     assert!(driven.buffer.restarted().is_empty());
     let later = driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
@@ -485,7 +762,7 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 
 #[test]
 fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     let lane = lane(0, true);
     let names: Vec<Arc<str>> = (0..100).map(|n| Arc::from(format!("gate {n}"))).collect();
     for name in &names {
@@ -502,7 +779,7 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
             true => Err(failure(Failing::Refused)),
             false => Ok(call.names.iter().map(|n| Some(evaluation(&lane, call.kind, n))).collect()),
         };
-        let dealt = driven.buffer.complete(id, outcome, driven.now);
+        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
         refused += dealt.answers.iter().filter(|answer| answer.result.is_err()).count();
         answered += dealt.answers.iter().filter(|answer| answer.result.is_ok()).count();
         calls.extend(dealt.calls);
@@ -515,7 +792,7 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
 
 #[test]
 fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
-    let mut driven = Driven::new(100);
+    let mut driven = Driven::new(100, Interval);
     for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
         driven.ask(lane(user, true), CallKind::CheckGate, names([name]));
     }
@@ -541,7 +818,9 @@ fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
         let call = driven.buffer.call(id).expect("an open call").clone();
         let lane = lane_of(&call);
         let evaluations = call.names.iter().map(|name| Some(evaluation(&lane, call.kind, name)));
-        answered += driven.buffer.complete(id, Ok(evaluations.collect()), driven.now).answers.len();
+        let outcome = Ok(evaluations.collect());
+        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+        answered += dealt.answers.len();
     }
     assert_eq!(answered, 4);
     assert!(driven.buffer.is_empty() && driven.buffer.lanes.is_empty());

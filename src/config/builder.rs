@@ -1,0 +1,175 @@
+//! Changing settings, and checking them.
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Config, FlushPolicy, Settings, invalid, parse};
+use crate::error::Error;
+
+/// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ConfigBuilder(pub(super) Settings);
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $setting:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        pub fn $setting(mut self, $setting: $type) -> Self {
+            self.0.$setting = $setting.into();
+            self
+        }
+    )*};
+}
+
+impl ConfigBuilder {
+    /// The server secret key. Sent in the header `statsig-api-key` and shown nowhere.
+    pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
+        self.0.api_key = SecretString::from(api_key.into());
+        self
+    }
+
+    setters! {
+        /// Where the API is; the operations' paths are appended. Default `https://api.statsig.com`.
+        base_url: impl Into<String>;
+        /// The longest a request waits in the buffer: 1 ms to 1 min. Default 5 ms.
+        flush_interval: Duration;
+        /// The number of distinct names of one user that flush that user at once: 1 to 100, which
+        /// is the most one call may have. Default 100.
+        batch_size: usize;
+        /// The number of names that may be buffered, queued and in flight together. Default 10,000.
+        max_pending: usize;
+        /// The longest a request takes, from acceptance to answer: 1 ms to 10 min. Default 3 s.
+        timeout: Duration;
+        /// The longest one HTTP attempt takes, body included: 1 ms to 10 min. Default 1 s.
+        attempt_timeout: Duration;
+        /// The number of attempts of one call, the first included: 1 to 10. Default 3. One more is
+        /// allowed for a connection that died as it was reused.
+        retry_attempts: u32;
+        /// The number of HTTP calls at once: 1 to 1,024. Default 64.
+        max_in_flight: usize;
+        /// Whether a message that does not choose for itself has its exposures logged. Default on.
+        exposure_logging: bool;
+        /// Certificates to trust besides the roots of the TLS features, as PEM. Default none.
+        extra_root_certificates: impl Into<Vec<u8>>;
+        /// Allows a `base_url` with plain `http` to a host that is not this machine; the key then
+        /// crosses the network in clear. Default off.
+        allow_plain_http: bool;
+        /// Whether calls fail at once, with [`Error::CircuitOpen`], after ten failed in a row: for
+        /// half a second to begin with, then one call is let through and decides; as long as it
+        /// fails, the pause doubles, up to two seconds. Default on.
+        circuit_breaker: bool;
+        /// When what is buffered leaves. Default [`FlushPolicy::Interval`].
+        flush_policy: FlushPolicy;
+        /// The number of transports that make the HTTP calls: 1 to 64, and at most
+        /// [`max_in_flight`](Self::max_in_flight), which they share. One runs on the component's own
+        /// thread; several have a thread each, which pays where HTTP, JSON and TLS are more than one
+        /// core's work. Default 1.
+        transports: usize;
+        /// How long an evaluation is kept and given again, without a call and without an exposure:
+        /// 0 (not at all) to 24 h. Default 10 s, which is how often Statsig's own SDKs look for
+        /// changes.
+        cache_ttl: Duration;
+        /// The number of evaluations that may be kept at once. Default 100,000.
+        cache_entries: usize;
+        /// How long past [`cache_ttl`](Self::cache_ttl) an evaluation may still answer while Statsig
+        /// fails: 0 (not at all) to 7 days. Such an answer says so: [`Source::Stale`]. Default 1 h.
+        ///
+        /// [`Source::Stale`]: crate::Source::Stale
+        stale_if_error: Duration;
+    }
+
+    /// Changes one setting by its name, from text, as [`Config::from_env`] reads it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] if there is no such setting or the text is not of its type.
+    pub fn set(mut self, setting: &str, text: &str) -> Result<Self, Error> {
+        let s = &mut self.0;
+        match setting {
+            "api_key" => s.api_key = SecretString::from(text),
+            "base_url" => s.base_url = text.to_owned(),
+            "flush_interval" => s.flush_interval = parse::duration("flush_interval", text)?,
+            "batch_size" => s.batch_size = parse::number("batch_size", text)?,
+            "max_pending" => s.max_pending = parse::number("max_pending", text)?,
+            "timeout" => s.timeout = parse::duration("timeout", text)?,
+            "attempt_timeout" => s.attempt_timeout = parse::duration("attempt_timeout", text)?,
+            "retry_attempts" => s.retry_attempts = parse::number("retry_attempts", text)?,
+            "max_in_flight" => s.max_in_flight = parse::number("max_in_flight", text)?,
+            "exposure_logging" => s.exposure_logging = parse::flag("exposure_logging", text)?,
+            "extra_root_certificates" => s.extra_root_certificates = parse::pem(text)?,
+            "allow_plain_http" => s.allow_plain_http = parse::flag("allow_plain_http", text)?,
+            "circuit_breaker" => s.circuit_breaker = parse::flag("circuit_breaker", text)?,
+            "flush_policy" => s.flush_policy = parse::flush_policy("flush_policy", text)?,
+            "transports" => s.transports = parse::number("transports", text)?,
+            "cache_ttl" => s.cache_ttl = parse::duration("cache_ttl", text)?,
+            "cache_entries" => s.cache_entries = parse::number("cache_entries", text)?,
+            "stale_if_error" => s.stale_if_error = parse::duration("stale_if_error", text)?,
+            _ => return Err(invalid("setting", setting, "must be one of the settings' names")),
+        }
+        Ok(self)
+    }
+
+    /// Checks every setting against its bounds.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] names the first setting that breaks a bound, its value and the
+    /// bound.
+    pub fn build(mut self) -> Result<Config, Error> {
+        let s = &mut self.0;
+        let key = s.api_key.expose_secret();
+        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            let shown = if key.is_empty() { "empty" } else { "[redacted]" };
+            return Err(invalid("api_key", shown, "must be visible ASCII characters"));
+        }
+        const LONGEST: Duration = Duration::from_secs(600);
+        const MILLISECOND: Duration = Duration::from_millis(1);
+        bounded("timeout", s.timeout, MILLISECOND..=LONGEST)?;
+        bounded("attempt_timeout", s.attempt_timeout, MILLISECOND..=LONGEST)?;
+        bounded("flush_interval", s.flush_interval, MILLISECOND..=Duration::from_secs(60))?;
+        if s.flush_interval >= s.timeout {
+            let rule = format!("must be less than `timeout`, {:?}", s.timeout);
+            return Err(invalid("flush_interval", format!("{:?}", s.flush_interval), rule));
+        }
+        bounded("batch_size", s.batch_size, 1..=100)?;
+        bounded("max_pending", s.max_pending, 1..=10_000_000)?;
+        bounded("retry_attempts", s.retry_attempts, 1..=10)?;
+        bounded("max_in_flight", s.max_in_flight, 1..=1024)?;
+        bounded("transports", s.transports, 1..=64)?;
+        if s.transports > s.max_in_flight {
+            let rule = format!("must be at most `max_in_flight`, {}", s.max_in_flight);
+            return Err(invalid("transports", s.transports.to_string(), rule));
+        }
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        bounded("cache_ttl", s.cache_ttl, Duration::ZERO..=DAY)?;
+        bounded("cache_entries", s.cache_entries, 1..=100_000_000)?;
+        bounded("stale_if_error", s.stale_if_error, Duration::ZERO..=7 * DAY)?;
+        s.base_url.truncate(s.base_url.trim_end_matches('/').len());
+        let base_url = parse::base_url(&s.base_url, s.allow_plain_http)?;
+        let roots = certificates(&s.extra_root_certificates)?;
+        Ok(Config { settings: self.0, base_url, roots })
+    }
+}
+
+fn bounded<T: PartialOrd + fmt::Debug>(
+    setting: &'static str,
+    value: T,
+    bounds: RangeInclusive<T>,
+) -> Result<(), Error> {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    let rule = format!("must be from {:?} to {:?}", bounds.start(), bounds.end());
+    Err(invalid(setting, format!("{value:?}"), rule))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() || pem.is_empty() => Ok(certificates),
+        _ => {
+            let value = format!("{} bytes", pem.len());
+            Err(invalid("extra_root_certificates", value, "must be certificates in PEM"))
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What was answered from the cache, counted without one thread waiting for another.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use crossbeam_utils::CachePadded;
+
+/// Requests answered on their callers' own threads, and their names.
+///
+/// A counter that all threads add to moves between their caches with each addition; here each thread
+/// has one of its own, shared with few others.
+#[derive(Debug, Default)]
+pub(crate) struct Hits([CachePadded<Stripe>; STRIPES]);
+
+#[derive(Debug, Default)]
+struct Stripe {
+    requests: AtomicU64,
+    names: AtomicU64,
+}
+
+const STRIPES: usize = 32;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static STRIPE: usize = THREADS.fetch_add(1, Relaxed) % STRIPES;
+}
+
+impl Hits {
+    pub(crate) fn add(&self, names: usize) {
+        let stripe = &self.0[STRIPE.with(|stripe| *stripe)];
+        stripe.requests.fetch_add(1, Relaxed);
+        stripe.names.fetch_add(names as u64, Relaxed);
+    }
+
+    /// The requests, and their names.
+    pub(crate) fn sum(&self) -> (u64, u64) {
+        self.0.iter().fold((0, 0), |(requests, names), stripe| {
+            (requests + stripe.requests.load(Relaxed), names + stripe.names.load(Relaxed))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_many_threads_count_adds_up() {
+        let hits = Hits::default();
+        thread::scope(|scope| {
+            for names in 0..100 {
+                let hits = &hits;
+                scope.spawn(move || (0..10).for_each(|_| hits.add(names)));
+            }
+        });
+        assert_eq!(hits.sum(), (1_000, 49_500));
+    }
+}
