@@ -5,7 +5,7 @@
 //! cargo run --release --manifest-path benches/peers/Cargo.toml
 //! ```
 //!
-//! `-- --quick` takes a fifth of the time. Each measurement is a process of its own, and so is the
+//! It takes two and a half minutes, with `-- --quick` one. Each measurement is a process of its own, and so is the
 //! server that it asks, so that CPU time is the client's alone and nothing is left over from one
 //! measurement to the next. `measure SCENARIO PEER SECONDS` makes one of them, for a profiler.
 #![forbid(unsafe_code)]
@@ -32,8 +32,8 @@ const USAGE: &str = "usage: [--quick] | measure SCENARIO PEER SECONDS";
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => compare(5, 1.5),
-        ["--quick"] => compare(3, 0.4),
+        [] => compare(5, 0.8),
+        ["--quick"] => compare(2, 0.3),
         ["measure", scenario, peer, seconds] => {
             let (scenario, peer) = (Scenario::named(scenario)?, Peer::named(peer)?);
             let window = Duration::try_from_secs_f64(seconds.parse()?)?;

@@ -8,6 +8,8 @@ pub enum Scenario {
     SameAgain,
     /// Many callers, one user, a new gate name each check.
     NewNames,
+    /// The same without what the caches cost.
+    NewNamesUncached,
     /// Many callers, a new user each check.
     NewUsers,
     /// One caller, a new user each check.
@@ -15,12 +17,14 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 4] = [Self::SameAgain, Self::NewNames, Self::NewUsers, Self::Alone];
+    pub const ALL: [Self; 5] =
+        [Self::SameAgain, Self::NewNames, Self::NewNamesUncached, Self::NewUsers, Self::Alone];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::SameAgain => "same-again",
             Self::NewNames => "new-names",
+            Self::NewNamesUncached => "new-names-uncached",
             Self::NewUsers => "new-users",
             Self::Alone => "alone",
         }
@@ -29,11 +33,17 @@ impl Scenario {
     pub fn title(self) -> &'static str {
         match self {
             Self::SameAgain => "The same check again and again, prepared user",
-            Self::NewNames => "1,000 callers, one user, a new gate name each check, server 0 ms",
-            Self::NewUsers => {
-                "1,000 callers, a new user each check, server 5 ms, up to 100 connections"
+            Self::NewNames => {
+                "1,000 callers, one user, a new gate name each check, server 0 ms, caches as by \
+                 default"
             }
-            Self::Alone => "One caller, a new user each check, server 5 ms",
+            Self::NewNamesUncached => {
+                "1,000 callers, one user, a new gate name each check, server 0 ms, no caches"
+            }
+            Self::NewUsers => {
+                "1,000 callers, a new user each check, server 5 ms, up to 100 connections, no caches"
+            }
+            Self::Alone => "One caller, a new user each check, server 5 ms, no caches",
         }
     }
 
@@ -42,18 +52,24 @@ impl Scenario {
         found.ok_or_else(|| format!("there is no scenario {name}"))
     }
 
+    /// Whether evaluations are kept. Only a check that is made again finds one; a new one may have to
+    /// pay for keeping it.
+    pub fn is_cached(self) -> bool {
+        matches!(self, Self::SameAgain | Self::NewNames)
+    }
+
     /// Tasks that each ask the next check as soon as they have an answer.
     pub fn callers(self) -> u64 {
         match self {
             Self::SameAgain | Self::Alone => 1,
-            Self::NewNames | Self::NewUsers => 1_000,
+            Self::NewNames | Self::NewNamesUncached | Self::NewUsers => 1_000,
         }
     }
 
     /// How long the server takes for an answer.
     pub fn delay(self) -> Duration {
         match self {
-            Self::SameAgain | Self::NewNames => Duration::ZERO,
+            Self::SameAgain | Self::NewNames | Self::NewNamesUncached => Duration::ZERO,
             Self::NewUsers | Self::Alone => Duration::from_millis(5),
         }
     }
@@ -62,7 +78,7 @@ impl Scenario {
     pub fn checks_a_sample(self) -> u64 {
         match self {
             Self::SameAgain => 100,
-            Self::NewNames | Self::NewUsers | Self::Alone => 1,
+            _ => 1,
         }
     }
 }

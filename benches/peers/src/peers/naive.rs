@@ -25,7 +25,9 @@ pub fn measure(run: Run) -> Result<Measured, Box<dyn Error>> {
                 let ask = caller.ask(async |number| {
                     let open = match scenario {
                         Scenario::SameAgain => check(client, url, "prepared", GATE).await,
-                        Scenario::NewNames => check(client, url, "prepared", &gate(number)).await,
+                        Scenario::NewNames | Scenario::NewNamesUncached => {
+                            check(client, url, "prepared", &gate(number)).await
+                        }
                         Scenario::NewUsers | Scenario::Alone => {
                             check(client, url, &user_id(number), GATE).await
                         }

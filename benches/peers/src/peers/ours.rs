@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use actix_statsig::{Config, Error as StatsigError, Statsig, User};
+use actix_statsig::{Config, Error as StatsigError, FlushPolicy, Statsig, User};
 
 use super::{API_KEY, Run};
 use crate::{
@@ -16,11 +16,15 @@ pub fn measure(
 ) -> Result<Measured, Box<dyn Error>> {
     let config = Config::builder(API_KEY).base_url(run.upstream.url());
     let config = match run.scenario {
-        Scenario::SameAgain | Scenario::Alone => config,
-        // As the others are set up.
-        Scenario::NewNames => config.batch_size(100).flush_interval(Duration::from_millis(10)),
+        Scenario::SameAgain => config,
+        // As the other that batches is set up.
+        Scenario::NewNames | Scenario::NewNamesUncached => {
+            config.batch_size(100).flush_interval(Duration::from_millis(10))
+        }
         Scenario::NewUsers => config.max_in_flight(100),
+        Scenario::Alone => config.flush_policy(FlushPolicy::Adaptive),
     };
+    let config = if run.scenario.is_cached() { config } else { config.cache_ttl(Duration::ZERO) };
     let config = config.build()?;
     actix_rt::System::new().block_on(async {
         let statsig = start(config)?;
@@ -34,7 +38,9 @@ pub fn measure(
                 let ask = caller.ask(async |number| {
                     let open = match scenario {
                         Scenario::SameAgain => statsig.check_gate(prepared, GATE).await,
-                        Scenario::NewNames => statsig.check_gate(prepared, gate(number)).await,
+                        Scenario::NewNames | Scenario::NewNamesUncached => {
+                            statsig.check_gate(prepared, gate(number)).await
+                        }
                         Scenario::NewUsers | Scenario::Alone => {
                             statsig.check_gate(&user(user_id(number)), GATE).await
                         }

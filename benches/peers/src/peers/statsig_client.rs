@@ -15,8 +15,12 @@ pub fn measure(run: Run) -> Result<Measured, Box<dyn Error>> {
         .api_key(API_KEY)
         .base_url(run.upstream.url().to_owned())
         .batch_size(100)
-        .batch_flush_interval(Duration::from_millis(10))
-        .build();
+        .batch_flush_interval(Duration::from_millis(10));
+    // Its cache cannot be turned off, but it can be kept from taking anything in.
+    let config = match run.scenario.is_cached() {
+        true => config.build(),
+        false => config.cache_max_capacity(0).build(),
+    };
     tokio::runtime::Runtime::new()?.block_on(async {
         let client = Arc::new(StatsigClient::with_config(config).await?);
         let prepared = Arc::new(user("prepared".to_owned()));
@@ -29,7 +33,9 @@ pub fn measure(run: Run) -> Result<Measured, Box<dyn Error>> {
                 let ask = caller.ask(move |number| async move {
                     let open = match scenario {
                         Scenario::SameAgain => client.check_gate(GATE, prepared).await,
-                        Scenario::NewNames => client.check_gate(gate(number), prepared).await,
+                        Scenario::NewNames | Scenario::NewNamesUncached => {
+                            client.check_gate(gate(number), prepared).await
+                        }
                         Scenario::NewUsers | Scenario::Alone => {
                             client.check_gate(GATE, &user(user_id(number))).await
                         }
