@@ -115,7 +115,7 @@ macro_rules! shared_parts {
             }
 
             /// The same evaluation, from elsewhere.
-            pub(crate) fn from_origin(&self, origin: Origin) -> Self {
+            pub(crate) fn with_origin(&self, origin: Origin) -> Self {
                 Self(Arc::clone(&self.0), origin)
             }
 
@@ -259,10 +259,10 @@ pub enum Evaluation {
 
 impl Evaluation {
     /// The same evaluation, from elsewhere.
-    pub(crate) fn from_origin(&self, origin: Origin) -> Self {
+    pub(crate) fn with_origin(&self, origin: Origin) -> Self {
         match self {
-            Self::Gate(gate) => Self::Gate(gate.from_origin(origin)),
-            Self::Config(config) => Self::Config(config.from_origin(origin)),
+            Self::Gate(gate) => Self::Gate(gate.with_origin(origin)),
+            Self::Config(config) => Self::Config(config.with_origin(origin)),
         }
     }
 
