@@ -12,6 +12,7 @@ use serde::{
     },
 };
 use serde_json::{Map, Value};
+use smol_str::SmolStr;
 
 use super::distinct::DistinctKeys;
 use crate::{
@@ -70,7 +71,8 @@ pub(crate) fn decode(
         (CallKind::GetConfig, names) => {
             let Object(config): Object<Config<'_>> = serde_json::from_str(body)?;
             serde_json::from_str::<ConfigKeys>(body)?;
-            names.iter().map(|name| config.evaluation(name).map(Some)).take(1).collect()
+            let Some(name) = names.first() else { return Ok(Vec::new()) };
+            Ok(vec![Some(config.evaluation(name)?)])
         }
         (CallKind::CheckGate, [name]) => {
             let Object(gate): Object<Gate<'_>> = serde_json::from_str(body)?;
@@ -104,24 +106,29 @@ fn text(body: &[u8]) -> Result<&str, serde_json::Error> {
 #[derive(Deserialize)]
 struct Gate<'a> {
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
     value: bool,
     #[serde(default)]
-    rule_id: Option<Box<str>>,
+    rule_id: Option<SmolStr>,
     #[serde(default)]
-    group_name: Option<Box<str>>,
+    group_name: Option<SmolStr>,
 }
+
+/// A string in place, where it has no escapes. Serde reads a bare `Cow`, and one in an `Option`, into
+/// a string of its own.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// `GetConfigResponse`, without the deprecated `group`.
 #[derive(Deserialize)]
 struct Config<'a> {
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
     value: Map<String, Value>,
     #[serde(default)]
-    rule_id: Option<Box<str>>,
+    rule_id: Option<SmolStr>,
     #[serde(default)]
-    group_name: Option<Box<str>>,
+    group_name: Option<SmolStr>,
 }
 
 /// Looks for keys that stand twice in a config's value, of which serde_json keeps the last.
@@ -156,7 +163,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 impl Gate<'_> {
     fn evaluation(self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
-        same_name(self.name.as_deref(), asked)?;
+        same_name(self.name, asked)?;
         let name = Arc::clone(asked);
         let gate = GateEvaluation::from_parts(name, self.value, self.rule_id, self.group_name);
         Ok(gate.into())
@@ -164,19 +171,18 @@ impl Gate<'_> {
 }
 
 impl Config<'_> {
-    fn evaluation(&self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
-        same_name(self.name.as_deref(), asked)?;
-        let (name, value) = (Arc::clone(asked), self.value.clone());
-        let (rule_id, group_name) = (self.rule_id.clone(), self.group_name.clone());
-        Ok(ConfigEvaluation::from_parts(name, value, rule_id, group_name).into())
+    fn evaluation(self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
+        same_name(self.name, asked)?;
+        let (name, value) = (Arc::clone(asked), self.value);
+        Ok(ConfigEvaluation::from_parts(name, value, self.rule_id, self.group_name).into())
     }
 }
 
 /// A name that is `null` or missing is tolerated, another one is not: it would be somebody else's
 /// evaluation.
-fn same_name(answered: Option<&str>, asked: &str) -> Result<(), serde_json::Error> {
+fn same_name(answered: Option<Text<'_>>, asked: &str) -> Result<(), serde_json::Error> {
     match answered {
-        Some(name) if name != asked => Err(serde_json::Error::custom(format_args!(
+        Some(Text(name)) if name != asked => Err(serde_json::Error::custom(format_args!(
             "an answer for {name:?} instead of {asked:?}"
         ))),
         _ => Ok(()),
@@ -208,7 +214,7 @@ impl<'de> Visitor<'de> for Gates<'_> {
             self.names.iter().enumerate().map(|(place, name)| (&**name, place)).collect();
         let mut evaluations = vec![None; self.names.len()];
         let mut fields_of_one = 0;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             let Some(&place) = places.get(&*key) else {
                 map.next_value::<IgnoredAny>()?;
                 fields_of_one += u8::from(["name", "value"].contains(&&*key));
