@@ -1,5 +1,5 @@
 //! Bytes on the heap, counted by an allocator that counts: for a request that waits in the buffer,
-//! and for what it may bring with it.
+//! for a gate that the cache keeps, and for a user.
 //!
 //! `cargo bench --all-features --bench memory`
 
@@ -11,7 +11,8 @@ use std::{
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{
-    Call, CallKind, CheckGates, Config, FlushPolicy, Statsig, User, test_util::PureBuffer,
+    Call, CallKind, CheckGates, Config, FlushPolicy, GateEvaluation, Statsig, User,
+    test_util::PureBuffer,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -100,6 +101,45 @@ fn through_the_actor(asked: &Asked) -> isize {
     })
 }
 
+/// Gates that the cache keeps, with a rule's id and a group's name as Statsig has them.
+fn cached(users: &[User]) -> isize {
+    actix::System::new().block_on(async {
+        let config = Config::builder("secret-key").flush_policy(FlushPolicy::Adaptive).build();
+        let transport = || Ok::<Recipient<Call>, _>(AtOnce.start().recipient());
+        let statsig = Statsig::start_here_with(config.expect("valid"), transport).expect("started");
+        // What the first call makes is there for all.
+        statsig.check_gate(&users[0], "warm-up").await.expect("an answer");
+        let region = Region::new(ALLOCATOR);
+        for request in 0..REQUESTS {
+            let user = &users[request % users.len()];
+            statsig.check_gate(user, gate(request)).await.expect("an answer");
+        }
+        let change = region.change();
+        assert_eq!(statsig.stats().calls, REQUESTS as u64 + 1);
+        change.bytes_allocated as isize - change.bytes_deallocated as isize
+    })
+}
+
+/// A transport that answers at once.
+struct AtOnce;
+
+impl Actor for AtOnce {
+    type Context = Context<Self>;
+}
+
+impl Handler<Call> for AtOnce {
+    type Result = ();
+
+    fn handle(&mut self, call: Call, _: &mut Context<Self>) {
+        let gate = |name: &Arc<str>| {
+            let gate = GateEvaluation::new(name.clone(), true);
+            Some(gate.with_rule("6w1jW9RAg4nTLzGZ1y3K2a", "Test Group").into())
+        };
+        let gates = call.request().names.iter().map(gate).collect();
+        call.complete(Ok(gates));
+    }
+}
+
 /// A transport that gets nothing to do.
 struct Keeps;
 
@@ -133,6 +173,7 @@ fn main() {
         each(&format!("buffered request, {what}"), through_the_actor(&asked));
         each("    of these in the pure buffer", pure(&asked));
     }
+    each("cached gate, its user not counted", cached(&users(REQUESTS / NAMES)));
     let (bytes, _users) = bytes(|| {
         let mut users = Vec::with_capacity(REQUESTS);
         users.extend((0..REQUESTS).map(user));
