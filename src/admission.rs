@@ -1,35 +1,48 @@
 //! How many names may be pending at once. A mailbox does not bound `Addr::send`, so admission is
 //! counted here: by the handle before it sends, by the actor for what comes straight to its address.
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use crate::error::Error;
 
 /// Counts the names that are buffered, queued and in flight.
 #[derive(Clone, Debug)]
-pub(crate) struct Admission {
-    places: Arc<Semaphore>,
+pub(crate) struct Admission(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
     limit: usize,
+    taken: AtomicUsize,
 }
 
 /// The places of one request's names; free again when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _places: OwnedSemaphorePermit,
+    places: Arc<Places>,
+    names: usize,
 }
 
 impl Admission {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(limit)), limit }
+        Self(Arc::new(Places { limit, taken: AtomicUsize::new(0) }))
     }
 
     pub(crate) fn admit(&self, names: usize) -> Result<Permit, Error> {
-        let overloaded = || Error::Overloaded { limit: self.limit };
-        let names = u32::try_from(names).map_err(|_| overloaded())?;
-        let places = Arc::clone(&self.places).try_acquire_many_owned(names);
-        Ok(Permit { _places: places.map_err(|_| overloaded())? })
+        let Places { limit, taken } = &*self.0;
+        let more = |taken: usize| taken.checked_add(names).filter(|taken| taken <= limit);
+        // The count says nothing about anything else in memory: no order is needed.
+        let admitted = taken.fetch_update(Relaxed, Relaxed, more);
+        admitted.map_err(|_| Error::Overloaded { limit: *limit })?;
+        Ok(Permit { places: Arc::clone(&self.0), names })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.places.taken.fetch_sub(self.names, Relaxed);
     }
 }
 
@@ -47,6 +60,7 @@ mod tests {
 
         drop(first);
 
+        assert!(admission.admit(usize::MAX).is_err());
         assert!(admission.admit(7).is_ok());
     }
 }

@@ -1,15 +1,20 @@
 //! The names of one user and exposure mode, and their way into calls.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use foldhash::fast::RandomState;
+use slotmap::new_key_type;
+use smallvec::SmallVec;
 
 use crate::{
     messages::{CallKind, CallRequest},
     user::User,
 };
 
-pub(crate) type RequestId = u64;
+new_key_type! {
+    pub(crate) struct RequestId;
+    pub(super) struct LaneId;
+    pub(super) struct NameId;
+}
 
 /// Who is asked about, and how: only what is equal in both may share a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,55 +26,54 @@ pub(crate) struct Lane {
 /// The names of a lane that somebody waits for.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    pub(super) known: HashMap<(CallKind, Arc<str>), Name, RandomState>,
+    pub(super) count: usize,
     /// Names to ask for with the next flush, in the order they were first asked.
-    pub(super) buffered: Vec<(CallKind, Arc<str>)>,
+    pub(super) buffered: Vec<NameId>,
     /// Calls for gates without an outcome yet.
     pub(super) gate_calls: usize,
     /// Listed to be flushed before the interval has run.
     pub(super) is_due: bool,
+    /// Listed to be flushed when the interval has run.
+    pub(super) is_waiting: bool,
 }
 
-#[derive(Debug)]
+/// What a name is known by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wanted {
+    pub(super) lane: LaneId,
+    pub(super) kind: CallKind,
+    pub(super) name: Arc<str>,
+}
+
+#[derive(Debug, Default)]
 pub(super) struct Name {
     pub(super) in_flight: bool,
     /// Asked a second time, for those who joined a call that failed: they have less time left than
     /// who asks now.
     pub(super) again: bool,
-    pub(super) places: Vec<Place>,
+    pub(super) places: Places,
 }
+
+/// Most names are waited for by one request.
+pub(super) type Places = SmallVec<[Place; 1]>;
 
 /// Where an evaluation goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) request: RequestId,
-    pub(super) position: usize,
+    pub(super) position: u32,
     /// When this request asked for the name it was in flight already, or about to be again.
     pub(super) joined: bool,
     /// It has been asked for a second time, and will not be for a third.
     pub(super) again: bool,
 }
 
-impl Names {
-    /// Says whether the name was in flight already.
-    pub(super) fn ask(&mut self, kind: CallKind, name: Arc<str>, place: Place) -> bool {
-        let Self { known, buffered, .. } = self;
-        let entry = known.entry((kind, name)).or_insert_with_key(|key| {
-            buffered.push(key.clone());
-            Name { in_flight: false, again: false, places: Vec::with_capacity(1) }
-        });
-        entry.places.push(Place { joined: entry.in_flight || entry.again, ..place });
-        entry.in_flight
-    }
-
-    /// What leaves of the names that are buffered while gates are held back: configs, and what is
-    /// asked again.
-    pub(super) fn take_all_but_fresh_gates(&mut self) -> Vec<(CallKind, Arc<str>)> {
-        let Self { known, buffered, .. } = self;
-        let is_again = |key: &_| known.get(key).is_some_and(|name| name.again);
-        let leaves = |key: &mut (CallKind, _)| key.0 == CallKind::GetConfig || is_again(key);
-        buffered.extract_if(.., leaves).collect()
-    }
+/// A name that is to go into a call, and when the first of those who wait for it has to have its
+/// answer.
+pub(super) struct Leaving {
+    pub(super) id: NameId,
+    pub(super) name: Arc<str>,
+    pub(super) deadline: Instant,
 }
 
 impl Lane {
@@ -78,20 +82,11 @@ impl Lane {
         Self { user: call.user.clone(), exposure: call.exposure }
     }
 
-    /// Names of one kind, each with its earliest deadline, as calls that the API takes.
-    pub(super) fn calls(
-        &self,
-        kind: CallKind,
-        names: Vec<(Arc<str>, Instant)>,
-    ) -> impl Iterator<Item = CallRequest> {
-        let mut names = names.into_iter().peekable();
-        std::iter::from_fn(move || {
-            let mut deadline = names.peek()?.1;
-            let batch = names.by_ref().take(kind.max_names());
-            let batch = batch.inspect(|(_, at)| deadline = deadline.min(*at)).map(|(name, _)| name);
-            let names = batch.collect();
-            let (user, exposure) = (self.user.clone(), self.exposure);
-            Some(CallRequest { kind, user, names, exposure, deadline, refusal: None })
-        })
+    /// A call for names of one kind.
+    pub(super) fn call(&self, kind: CallKind, names: &[Leaving]) -> Option<CallRequest> {
+        let deadline = names.iter().map(|leaving| leaving.deadline).min()?;
+        let names = names.iter().map(|leaving| Arc::clone(&leaving.name)).collect();
+        let (user, exposure) = (self.user.clone(), self.exposure);
+        Some(CallRequest { kind, user, names, exposure, deadline, refusal: None })
     }
 }

@@ -5,7 +5,9 @@ mod buffer;
 mod departure;
 mod handlers;
 mod isolate;
+mod keyed;
 mod lane;
+mod lanes;
 mod leaving;
 mod outcomes;
 mod reply;
@@ -17,6 +19,6 @@ pub(crate) use actor::Parts;
 pub(crate) use transports::TransportFactory;
 #[cfg(feature = "test-util")]
 pub(crate) use {
-    buffer::{Buffer, Request},
+    buffer::{Buffer, Dealt, Request},
     lane::Lane,
 };

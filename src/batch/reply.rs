@@ -5,13 +5,13 @@
 //! that wait; there it costs nothing until it is used, where a `ResponseFuture` for each request
 //! would be polled on every wake of the actor.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use actix::{
     Actor, Message,
     dev::{MessageResponse, OneshotSender},
 };
-use foldhash::fast::RandomState;
+use slotmap::SecondaryMap;
 
 use super::{buffer::Answer, lane::RequestId};
 use crate::{
@@ -21,9 +21,9 @@ use crate::{
     messages::Asking,
 };
 
-/// The callers who wait for evaluations, by request.
+/// The callers who wait for evaluations, each in the place that its request has in the buffer.
 #[derive(Clone, Default)]
-pub(crate) struct Callers(Rc<RefCell<HashMap<RequestId, Caller, RandomState>>>);
+pub(crate) struct Callers(Rc<RefCell<SecondaryMap<RequestId, Caller>>>);
 
 /// Keeps the request's places until it is answered.
 struct Caller {
@@ -44,20 +44,20 @@ impl Callers {
     /// Whether somebody waits for this request's answer.
     pub(crate) fn is_present(&self, request: RequestId) -> bool {
         let callers = self.0.borrow();
-        let sender = callers.get(&request).and_then(|caller| caller.sender.as_ref());
+        let sender = callers.get(request).and_then(|caller| caller.sender.as_ref());
         sender.is_some_and(|sender| !sender.is_closed())
     }
 
     /// Gives the answer; false if nobody took it.
     pub(crate) fn answer(&self, answer: Answer) -> bool {
-        let caller = self.0.borrow_mut().remove(&answer.request);
+        let caller = self.0.borrow_mut().remove(answer.request);
         let sender = caller.and_then(|caller| caller.sender);
         sender.is_some_and(|sender| sender.send(answer.result))
     }
 
     /// Forgets a caller who has left, which frees the request's places.
     pub(crate) fn forget(&self, request: RequestId) {
-        self.0.borrow_mut().remove(&request);
+        self.0.borrow_mut().remove(request);
     }
 }
 

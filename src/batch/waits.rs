@@ -1,6 +1,9 @@
 //! Who waits for requests to end: the senders of `Flush` and of `Shutdown`.
 
-use std::{collections::HashSet, time::Instant};
+use std::time::Instant;
+
+use slotmap::{SecondaryMap, SlotMap, new_key_type, secondary::Entry};
+use smallvec::SmallVec;
 
 use super::{lane::RequestId, reply::Audience};
 use crate::messages::ShutdownReport;
@@ -18,8 +21,21 @@ pub(crate) enum Ending {
 
 #[derive(Default)]
 pub(crate) struct Waits {
-    flushes: Vec<(HashSet<RequestId>, Audience<()>)>,
+    flushes: SlotMap<FlushId, Flush>,
+    /// The flushes that wait for a request.
+    flushes_of: SecondaryMap<RequestId, SmallVec<[FlushId; 1]>>,
+    /// Those who wait for nothing any more, and have not been told.
+    over: Vec<Audience<()>>,
     drain: Option<Drain>,
+}
+
+new_key_type! {
+    struct FlushId;
+}
+
+struct Flush {
+    pending: usize,
+    audience: Audience<()>,
 }
 
 struct Drain {
@@ -29,10 +45,18 @@ struct Drain {
 }
 
 impl Waits {
-    /// Somebody waits for these requests to end.
-    pub(crate) fn for_flush(&mut self, requests: HashSet<RequestId>) -> Audience<()> {
+    /// Somebody waits for these requests to end, some of which may be named more than once.
+    pub(crate) fn for_flush(&mut self, requests: impl Iterator<Item = RequestId>) -> Audience<()> {
         let audience = Audience::default();
-        self.flushes.push((requests, audience.clone()));
+        let id = self.flushes.insert(Flush { pending: 0, audience: audience.clone() });
+        for request in requests {
+            let flushes = self.flushes_of.entry(request).map(Entry::or_default);
+            if let Some(flushes) = flushes.filter(|flushes| flushes.last() != Some(&id)) {
+                flushes.push(id);
+                self.flushes[id].pending += 1;
+            }
+        }
+        self.note_if_over(id);
         audience
     }
 
@@ -58,8 +82,9 @@ impl Waits {
     }
 
     pub(crate) fn ended(&mut self, request: RequestId, ending: Ending) {
-        for (requests, _) in &mut self.flushes {
-            requests.remove(&request);
+        for flush in self.flushes_of.remove(request).into_iter().flatten() {
+            self.flushes[flush].pending -= 1;
+            self.note_if_over(flush);
         }
         if let Some(drain) = &mut self.drain {
             *match ending {
@@ -71,15 +96,18 @@ impl Waits {
         }
     }
 
+    fn note_if_over(&mut self, flush: FlushId) {
+        if self.flushes[flush].pending == 0 {
+            self.over.extend(self.flushes.remove(flush).map(|flush| flush.audience));
+        }
+    }
+
     /// Tells those whose wait is over. Returns the report of a shutdown that has nothing left to
     /// wait for.
     pub(crate) fn settle(&mut self, nothing_pending: bool) -> Option<ShutdownReport> {
-        self.flushes.retain(|(requests, audience)| {
-            if requests.is_empty() {
-                audience.tell(&());
-            }
-            !requests.is_empty()
-        });
+        for audience in self.over.drain(..) {
+            audience.tell(&());
+        }
         let drain = self.drain.as_ref().filter(|_| nothing_pending)?;
         drain.audience.tell(&drain.report);
         Some(drain.report)

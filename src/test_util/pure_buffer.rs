@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
+use slotmap::Key;
+
 use crate::{
-    batch::{Buffer, Lane, Request},
+    batch::{Buffer, Dealt, Lane, Request},
     config::FlushPolicy,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
@@ -32,7 +34,8 @@ impl PureBuffer {
     ) -> u64 {
         let lane = Lane { user, exposure: true };
         let (known, past_cache) = (Vec::new(), false);
-        self.0.add(Request { lane, kind, names, known, past_cache, deadline }).0
+        let request = Request { lane, kind, names, known, past_cache, deadline };
+        self.0.add(request).0.data().as_ffi()
     }
 
     /// Whether something is to leave before the interval has run.
@@ -64,14 +67,18 @@ impl PureBuffer {
     pub fn answer(&mut self, call: u64, request: &CallRequest, now: Instant) -> Vec<u64> {
         let answers = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
         let dealt = self.0.complete(call, Ok(answers.collect()), now, |_, _, _, _| None);
-        dealt.answers.into_iter().map(|answer| answer.request).collect()
+        ended(dealt)
     }
 
     /// Fails a call; says which requests it ended.
     pub fn fail(&mut self, call: u64, error: Error, now: Instant) -> Vec<u64> {
         let dealt = self.0.complete(call, Err(error), now, |_, _, _, _| None);
-        dealt.answers.into_iter().map(|answer| answer.request).collect()
+        ended(dealt)
     }
+}
+
+fn ended(dealt: Dealt) -> Vec<u64> {
+    dealt.answers.into_iter().map(|answer| answer.request.data().as_ffi()).collect()
 }
 
 fn evaluation(kind: CallKind, name: &Arc<str>) -> Evaluation {

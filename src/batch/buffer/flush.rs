@@ -1,87 +1,85 @@
 //! From what is buffered to calls.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use super::{Buffer, Flushed};
+use super::{Buffer, Flushed, Open};
 use crate::{
-    batch::lane::{Lane, Names, RequestId},
+    batch::lane::{LaneId, Leaving, NameId, RequestId},
     messages::CallKind,
 };
 
 impl Buffer {
-    /// Makes calls of what these lanes have buffered, but for the gates of those that hold them
-    /// back.
+    /// Makes calls of what these lanes have buffered, but for gates that are to be held back.
     pub(super) fn flush(
         &mut self,
-        lanes: impl IntoIterator<Item = Lane>,
-        holds_gates_back: impl Fn(&Names) -> bool,
+        lanes: impl IntoIterator<Item = LaneId>,
+        may_hold_back: bool,
         is_present: impl Fn(RequestId) -> bool,
     ) -> Flushed {
         let mut flushed = Flushed::default();
         for lane in lanes {
-            let Some(names) = self.lanes.get_mut(&lane) else { continue };
-            names.is_due = false;
-            let buffered = if holds_gates_back(names) {
-                let buffered = names.take_all_but_fresh_gates();
-                if !names.buffered.is_empty() {
-                    self.waiting.insert(lane.clone());
-                }
-                buffered
-            } else {
-                mem::take(&mut names.buffered)
-            };
-            self.buffered -= buffered.len();
             // What is asked again travels alone: its short deadline would be the whole call's.
             let (mut gates, mut again, mut configs) = (Vec::new(), Vec::new(), Vec::new());
-            for (kind, name) in buffered {
-                let wanted = self.present(&lane, kind, &name, &is_present, &mut flushed);
-                let Some((deadline, is_again)) = wanted else { continue };
-                let names = match kind {
-                    CallKind::CheckGate if is_again => &mut again,
+            for id in self.lanes.take_buffered(lane, may_hold_back) {
+                let Some(deadline) = self.present(id, &is_present, &mut flushed) else { continue };
+                let Some((wanted, name)) = self.lanes.names.get_mut(id) else { continue };
+                name.in_flight = true;
+                let names = match wanted.kind {
+                    CallKind::CheckGate if name.again => &mut again,
                     CallKind::CheckGate => &mut gates,
                     CallKind::GetConfig => &mut configs,
                 };
-                names.push((name, deadline));
+                names.push(Leaving { id, name: Arc::clone(&wanted.name), deadline });
             }
-            let gates = lane.calls(CallKind::CheckGate, gates);
-            let again = lane.calls(CallKind::CheckGate, again);
-            let configs = lane.calls(CallKind::GetConfig, configs);
-            for call in gates.chain(again).chain(configs) {
-                flushed.calls.push(self.open(call));
-            }
-            self.forget_if_idle(&lane);
+            self.make_calls(lane, CallKind::CheckGate, &gates, &mut flushed);
+            self.make_calls(lane, CallKind::CheckGate, &again, &mut flushed);
+            self.make_calls(lane, CallKind::GetConfig, &configs, &mut flushed);
+            self.lanes.settle(lane);
         }
         flushed
     }
 
-    /// Drops the places of callers who left. Marks the name as in flight and returns the earliest
-    /// deadline of those who wait for it, and whether it is asked again; or forgets the name if
-    /// nobody waits for it.
+    /// Drops the places of callers who left. Returns the earliest deadline of those who wait for
+    /// the name, or forgets the name if nobody does.
     fn present(
         &mut self,
-        lane: &Lane,
-        kind: CallKind,
-        name: &Arc<str>,
+        id: NameId,
         is_present: impl Fn(RequestId) -> bool,
         flushed: &mut Flushed,
-    ) -> Option<(Instant, bool)> {
-        let known = &mut self.lanes.get_mut(lane)?.known;
-        let key = (kind, Arc::clone(name));
-        let entry = known.get_mut(&key)?;
+    ) -> Option<Instant> {
+        let (_, name) = self.lanes.names.get_mut(id)?;
         let requests = &mut self.requests;
-        entry.places.retain(|place| {
-            if requests.contains_key(&place.request) && !is_present(place.request) {
-                requests.remove(&place.request);
+        let mut deadline: Option<Instant> = None;
+        name.places.retain(|place| {
+            let Some(request) = requests.get(place.request) else { return false };
+            if !is_present(place.request) {
+                requests.remove(place.request);
                 flushed.abandoned.push(place.request);
+                return false;
             }
-            requests.contains_key(&place.request)
+            let earliest = deadline.map_or(request.deadline, |at| at.min(request.deadline));
+            deadline = Some(earliest);
+            true
         });
-        let deadlines = entry.places.iter().filter_map(|place| requests.get(&place.request));
-        let Some(deadline) = deadlines.map(|request| request.deadline).min() else {
-            known.remove(&key);
-            return None;
-        };
-        entry.in_flight = true;
-        Some((deadline, entry.again))
+        if deadline.is_none() {
+            self.lanes.forget(id);
+        }
+        deadline
+    }
+
+    /// As many calls as the API needs for so many names.
+    fn make_calls(
+        &mut self,
+        lane: LaneId,
+        kind: CallKind,
+        names: &[Leaving],
+        flushed: &mut Flushed,
+    ) {
+        for names in names.chunks(kind.max_names()) {
+            let Some((of, _)) = self.lanes.lanes.get(lane) else { return };
+            let Some(request) = of.call(kind, names) else { return };
+            let names = names.iter().map(|leaving| leaving.id).collect();
+            flushed.calls.push(self.open(Open { request, lane, names }));
+        }
     }
 }

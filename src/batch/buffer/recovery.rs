@@ -1,13 +1,13 @@
 //! What a restart of the actor asks of the buffer.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use super::{Answer, Buffer};
 use crate::{
-    batch::lane::{Lane, Names},
+    batch::{
+        lane::{LaneId, NameId},
+        lanes::Lanes,
+    },
     error::Error,
     messages::CallKind,
 };
@@ -19,51 +19,59 @@ impl Buffer {
     /// Notes a restart of the actor: a request that is pending through a third one is ended. What
     /// the panic before it may have left half done is set right.
     pub(crate) fn restarted(&mut self) -> Vec<Answer> {
-        self.recover();
-        let detail = "the request was pending through three restarts";
-        let result = || Err(Error::Internal { detail });
-        let ended = self.requests.extract_if(|_, pending| {
-            pending.restarts += 1;
-            pending.restarts >= MAX_RESTARTS
-        });
-        ended.map(|(request, _)| Answer { request, result: result() }).collect()
-    }
-
-    /// Derives what is buffered and what is due from the names that are known and the calls that
-    /// are open.
-    fn recover(&mut self) {
-        let mut asked: HashSet<(Lane, CallKind, Arc<str>)> = HashSet::new();
-        let mut gate_calls: HashMap<Lane, usize> = HashMap::new();
-        for call in self.calls.values() {
-            let lane = Lane::of(call);
-            if call.kind == CallKind::CheckGate {
-                *gate_calls.entry(lane.clone()).or_default() += 1;
-            }
-            let names = call.names.iter();
-            asked.extend(names.map(|name| (lane.clone(), call.kind, Arc::clone(name))));
+        let calls = self.calls.values();
+        let gate_calls = calls.clone().filter(|call| call.request.kind == CallKind::CheckGate);
+        let mut gate_calls_of = HashMap::new();
+        for call in gate_calls {
+            *gate_calls_of.entry(call.lane).or_default() += 1;
         }
-        self.due.clear();
-        self.buffered = 0;
-        for (lane, names) in &mut self.lanes {
-            for ((kind, name), known) in &mut names.known {
-                known.in_flight = asked.contains(&(lane.clone(), *kind, Arc::clone(name)));
+        let asked = calls.flat_map(|call| &call.names).copied().collect();
+        self.lanes.recover(&asked, &gate_calls_of);
+
+        let detail = "the request was pending through three restarts";
+        let mut ended = Vec::new();
+        self.requests.retain(|request, pending| {
+            pending.restarts += 1;
+            if pending.restarts >= MAX_RESTARTS {
+                ended.push(Answer { request, result: Err(Error::Internal { detail }) });
             }
-            names.gate_calls = gate_calls.get(lane).copied().unwrap_or_default();
-            let Names { known, buffered, .. } = names;
-            let is_buffered = |key: &_| known.get(key).is_some_and(|name| !name.in_flight);
-            buffered.retain(is_buffered);
-            let listed: HashSet<_> = buffered.iter().cloned().collect();
-            let lost = known.keys().filter(|key| is_buffered(key) && !listed.contains(*key));
-            buffered.extend(lost.cloned().collect::<Vec<_>>());
-            self.buffered += buffered.len();
-            if !buffered.is_empty() {
-                self.waiting.insert(lane.clone());
+            pending.restarts < MAX_RESTARTS
+        });
+        ended
+    }
+}
+
+impl Lanes {
+    /// Derives what is buffered and what is due from the names that are known and from what the
+    /// calls ask for that are open.
+    fn recover(&mut self, asked: &HashSet<NameId>, gate_calls: &HashMap<LaneId, usize>) {
+        let Self { departure, lanes, names, waiting, due, buffered } = self;
+        (waiting.clear(), due.clear());
+        *buffered = 0;
+        let mut listed = HashSet::new();
+        for (id, _, lane) in lanes.iter_mut() {
+            lane.count = 0;
+            lane.gate_calls = gate_calls.get(&id).copied().unwrap_or_default();
+            let is_known = |name: &NameId| names.get(*name).is_some();
+            lane.buffered.retain(|name| is_known(name) && !asked.contains(name));
+            listed.extend(lane.buffered.iter().copied());
+        }
+        for (id, wanted, name) in names.iter_mut() {
+            name.in_flight = asked.contains(&id);
+            let Some((_, lane)) = lanes.get_mut(wanted.lane) else { continue };
+            lane.count += 1;
+            if !name.in_flight && !listed.contains(&id) {
+                lane.buffered.push(id);
             }
-            let mut kinds = names.buffered.iter().map(|(kind, _)| *kind);
-            names.is_due = kinds.any(|kind| self.departure.is_due(names, kind));
-            if names.is_due {
-                self.due.push(lane.clone());
-            }
+        }
+        for (id, _, lane) in lanes.iter_mut() {
+            *buffered += lane.buffered.len();
+            lane.is_waiting = !lane.buffered.is_empty();
+            waiting.extend(lane.is_waiting.then_some(id));
+            let wanted = lane.buffered.iter().filter_map(|name| names.get(*name));
+            let mut kinds = wanted.map(|(wanted, _)| wanted.kind);
+            lane.is_due = kinds.any(|kind| departure.is_due(lane, kind));
+            due.extend(lane.is_due.then_some(id));
         }
     }
 }

@@ -1,0 +1,171 @@
+//! From the outcome of a call to the answers of requests.
+
+use std::{iter::repeat_n, sync::Arc, time::Instant};
+
+use super::{Answer, Buffer, CallId, Dealt, Open, WORTHWHILE};
+use crate::{
+    batch::{
+        isolate::{halves, is_for_the_whole},
+        lane::{Lane, Place, Places, Wanted},
+    },
+    error::Error,
+    evaluation::Evaluation,
+    messages::{CallKind, CallRequest, Outcome},
+};
+
+/// Why a name has no evaluation from Statsig, and what there is instead.
+struct Failure {
+    error: Error,
+    instead: Option<Evaluation>,
+}
+
+impl Buffer {
+    /// Deals the outcome of a call out to its requests. An outcome of a call that is not in flight,
+    /// which a restarted transport may bring, changes nothing.
+    ///
+    /// A refusal of several names together does not say which of them is to blame: they are asked
+    /// for again in halves, until the refused ones stand alone. Where a name has failed, `fallback`
+    /// may have an evaluation instead of the error.
+    pub(crate) fn complete(
+        &mut self,
+        call: CallId,
+        outcome: Outcome,
+        now: Instant,
+        fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
+    ) -> Dealt {
+        let Some(open) = self.calls.get(&call) else { return Dealt::default() };
+        if let Err(error) = &outcome
+            && is_for_the_whole(error)
+            && open.names.len() > 1
+        {
+            return self.ask_in_halves(call, error);
+        }
+        // Before anything is changed: a panic in the fallback leaves the call in flight.
+        let given = given(&open.request, outcome, fallback);
+        let Some(Open { request, lane, names }) = self.close(call) else { return Dealt::default() };
+        let mut answers = Vec::with_capacity(names.len());
+        for (name, given) in names.into_iter().zip(given) {
+            let Some((wanted, name)) = self.lanes.forget(name) else { continue };
+            match given {
+                Ok(evaluation) => self.deal(name.places, evaluation, &mut answers),
+                Err(failure) => {
+                    let places = self.fail(name.places, *failure, &request, now, &mut answers);
+                    self.ask_again(wanted, places);
+                }
+            }
+        }
+        self.lanes.settle(lane);
+        Dealt { answers, calls: Vec::new() }
+    }
+
+    fn ask_in_halves(&mut self, call: CallId, refusal: &Error) -> Dealt {
+        let Some(Open { request, lane, names }) = self.close(call) else { return Dealt::default() };
+        let halves = halves(&request, refusal);
+        let (first, second) = names.split_at(halves[0].names.len());
+        let halves = halves.into_iter().zip([first.to_vec(), second.to_vec()]);
+        let calls = halves.map(|(request, names)| self.open(Open { request, lane, names }));
+        Dealt { answers: Vec::new(), calls: calls.collect() }
+    }
+
+    fn deal(&mut self, places: Places, evaluation: Evaluation, answers: &mut Vec<Answer>) {
+        let evaluations = repeat_n(evaluation, places.len());
+        for (place, evaluation) in places.into_iter().zip(evaluations) {
+            let Some(pending) = self.requests.get_mut(place.request) else { continue };
+            pending.evaluations.resize(pending.names as usize, None);
+            let slot = &mut pending.evaluations[place.position as usize];
+            debug_assert!(slot.is_none(), "an evaluation was dealt twice to {place:?}");
+            pending.missing -= u32::from(slot.is_none());
+            *slot = Some(evaluation);
+            if pending.missing > 0 {
+                continue;
+            }
+            if let Some(pending) = self.requests.remove(place.request) {
+                let result = Ok(pending.evaluations.into_iter().flatten().collect());
+                answers.push(Answer { request: place.request, result });
+            }
+        }
+    }
+
+    /// Deals out what there is instead of an evaluation, and the error to those whom nothing else
+    /// will do. Returns who is to be asked for again.
+    fn fail(
+        &mut self,
+        mut places: Places,
+        failure: Failure,
+        call: &CallRequest,
+        now: Instant,
+        answers: &mut Vec<Answer>,
+    ) -> Places {
+        let Failure { error, instead } = failure;
+        if let Some(instead) = instead {
+            let (strict, lenient) = places.into_iter().partition(|place| {
+                self.requests.get(place.request).is_some_and(|request| request.past_cache)
+            });
+            self.deal(lenient, instead, answers);
+            places = strict;
+        }
+        let has_a_chance = |place: &Place| self.has_second_chance(*place, &error, call, now);
+        let (again, failed): (Places, Places) = places.into_iter().partition(has_a_chance);
+        let refused = failed.into_iter().map(|place| self.refuse(place.request, error.clone()));
+        answers.extend(refused.flatten());
+        again
+    }
+
+    /// Those who joined the call when it was under way already, and those who rode in a call that
+    /// ran out of somebody else's time, have had only a part of their own: while they have some
+    /// left they are asked for again.
+    fn has_second_chance(
+        &self,
+        place: Place,
+        error: &Error,
+        call: &CallRequest,
+        now: Instant,
+    ) -> bool {
+        let Some(request) = self.requests.get(place.request) else { return false };
+        let ran_out = matches!(error, Error::Timeout { .. }) && call.deadline <= now;
+        let was_cut_short = ran_out && request.deadline > call.deadline + WORTHWHILE;
+        // The former once; the latter ends by itself, for each time somebody's time is over.
+        let is_asked_again = was_cut_short || (place.joined && !place.again);
+        is_asked_again && error.is_retryable() && request.deadline > now
+    }
+
+    fn ask_again(&mut self, Wanted { lane, kind, name }: Wanted, places: Places) {
+        if places.is_empty() {
+            return;
+        }
+        let id = self.lanes.want(lane, kind, name);
+        for place in places {
+            self.lanes.join(id, Place { again: true, ..place });
+        }
+        // After those who have their second chance now: who asks from here on has one still.
+        if let Some((_, name)) = self.lanes.names.get_mut(id) {
+            name.again = true;
+        }
+        self.lanes.make_due(lane);
+    }
+}
+
+/// One for each name of the call.
+fn given(
+    call: &CallRequest,
+    outcome: Outcome,
+    fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
+) -> Vec<Result<Evaluation, Box<Failure>>> {
+    let lane = Lane::of(call);
+    let failure = |name: &Arc<str>, error: Error| {
+        let instead = fallback(&error, &lane, call.kind, name);
+        Box::new(Failure { error, instead })
+    };
+    let left_out = |name: &Arc<str>| {
+        failure(name, Error::MissingName { path: call.kind.path(), name: Arc::clone(name) })
+    };
+    let names = call.names.iter();
+    match outcome {
+        Ok(evaluations) => {
+            let evaluations = evaluations.into_iter().chain(std::iter::repeat(None));
+            let given = names.zip(evaluations);
+            given.map(|(name, evaluation)| evaluation.ok_or_else(|| left_out(name))).collect()
+        }
+        Err(error) => names.map(|name| Err(failure(name, error.clone()))).collect(),
+    }
+}

@@ -1,0 +1,98 @@
+//! Values with a key each: found by it once, and from then on by a short id that is never given
+//! twice. The key is hashed when it comes, and not again when it goes or the index grows.
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::RandomState;
+use hashbrown::{
+    HashTable,
+    hash_table::Entry::{Occupied, Vacant},
+};
+use slotmap::{Key, SlotMap};
+
+#[derive(Debug)]
+pub(super) struct Keyed<Id: Key, K, V> {
+    entries: SlotMap<Id, Entry<K, V>>,
+    index: HashTable<Id>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Entry<K, V> {
+    hash: u64,
+    key: K,
+    value: V,
+}
+
+impl<Id: Key, K: Eq + Hash, V> Keyed<Id, K, V> {
+    pub(super) fn new() -> Self {
+        let hasher = RandomState::default();
+        Self { entries: SlotMap::with_key(), index: HashTable::new(), hasher }
+    }
+
+    /// The id of what has this key; if there is nothing yet, of what is made now.
+    pub(super) fn id_of(&mut self, key: K, new: impl FnOnce() -> V) -> Id {
+        let Self { entries, index, hasher } = self;
+        let hash = hasher.hash_one(&key);
+        let is_it = |id: &Id| entries.get(*id).is_some_and(|entry| entry.key == key);
+        let hash_of = |id: &Id| entries.get(*id).map_or(0, |entry| entry.hash);
+        match index.entry(hash, is_it, hash_of) {
+            Occupied(id) => *id.get(),
+            Vacant(place) => {
+                let id = entries.insert(Entry { hash, key, value: new() });
+                place.insert(id);
+                id
+            }
+        }
+    }
+
+    pub(super) fn get(&self, id: Id) -> Option<(&K, &V)> {
+        self.entries.get(id).map(|entry| (&entry.key, &entry.value))
+    }
+
+    pub(super) fn get_mut(&mut self, id: Id) -> Option<(&K, &mut V)> {
+        self.entries.get_mut(id).map(|entry| (&entry.key, &mut entry.value))
+    }
+
+    pub(super) fn remove(&mut self, id: Id) -> Option<(K, V)> {
+        let Entry { hash, key, value } = self.entries.remove(id)?;
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+        Some((key, value))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &K, &V)> {
+        self.entries.iter().map(|(id, entry)| (id, &entry.key, &entry.value))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Id, &K, &mut V)> {
+        self.entries.iter_mut().map(|(id, entry)| (id, &entry.key, &mut entry.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::DefaultKey;
+
+    use super::*;
+
+    #[test]
+    fn what_has_a_key_keeps_its_id_until_it_is_removed_and_the_next_gets_another() {
+        let mut keyed: Keyed<DefaultKey, String, u32> = Keyed::new();
+        let ids: Vec<_> = (0..1_000).map(|n| keyed.id_of(format!("key {n}"), || n)).collect();
+        for (n, id) in ids.iter().enumerate() {
+            assert_eq!(keyed.id_of(format!("key {n}"), || unreachable!("it is there")), *id);
+        }
+
+        let removed = ids[500];
+        assert_eq!(keyed.remove(removed), Some(("key 500".to_owned(), 500)));
+
+        assert_eq!(keyed.get(removed), None);
+        assert_eq!(keyed.remove(removed), None);
+        let again = keyed.id_of("key 500".to_owned(), || 0);
+        assert_ne!(again, removed);
+        assert_eq!(keyed.get(again), Some((&"key 500".to_owned(), &0)));
+        assert_eq!(keyed.iter().count(), 1_000);
+    }
+}
