@@ -1,20 +1,30 @@
 //! A request's way through the `BatchActor` and back, with a transport that answers at once, beside
-//! a bare actix ping under the same number of concurrent senders: what the component itself costs,
-//! with HTTP left out. A flush is sent with each round, so that the interval is not what is measured.
+//! a bare actix ping under the same number of concurrent requests: what the component itself costs,
+//! with HTTP and the cache left out. A flush is sent with each round, so that the interval is not
+//! what is measured.
 //!
-//! `cargo bench --all-features --bench round_trip`
+//! All requests are sent, each by a clone of the address (the address itself sends no more than the
+//! mailbox's capacity at once), and then awaited one after the other: nothing is cheaper, so that
+//! the way through the actor is what is measured. After criterion's figures for each number of concurrent requests, a table
+//! sets the two beside each other at 10,000, in rounds that take turns.
+//!
+//! ```sh
+//! cargo bench --all-features --bench round_trip
+//! cargo bench --all-features --bench round_trip -- table    # the table alone
+//! ```
 
 use std::{
+    env,
     hint::black_box,
     time::{Duration, Instant},
 };
 
 use actix::{Actor, Addr, Context, Handler, Message};
+use actix_rt::{Arbiter, SystemRunner};
 use actix_statsig::{
     BatchActor, Call, CheckGates, Config, Evaluation, Flush, GateEvaluation, Statsig, User,
 };
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use futures_util::future::join_all;
+use criterion::{BenchmarkId, Criterion, Throughput};
 
 /// Answers every call at once.
 struct AtOnce;
@@ -55,74 +65,146 @@ impl Handler<Ping> for Ponger {
     }
 }
 
-async fn pings(ponger: &Addr<Ponger>, concurrent: usize) -> usize {
-    let pings = (0..concurrent).map(|_| ponger.send(Ping));
-    join_all(pings).await.into_iter().map(|pong| pong.expect("a pong")).sum()
+/// Who asks for what: users take turns, and then names.
+struct Asked {
+    what: &'static str,
+    users: Vec<User>,
+    names: Vec<String>,
 }
 
-async fn checks(batch: &Addr<BatchActor>, users: &[User], concurrent: usize) -> usize {
-    let checks = (0..concurrent).map(|n| {
-        let names = ["a-gate-with-a-long-name"];
-        batch.send(CheckGates::new(users[n % users.len()].clone(), names))
-    });
-    let checks: Vec<_> = checks.collect();
-    let (answers, flushed) = tokio::join!(join_all(checks), batch.send(Flush));
-    flushed.expect("a flush");
-    answers.into_iter().map(|gates| gates.expect("alive").expect("an answer").len()).sum()
+impl Asked {
+    fn new(what: &'static str, users: usize, names: usize) -> Self {
+        let user = |n| User::new(format!("u-{n}")).expect("valid");
+        let name = |n| format!("gate-number-{n:08}");
+        Self { what, users: (0..users).map(user).collect(), names: (0..names).map(name).collect() }
+    }
+
+    fn message(&self, n: usize) -> CheckGates {
+        let user = &self.users[n % self.users.len()];
+        let name = &self.names[n / self.users.len() % self.names.len()];
+        CheckGates::new(user.clone(), [name.as_str()])
+    }
+}
+
+async fn pings(ponger: &Addr<Ponger>, concurrent: usize) -> usize {
+    let pings: Vec<_> = (0..concurrent).map(|_| ponger.clone().send(Ping)).collect();
+    let mut answered = 0;
+    for ping in pings {
+        answered += ping.await.expect("a pong");
+    }
+    answered
+}
+
+async fn checks(batch: &Addr<BatchActor>, asked: &Asked, concurrent: usize) -> usize {
+    let checks: Vec<_> = (0..concurrent).map(|n| batch.clone().send(asked.message(n))).collect();
+    let flushed = batch.send(Flush);
+    let mut answered = 0;
+    for check in checks {
+        answered += check.await.expect("alive").expect("an answer").len();
+    }
+    flushed.await.expect("a flush");
+    answered
+}
+
+/// The component and a ponger, side by side on one arbiter.
+struct Place {
+    name: &'static str,
+    statsig: Statsig,
+    ponger: Addr<Ponger>,
+}
+
+fn places(system: &SystemRunner) -> [Place; 2] {
+    let config = Config::builder("secret-key").max_pending(1_000_000).cache_ttl(Duration::ZERO);
+    let config = config.build().expect("valid");
+    let transport = || Ok(AtOnce.start().recipient());
+    system.block_on(async {
+        let here = Statsig::start_here_with(config.clone(), transport).expect("started");
+        let there = Statsig::start_with(config, transport).expect("started");
+        let far = Ponger::start_in_arbiter(&Arbiter::new().handle(), |_| Ponger);
+        [
+            Place { name: "same arbiter", statsig: here, ponger: Ponger.start() },
+            Place { name: "across arbiters", statsig: there, ponger: far },
+        ]
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-fn round_trips(criterion: &mut Criterion) {
-    let config = || {
-        Config::builder("secret-key")
-            .max_pending(1_000_000)
-            .cache_ttl(Duration::ZERO)
-            .build()
-            .expect("valid")
-    };
-    let users: Vec<_> = (0..100).map(|n| User::new(format!("u-{n}")).expect("valid")).collect();
-    let system = actix::System::new();
-    let here = system.block_on(async {
-        Statsig::start_here_with(config(), || Ok(AtOnce.start().recipient())).expect("started")
-    });
-    let there = Statsig::start_with(config(), || Ok(AtOnce.start().recipient())).expect("started");
-    let ponger = system.block_on(async { Ponger.start() });
-    let arbiter = system.block_on(async { actix_rt::Arbiter::new() });
-    let far_ponger = Ponger::start_in_arbiter(&arbiter.handle(), |_| Ponger);
+fn time(concurrent: usize, round: impl FnOnce() -> usize) -> Duration {
+    let start = Instant::now();
+    assert_eq!(round(), concurrent, "everybody is answered");
+    start.elapsed()
+}
 
-    for (place, statsig, ponger) in
-        [("same arbiter", here, ponger), ("across arbiters", there, far_ponger)]
-    {
-        let mut group = criterion.benchmark_group(format!("round trip, {place}"));
+fn round_trips(
+    criterion: &mut Criterion,
+    system: &SystemRunner,
+    places: &[Place],
+    asked: &[Asked],
+) {
+    for Place { name, statsig, ponger } in places {
+        let mut group = criterion.benchmark_group(format!("round trip, {name}"));
         group.sample_size(20);
         let batch = statsig.addr();
         for concurrent in [1, 64, 1_000, 10_000] {
             group.throughput(Throughput::Elements(concurrent as u64));
             group.bench_function(BenchmarkId::new("bare ping", concurrent), |bencher| {
-                bencher.iter_custom(|rounds| {
-                    let start = Instant::now();
-                    for _ in 0..rounds {
-                        let answered = system.block_on(pings(&ponger, concurrent));
-                        assert_eq!(answered, concurrent);
-                    }
-                    start.elapsed()
-                });
+                let ping = || system.block_on(pings(ponger, concurrent));
+                bencher.iter_custom(|rounds| (0..rounds).map(|_| time(concurrent, ping)).sum());
             });
-            for (what, users) in [("one user", &users[..1]), ("100 users", &users[..])] {
-                group.bench_function(BenchmarkId::new(what, concurrent), |bencher| {
-                    bencher.iter_custom(|rounds| {
-                        let start = Instant::now();
-                        for _ in 0..rounds {
-                            let answered = system.block_on(checks(&batch, users, concurrent));
-                            assert_eq!(answered, concurrent);
-                        }
-                        start.elapsed()
-                    });
+            for asked in asked {
+                group.bench_function(BenchmarkId::new(asked.what, concurrent), |bencher| {
+                    let check = || system.block_on(checks(&batch, asked, concurrent));
+                    bencher
+                        .iter_custom(|rounds| (0..rounds).map(|_| time(concurrent, check)).sum());
                 });
             }
         }
     }
 }
 
-criterion_group!(benches, round_trips);
-criterion_main!(benches);
+/// The fastest quarter's end, the median and the slowest quarter's beginning, in nanoseconds for
+/// each request.
+fn quartiles(mut rounds: Vec<Duration>, concurrent: usize) -> [f64; 3] {
+    rounds.sort_unstable();
+    let at = |quarter: usize| rounds[(rounds.len() - 1) * quarter / 4].as_nanos() as f64;
+    [1, 2, 3].map(|quarter| at(quarter) / concurrent as f64)
+}
+
+fn table(system: &SystemRunner, places: &[Place], asked: &[Asked]) {
+    const CONCURRENT: usize = 10_000;
+    const ROUNDS: usize = 41;
+    println!("\n{CONCURRENT} concurrent, ns for each request: median (quartiles), times the ping");
+    for Place { name, statsig, ponger } in places {
+        let batch = statsig.addr();
+        let mut rounds = vec![Vec::new(); 1 + asked.len()];
+        for _ in 0..ROUNDS {
+            rounds[0].push(time(CONCURRENT, || system.block_on(pings(ponger, CONCURRENT))));
+            for (rounds, asked) in rounds[1..].iter_mut().zip(asked) {
+                let check = || system.block_on(checks(&batch, asked, CONCURRENT));
+                rounds.push(time(CONCURRENT, check));
+            }
+        }
+        let whats = ["bare ping"].into_iter().chain(asked.iter().map(|asked| asked.what));
+        let mut ping = None;
+        for (what, rounds) in whats.zip(rounds) {
+            let [low, median, high] = quartiles(rounds, CONCURRENT);
+            let times = median / *ping.get_or_insert(median);
+            println!("{name:16} {what:26} {median:6.0} ({low:.0} to {high:.0}) {times:6.2}");
+        }
+    }
+}
+
+fn main() {
+    let asked = [
+        Asked::new("one user, one shared name", 1, 1),
+        Asked::new("100 users by 100 names", 100, 100),
+    ];
+    let system = actix_rt::System::new();
+    let places = places(&system);
+    if !env::args().any(|argument| argument == "table") {
+        let mut criterion = Criterion::default().configure_from_args();
+        round_trips(&mut criterion, &system, &places, &asked);
+        criterion.final_summary();
+    }
+    table(&system, &places, &asked);
+}

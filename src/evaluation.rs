@@ -4,6 +4,7 @@ use std::{any::type_name as rust_type, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeStruct};
 use serde_json::{Map, Value};
+use smol_str::SmolStr;
 
 use crate::error::Error;
 
@@ -81,8 +82,9 @@ pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>, Origin);
 struct Evaluated<T> {
     name: Arc<str>,
     value: T,
-    rule_id: Option<Box<str>>,
-    group_name: Option<Box<str>>,
+    /// In place, for rules' ids and groups' names are nearly always short.
+    rule_id: Option<SmolStr>,
+    group_name: Option<SmolStr>,
 }
 
 macro_rules! shared_parts {
@@ -95,27 +97,24 @@ macro_rules! shared_parts {
 
             /// The same, decided by this rule and group.
             #[must_use]
-            pub fn with_rule(
-                self,
-                rule_id: impl Into<Box<str>>,
-                group_name: impl Into<Box<str>>,
-            ) -> Self {
+            pub fn with_rule(self, rule_id: impl AsRef<str>, group_name: impl AsRef<str>) -> Self {
                 let Evaluated { name, value, .. } = Arc::unwrap_or_clone(self.0);
-                Self::from_parts(name, value, Some(rule_id.into()), Some(group_name.into()))
+                let (rule_id, group_name) = (rule_id.as_ref().into(), group_name.as_ref().into());
+                Self::from_parts(name, value, Some(rule_id), Some(group_name))
             }
 
             pub(crate) fn from_parts(
                 name: Arc<str>,
                 value: $value,
-                rule_id: Option<Box<str>>,
-                group_name: Option<Box<str>>,
+                rule_id: Option<SmolStr>,
+                group_name: Option<SmolStr>,
             ) -> Self {
                 let evaluated = Evaluated { name, value, rule_id, group_name };
                 Self(Arc::new(evaluated), Origin::Network)
             }
 
             /// The same evaluation, from elsewhere.
-            pub(crate) fn from_origin(&self, origin: Origin) -> Self {
+            pub(crate) fn with_origin(&self, origin: Origin) -> Self {
                 Self(Arc::clone(&self.0), origin)
             }
 
@@ -259,10 +258,10 @@ pub enum Evaluation {
 
 impl Evaluation {
     /// The same evaluation, from elsewhere.
-    pub(crate) fn from_origin(&self, origin: Origin) -> Self {
+    pub(crate) fn with_origin(&self, origin: Origin) -> Self {
         match self {
-            Self::Gate(gate) => Self::Gate(gate.from_origin(origin)),
-            Self::Config(config) => Self::Config(config.from_origin(origin)),
+            Self::Gate(gate) => Self::Gate(gate.with_origin(origin)),
+            Self::Config(config) => Self::Config(config.with_origin(origin)),
         }
     }
 

@@ -43,9 +43,14 @@
 //! configs as a call each, which is what the API takes. A name that is in flight already is joined,
 //! not asked again; whoever joined a call that fails is asked for again, once, while there is time.
 //!
-//! Calls go to a `TransportActor` of its own, as messages. It has
-//! [`max_in_flight`](Config::max_in_flight) of them on the way and queues the rest, users taking
-//! turns; it retries what time may mend, with backoff and full jitter; and it answers each call by
+//! What was answered is kept for [`cache_ttl`](Config::cache_ttl) in a map that every thread reads
+//! and only the `BatchActor` writes: the same question is answered there and then, before there is
+//! any message. Past that time an answer is still good for when Statsig fails.
+//!
+//! Calls go to a `TransportActor` of its own, as messages, or to the one of several
+//! ([`transports`](Config::transports)) that has the fewest. Together they have
+//! [`max_in_flight`](Config::max_in_flight) of them on the way and queue the rest, users taking
+//! turns; they retry what time may mend, with backoff and full jitter; and they answer each call by
 //! the deadline of the request that caused it. Outcomes come back as messages too, so that each
 //! actor alone writes its state.
 //!

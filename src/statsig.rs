@@ -355,7 +355,7 @@ fn value(evaluation: &Evaluation, _: Origin) -> Option<bool> {
 }
 
 fn whole<E: TryFrom<Evaluation>>(evaluation: &Evaluation, origin: Origin) -> Option<E> {
-    evaluation.from_origin(origin).try_into().ok()
+    evaluation.with_origin(origin).try_into().ok()
 }
 
 fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {

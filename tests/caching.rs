@@ -22,9 +22,12 @@ fn down() -> Error {
     Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None }
 }
 
-/// Answers until it is told to fail, with this error.
-fn failing_on_demand() -> (Script, Rc<Cell<Option<fn() -> Error>>>) {
-    let fault: Rc<Cell<Option<fn() -> Error>>> = Rc::default();
+/// How calls fail, if they do.
+type Fault = Rc<Cell<Option<fn() -> Error>>>;
+
+/// Answers until it is told to fail.
+fn failing_on_demand() -> (Script, Fault) {
+    let fault = Fault::default();
     let its = Rc::clone(&fault);
     let script = Script::new(move |_| match its.get() {
         Some(error) => Reaction::Reply(Err(error())),

@@ -178,7 +178,7 @@ impl BatchActor {
         }
         let known = names.iter().map(|name| {
             let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
-            self.shared.recall(question, Evaluation::from_origin)
+            self.shared.recall(question, Evaluation::with_origin)
         });
         known.collect()
     }

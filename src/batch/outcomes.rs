@@ -58,7 +58,7 @@ impl BatchActor {
         let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
             let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
             let is_better = error.is_outage();
-            is_better.then(|| cache.recall(question, || now, |_| true, Evaluation::from_origin))?
+            is_better.then(|| cache.recall(question, || now, |_| true, Evaluation::with_origin))?
         });
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, ctx);

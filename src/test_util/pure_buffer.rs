@@ -40,6 +40,11 @@ impl PureBuffer {
         self.0.is_due()
     }
 
+    /// Whether something may have to wait for the interval.
+    pub fn is_waiting(&self) -> bool {
+        self.0.is_waiting()
+    }
+
     /// Distinct names waiting for the next flush.
     pub fn buffered(&self) -> usize {
         self.0.buffered()

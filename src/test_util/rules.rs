@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Map, Value};
+use smol_str::SmolStr;
 
 use super::{
     attribute::Attribute,
@@ -219,7 +220,7 @@ impl<T> Rule<T> {
         (holds && bucket(name, user) < self.percentage * 100.0).then_some((&self.value, self))
     }
 
-    fn ids(&self) -> (Option<Box<str>>, Option<Box<str>>) {
+    fn ids(&self) -> (Option<SmolStr>, Option<SmolStr>) {
         let id = self.rule_id.as_deref().unwrap_or("local");
         (Some(id.into()), self.group_name.as_deref().map(Into::into))
     }

@@ -5,12 +5,13 @@ use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 use actix_rt::time::timeout;
 use actix_tls::connect as tcp;
 use awc::{
-    Client, Connector,
+    Client, Connector, FrozenClientRequest,
     error::SendRequestError,
     http::{
         Uri,
         header::{
-            ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+            ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
+            HeaderValue,
         },
         uri,
     },
@@ -35,14 +36,18 @@ use crate::{
 
 /// The API, over HTTP. Lives on one arbiter, as awc's client does.
 pub(super) struct HttpClient {
-    pooled: Client,
+    pooled: Requests,
     /// Keeps no connection, so that it opens one for each attempt.
-    fresh: Client,
-    check_gate: Uri,
-    get_config: Uri,
+    fresh: Requests,
     api_key: HeaderValue,
     max_body: usize,
     patience: Duration,
+}
+
+/// A client's requests, complete but for their bodies: the same heads serve every call.
+struct Requests {
+    check_gate: FrozenClientRequest,
+    get_config: FrozenClientRequest,
 }
 
 /// How one attempt failed.
@@ -70,11 +75,15 @@ impl HttpClient {
         })?;
         // awc logs request heads at TRACE.
         api_key.set_sensitive(true);
+        let requests = |keep_alive| {
+            let client = client(config, tls, keep_alive);
+            let to = |kind| request(&client, &endpoint(config.uri(), kind)?, &api_key);
+            let (check_gate, get_config) = (to(CallKind::CheckGate)?, to(CallKind::GetConfig)?);
+            Ok(Requests { check_gate, get_config })
+        };
         Ok(Rc::new(Self {
-            pooled: client(config, tls, Duration::from_secs(15)),
-            fresh: client(config, tls, Duration::ZERO),
-            check_gate: endpoint(config.uri(), CallKind::CheckGate)?,
-            get_config: endpoint(config.uri(), CallKind::GetConfig)?,
+            pooled: requests(Duration::from_secs(15))?,
+            fresh: requests(Duration::ZERO)?,
             api_key,
             max_body: MAX_BODY,
             patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
@@ -91,8 +100,9 @@ impl HttpClient {
         limit: Duration,
     ) -> Result<Vec<Option<Evaluation>>, Failure> {
         let path = call.kind.path();
-        let attempt = noting_reuse(timeout(limit, self.exchange(call, fresh)));
-        let (result, reused) = attempt.await;
+        // In a box: each layer around a future copies it at least once.
+        let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
+        let (result, reused) = noting_reuse(attempt).await;
         let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
         result.map_err(|broken| match broken {
             Broken::BeforeAnswer(error) => Failure {
@@ -109,20 +119,12 @@ impl HttpClient {
         fresh: bool,
     ) -> Result<Vec<Option<Evaluation>>, Broken> {
         let path = call.kind.path();
-        let client = if fresh { &self.fresh } else { &self.pooled };
-        let uri = match call.kind {
-            CallKind::CheckGate => &self.check_gate,
-            CallKind::GetConfig => &self.get_config,
+        let requests = if fresh { &self.fresh } else { &self.pooled };
+        let request = match call.kind {
+            CallKind::CheckGate => &requests.check_gate,
+            CallKind::GetConfig => &requests.get_config,
         };
         let body = wire::encode(call).map_err(|_| Broken::Error(UNENCODABLE))?;
-        let request = client
-            .post(uri)
-            .insert_header(("statsig-api-key", self.api_key.clone()))
-            .insert_header((CONTENT_TYPE, "application/json"))
-            // Answers are small, and what is not decompressed cannot be a bomb. Said here, because
-            // another crate of the app may turn awc's compression on.
-            .insert_header((ACCEPT_ENCODING, "identity"))
-            .no_decompress();
         let mut response = request.send_body(body).await.map_err(Broken::BeforeAnswer)?;
 
         let status = response.status();
@@ -175,7 +177,8 @@ impl HttpClient {
 
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient").field("check_gate", &self.check_gate).finish_non_exhaustive()
+        let check_gate = self.pooled.check_gate.get_uri();
+        f.debug_struct("HttpClient").field("check_gate", check_gate).finish_non_exhaustive()
     }
 }
 
@@ -209,17 +212,47 @@ fn client(config: &Config, tls: &Arc<ClientConfig>, keep_alive: Duration) -> Cli
         .finish()
 }
 
+fn request(
+    client: &Client,
+    uri: &Uri,
+    api_key: &HeaderValue,
+) -> Result<FrozenClientRequest, Error> {
+    let request = client
+        .post(uri)
+        // As awc would say it, which does so for each request anew.
+        .insert_header((HOST, host(uri)))
+        .insert_header(("statsig-api-key", api_key.clone()))
+        .insert_header((CONTENT_TYPE, "application/json"))
+        // Answers are small, and what is not decompressed cannot be a bomb. Said here, because
+        // another crate of the app may turn awc's compression on.
+        .insert_header((ACCEPT_ENCODING, "identity"))
+        .no_decompress();
+    request.freeze().map_err(|error| unusable(uri, &error))
+}
+
+fn host(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    match uri.port_u16() {
+        None | Some(80 | 443) => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    }
+}
+
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 fn endpoint(base: &Uri, kind: CallKind) -> Result<Uri, Error> {
     let mut parts = base.clone().into_parts();
     let path = format!("{}{}", base.path().trim_end_matches('/'), kind.path());
     parts.path_and_query = uri::PathAndQuery::try_from(path).ok();
-    Uri::from_parts(parts).map_err(|error| Error::InvalidConfig {
+    Uri::from_parts(parts).map_err(|error| unusable(base, &error))
+}
+
+fn unusable(base: &Uri, error: &dyn fmt::Display) -> Error {
+    Error::InvalidConfig {
         setting: "base_url",
         value: base.to_string(),
         rule: format!("must be a URL that a path can be added to ({error})"),
-    })
+    }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
@@ -242,9 +275,10 @@ fn unreadable(headers: &HeaderMap) -> Option<&'static str> {
 
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(CONTENT_TYPE) else { return true };
-    let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let essence = essence.trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
+        || essence.to_ascii_lowercase().ends_with(b"+json")
 }
 
 #[cfg(test)]

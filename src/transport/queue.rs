@@ -5,14 +5,16 @@ use std::{
     time::Instant,
 };
 
+use foldhash::fast::RandomState;
+
 use crate::user::User;
 
 /// First in first out for each user, and one after the other among the users, so that one with many
 /// calls does not starve another.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
-    waiting: HashMap<u64, Waiting<T>>,
-    lines: HashMap<User, VecDeque<u64>>,
+    waiting: HashMap<u64, Waiting<T>, RandomState>,
+    lines: HashMap<User, VecDeque<u64>, RandomState>,
     /// Users with a line, the next one first.
     turns: VecDeque<User>,
     deadlines: BTreeSet<(Instant, u64)>,
@@ -28,8 +30,8 @@ struct Waiting<T> {
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self {
-            waiting: HashMap::new(),
-            lines: HashMap::new(),
+            waiting: HashMap::default(),
+            lines: HashMap::default(),
             turns: VecDeque::new(),
             deadlines: BTreeSet::new(),
             last: 0,

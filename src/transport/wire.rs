@@ -3,14 +3,16 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData, str, sync::Arc};
 
+use foldhash::fast::RandomState;
 use serde::{
-    Deserialize, Serialize,
+    Deserialize, Serializer,
     de::{
         DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
         value::MapAccessDeserializer,
     },
 };
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
+use smol_str::SmolStr;
 
 use super::distinct::DistinctKeys;
 use crate::{
@@ -20,21 +22,43 @@ use crate::{
 
 /// The body of the call's request.
 pub(super) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
-    let names = match (call.kind, &*call.names) {
-        (CallKind::CheckGate, [name]) => Names::Gate(name),
-        (CallKind::CheckGate, names) => Names::Gates(names.iter().map(|name| &**name).collect()),
-        (CallKind::GetConfig, [name, ..]) => Names::Config(name),
+    let user = call.user.json().get();
+    let names = call.names.iter().map(|name| name.len() + r#""","#.len()).sum::<usize>();
+    let mut body = Vec::with_capacity(names + user.len() + ROOM_FOR_THE_REST);
+    match (call.kind, &*call.names) {
+        (CallKind::CheckGate, [name]) => {
+            body.extend_from_slice(br#"{"gateName":"#);
+            serde_json::to_writer(&mut body, &**name)?;
+        }
+        (CallKind::CheckGate, names) => {
+            body.extend_from_slice(br#"{"gateNames":"#);
+            serde_json::Serializer::new(&mut body).collect_seq(names.iter().map(|name| &**name))?;
+        }
+        (CallKind::GetConfig, [name, ..]) => {
+            body.extend_from_slice(br#"{"configName":"#);
+            serde_json::to_writer(&mut body, &**name)?;
+        }
         (CallKind::GetConfig, []) => {
             return Err(serde::ser::Error::custom("a call without a name"));
         }
-    };
-    let metadata = Metadata {
-        sdk_type: env!("CARGO_PKG_NAME"),
-        sdk_version: env!("CARGO_PKG_VERSION"),
-        exposure_logging_disabled: !call.exposure,
-    };
-    serde_json::to_vec(&Body { names, user: call.user.json(), metadata })
+    }
+    body.extend_from_slice(br#","user":"#);
+    body.extend_from_slice(user.as_bytes());
+    body.extend_from_slice(METADATA.as_bytes());
+    body.extend_from_slice(if call.exposure { b"false}}" } else { b"true}}" });
+    Ok(body)
 }
+
+/// Up to the value of `exposureLoggingDisabled`.
+const METADATA: &str = concat!(
+    r#","statsigMetadata":{"sdkType":""#,
+    env!("CARGO_PKG_NAME"),
+    r#"","sdkVersion":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#"","exposureLoggingDisabled":"#
+);
+
+const ROOM_FOR_THE_REST: usize = METADATA.len() + 64;
 
 /// What the answer's body says about each of the call's names, in their order.
 pub(crate) fn decode(
@@ -47,7 +71,8 @@ pub(crate) fn decode(
         (CallKind::GetConfig, names) => {
             let Object(config): Object<Config<'_>> = serde_json::from_str(body)?;
             serde_json::from_str::<ConfigKeys>(body)?;
-            names.iter().map(|name| config.evaluation(name).map(Some)).take(1).collect()
+            let Some(name) = names.first() else { return Ok(Vec::new()) };
+            Ok(vec![Some(config.evaluation(name)?)])
         }
         (CallKind::CheckGate, [name]) => {
             let Object(gate): Object<Gate<'_>> = serde_json::from_str(body)?;
@@ -77,55 +102,33 @@ fn text(body: &[u8]) -> Result<&str, serde_json::Error> {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(flatten)]
-    names: Names<'a>,
-    user: &'a RawValue,
-    #[serde(rename = "statsigMetadata")]
-    metadata: Metadata,
-}
-
-#[derive(Serialize)]
-enum Names<'a> {
-    #[serde(rename = "gateName")]
-    Gate(&'a str),
-    #[serde(rename = "gateNames")]
-    Gates(Vec<&'a str>),
-    #[serde(rename = "configName")]
-    Config(&'a str),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    sdk_type: &'static str,
-    sdk_version: &'static str,
-    exposure_logging_disabled: bool,
-}
-
 /// `CheckGateResponse`
 #[derive(Deserialize)]
 struct Gate<'a> {
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
     value: bool,
     #[serde(default)]
-    rule_id: Option<Box<str>>,
+    rule_id: Option<SmolStr>,
     #[serde(default)]
-    group_name: Option<Box<str>>,
+    group_name: Option<SmolStr>,
 }
+
+/// A string in place, where it has no escapes. Serde reads a bare `Cow`, and one in an `Option`, into
+/// a string of its own.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// `GetConfigResponse`, without the deprecated `group`.
 #[derive(Deserialize)]
 struct Config<'a> {
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
     value: Map<String, Value>,
     #[serde(default)]
-    rule_id: Option<Box<str>>,
+    rule_id: Option<SmolStr>,
     #[serde(default)]
-    group_name: Option<Box<str>>,
+    group_name: Option<SmolStr>,
 }
 
 /// Looks for keys that stand twice in a config's value, of which serde_json keeps the last.
@@ -160,7 +163,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 impl Gate<'_> {
     fn evaluation(self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
-        same_name(self.name.as_deref(), asked)?;
+        same_name(self.name, asked)?;
         let name = Arc::clone(asked);
         let gate = GateEvaluation::from_parts(name, self.value, self.rule_id, self.group_name);
         Ok(gate.into())
@@ -168,19 +171,18 @@ impl Gate<'_> {
 }
 
 impl Config<'_> {
-    fn evaluation(&self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
-        same_name(self.name.as_deref(), asked)?;
-        let (name, value) = (Arc::clone(asked), self.value.clone());
-        let (rule_id, group_name) = (self.rule_id.clone(), self.group_name.clone());
-        Ok(ConfigEvaluation::from_parts(name, value, rule_id, group_name).into())
+    fn evaluation(self, asked: &Arc<str>) -> Result<Evaluation, serde_json::Error> {
+        same_name(self.name, asked)?;
+        let (name, value) = (Arc::clone(asked), self.value);
+        Ok(ConfigEvaluation::from_parts(name, value, self.rule_id, self.group_name).into())
     }
 }
 
 /// A name that is `null` or missing is tolerated, another one is not: it would be somebody else's
 /// evaluation.
-fn same_name(answered: Option<&str>, asked: &str) -> Result<(), serde_json::Error> {
+fn same_name(answered: Option<Text<'_>>, asked: &str) -> Result<(), serde_json::Error> {
     match answered {
-        Some(name) if name != asked => Err(serde_json::Error::custom(format_args!(
+        Some(Text(name)) if name != asked => Err(serde_json::Error::custom(format_args!(
             "an answer for {name:?} instead of {asked:?}"
         ))),
         _ => Ok(()),
@@ -208,11 +210,11 @@ impl<'de> Visitor<'de> for Gates<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let places: HashMap<&str, usize> =
+        let places: HashMap<&str, usize, RandomState> =
             self.names.iter().enumerate().map(|(place, name)| (&**name, place)).collect();
         let mut evaluations = vec![None; self.names.len()];
         let mut fields_of_one = 0;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             let Some(&place) = places.get(&*key) else {
                 map.next_value::<IgnoredAny>()?;
                 fields_of_one += u8::from(["name", "value"].contains(&&*key));

@@ -39,8 +39,9 @@ pub(crate) struct Ended {
 }
 
 impl Relay {
+    /// Without a cache: what is asked twice is asked twice.
     pub(crate) async fn start(upstream: &Upstream, options: &[&str]) -> Self {
-        let options = [&["--upstream", &upstream.url], options].concat();
+        let options = [&["--upstream", &upstream.url, "--cache-ttl", "0"], options].concat();
         Self::start_with(&options, &[("STATSIG_API_KEY", KEY)]).await
     }
 

@@ -1,0 +1,183 @@
+//! Bytes on the heap, counted by an allocator that counts: for a request that waits in the buffer,
+//! for a gate that the cache keeps, and for a user.
+//!
+//! `cargo bench --all-features --bench memory`
+
+use std::{
+    alloc::System,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Context, Handler, Recipient};
+use actix_statsig::{
+    Call, CallKind, CheckGates, Config, FlushPolicy, GateEvaluation, Statsig, User,
+    test_util::PureBuffer,
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// As many as a component takes by default.
+const REQUESTS: usize = 10_000;
+
+/// So few names of each user that no one reaches the batch size.
+const NAMES: usize = 50;
+
+/// What stays on the heap of what this makes.
+fn bytes<T>(make: impl FnOnce() -> T) -> (isize, T) {
+    let region = Region::new(ALLOCATOR);
+    let made = make();
+    let change = region.change();
+    (change.bytes_allocated as isize - change.bytes_deallocated as isize, made)
+}
+
+fn user(n: usize) -> User {
+    let user = User::builder().user_id(format!("user-{n:06}")).country("NL").custom("plan", "pro");
+    user.build().expect("a valid user")
+}
+
+fn gate(n: usize) -> Arc<str> {
+    format!("gate-number-{n:08}").into()
+}
+
+/// A user and a name for each request.
+struct Asked {
+    users: Vec<User>,
+    gate_of: fn(usize) -> usize,
+}
+
+impl Asked {
+    fn user(&self, request: usize) -> User {
+        self.users[request % self.users.len()].clone()
+    }
+
+    /// Each caller brings a name of its own, whether others ask for the same or not.
+    fn gate(&self, request: usize) -> Arc<str> {
+        gate((self.gate_of)(request))
+    }
+}
+
+/// Buffered requests in the batch's pure part: what each keeps for its answer.
+#[expect(clippy::disallowed_methods, reason = "a benchmark is no decision")]
+fn pure(asked: &Asked) -> isize {
+    let deadline = Instant::now();
+    let (bytes, buffer) = bytes(|| {
+        let mut buffer = PureBuffer::new(100, FlushPolicy::Interval);
+        for request in 0..REQUESTS {
+            let gates = vec![asked.gate(request)];
+            buffer.ask(asked.user(request), CallKind::CheckGate, gates, deadline);
+        }
+        buffer
+    });
+    drop(buffer);
+    bytes
+}
+
+/// The same through the actor, with the senders of the replies, what the callers hold of them, and
+/// the places of `max_pending`.
+fn through_the_actor(asked: &Asked) -> isize {
+    actix::System::new().block_on(async {
+        let config = Config::builder("secret-key")
+            .timeout(Duration::from_secs(600))
+            .flush_interval(Duration::from_secs(60))
+            .cache_ttl(Duration::ZERO)
+            .build();
+        let transport = || Ok::<Recipient<Call>, _>(Keeps.start().recipient());
+        let statsig = Statsig::start_here_with(config.expect("valid"), transport).expect("started");
+        let addr = statsig.addr();
+        let mut waiting = Vec::with_capacity(REQUESTS);
+        let region = Region::new(ALLOCATOR);
+        for request in 0..REQUESTS {
+            let message = CheckGates::new(asked.user(request), [asked.gate(request)]);
+            waiting.push(addr.clone().send(message));
+        }
+        while statsig.stats().requests < REQUESTS as u64 {
+            tokio::task::yield_now().await;
+        }
+        let change = region.change();
+        change.bytes_allocated as isize - change.bytes_deallocated as isize
+    })
+}
+
+/// Gates that the cache keeps, with a rule's id and a group's name as Statsig has them.
+fn cached(users: &[User]) -> isize {
+    actix::System::new().block_on(async {
+        let config = Config::builder("secret-key").flush_policy(FlushPolicy::Adaptive).build();
+        let transport = || Ok::<Recipient<Call>, _>(AtOnce.start().recipient());
+        let statsig = Statsig::start_here_with(config.expect("valid"), transport).expect("started");
+        // What the first call makes is there for all.
+        statsig.check_gate(&users[0], "warm-up").await.expect("an answer");
+        let region = Region::new(ALLOCATOR);
+        for request in 0..REQUESTS {
+            let user = &users[request % users.len()];
+            statsig.check_gate(user, gate(request)).await.expect("an answer");
+        }
+        let change = region.change();
+        assert_eq!(statsig.stats().calls, REQUESTS as u64 + 1);
+        change.bytes_allocated as isize - change.bytes_deallocated as isize
+    })
+}
+
+/// A transport that answers at once.
+struct AtOnce;
+
+impl Actor for AtOnce {
+    type Context = Context<Self>;
+}
+
+impl Handler<Call> for AtOnce {
+    type Result = ();
+
+    fn handle(&mut self, call: Call, _: &mut Context<Self>) {
+        let gate = |name: &Arc<str>| {
+            let gate = GateEvaluation::new(name.clone(), true);
+            Some(gate.with_rule("6w1jW9RAg4nTLzGZ1y3K2a", "Test Group").into())
+        };
+        let gates = call.request().names.iter().map(gate).collect();
+        call.complete(Ok(gates));
+    }
+}
+
+/// A transport that gets nothing to do.
+struct Keeps;
+
+impl Actor for Keeps {
+    type Context = Context<Self>;
+}
+
+impl Handler<Call> for Keeps {
+    type Result = ();
+
+    fn handle(&mut self, _: Call, _: &mut Context<Self>) {
+        unreachable!("everything stays in the buffer");
+    }
+}
+
+fn main() {
+    let users = |count: usize| (0..count).map(user).collect::<Vec<_>>();
+    let kinds = [
+        (
+            "a name of its own, a shared user",
+            users(REQUESTS / NAMES),
+            (|n| n) as fn(usize) -> usize,
+        ),
+        ("a name and a user that others ask for", users(1), |_| 0),
+        ("a user of its own", users(REQUESTS), |_| 0),
+    ];
+    let each = |what: &str, bytes: isize| println!("{what:60} {:5}", bytes / REQUESTS as isize);
+    println!("bytes for each of {REQUESTS}");
+    for (what, users, gate_of) in kinds {
+        let asked = Asked { users, gate_of };
+        each(&format!("buffered request, {what}"), through_the_actor(&asked));
+        each("    of these in the pure buffer", pure(&asked));
+    }
+    each("cached gate, its user not counted", cached(&users(REQUESTS / NAMES)));
+    let (bytes, _users) = bytes(|| {
+        let mut users = Vec::with_capacity(REQUESTS);
+        users.extend((0..REQUESTS).map(user));
+        users
+    });
+    each("user with id, country and one custom field", bytes);
+}
