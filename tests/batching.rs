@@ -84,6 +84,27 @@ fn more_than_a_hundred_names_become_several_calls_side_by_side() {
 }
 
 #[test]
+fn what_makes_no_whole_batch_stays_for_the_next_unless_it_belongs_to_a_request_that_leaves() {
+    virtual_time(async {
+        let script = Script::answering();
+        let statsig = script.start(config().batch_size(3).flush_interval(20 * MILLISECOND));
+        let start = now();
+        let sets = [&["g1"][..], &["g2"], &["g3"], &["g4"], &["g5", "g6", "g7"], &["g8"]];
+
+        let asked = sets.map(|gates| {
+            let gates = gates.iter().copied();
+            statsig.addr().send(CheckGates::new(user("u-1"), gates))
+        });
+        let answers = join_all(asked).await;
+
+        assert!(answers.into_iter().all(|answer| answer.unwrap().is_ok()));
+        let whole = ["g1", "g2", "g3", "g4", "g5", "g6", "g7"];
+        assert_eq!(script.names(), [&whole[..], &["g8"]]);
+        assert_eq!(now() - start, 20 * MILLISECOND, "the rest waits for the interval");
+    });
+}
+
+#[test]
 fn promise_3_a_slow_user_delays_nobody_else() {
     virtual_time(async {
         let slow = user("slow");

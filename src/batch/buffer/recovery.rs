@@ -46,7 +46,8 @@ impl Lanes {
     /// calls ask for that are open.
     fn recover(&mut self, asked: &HashSet<NameId>, gate_calls: &HashMap<LaneId, usize>) {
         let Self { departure, lanes, names, waiting, due, buffered } = self;
-        (waiting.clear(), due.clear());
+        waiting.clear();
+        due.clear();
         *buffered = 0;
         let mut listed = HashSet::new();
         for (id, _, lane) in lanes.iter_mut() {
