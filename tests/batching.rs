@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_rt::time::Instant;
 use actix_statsig::{CallKind, CheckGates, GetConfigs};
 use futures_util::{FutureExt, future::join_all};
-use support::{Reaction, Script, config, settle, user, virtual_time};
+use support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -106,14 +106,14 @@ fn what_makes_no_whole_batch_stays_for_the_next_unless_it_belongs_to_a_request_t
 
 #[test]
 fn promise_3_a_slow_user_delays_nobody_else() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let slow = user("slow");
         let is_slow = slow.clone();
         let script = Script::new(move |call| match call.user == is_slow {
             true => Reaction::Hold,
             false => Reaction::Answer,
         });
-        let statsig = script.start(config());
+        let statsig = script.start(config);
         let held = statsig.addr().send(CheckGates::new(slow, ["aa"]));
         let start = now();
 
@@ -121,7 +121,7 @@ fn promise_3_a_slow_user_delays_nobody_else() {
             statsig.check_gate(&user(n), "aa").await.unwrap();
         }
 
-        assert_eq!(now() - start, 50 * MILLISECOND, "one interval each");
+        assert!(now() - start <= 50 * MILLISECOND, "one interval each, and no more");
         script.release();
         held.await.unwrap().unwrap();
     });
@@ -151,9 +151,9 @@ fn a_name_in_flight_is_joined_across_flushes() {
 
 #[test]
 fn promise_3_a_caller_who_left_costs_no_call() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::answering();
-        let statsig = script.start(config().batch_size(2));
+        let statsig = script.start(config.batch_size(2));
         let addr = statsig.addr();
         let stays = addr.send(CheckGates::new(user("u-1"), ["aa"]));
         let leaves = addr.send(CheckGates::new(user("u-1"), ["bb"]));

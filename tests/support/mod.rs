@@ -61,6 +61,16 @@ impl Variant {
     }
 }
 
+/// Runs a test in virtual time with each variant, which keeps what is answered for longer than the
+/// test takes.
+#[allow(clippy::print_stdout, reason = "shown if it fails")]
+pub fn with_each_variant<F: Future<Output = ()>>(test: impl Fn(ConfigBuilder) -> F) {
+    for variant in Variant::ALL {
+        println!("{variant:?}");
+        virtual_time(test(variant.of(config(), Duration::from_secs(24 * 60 * 60))));
+    }
+}
+
 pub fn user(id: impl ToString) -> User {
     User::new(id.to_string()).expect("a user id")
 }
