@@ -171,6 +171,27 @@ fn promise_5_a_restart_in_the_middle_of_a_shutdown_does_not_stop_it() {
 }
 
 #[test]
+fn promise_6_what_is_kept_answers_nobody_while_a_shutdown_waits_for_the_actor_to_rest() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config().cache_ttl(Duration::from_secs(60)));
+        assert!(statsig.check_gate(&user("u-1"), "kept").await.is_ok());
+        panic_at("batch.request", 5);
+        for _ in 0..5 {
+            let _ = statsig.check_gate(&user("u-1"), "aa").await;
+        }
+        let closing = statsig.clone();
+        let shutdown =
+            actix_rt::spawn(async move { closing.shutdown(Duration::from_secs(1)).await });
+        settle().await;
+
+        let kept = statsig.check_gate(&user("u-1"), "kept").await;
+
+        assert!(matches!(kept, Err(Error::ShuttingDown)), "{kept:?}");
+        assert_eq!(shutdown.await.unwrap().pending, 0);
+    });
+}
+
+#[test]
 fn promise_5_a_burst_of_restarts_rests_instead_of_spinning() {
     with_each_variant(|config| async move {
         let statsig = Script::answering().start(config);
