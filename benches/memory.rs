@@ -103,23 +103,29 @@ fn through_the_actor(asked: &Asked) -> isize {
     })
 }
 
-/// Gates that the cache keeps, with a rule's id and a group's name as Statsig has them.
+/// Gates that the cache keeps, with a rule's id and a group's name as Statsig has them: what a
+/// component holds that has been asked for them, and keeps them or not.
 fn cached(users: &[User]) -> isize {
-    actix::System::new().block_on(async {
-        let config = Config::builder("secret-key").flush_policy(FlushPolicy::Adaptive).build();
-        let transport = || Ok::<Recipient<Call>, _>(AtOnce.start().recipient());
-        let statsig = Statsig::start_here_with(config.expect("valid"), transport).expect("started");
-        // What the first call makes is there for all.
-        statsig.check_gate(&users[0], "warm-up").await.expect("an answer");
-        let region = Region::new(ALLOCATOR);
-        for request in 0..REQUESTS {
-            let user = &users[request % users.len()];
-            statsig.check_gate(user, gate(request)).await.expect("an answer");
-        }
-        let change = region.change();
-        assert_eq!(statsig.stats().calls, REQUESTS as u64 + 1);
-        change.bytes_allocated as isize - change.bytes_deallocated as isize
-    })
+    let holds = |ttl: Duration| {
+        actix::System::new().block_on(async {
+            let config = Config::builder("secret-key")
+                .flush_policy(FlushPolicy::Adaptive)
+                .cache_entries(REQUESTS)
+                .cache_ttl(ttl);
+            let region = Region::new(ALLOCATOR);
+            let transport = || Ok::<Recipient<Call>, _>(AtOnce.start().recipient());
+            let config = config.build().expect("valid");
+            let statsig = Statsig::start_here_with(config, transport).expect("started");
+            for request in 0..REQUESTS {
+                let user = &users[request % users.len()];
+                statsig.check_gate(user, gate(request)).await.expect("an answer");
+            }
+            let change = region.change();
+            assert_eq!(statsig.stats().calls, REQUESTS as u64);
+            change.bytes_allocated as isize - change.bytes_deallocated as isize
+        })
+    };
+    holds(Duration::from_secs(600)) - holds(Duration::ZERO)
 }
 
 /// A transport that answers at once.

@@ -71,9 +71,16 @@ struct Kept {
 /// where every one of them was read.
 const LOOKS: usize = 16;
 
+/// More than this is made room for when it comes.
+const LARGE: usize = 1_000_000;
+
 impl Cache {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { kept: HashMap::default(), row: Mutex::default(), limits }
+        // A table that is large enough from the start never has to move into a larger one; what of it
+        // is not used takes no memory.
+        let capacity = if limits.fresh.is_zero() { 0 } else { limits.entries.min(LARGE) };
+        let kept = HashMap::with_capacity_and_hasher(capacity, RandomState::default());
+        Self { kept, row: Mutex::default(), limits }
     }
 
     /// Whether anything is ever kept.
@@ -110,18 +117,15 @@ impl Cache {
         if !self.is_on() {
             return;
         }
-        let kept = self.kept.pin();
-        let is_known = kept.contains_key(&key);
-        if !is_known {
-            let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
-            while row.len() >= self.limits.entries {
-                self.make_room(&mut row);
-            }
-            row.push_back(key.clone());
+        let value = Kept { evaluation, at: now, is_used: AtomicBool::new(false) };
+        if self.kept.pin().insert(key.clone(), value).is_some() {
+            return;
         }
-        // Asked for again is as good as read.
-        let is_used = AtomicBool::new(is_known);
-        kept.insert(key, Kept { evaluation, at: now, is_used });
+        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        while row.len() >= self.limits.entries {
+            self.make_room(&mut row);
+        }
+        row.push_back(key);
     }
 
     /// Forgets everything.
@@ -134,12 +138,12 @@ impl Cache {
         let kept = self.kept.pin();
         for looks in 1.. {
             let Some(key) = row.pop_front() else { return };
-            let is_used = kept.get(&key).is_some_and(|kept| kept.is_used.swap(false, Relaxed));
-            if !is_used || looks == LOOKS {
-                kept.remove(&key);
-                return;
+            let is_last = looks == LOOKS;
+            let goes = |_: &_, kept: &Kept| !kept.is_used.swap(false, Relaxed) || is_last;
+            match kept.remove_if(&key, goes) {
+                Ok(_) => return,
+                Err(_) => row.push_back(key),
             }
-            row.push_back(key);
         }
     }
 }

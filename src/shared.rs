@@ -59,10 +59,17 @@ impl Shared {
         question: Question<'_>,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
-        if self.is_closing.load(Relaxed) {
-            return None;
-        }
         self.cache.recall(question, clock::now, |now| self.is_denied(now), read)
+    }
+
+    /// The same for the handle, which can be asked still when the component closes: from then on it
+    /// has nothing.
+    pub(crate) fn recall_unless_closing<R>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(&Evaluation, Origin) -> R,
+    ) -> Option<R> {
+        if self.is_closing.load(Relaxed) { None } else { self.recall(question, read) }
     }
 
     /// The circuit breaker lets nothing through until then.

@@ -245,6 +245,8 @@ impl Statsig {
     /// Any clone may call it, more than once: each gets the same report, and the shortest limit
     /// counts.
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        // The actor may rest after a restart, and be a while until it knows.
+        self.shared.close();
         let report = self.addr.send(Shutdown { limit }).await.ok();
         // An error is the only thing this channel ever says: the component's end has dropped it.
         let _ = self.gone.clone().changed().await;
@@ -297,9 +299,10 @@ impl Statsig {
     ) -> Option<R> {
         let exposure = self.shared.exposure_logging;
         let question = Question { user, exposure, kind: M::KIND, name };
-        let (kept, is_stale) = self.shared.recall(question, |evaluation, origin| {
-            (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
-        })?;
+        let (kept, is_stale) =
+            self.shared.recall_unless_closing(question, |evaluation, origin| {
+                (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
+            })?;
         self.shared.counters.hit(1, usize::from(is_stale));
         kept
     }
@@ -316,7 +319,7 @@ impl Statsig {
         let mut stale = 0;
         let kept = names.iter().map(|name| {
             let question = Question { user, exposure, kind: M::KIND, name: name.as_ref() };
-            self.shared.recall(question, |evaluation, origin| {
+            self.shared.recall_unless_closing(question, |evaluation, origin| {
                 stale += usize::from(matches!(origin, Origin::Stale { .. }));
                 read(evaluation, origin)
             })?

@@ -15,7 +15,9 @@ use std::{
 use actix_rt::time::sleep;
 use actix_statsig::{CheckGates, FlushPolicy};
 use futures_util::future::join_all;
-use support::{Reaction, Script, config, paused, user, virtual_time, virtual_time_on};
+use support::{
+    Reaction, Script, config, paused, user, virtual_time, virtual_time_on, with_each_variant,
+};
 
 /// A runtime that counts how often its thread goes to sleep: once for each timer that fires.
 fn counting_parks() -> (tokio::runtime::Builder, Arc<AtomicUsize>) {
@@ -90,9 +92,9 @@ fn the_interval_starts_again_with_the_next_request() {
 
 #[test]
 fn promise_3_other_tasks_of_the_arbiter_run_while_a_long_mailbox_is_drained() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         const REQUESTS: usize = 6_400;
-        let statsig = Script::answering().start(config());
+        let statsig = Script::answering().start(config);
         let turns = Rc::new(Cell::new(0));
         let counted = Rc::clone(&turns);
         let sibling = actix_rt::spawn(async move {

@@ -9,12 +9,15 @@ use std::{
     time::Duration,
 };
 
-use actix_rt::time::sleep;
+use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
-    BreakerState, CheckGates, ConfigBuilder, Error, Statsig,
+    BreakerState, CheckGates, ConfigBuilder, Error, Source, Statsig, User,
     test_util::{Fault, LocalStatsig, Rules},
 };
-use futures_util::future::join_all;
+use futures_util::{
+    FutureExt,
+    future::{join_all, poll_immediate},
+};
 use support::{config, user};
 
 fn server() -> LocalStatsig {
@@ -82,6 +85,71 @@ async fn after_a_run_of_failures_calls_fail_at_once_and_a_probe_ends_it() {
     assert_eq!(statsig.stats().breaker, BreakerState::Closed);
     assert_eq!(server.calls(), 11, "the probe's answer is the caller's");
     assert_eq!(log.count("the circuit breaker is open"), 1, "once a change, not once a call");
+}
+
+/// A component with an answer for this user that is stale already, and a server that fails.
+async fn with_a_stale_answer(server: &LocalStatsig, who: &User) -> Statsig {
+    // What is asked next waits for longer than that in the buffer.
+    let config = patient().cache_ttl(Duration::from_millis(1)).stale_if_error(MINUTE);
+    let statsig = start(server, config.max_in_flight(1).retry_attempts(1));
+    assert!(matches!(statsig.check_gate(who, "open").await, Ok(true)));
+    server.inject(Fault::status(500).always());
+    assert!(ask_many(&statsig, 0, 10).await.iter().all(Result::is_err));
+    assert_eq!(statsig.stats().breaker, BreakerState::Open);
+    statsig
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[actix_rt::test]
+async fn while_the_breaker_is_open_what_is_stale_answers_at_once() {
+    let (server, who) = (server(), user("kept"));
+    let statsig = with_a_stale_answer(&server, &who).await;
+    server.clear_faults();
+    server.inject(Fault::hang().always());
+    let (before, calls) = (statsig.stats(), server.calls());
+
+    let gate = statsig.gate(&who, "open").now_or_never().expect("no message").unwrap();
+    let is_open = statsig.check_gate(&who, "open").now_or_never().expect("no message").unwrap();
+    let by_address = statsig.addr().send(CheckGates::new(who, ["open"])).await.unwrap().unwrap();
+
+    assert!(gate.value() && is_open && by_address[0].value());
+    for gate in [&gate, &by_address[0]] {
+        let Source::Stale { age } = gate.source() else { panic!("{:?}", gate.source()) };
+        assert!(age >= Duration::from_millis(1));
+    }
+    let after = statsig.stats();
+    assert_eq!((after.calls, server.calls()), (before.calls, calls));
+    assert_eq!((after.cached - before.cached, after.stale - before.stale), (3, 3));
+}
+
+#[actix_rt::test]
+async fn what_is_stale_keeps_no_probe_from_ending_an_outage() {
+    let (server, who) = (server(), user("kept"));
+    let statsig = with_a_stale_answer(&server, &who).await;
+    let calls = server.calls();
+
+    // While the breaker is open the answer is there already; then the question is the probe.
+    let ask = async || {
+        loop {
+            let mut asked = Box::pin(statsig.gate(&who, "open"));
+            match poll_immediate(&mut asked).await {
+                Some(gate) => assert!(matches!(gate.unwrap().source(), Source::Stale { .. })),
+                None => return asked.await.unwrap().source(),
+            }
+            // The cool-down is over when it is over: there is nothing to wait for but time.
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+
+    let probe = async || timeout(MINUTE, ask()).await.expect("a probe");
+    let source = probe().await;
+    assert!(matches!(source, Source::Stale { .. }), "the probe has failed: {source:?}");
+    assert_eq!((server.calls(), statsig.stats().breaker), (calls + 1, BreakerState::Open));
+    server.clear_faults();
+    assert_eq!(probe().await, Source::Network);
+    assert_eq!((server.calls(), statsig.stats().breaker), (calls + 2, BreakerState::Closed));
+    assert!(ask_many(&statsig, 100, 10).await.iter().all(Result::is_ok));
 }
 
 #[actix_rt::test]

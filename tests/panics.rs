@@ -7,17 +7,17 @@ mod support;
 use std::time::Duration;
 
 use actix_statsig::{
-    Error, Statsig,
+    ConfigBuilder, Error, Statsig, User,
     test_util::{FAILPOINTS, LocalStatsig, Rule, Rules, panic_at},
 };
 use fastrand::Rng;
 use futures_util::future::join_all;
-use support::{config, user};
+use support::{Variant, config};
 
 const CALLERS: usize = 32;
 
-fn start(server: &LocalStatsig) -> Statsig {
-    let limits = config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10));
+fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
+    let limits = config.timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10));
     let config = limits.base_url(server.url()).build().expect("a valid configuration");
     Statsig::start_here(config).expect("a running arbiter")
 }
@@ -37,23 +37,36 @@ fn is_right(n: usize, answer: &Result<Vec<bool>, Error>) -> bool {
     }
 }
 
+/// Nobody has asked about this user in another round.
+fn user(n: usize, round: usize) -> User {
+    let user = User::builder().user_id(n.to_string()).custom("round", round.to_string());
+    user.build().expect("a valid user")
+}
+
 #[actix_rt::test]
 async fn promise_5_panics_anywhere_and_at_any_time_leave_nobody_without_the_right_answer() {
+    for variant in Variant::ALL {
+        println!("{variant:?}");
+        panics_leave_nobody_without_the_right_answer(variant).await;
+    }
+}
+
+async fn panics_leave_nobody_without_the_right_answer(variant: Variant) {
     let server = server();
-    let statsig = start(&server);
+    let statsig = start(&server, variant.of(config(), Duration::from_secs(3600)));
     // Each place twice: an actor that panics more often rests longer and longer.
     let mut failpoints = [FAILPOINTS, FAILPOINTS].concat();
     Rng::with_seed(5).shuffle(&mut failpoints);
     let (mut answered, mut failed) = (0, 0);
-    for failpoint in failpoints {
+    for (round, failpoint) in failpoints.into_iter().enumerate() {
         panic_at(failpoint, 1);
         let asked = (0..CALLERS).map(|n| {
             let statsig = statsig.clone();
             let names: Vec<_> = (0..4).map(|gate| format!("gate {}", n - n % 4 + gate)).collect();
-            async move { (n, statsig.check_gates(&user(n), names).await) }
+            async move { (n, statsig.check_gates(&user(n, round), names).await) }
         });
         let (answers, flushed) = tokio::join!(join_all(asked), statsig.flush());
-        flushed.unwrap();
+        flushed.expect("it runs");
         for (n, answer) in answers {
             assert!(is_right(n, &answer), "{n}: {answer:?}");
             *if answer.is_ok() { &mut answered } else { &mut failed } += 1;

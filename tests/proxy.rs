@@ -1,7 +1,8 @@
 //! The component over real sockets with a proxy in between that makes trouble. Whatever it does, an
 //! answer that comes is right, an error is one that the trouble explains, nobody waits for ever, the
-//! accounts balance, and no connection is left. No test here asserts how long anything takes; the
-//! limit on each is there to turn a hang into a failure.
+//! accounts balance, and no connection is left; with both flush policies, with and without a cache,
+//! and with one transport and several. No test here asserts how long anything takes; the limit on
+//! each is there to turn a hang into a failure.
 //!
 //! `STATSIG_PROXY_SEED=…` draws other trouble; the seed stands in each failure. What meets what is
 //! a matter of the machine's scheduling besides.
@@ -15,18 +16,23 @@ use std::{env, sync::mpsc, thread, time::Duration};
 
 use actix_rt::{System, time::timeout};
 use actix_statsig::{
-    ConfigBuilder, ConnectFault, Error, Statsig, User,
+    CheckGates, ConfigBuilder, ConnectFault, Error, FlushPolicy, Statsig, User,
     test_util::{LocalStatsig, Rule, Rules},
 };
 use fastrand::Rng;
 use futures_util::future::join_all;
 use proxy::{Proxy, TROUBLES, Trouble};
 use serde_json::json;
-use support::{config, user};
+use support::{Variant, config, user};
 use tokio::sync::oneshot;
 
-const CALLERS: usize = 64;
+/// So many people, who ask so many times, in each trial; there are many of these at once.
+const CALLERS: usize = 16;
+const TIMES: usize = 5;
 const GATES: usize = 10;
+
+/// Over before a caller asks again, now and then.
+const CACHE_TTL: Duration = Duration::from_millis(5);
 
 /// What must never be reached.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -57,7 +63,7 @@ async fn connections_that_are_closed_between_two_requests_cost_nobody_an_answer(
 #[actix_rt::test]
 async fn stalls_are_timeouts_and_nothing_else() {
     for trouble in [Trouble::StallOnAccept, Trouble::StallInHead, Trouble::StallInBody] {
-        let told = Trial::new(&[trouble], 30).run(hurried()).await;
+        let told = trials(&[trouble], 30, hurried).await;
         for error in told {
             assert!(is_out_of_time(&error), "{trouble:?}: {error:?}");
         }
@@ -67,7 +73,7 @@ async fn stalls_are_timeouts_and_nothing_else() {
 #[actix_rt::test]
 async fn answers_that_are_cut_off_are_connections_that_broke() {
     for trouble in [Trouble::Reset, Trouble::Truncate, Trouble::HalfClose] {
-        let told = Trial::new(&[trouble], 50).run(hurried()).await;
+        let told = trials(&[trouble], 50, hurried).await;
         for error in told {
             let is_closed = is_connection(&error, &[ConnectFault::Closed]);
             assert!(is_closed || is_out_of_time(&error), "{trouble:?}: {error:?}");
@@ -78,7 +84,7 @@ async fn answers_that_are_cut_off_are_connections_that_broke() {
 #[actix_rt::test]
 async fn a_server_that_does_not_listen_for_a_while_is_said_to_refuse() {
     // Without trouble in between, connections are kept, and nobody would notice.
-    let told = Trial::new(&[Trouble::Refuse, Trouble::CloseIdle], 60).run(hurried()).await;
+    let told = trials(&[Trouble::Refuse, Trouble::CloseIdle], 60, hurried).await;
     let faults = [ConnectFault::Refused, ConnectFault::Closed];
     for error in told {
         assert!(is_connection(&error, &faults) || is_out_of_time(&error), "{error:?}");
@@ -88,7 +94,7 @@ async fn a_server_that_does_not_listen_for_a_while_is_said_to_refuse() {
 #[actix_rt::test]
 async fn promises_1_to_6_hold_with_every_trouble_at_once() {
     for percent in [5, 30] {
-        let told = Trial::new(&TROUBLES, percent).run(hurried()).await;
+        let told = trials(&TROUBLES, percent, hurried).await;
         let faults = [ConnectFault::Refused, ConnectFault::Closed];
         for error in told {
             assert!(is_connection(&error, &faults) || is_out_of_time(&error), "{error:?}");
@@ -98,7 +104,7 @@ async fn promises_1_to_6_hold_with_every_trouble_at_once() {
 
 #[actix_rt::test]
 async fn promise_6_stopping_its_system_in_the_middle_leaves_nobody_waiting() {
-    let trial = Trial::new(&[Trouble::StallInBody], 100);
+    let trial = Trial::new(&[Trouble::StallInBody], 100, seed());
     let config = patient().base_url(trial.proxy.url()).build().expect("valid");
     let (started, handle) = mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -127,8 +133,30 @@ async fn promise_6_stopping_its_system_in_the_middle_leaves_nobody_waiting() {
 }
 
 async fn every_request_is_answered(trouble: Trouble) {
-    let told = Trial::new(&[trouble], 60).run(patient()).await;
+    let told = trials(&[trouble], 60, patient).await;
     assert!(told.is_empty(), "{trouble:?}: {told:?}");
+}
+
+/// Several at once, for most of the time they wait: any two of the flush policies, with and without a
+/// cache, with one transport and with two meet in one of them; with every trouble there is, any three.
+/// Returns the errors that anybody got.
+async fn trials(troubles: &[Trouble], percent: u32, config: fn() -> ConfigBuilder) -> Vec<Error> {
+    let ways = Variant::ALL.into_iter().flat_map(|variant| [(variant, 1), (variant, 2)]);
+    let ways = ways.filter(|(variant, transports)| {
+        let is_adaptive = variant.policy == FlushPolicy::Adaptive;
+        troubles == TROUBLES || is_adaptive ^ variant.is_caching ^ (*transports == 1)
+    });
+    let trials = ways.zip(seed()..).map(|((variant, transports), seed)| {
+        let config = variant.of(config(), CACHE_TTL).transports(transports);
+        Trial::new(troubles, percent, seed).run(config)
+    });
+    let (struck, told): (Vec<_>, Vec<_>) = join_all(trials).await.into_iter().unzip();
+    assert!(struck.into_iter().sum::<usize>() > 0, "seed {}: there was no trouble", seed());
+    told.into_iter().flatten().collect()
+}
+
+fn seed() -> u64 {
+    env::var("STATSIG_PROXY_SEED").map_or(1, |seed| seed.parse().expect("a seed"))
 }
 
 /// A server, with a proxy before it.
@@ -139,15 +167,15 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(troubles: &[Trouble], percent: u32) -> Self {
-        let seed = env::var("STATSIG_PROXY_SEED").map_or(1, |seed| seed.parse().expect("a seed"));
+    fn new(troubles: &[Trouble], percent: u32, seed: u64) -> Self {
         let server = LocalStatsig::start(rules()).expect("a free port");
         let proxy = Proxy::start(server.address(), troubles, percent, seed);
         Self { proxy, server, seed }
     }
 
-    /// Has everybody ask several times, and then leaves. Returns the errors that they got.
-    async fn run(self, config: ConfigBuilder) -> Vec<Error> {
+    /// Has everybody ask several times, and then leaves. Returns how often there was trouble, and
+    /// the errors that they got.
+    async fn run(self, config: ConfigBuilder) -> (usize, Vec<Error>) {
         let Self { proxy, server, seed } = self;
         let config = config.base_url(proxy.url()).build().expect("a valid configuration");
         let statsig = Statsig::start(config).expect("a thread");
@@ -160,7 +188,6 @@ impl Trial {
         let asked = told.len() as u64;
         let errors: Vec<_> = told.into_iter().filter_map(Result::err).map(root).collect();
 
-        assert!(proxy.struck() > 0, "seed {seed}: there was no trouble");
         // An answer is given before the actor is through with its message.
         timeout(LIMIT, statsig.flush()).await.expect("an end").expect("it runs");
         let stats = statsig.stats();
@@ -172,14 +199,15 @@ impl Trial {
         assert_eq!(server.refused(), 0, "seed {seed}: what was sent is right");
 
         proxy.calm_down();
-        let healed = async { while statsig.check_gate(&person(0), gate(0)).await.is_err() {} };
+        let ask = || CheckGates::new(person(0), [gate(0)]).past_cache();
+        let healed = async { while statsig.ask(ask()).await.is_err() {} };
         timeout(LIMIT, healed).await.unwrap_or_else(|_| panic!("seed {seed}: it does not heal"));
 
         let report = timeout(LIMIT, statsig.shutdown(LIMIT)).await.expect("an end");
         assert_eq!(report.pending, 0, "seed {seed}: {report:?}");
         let closed = timeout(LIMIT, server.all_closed()).await;
         assert!(closed.is_ok(), "seed {seed}: {server:?} has connections open");
-        errors
+        (proxy.struck(), errors)
     }
 }
 
@@ -187,7 +215,7 @@ impl Trial {
 async fn caller(statsig: Statsig, who: usize, mut rng: Rng) -> Vec<Result<(), Error>> {
     let person = person(who);
     let mut told = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..TIMES {
         if rng.u8(0..4) == 0 {
             let answer = statsig.get_config(&person, "homepage").await;
             told.push(answer.map(|homepage| {

@@ -8,15 +8,15 @@ use actix::MailboxError;
 use actix_rt::time::sleep;
 use actix_statsig::{CheckGates, Error, Statsig};
 use futures_util::future::join_all;
-use support::{Reaction, Script, config, settle, user, virtual_time};
+use support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn promise_6_shutdown_answers_what_is_buffered_and_what_is_in_flight() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::AnswerAfter(SECOND / 2));
-        let statsig = script.start(config());
+        let statsig = script.start(config);
         let addr = statsig.addr();
         let in_flight = addr.send(CheckGates::new(user("u-1"), ["aa"]));
         sleep(SECOND / 10).await;
@@ -35,9 +35,9 @@ fn promise_6_shutdown_answers_what_is_buffered_and_what_is_in_flight() {
 
 #[test]
 fn promise_6_new_work_is_refused_while_draining_and_afterwards() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::AnswerAfter(SECOND / 2));
-        let statsig = script.start(config());
+        let statsig = script.start(config);
         let addr = statsig.addr();
         let pending = addr.send(CheckGates::new(user("u-1"), ["aa"]));
         let closing = statsig.clone();
@@ -62,8 +62,8 @@ fn promise_6_new_work_is_refused_while_draining_and_afterwards() {
 
 #[test]
 fn promise_6_what_is_not_answered_at_the_limit_is_told_so() {
-    virtual_time(async {
-        let statsig = Script::new(|_| Reaction::Hold).start(config());
+    with_each_variant(|config| async move {
+        let statsig = Script::new(|_| Reaction::Hold).start(config);
         let asked = (0..3).map(|n| statsig.addr().send(CheckGates::new(user(n), ["aa"])));
         let asked: Vec<_> = asked.collect();
         settle().await;
@@ -97,8 +97,8 @@ fn nothing_is_counted_as_pending_when_a_component_has_ended() {
 
 #[test]
 fn promise_6_every_shutdown_gets_the_report_and_the_shortest_limit_counts() {
-    virtual_time(async {
-        let statsig = Script::new(|_| Reaction::Hold).start(config());
+    with_each_variant(|config| async move {
+        let statsig = Script::new(|_| Reaction::Hold).start(config);
         let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
         settle().await;
 
@@ -113,17 +113,17 @@ fn promise_6_every_shutdown_gets_the_report_and_the_shortest_limit_counts() {
 
 #[test]
 fn promise_6_an_empty_component_shuts_down_at_once() {
-    virtual_time(async {
-        let statsig = Script::answering().start(config());
+    with_each_variant(|config| async move {
+        let statsig = Script::answering().start(config);
         assert_eq!(statsig.shutdown(Duration::ZERO).await.pending, 0);
     });
 }
 
 #[test]
 fn promise_6_dropping_every_handle_answers_what_is_pending_and_ends_the_transport() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::AnswerAfter(SECOND));
-        let statsig = script.start(config());
+        let statsig = script.start(config);
         let in_flight = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
         sleep(SECOND / 10).await;
         let buffered = statsig.addr().send(CheckGates::new(user("u-2"), ["aa"]));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{CheckGates, Error, Statsig, test_util::panic_at};
-use support::{Reaction, Script, config, settle, user, virtual_time};
+use support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
 /// Somebody who asked before whatever happens next, and is waiting.
 async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {
@@ -18,8 +18,8 @@ async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {
 
 #[test]
 fn promise_5_a_panic_in_a_handler_is_an_error_for_its_request_alone() {
-    virtual_time(async {
-        let statsig = Script::answering().start(config());
+    with_each_variant(|config| async move {
+        let statsig = Script::answering().start(config);
         let addr = statsig.addr();
         let bystander = bystander(&statsig).await;
         panic_at("batch.request", 1);
@@ -49,9 +49,9 @@ fn promise_5_a_panic_in_the_timer_loses_nothing() {
 
 #[test]
 fn promise_5_a_panic_while_a_call_is_completed_is_an_error_for_its_requests_alone() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Hold);
-        let statsig = script.start(config());
+        let statsig = script.start(config);
         let part_in_it = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
         sleep(Duration::from_millis(10)).await;
         let bystander = bystander(&statsig).await;
@@ -70,8 +70,8 @@ fn promise_5_a_panic_while_a_call_is_completed_is_an_error_for_its_requests_alon
 
 #[test]
 fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
-    virtual_time(async {
-        let statsig = Script::new(|_| Reaction::Hold).start(config());
+    with_each_variant(|config| async move {
+        let statsig = Script::new(|_| Reaction::Hold).start(config);
         let pending = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
         settle().await;
         panic_at("batch.request", 3);
@@ -87,9 +87,9 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 
 #[test]
 fn promise_5_a_panic_after_the_last_handle_is_gone_loses_nothing() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::answering();
-        let statsig = script.start(config());
+        let statsig = script.start(config);
         let pending = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
         settle().await;
         drop(statsig);
@@ -122,13 +122,13 @@ fn a_flush_does_not_wait_for_a_request_that_a_restart_has_ended() {
 
 #[test]
 fn promise_5_a_transport_that_died_is_replaced_and_its_calls_are_sent_again() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let mut first = true;
         let script = Script::new(move |_| match std::mem::replace(&mut first, false) {
             true => Reaction::Panic,
             false => Reaction::Answer,
         });
-        let statsig = script.start(config());
+        let statsig = script.start(config);
 
         assert!(statsig.check_gate(&user("u-1"), "aa").await.is_ok());
 
@@ -138,9 +138,9 @@ fn promise_5_a_transport_that_died_is_replaced_and_its_calls_are_sent_again() {
 
 #[test]
 fn promise_1_a_call_that_is_lost_again_and_again_is_an_error() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Lose);
-        let statsig = script.start(config());
+        let statsig = script.start(config);
 
         let answer = statsig.check_gate(&user("u-1"), "aa").await;
 
@@ -151,9 +151,9 @@ fn promise_1_a_call_that_is_lost_again_and_again_is_an_error() {
 
 #[test]
 fn promise_5_a_restart_in_the_middle_of_a_shutdown_does_not_stop_it() {
-    virtual_time(async {
+    with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Hold);
-        let statsig = script.start(config());
+        let statsig = script.start(config);
         let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
         settle().await;
         let closing = statsig.clone();
@@ -171,9 +171,30 @@ fn promise_5_a_restart_in_the_middle_of_a_shutdown_does_not_stop_it() {
 }
 
 #[test]
-fn promise_5_a_burst_of_restarts_rests_instead_of_spinning() {
+fn promise_6_what_is_kept_answers_nobody_while_a_shutdown_waits_for_the_actor_to_rest() {
     virtual_time(async {
-        let statsig = Script::answering().start(config());
+        let statsig = Script::answering().start(config().cache_ttl(Duration::from_secs(60)));
+        assert!(statsig.check_gate(&user("u-1"), "kept").await.is_ok());
+        panic_at("batch.request", 5);
+        for _ in 0..5 {
+            let _ = statsig.check_gate(&user("u-1"), "aa").await;
+        }
+        let closing = statsig.clone();
+        let shutdown =
+            actix_rt::spawn(async move { closing.shutdown(Duration::from_secs(1)).await });
+        settle().await;
+
+        let kept = statsig.check_gate(&user("u-1"), "kept").await;
+
+        assert!(matches!(kept, Err(Error::ShuttingDown)), "{kept:?}");
+        assert_eq!(shutdown.await.unwrap().pending, 0);
+    });
+}
+
+#[test]
+fn promise_5_a_burst_of_restarts_rests_instead_of_spinning() {
+    with_each_variant(|config| async move {
+        let statsig = Script::answering().start(config);
         panic_at("batch.request", 1_000_000);
         let asking = statsig.clone();
         let callers = actix_rt::spawn(async move {

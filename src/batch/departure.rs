@@ -9,6 +9,16 @@ pub(super) struct Departure {
     pub(super) policy: FlushPolicy,
 }
 
+/// What of a lane's names does not leave with the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Staying {
+    /// Gates that make no whole batch: a call of few names, if it left now.
+    TheLastBatch,
+    /// All gates, to gather for the call that is under way. What is asked again does not: it has
+    /// waited for a call already.
+    Gates,
+}
+
 impl Departure {
     /// Whether a name of this kind that is buffered now makes its lane due.
     pub(super) fn is_due(self, names: &Names, kind: CallKind) -> bool {
@@ -20,10 +30,16 @@ impl Departure {
         self.is_full(names) || (self.is_adaptive() && may_leave)
     }
 
-    /// Whether the gates of a lane that is due gather on, for a call that is under way. What is
-    /// asked again does not: it has waited for a call already.
-    pub(super) fn holds_gates_back(self, names: &Names) -> bool {
-        self.is_adaptive() && names.gate_calls > 0 && !self.is_full(names)
+    /// What of a lane that is due stays, if anything does.
+    pub(super) fn of(self, names: &Names) -> Option<Staying> {
+        let may_gather = !self.is_adaptive() || names.gate_calls > 0;
+        if self.is_full(names) && may_gather {
+            Some(Staying::TheLastBatch)
+        } else if self.is_adaptive() && may_gather {
+            Some(Staying::Gates)
+        } else {
+            None
+        }
     }
 
     /// Whether the return of a gate call makes its lane due.

@@ -76,6 +76,12 @@ pub(super) struct Leaving {
     pub(super) deadline: Instant,
 }
 
+impl Wanted {
+    pub(super) fn is_gate(&self) -> bool {
+        self.kind == CallKind::CheckGate
+    }
+}
+
 impl Lane {
     /// The lane of a call's names.
     pub(super) fn of(call: &CallRequest) -> Self {

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use super::{
-    departure::Departure,
+    departure::{Departure, Staying},
     keyed::Keyed,
     lane::{Lane, LaneId, Name, NameId, Names, Place, Wanted},
 };
@@ -102,20 +102,32 @@ impl Lanes {
         waiting
     }
 
-    /// What of a lane leaves now: all that it has buffered or, while its gates are held back, its
-    /// configs and what is asked again.
-    pub(super) fn take_buffered(&mut self, lane: LaneId, holds_gates_back: bool) -> Vec<NameId> {
-        let Some((_, names)) = self.lanes.get_mut(lane) else { return Vec::new() };
-        let taken = if holds_gates_back && self.departure.holds_gates_back(names) {
-            let may_leave = |id: &mut NameId| {
-                let name = self.names.get(*id);
-                name.is_some_and(|(of, name)| of.kind == CallKind::GetConfig || name.again)
-            };
-            names.buffered.extract_if(.., may_leave).collect()
-        } else {
-            mem::take(&mut names.buffered)
+    /// What of a lane leaves now: all that it has buffered or, where it need not all leave, what
+    /// its departure says.
+    pub(super) fn take_buffered(&mut self, lane: LaneId, may_stay: bool) -> Vec<NameId> {
+        let Some((_, lane_names)) = self.lanes.get_mut(lane) else { return Vec::new() };
+        let Self { departure, names, .. } = self;
+        let taken: Vec<_> = match departure.of(lane_names).filter(|_| may_stay) {
+            None => mem::take(&mut lane_names.buffered),
+            Some(Staying::TheLastBatch) => {
+                let mut leave = in_whole_batches(&lane_names.buffered, departure.batch_size, names);
+                let leaves = |id: &mut NameId| {
+                    let is_gate = names.get(*id).is_some_and(|(of, _)| of.is_gate());
+                    let leaves = !is_gate || leave > 0;
+                    leave -= usize::from(is_gate && leaves);
+                    leaves
+                };
+                lane_names.buffered.extract_if(.., leaves).collect()
+            }
+            Some(Staying::Gates) => {
+                let leaves = |id: &mut NameId| {
+                    let name = names.get(*id);
+                    name.is_some_and(|(of, name)| !of.is_gate() || name.again)
+                };
+                lane_names.buffered.extract_if(.., leaves).collect()
+            }
         };
-        let is_left = !names.buffered.is_empty();
+        let is_left = !lane_names.buffered.is_empty();
         self.buffered -= taken.len();
         if is_left {
             self.make_waiting(lane);
@@ -152,5 +164,26 @@ impl Lanes {
         } else if self.departure.is_due_after_a_call(names) {
             self.make_due(lane);
         }
+    }
+}
+
+/// How many of these gates make whole batches, or all if they make none. A request's names are not
+/// torn apart, and what is asked again has waited for a call already: where it stands behind, all of
+/// them leave.
+fn in_whole_batches(
+    buffered: &[NameId],
+    batch_size: usize,
+    names: &Keyed<NameId, Wanted, Name>,
+) -> usize {
+    let gates = buffered.iter().filter_map(|id| names.get(*id));
+    let gates: Vec<_> = gates.filter(|(of, _)| of.is_gate()).map(|(_, name)| name).collect();
+    let (whole, rest) = gates.split_at(gates.len() - gates.len() % batch_size);
+    let first_asked_by = |name: &Name| name.places.first().map(|place| place.request);
+    match whole.last() {
+        Some(last) if !rest.iter().any(|name| name.again) => {
+            let of_the_last = |name: &&&Name| first_asked_by(name) == first_asked_by(last);
+            whole.len() + rest.iter().take_while(of_the_last).count()
+        }
+        _ => gates.len(),
     }
 }

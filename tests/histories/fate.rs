@@ -1,14 +1,14 @@
 //! What becomes of a call.
 
 use std::{
-    io,
+    fmt, io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix_statsig::{
     CallKind, CallRequest, ConfigEvaluation, ConnectFault, Error, Evaluation, GateEvaluation,
-    Outcome,
+    Outcome, Source,
 };
 use fastrand::Rng;
 use serde_json::json;
@@ -52,6 +52,22 @@ const FAULTS: [Fault; 8] = [
     Fault::Stop,
 ];
 
+/// An evaluation as the scripted transport gives it: it shows whose it is, in every field of the
+/// user, and which call brought it.
+pub(crate) trait Scripted: PartialEq + fmt::Debug {
+    fn of(user: &str, name: &str, exposure: bool, call: usize) -> Self;
+    fn group(&self) -> Option<&str>;
+    fn source(&self) -> Source;
+}
+
+/// Where an evaluation that was given came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    /// The number of the call.
+    pub(crate) call: usize,
+    pub(crate) source: Source,
+}
+
 /// A call's fate.
 pub(crate) struct Fate {
     pub(crate) fault: Option<Fault>,
@@ -88,8 +104,17 @@ impl Weather {
         let faulty = rng.u32(0..100) < self.faulty_percent;
         let fault = if faulty { rng.choice(self.kinds.iter().copied()) } else { None };
         let after = Duration::from_millis(if rng.bool() { 0 } else { rng.u64(0..self.slowest) });
+        // As if no retry were to be had.
+        if let Some(refusal) = call.refusal.as_ref().filter(|_| rng.u8(0..4) == 0) {
+            let (fault, outcome) = (Some(Fault::FailForGood), Some(Err(refusal.clone())));
+            return Fate { fault, outcome, after: Duration::ZERO };
+        }
+        if matches!(fault, Some(Fault::Panic | Fault::Stop)) {
+            return Fate { fault, outcome: None, after: Duration::ZERO };
+        }
         if fault == Some(Fault::Late) {
-            return Fate { fault, outcome: Some(evaluations(call, &[])), after: left + after };
+            let outcome = Some(Ok(evaluations(call, number)));
+            return Fate { fault, outcome, after: left + after };
         }
         // A transport keeps to the deadline.
         if after > left || fault == Some(Fault::TimeOut) {
@@ -98,11 +123,8 @@ impl Weather {
             return Fate { fault: Some(Fault::TimeOut), outcome: Some(Err(timeout)), after: left };
         }
         let outcome = match fault {
-            None => Some(evaluations(call, &[])),
-            Some(Fault::LeaveOut) => {
-                let some = call.names.iter().filter(|_| rng.bool()).cloned().collect::<Vec<_>>();
-                Some(evaluations(call, &some))
-            }
+            None => Some(Ok(evaluations(call, number))),
+            Some(Fault::LeaveOut) => Some(Ok(with_gaps(evaluations(call, number), rng))),
             Some(Fault::FailForNow) => Some(Err(failure_for_now(rng, number, call.kind))),
             Some(Fault::FailForGood) => Some(Err(failure_for_good(rng, number, call.kind))),
             Some(_) => None,
@@ -152,7 +174,7 @@ fn failure_for_now(rng: &mut Rng, number: usize, kind: CallKind) -> Error {
 fn failure_for_good(rng: &mut Rng, number: usize, kind: CallKind) -> Error {
     let (path, excerpt) = (kind.path(), number.to_string());
     match rng.u8(0..4) {
-        0 => Error::Unauthorized { path, status: 401 },
+        0 => Error::Unauthorized { path, status: rng.choice([401, 403]).expect("some") },
         1 => Error::Refused { path, status: rng.choice([400, 404, 413]).expect("some"), excerpt },
         2 => Error::InvalidResponse { path, reason: "scripted".to_owned(), excerpt },
         _ => connect(ConnectFault::Tls, number),
@@ -167,28 +189,74 @@ fn as_time(number: usize) -> Duration {
     Duration::from_nanos(number as u64)
 }
 
-/// Answers that show whose they are, in every field of the user.
-fn evaluations(call: &CallRequest, left_out: &[Arc<str>]) -> Outcome {
+fn evaluations(call: &CallRequest, number: usize) -> Vec<Option<Evaluation>> {
     let user = serde_json::to_string(&call.user).expect("a user is JSON");
     let one = |name: &Arc<str>| match call.kind {
-        CallKind::CheckGate => Evaluation::from(gate(&user, name, call.exposure)),
-        CallKind::GetConfig => Evaluation::from(value(&user, name, call.exposure)),
+        CallKind::CheckGate => GateEvaluation::of(&user, name, call.exposure, number).into(),
+        CallKind::GetConfig => ConfigEvaluation::of(&user, name, call.exposure, number).into(),
     };
-    let names = call.names.iter();
-    Ok(names.map(|name| (!left_out.contains(name)).then(|| one(name))).collect())
+    call.names.iter().map(|name| Some(one(name))).collect()
 }
 
-pub(crate) fn gate(user: &str, name: &str, exposure: bool) -> GateEvaluation {
-    let sum = user.bytes().chain(name.bytes()).fold(0u8, u8::wrapping_add);
-    GateEvaluation::new(name, sum.is_multiple_of(2)).with_rule(user, mode(exposure))
+fn with_gaps(mut all: Vec<Option<Evaluation>>, rng: &mut Rng) -> Vec<Option<Evaluation>> {
+    if rng.u8(0..4) == 0 {
+        all.truncate(rng.usize(0..=all.len()));
+    }
+    all.into_iter().map(|one| one.filter(|_| rng.bool())).collect()
 }
 
-pub(crate) fn value(user: &str, name: &str, exposure: bool) -> ConfigEvaluation {
-    let value = json!({ "user": user, "name": name });
-    let value = value.as_object().cloned().expect("an object");
-    ConfigEvaluation::new(name, value).with_rule(user, mode(exposure))
+/// Where each of an answer's evaluations came from, if they are what was asked for.
+pub(crate) fn read<E: Scripted>(
+    answer: &[E],
+    user: &str,
+    names: &[Arc<str>],
+    exposure: bool,
+) -> Result<Vec<Given>, String> {
+    if answer.len() != names.len() {
+        return Err(format!("{} evaluations", answer.len()));
+    }
+    let each = answer.iter().zip(names).map(|(evaluation, name)| {
+        let number = evaluation.group().and_then(|group| group.split_once(' ')?.1.parse().ok());
+        let call = number.ok_or_else(|| format!("{evaluation:?}, which no call brought"))?;
+        match E::of(user, name, exposure, call) {
+            right if *evaluation == right => Ok(Given { call, source: evaluation.source() }),
+            right => Err(format!("{evaluation:?} where {right:?} was due")),
+        }
+    });
+    each.collect()
 }
 
-fn mode(exposure: bool) -> &'static str {
-    if exposure { "exposed" } else { "quiet" }
+impl Scripted for GateEvaluation {
+    fn of(user: &str, name: &str, exposure: bool, call: usize) -> Self {
+        let sum = user.bytes().chain(name.bytes()).fold(call, |sum, byte| sum + usize::from(byte));
+        Self::new(name, sum.is_multiple_of(2)).with_rule(user, group_of(exposure, call))
+    }
+
+    fn group(&self) -> Option<&str> {
+        self.group_name()
+    }
+
+    fn source(&self) -> Source {
+        self.source()
+    }
+}
+
+impl Scripted for ConfigEvaluation {
+    fn of(user: &str, name: &str, exposure: bool, call: usize) -> Self {
+        let value = json!({ "user": user, "name": name });
+        let value = value.as_object().cloned().expect("an object");
+        Self::new(name, value).with_rule(user, group_of(exposure, call))
+    }
+
+    fn group(&self) -> Option<&str> {
+        self.group_name()
+    }
+
+    fn source(&self) -> Source {
+        self.source()
+    }
+}
+
+fn group_of(exposure: bool, call: usize) -> String {
+    format!("{} {call}", if exposure { "exposed" } else { "quiet" })
 }

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fmt,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -14,13 +13,13 @@ use actix_rt::{
     time::{sleep, timeout},
 };
 use actix_statsig::{
-    CallKind, CheckGates, Error, GetConfigs, Statsig,
+    CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Statsig,
     test_util::{FAILPOINTS, panic_at},
 };
 use fastrand::Rng;
 
 use crate::{
-    fate::{Weather, gate, value},
+    fate::{Given, Weather, read},
     model::{Model, Told},
     plan::{Plan, Question, Step, Through, people},
     support::{Script, settle, virtual_time},
@@ -58,7 +57,7 @@ pub(crate) fn live(seed: u64) -> Lived {
         Lived {
             violations: std::mem::take(&mut model.violations),
             trace: std::mem::take(&mut model.trace),
-            tally: model.tally().clone(),
+            tally: model.tally().collect(),
             restarts,
             transports,
         }
@@ -144,7 +143,7 @@ impl Life {
         let (id, lane) = self.model.borrow_mut().asked(&question, now());
         let user = self.model.borrow().user(lane.who);
         let json = serde_json::to_string(&user).expect("a user is JSON");
-        let Question { names, exposure, through, patience, .. } = question;
+        let Question { names, exposure, past_cache, through, patience, .. } = question;
         let asked = names.clone();
         let model = Rc::clone(&self.model);
         // A message is sent when `send` is called, by a handle when its future is polled.
@@ -156,27 +155,27 @@ impl Life {
                     Some(true) => message.with_exposure(),
                     Some(false) => message.without_exposure(),
                 };
-                let right = move || -> Vec<_> {
-                    asked.iter().map(|name| $evaluation(&json, name, lane.exposure)).collect()
-                };
+                let message = if past_cache { message.past_cache() } else { message };
+                let read =
+                    move |answer: Vec<$evaluation>| read(&answer, &json, &asked, lane.exposure);
                 let caller = Caller { id, patience, model };
                 match through {
                     Through::Nobody => return self.statsig.addr().do_send(message),
                     Through::Address => {
                         let answer = self.statsig.addr().send(message);
-                        actix_rt::spawn(caller.wait(answer, right))
+                        actix_rt::spawn(caller.wait(answer, read))
                     }
                     Through::Handle => {
                         let statsig = self.statsig.clone();
                         let answer = async move { Ok(statsig.ask(message).await) };
-                        actix_rt::spawn(caller.wait(answer, right))
+                        actix_rt::spawn(caller.wait(answer, read))
                     }
                 }
             }};
         }
         let task = match lane.kind {
-            CallKind::CheckGate => ask!(CheckGates, gate),
-            CallKind::GetConfig => ask!(GetConfigs, value),
+            CallKind::CheckGate => ask!(CheckGates, GateEvaluation),
+            CallKind::GetConfig => ask!(GetConfigs, ConfigEvaluation),
         };
         self.tasks.push(task);
     }
@@ -218,20 +217,17 @@ struct Caller {
 }
 
 impl Caller {
-    async fn wait<E: PartialEq + fmt::Debug>(
+    async fn wait<E>(
         self,
         answer: impl Future<Output = Result<Result<Vec<E>, Error>, MailboxError>>,
-        right: impl FnOnce() -> Vec<E>,
+        read: impl FnOnce(Vec<E>) -> Result<Vec<Given>, String>,
     ) {
         let answer = timeout(self.patience.unwrap_or(Duration::MAX), answer).await;
         let told = match answer {
             Err(_) => return self.model.borrow_mut().left(self.id, now()),
             Ok(Err(_)) => Told::MailboxClosed,
             Ok(Ok(Err(error))) => Told::Failed(error),
-            Ok(Ok(Ok(answer))) => match (answer, right()) {
-                (answer, right) if answer == right => Told::Right,
-                (answer, right) => Told::Wrong(format!("{answer:?} where {right:?} was due")),
-            },
+            Ok(Ok(Ok(answer))) => read(answer).map_or_else(Told::Wrong, Told::Right),
         };
         self.model.borrow_mut().told(self.id, &told, now());
     }

@@ -21,6 +21,18 @@ pub(crate) struct Settings {
     pub(crate) max_pending: usize,
     pub(crate) exposure: bool,
     pub(crate) flush_policy: FlushPolicy,
+    pub(crate) transports: usize,
+    pub(crate) cache: Cache,
+}
+
+/// What is kept of the answers, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cache {
+    /// Zero if it is off.
+    pub(crate) ttl: Duration,
+    pub(crate) entries: usize,
+    /// So much longer while Statsig fails.
+    pub(crate) stale: Duration,
 }
 
 pub(crate) enum Step {
@@ -50,6 +62,7 @@ pub(crate) struct Question {
     pub(crate) kind: CallKind,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) exposure: Option<bool>,
+    pub(crate) past_cache: bool,
     pub(crate) through: Through,
     /// When the caller goes away, if there is no answer by then.
     pub(crate) patience: Option<Duration>,
@@ -80,10 +93,12 @@ impl Plan {
         };
         // Without it every history would be about panics.
         let panics = rng.bool();
+        let ask = |rng: &mut Rng| Step::Ask(Question::draw(rng, people));
         for round in 0..rounds {
             for _ in shutdowns.iter().filter(|at| **at == round) {
                 let limit = settings.timeout.mul_f64(rng.f64() * 1.5);
                 steps.push((gap(rng), Step::ShutDown { limit }));
+                steps.extend((0..rng.usize(0..20)).map(|_| (gap_at_work(rng), ask(rng))));
             }
             let step = match rng.u8(0..100) {
                 0..4 => Step::Quiet,
@@ -97,11 +112,10 @@ impl Plan {
                 19..24 => Step::Look,
                 24..30 => {
                     let burst = rng.usize(5..60);
-                    let at_once = |rng: &mut Rng| Step::Ask(Question::draw(rng, people));
-                    steps.extend((0..burst).map(|_| (Duration::ZERO, at_once(rng))));
+                    steps.extend((0..burst).map(|_| (Duration::ZERO, ask(rng))));
                     Step::Look
                 }
-                _ => Step::Ask(Question::draw(rng, people)),
+                _ => ask(rng),
             };
             steps.push((gap(rng), step));
         }
@@ -128,6 +142,8 @@ impl Settings {
                 true => FlushPolicy::Adaptive,
                 false => FlushPolicy::Interval,
             },
+            transports: rng.usize(1..=3),
+            cache: Cache::draw(rng),
         }
     }
 
@@ -139,6 +155,30 @@ impl Settings {
             .max_pending(self.max_pending)
             .exposure_logging(self.exposure)
             .flush_policy(self.flush_policy)
+            .transports(self.transports)
+            .cache_ttl(self.cache.ttl)
+            .cache_entries(self.cache.entries)
+            .stale_if_error(self.cache.stale)
+    }
+}
+
+impl Cache {
+    fn draw(rng: &mut Rng) -> Self {
+        let milliseconds = Duration::from_millis;
+        Self {
+            ttl: match rng.u8(0..4) {
+                0 => Duration::ZERO,
+                1 => milliseconds(rng.u64(1..100)),
+                2 => milliseconds(rng.u64(1..5_000)),
+                _ => milliseconds(rng.u64(5_000..600_000)),
+            },
+            entries: if rng.u8(0..4) == 0 { rng.usize(1..20) } else { 100_000 },
+            stale: match rng.u8(0..3) {
+                0 => Duration::ZERO,
+                1 => milliseconds(rng.u64(1..5_000)),
+                _ => milliseconds(3_600_000),
+            },
+        }
     }
 }
 
@@ -156,6 +196,7 @@ impl Question {
             kind,
             names: names(rng, kind),
             exposure: if rng.u8(0..3) > 0 { None } else { Some(rng.bool()) },
+            past_cache: rng.u8(0..8) == 0,
             through,
             patience: (rng.u8(0..6) == 0).then(|| match rng.u8(0..3) {
                 0 => Duration::ZERO,
@@ -224,6 +265,10 @@ fn gap(rng: &mut Rng) -> Duration {
         0 => Duration::from_secs(rng.u64(60..3_600)),
         1..6 => Duration::from_millis(rng.u64(100..5_000)),
         6..20 => Duration::ZERO,
-        _ => Duration::from_millis(rng.u64(0..12)),
+        _ => gap_at_work(rng),
     }
+}
+
+fn gap_at_work(rng: &mut Rng) -> Duration {
+    Duration::from_millis(rng.u64(0..12))
 }

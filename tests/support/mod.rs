@@ -13,7 +13,7 @@ use actix::{Actor, ActorContext, Context, Handler, Recipient, System};
 use actix_rt::time::{sleep, sleep_until};
 use actix_statsig::{
     Call, CallKind, CallRequest, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation,
-    GateEvaluation, Outcome, Statsig, User,
+    FlushPolicy, GateEvaluation, Outcome, Statsig, User,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -37,6 +37,38 @@ pub fn paused() -> Builder {
 /// Without a cache: what is asked twice is asked twice, unless a test says otherwise.
 pub fn config() -> ConfigBuilder {
     Config::builder("secret-key").cache_ttl(Duration::ZERO)
+}
+
+/// When requests leave, and whether answers are kept: what is promised is promised with each.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    pub policy: FlushPolicy,
+    pub is_caching: bool,
+}
+
+impl Variant {
+    pub const ALL: [Self; 4] = [
+        Self { policy: FlushPolicy::Interval, is_caching: false },
+        Self { policy: FlushPolicy::Interval, is_caching: true },
+        Self { policy: FlushPolicy::Adaptive, is_caching: false },
+        Self { policy: FlushPolicy::Adaptive, is_caching: true },
+    ];
+
+    /// Such a configuration; where answers are kept, for this long.
+    pub fn of(self, config: ConfigBuilder, cache_ttl: Duration) -> ConfigBuilder {
+        let cache_ttl = if self.is_caching { cache_ttl } else { Duration::ZERO };
+        config.flush_policy(self.policy).cache_ttl(cache_ttl)
+    }
+}
+
+/// Runs a test in virtual time with each variant, which keeps what is answered for longer than the
+/// test takes.
+#[allow(clippy::print_stdout, reason = "shown if it fails")]
+pub fn with_each_variant<F: Future<Output = ()>>(test: impl Fn(ConfigBuilder) -> F) {
+    for variant in Variant::ALL {
+        println!("{variant:?}");
+        virtual_time(test(variant.of(config(), Duration::from_secs(24 * 60 * 60))));
+    }
 }
 
 pub fn user(id: impl ToString) -> User {

@@ -1,0 +1,164 @@
+//! Whether a call is one that should be made, and now.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_statsig::{CallKind, CallRequest, FlushPolicy};
+
+use super::{End, Lane, Model, Request, made::CallMade};
+
+/// What a call for a name is to somebody who waits for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    /// A call for it has ended already.
+    Again,
+    /// It may have had it from the cache.
+    Unclear,
+}
+
+impl Model {
+    /// What is wrong with a call that has come to the transport.
+    pub(super) fn complaints_about(
+        &self,
+        call: &CallRequest,
+        lane: Lane,
+        now: Instant,
+    ) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let distinct: HashSet<_> = call.names.iter().collect();
+        if distinct.len() != call.names.len() || distinct.is_empty() {
+            complaints.push("names twice or none".to_owned());
+        }
+        if call.names.len() > call.kind.max_names() {
+            complaints.push(format!("{} names", call.names.len()));
+        }
+        if call.deadline > now + self.settings.timeout {
+            complaints.push("it may take longer than a request".to_owned());
+        }
+        let unwanted = call.names.iter().filter(|name| !self.is_wanted(lane, name, now));
+        let unwanted: Vec<_> = unwanted.collect();
+        let may_have_more = self.may_have_more(call);
+        let enough = if may_have_more { call.names.len() } else { 1 };
+        // A part of a call that was refused: its transport asks whether somebody waits for it.
+        let is_part = call.refusal.is_some();
+        if unwanted.len() >= enough && !is_part {
+            complaints.push(format!("nobody waits for {unwanted:?}"));
+        }
+        for name in call.names.iter() {
+            let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
+            if calls.any(|call| call.ends_at > now) {
+                complaints.push(format!("{name:?} is in flight already"));
+            }
+            if let Some(waiting) = self.waits_too_long(lane, name, now) {
+                complaints.push(format!("{name:?} {waiting}"));
+            }
+            if !may_have_more && !is_part && self.is_kept_for_all(lane, name, now) {
+                complaints.push(format!("{name:?} was kept for everybody who waits for it"));
+            }
+        }
+        complaints
+    }
+
+    /// Whether there may be names in it that nobody waits for any more: it is a lost call, sent
+    /// again as it was; or one that was lost unseen, and sent again after a rest.
+    fn may_have_more(&self, call: &CallRequest) -> bool {
+        let is_this = |made: &CallMade| made.is_lost() && Arc::ptr_eq(&made.names, &call.names);
+        let mut calls = self.calls.iter().rev();
+        calls.clone().any(is_this)
+            || (!self.rests().is_zero() && calls.any(CallMade::ends_transport))
+    }
+
+    fn is_wanted(&self, lane: Lane, name: &Arc<str>, now: Instant) -> bool {
+        self.who_wait(lane, name, now).next().is_some()
+    }
+
+    /// Those who wait for a name and have not had it yet, or who have ended just now.
+    fn who_wait(
+        &self,
+        lane: Lane,
+        name: &Arc<str>,
+        now: Instant,
+    ) -> impl Iterator<Item = &Request> {
+        let waiting = self.requests_for(lane, name).filter(move |request| match request.end {
+            None => true,
+            Some(End::Left(at) | End::Answered(at)) => at == now,
+            Some(End::Nobody) => false,
+        });
+        waiting.filter(move |request| {
+            let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
+            !calls.any(|call| {
+                let is_over = call.ends_at > request.at && call.ends_at < now;
+                let may_have_been_missed = self.doubt_about(call).missed;
+                is_over && call.answered.contains(name) && !may_have_been_missed
+            })
+        })
+    }
+
+    /// Nobody waits in the buffer for longer than the interval; under `FlushPolicy::Adaptive`,
+    /// nobody waits who has no call to wait for; and what is asked again does not wait at all.
+    fn waits_too_long(&self, lane: Lane, name: &Arc<str>, now: Instant) -> Option<String> {
+        let has_panicked = self.panics() > 0;
+        let slack = if has_panicked { self.slack() } else { Duration::ZERO };
+        let waiting = || self.who_wait(lane, name, now);
+        let first = waiting().filter(|request| self.turn(request, name) == Turn::First);
+        let Some(asked) = first.map(|request| request.at).min() else {
+            let again = waiting().all(|request| self.turn(request, name) == Turn::Again);
+            let ended = self.calls_for(lane, name).map(|(_, call)| call.ends_at).max()?;
+            let waited = now.saturating_duration_since(ended);
+            let is_late = again && !waited.is_zero() && !has_panicked;
+            return is_late.then(|| format!("is asked again {waited:?} late"));
+        };
+        let waited = now - asked;
+        if waited > self.settings.flush_interval + slack {
+            return Some(format!("was buffered for {waited:?}"));
+        }
+        if has_panicked || self.settings.flush_policy == FlushPolicy::Interval {
+            return None;
+        }
+        let idle = self.idle_since(lane, asked, now)?;
+        Some(format!("was buffered for {waited:?}, the last {:?} of it for nothing", now - idle))
+    }
+
+    fn turn(&self, request: &Request, name: &Arc<str>) -> Turn {
+        let mut calls = self.calls_for(request.lane, name).map(|(_, call)| call);
+        if calls.clone().any(|call| call.ends_at > request.at) {
+            return Turn::Again;
+        }
+        let kept_for = |call: &CallMade| self.settings.cache.ttl + self.doubt_about(call).later;
+        let is_unclear = calls.any(|call| {
+            let may_be_kept = !request.past_cache && call.answered.contains(name);
+            call.ends_at == request.at
+                || (may_be_kept && call.ends_at + kept_for(call) > request.at)
+        });
+        if is_unclear { Turn::Unclear } else { Turn::First }
+    }
+
+    /// The first moment at which there was no call to wait for.
+    fn idle_since(&self, lane: Lane, since: Instant, now: Instant) -> Option<Instant> {
+        let mut busy_until = since;
+        if lane.kind == CallKind::CheckGate {
+            let calls = self.calls.iter().filter(|call| call.lane == lane);
+            // In the order of their beginnings.
+            for call in calls.filter(|call| call.ends_at >= since) {
+                if call.at <= busy_until {
+                    busy_until = busy_until.max(call.ends_at);
+                }
+            }
+        }
+        (busy_until < now).then_some(busy_until)
+    }
+
+    /// Whether everybody who waits for a name should have had it from the cache.
+    fn is_kept_for_all(&self, lane: Lane, name: &Arc<str>, now: Instant) -> bool {
+        let has_it = |request: &Request| {
+            let kept = self.surely_kept(lane, name, request.at);
+            !request.past_cache && kept.is_some_and(|age| age < self.settings.cache.ttl)
+        };
+        let mut waiting = self.who_wait(lane, name, now).peekable();
+        waiting.peek().is_some() && waiting.all(has_it)
+    }
+}

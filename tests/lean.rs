@@ -1,0 +1,33 @@
+//! What an answer from the cache does not cost. Alone in its program, for the allocator counts what
+//! every thread does.
+
+mod support;
+
+use std::{alloc::System, time::Duration};
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::{Script, config, user, virtual_time};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+#[test]
+fn an_answer_from_the_cache_allocates_nothing() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config().cache_ttl(Duration::from_secs(10)));
+        let who = user("u-1");
+        statsig.check_gate(&who, "beta").await.unwrap();
+        statsig.get_config(&who, "homepage").await.unwrap();
+
+        let region = Region::new(ALLOCATOR);
+        for _ in 0..1_000 {
+            statsig.check_gate(&who, "beta").await.unwrap();
+            statsig.gate(&who, "beta").await.unwrap();
+            statsig.get_config(&who, "homepage").await.unwrap();
+        }
+
+        let allocations = region.change().allocations;
+        assert_eq!(statsig.stats().cached, 3_000);
+        assert_eq!(allocations, 0);
+    });
+}
