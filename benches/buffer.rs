@@ -8,6 +8,8 @@
 //! benches/instructions.sh                      # instructions, by callgrind
 //! ```
 
+#![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
+
 use std::{env, hint::black_box, sync::Arc, time::Instant};
 
 use actix_statsig::{CallKind, FlushPolicy, User, test_util::PureBuffer};

@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --all-features --bench memory`
 
+#![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
+
 use std::{
     alloc::System,
     sync::Arc,

@@ -4,13 +4,15 @@
 //!
 //! All requests are sent, each by a clone of the address (the address itself sends no more than the
 //! mailbox's capacity at once), and then awaited one after the other: nothing is cheaper, so that
-//! the way through the actor is what is measured. After criterion's figures for each number of concurrent requests, a table
-//! sets the two beside each other at 10,000, in rounds that take turns.
+//! the way through the actor is what is measured. After criterion's figures for each number of
+//! concurrent requests, a table sets them beside the ping at 10,000, in rounds that take turns.
 //!
 //! ```sh
 //! cargo bench --all-features --bench round_trip
 //! cargo bench --all-features --bench round_trip -- table    # the table alone
 //! ```
+
+#![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
 use std::{
     env,

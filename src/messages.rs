@@ -51,13 +51,18 @@ pub trait Asking:
 }
 
 pub(crate) mod parts {
+    use smallvec::SmallVec;
+
     use super::{Admitted, Arc, CallKind, User};
+
+    /// Most requests ask for one.
+    pub(crate) type Names = SmallVec<[Arc<str>; 1]>;
 
     /// What [`CheckGates`](super::CheckGates) and [`GetConfigs`](super::GetConfigs) have in common.
     #[derive(Debug)]
     pub struct Ask {
         pub(crate) user: User,
-        pub(crate) names: Vec<Arc<str>>,
+        pub(crate) names: Names,
         pub(crate) exposure: Option<bool>,
         pub(crate) past_cache: bool,
         /// Set by the handle, which admits a request before it sends it.
@@ -313,12 +318,16 @@ impl Message for Report {
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let rule = if !(2..=MAX_NAME).contains(&name.len()) {
         "must have 2 to 100 characters"
-    } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-. ".contains(&b)) {
+    } else if !name.bytes().all(is_allowed) {
         "may only have the characters a-z A-Z 0-9 _ - . and space"
     } else {
         return Ok(());
     };
     Err(Error::InvalidName { name: name.chars().take(MAX_NAME).collect(), rule })
+}
+
+fn is_allowed(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b' ')
 }
 
 const MAX_NAME: usize = 100;

@@ -16,7 +16,7 @@ use actix_rt::time::sleep;
 use tokio::sync::oneshot;
 
 use super::{
-    buffer::{Buffer, CallId, Flushed, Request},
+    buffer::{Buffer, CallId, Found, Request},
     lane::{Lane, RequestId},
     reply::{Callers, Later},
     transports::{TransportFactory, Transports},
@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     evaluation::Evaluation,
     failpoint::failpoint,
-    messages::{Asking, Call, CallKind, CallRequest, check_name, parts::Ask},
+    messages::{Asking, CallKind, check_name, parts::Ask},
     restarts::Restarts,
     shared::Shared,
     turns::Turns,
@@ -49,10 +49,10 @@ pub struct BatchActor {
     /// Calls that a transport lost and that were sent a second time.
     pub(super) sent_again: HashSet<CallId>,
     timeout: Duration,
-    flush_interval: Duration,
+    pub(super) flush_interval: Duration,
     /// Runs while something is buffered.
-    interval: Option<SpawnHandle>,
-    due_is_announced: bool,
+    pub(super) interval: Option<SpawnHandle>,
+    pub(super) due_is_announced: bool,
     pub(super) waits: Waits,
     pub(super) turns: Turns,
     restarts: Restarts,
@@ -76,13 +76,6 @@ enum Taken {
     In(RequestId, Permit),
     /// The cache has all of its evaluations.
     Kept(Vec<Evaluation>),
-}
-
-/// To itself: lanes are due before the interval has run.
-pub(super) struct FlushDue;
-
-impl Message for FlushDue {
-    type Result = ();
 }
 
 /// To itself: the wait of those who wait for requests to end may be over.
@@ -147,7 +140,7 @@ impl BatchActor {
         names.iter().try_for_each(|name| check_name(name))?;
         let lane = Lane { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
         let known = self.known(&lane, M::KIND, &names, past_cache);
-        if !known.is_empty() && known.iter().all(Option::is_some) {
+        if known.len() == names.len() && known.iter().all(Option::is_some) {
             return Ok(Taken::Kept(known.into_iter().flatten().collect()));
         }
         let now = clock::now();
@@ -160,102 +153,27 @@ impl BatchActor {
         }
         let request = Request { lane, kind: M::KIND, names, known, past_cache, deadline };
         let (request, joined) = self.buffer.add(request);
-        self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
+        if joined > 0 {
+            self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
+        }
         self.schedule(ctx);
         Ok(Taken::In(request, permit))
     }
 
-    /// What is kept of these names; nothing at all if the cache is not to be asked.
-    fn known(
-        &self,
-        lane: &Lane,
-        kind: CallKind,
-        names: &[Arc<str>],
-        past_cache: bool,
-    ) -> Vec<Option<Evaluation>> {
+    /// What is kept of these names, up to the last of which something is.
+    fn known(&self, lane: &Lane, kind: CallKind, names: &[Arc<str>], past_cache: bool) -> Found {
+        let mut known = Found::new();
         if past_cache || !self.shared.cache.is_on() {
-            return Vec::new();
+            return known;
         }
-        let known = names.iter().map(|name| {
+        for (position, name) in names.iter().enumerate() {
             let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
-            self.shared.recall(question, Evaluation::with_origin)
-        });
-        known.collect()
-    }
-
-    /// Sees to it that what is buffered is flushed: what is due once the messages that are queued
-    /// now have been taken in (which is also when their reply senders are here), the rest when the
-    /// interval has run.
-    ///
-    /// Through the mailbox, for `ctx.notify` overtakes what is queued there whenever the actor
-    /// takes its turn.
-    pub(super) fn schedule(&mut self, ctx: &mut Context<Self>) {
-        if self.buffer.is_due() && !self.due_is_announced {
-            self.due_is_announced = true;
-            ctx.address().do_send(FlushDue);
+            if let Some(kept) = self.shared.recall(question, Evaluation::with_origin) {
+                known.resize(position, None);
+                known.push(Some(kept));
+            }
         }
-        if self.buffer.is_waiting() && self.interval.is_none() {
-            self.interval = Some(ctx.run_interval(self.flush_interval, Self::on_interval));
-        }
-        self.shared.counters.buffered.store(self.buffer.buffered() as u64, Relaxed);
-        self.shared.counters.in_flight.store(self.buffer.in_flight() as u64, Relaxed);
-    }
-
-    fn on_interval(&mut self, ctx: &mut Context<Self>) {
-        let flushed = self.guarded(ctx, |actor, ctx| {
-            failpoint("batch.timer");
-            actor.flush_all(ctx);
-        });
-        // Here alone, and never beside a `ctx.stop()`: a handle that is cancelled while the mailbox
-        // is drained outlives a restart, where it would hit the new interval, whose handle counts
-        // from 1 again.
-        if flushed.is_some()
-            && self.buffer.buffered() == 0
-            && let Some(interval) = self.interval.take()
-        {
-            ctx.cancel_future(interval);
-        }
-    }
-
-    pub(super) fn flush_due(&mut self, ctx: &mut Context<Self>) {
-        self.due_is_announced = false;
-        let flushed = self.buffer.flush_due(|request| self.callers.is_present(request));
-        self.take_out(flushed, ctx);
-    }
-
-    pub(super) fn flush_all(&mut self, ctx: &mut Context<Self>) {
-        let flushed = self.buffer.flush_all(|request| self.callers.is_present(request));
-        self.take_out(flushed, ctx);
-    }
-
-    fn take_out(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
-        if !flushed.abandoned.is_empty() {
-            // Not at once: this may be the handler of a `Flush`, whose sender comes after it.
-            ctx.notify(Settle);
-        }
-        for request in flushed.abandoned {
-            self.callers.forget(request);
-            self.shared.counters.abandoned();
-            self.waits.ended(request, Ending::Abandoned);
-        }
-        self.launch(flushed.calls, ctx);
-        self.schedule(ctx);
-    }
-
-    pub(super) fn launch(&mut self, requests: Vec<(CallId, CallRequest)>, ctx: &mut Context<Self>) {
-        if requests.is_empty() {
-            return;
-        }
-        tracing::debug!(calls = requests.len(), "flush");
-        self.shared.counters.calls.fetch_add(requests.len() as u64, Relaxed);
-        let reply_to = || ctx.address().recipient();
-        // All of them before the first is sent: a call that a panic keeps from being sent is
-        // dropped, and says so.
-        let calls: Vec<_> =
-            requests.into_iter().map(|(id, request)| Call::new(id, request, reply_to())).collect();
-        for call in calls {
-            self.transports.send(call);
-        }
+        known
     }
 
     /// Runs a handler's work so that a panic in it ends in a restart. `Supervisor` alone does not

@@ -10,12 +10,12 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
 use slotmap::SlotMap;
+use smallvec::SmallVec;
 
 use super::{
     departure::Departure,
@@ -26,7 +26,7 @@ use crate::{
     config::FlushPolicy,
     error::Error,
     evaluation::Evaluation,
-    messages::{CallKind, CallRequest},
+    messages::{CallKind, CallRequest, parts::Names},
 };
 
 pub(crate) type CallId = u64;
@@ -45,20 +45,25 @@ pub(crate) struct Buffer {
 pub(crate) struct Request {
     pub(crate) lane: Lane,
     pub(crate) kind: CallKind,
-    pub(crate) names: Vec<Arc<str>>,
-    /// One for each name, or none at all: evaluations that are there already. Their names are not
+    pub(crate) names: Names,
+    /// For the first of the names, or all: evaluations that are there already. Their names are not
     /// asked for.
-    pub(crate) known: Vec<Option<Evaluation>>,
+    pub(crate) known: Found,
     /// Whether only Statsig's own answer will do.
     pub(crate) past_cache: bool,
     pub(crate) deadline: Instant,
 }
 
+/// What there is so far, in the order of the names.
+pub(crate) type Found = SmallVec<[Option<Evaluation>; 1]>;
+
+pub(crate) type Evaluations = SmallVec<[Evaluation; 1]>;
+
 /// The end of a request: one evaluation for each name in the order asked, or an error.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) request: RequestId,
-    pub(crate) result: Result<Vec<Evaluation>, Error>,
+    pub(crate) result: Result<Evaluations, Error>,
 }
 
 /// What a flush found.
@@ -78,8 +83,8 @@ pub(crate) struct Dealt {
 
 #[derive(Debug)]
 struct Pending {
-    /// One for each name; none at all before the first is there.
-    evaluations: Vec<Option<Evaluation>>,
+    /// One for each name, once the first is there.
+    evaluations: Found,
     names: u32,
     missing: u32,
     restarts: u8,
@@ -113,7 +118,7 @@ impl Buffer {
     pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
         let Request { lane, kind, names, known, past_cache, deadline } = request;
         let request = self.requests.insert(Pending {
-            evaluations: Vec::new(),
+            evaluations: Found::new(),
             names: names.len() as u32,
             missing: 0,
             restarts: 0,

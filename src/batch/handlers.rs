@@ -3,7 +3,8 @@
 use actix::{Context, Handler};
 
 use super::{
-    actor::{BatchActor, FlushDue, Settle},
+    actor::{BatchActor, Settle},
+    flushing::FlushDue,
     reply::{Audience, Later},
 };
 use crate::messages::{CheckGates, Flush, GetConfigs, Report, Shutdown, ShutdownReport};

@@ -3,6 +3,7 @@
 mod actor;
 mod buffer;
 mod departure;
+mod flushing;
 mod handlers;
 mod isolate;
 mod keyed;
@@ -19,6 +20,6 @@ pub(crate) use actor::Parts;
 pub(crate) use transports::TransportFactory;
 #[cfg(feature = "test-util")]
 pub(crate) use {
-    buffer::{Buffer, Dealt, Request},
+    buffer::{Buffer, Dealt, Found, Request},
     lane::Lane,
 };

@@ -13,7 +13,10 @@ use actix::{
 };
 use slotmap::SecondaryMap;
 
-use super::{buffer::Answer, lane::RequestId};
+use super::{
+    buffer::{Answer, Evaluations},
+    lane::RequestId,
+};
 use crate::{
     admission::Permit,
     error::Error,
@@ -69,7 +72,7 @@ impl ReplySender {
         }
     }
 
-    fn send(self, result: Result<Vec<Evaluation>, Error>) -> bool {
+    fn send(self, result: Result<Evaluations, Error>) -> bool {
         match self {
             Self::Gates(sender) => sender.send(result.and_then(of_one_kind)).is_ok(),
             Self::Configs(sender) => sender.send(result.and_then(of_one_kind)).is_ok(),
@@ -77,7 +80,7 @@ impl ReplySender {
     }
 }
 
-fn of_one_kind<E>(evaluations: Vec<Evaluation>) -> Result<Vec<E>, Error>
+fn of_one_kind<E>(evaluations: Evaluations) -> Result<Vec<E>, Error>
 where
     E: TryFrom<Evaluation, Error = Error>,
 {

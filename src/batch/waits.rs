@@ -113,3 +113,30 @@ impl Waits {
         Some(drain.report)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_is_over_when_each_of_its_requests_has_ended_whoever_else_waits_for_them() {
+        let mut requests = SlotMap::<RequestId, ()>::with_key();
+        let [shared, alone] = [(); 2].map(|()| requests.insert(()));
+        let mut waits = Waits::default();
+        let over = |waits: &Waits| waits.over.len();
+        waits.for_flush([shared, shared, alone].into_iter());
+        waits.for_flush([shared].into_iter());
+        assert_eq!(over(&waits), 0);
+
+        waits.ended(shared, Ending::Answered);
+        assert_eq!(over(&waits), 1, "the second");
+        waits.ended(shared, Ending::Answered);
+        waits.ended(alone, Ending::Abandoned);
+        assert_eq!(over(&waits), 2);
+
+        waits.for_flush([].into_iter());
+        assert_eq!(over(&waits), 3, "there is nothing to wait for");
+        assert_eq!(waits.settle(true), None);
+        assert_eq!((over(&waits), waits.flushes.len()), (0, 0));
+    }
+}

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use slotmap::Key;
 
 use crate::{
-    batch::{Buffer, Dealt, Lane, Request},
+    batch::{Buffer, Dealt, Found, Lane, Request},
     config::FlushPolicy,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
@@ -33,8 +33,8 @@ impl PureBuffer {
         deadline: Instant,
     ) -> u64 {
         let lane = Lane { user, exposure: true };
-        let (known, past_cache) = (Vec::new(), false);
-        let request = Request { lane, kind, names, known, past_cache, deadline };
+        let (known, past_cache) = (Found::new(), false);
+        let request = Request { lane, kind, names: names.into(), known, past_cache, deadline };
         self.0.add(request).0.data().as_ffi()
     }
 

@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io,
+    sync::Arc,
     time::Duration,
 };
 
@@ -121,12 +122,13 @@ impl Driven {
         let known = asked.names.iter().enumerate().map(|(position, name)| {
             asked.knows(position).then(|| evaluation_from("cache", &asked.lane, asked.kind, name))
         });
-        let known: Vec<_> = known.collect();
-        let known = if known.iter().any(Option::is_some) { known } else { Vec::new() };
+        let mut known: Found = known.collect();
+        let last = known.iter().rposition(Option::is_some);
+        known.truncate(last.map_or(0, |last| last + 1));
         let (id, _) = self.buffer.add(Request {
             lane: asked.lane.clone(),
             kind: asked.kind,
-            names: asked.names.clone(),
+            names: asked.names.clone().into(),
             known,
             past_cache: asked.cached.past_cache,
             deadline: self.now + TIMEOUT,
@@ -661,7 +663,7 @@ fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
         matches!(&answers[0].result, Err(Error::MissingName { name, .. }) if &**name == "a"),
         "{answers:?}"
     );
-    assert!(matches!(&answers[1].result, Ok(evaluations) if *evaluations == [there]));
+    assert!(matches!(&answers[1].result, Ok(evaluations) if **evaluations == [there]));
 }
 
 #[test]
