@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{io, mem, sync::Arc, time::Duration};
 
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{CheckGates, Error, Statsig, test_util::panic_at};
+use futures_util::future::join_all;
 use support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
 /// Somebody who asked before whatever happens next, and is waiting.
@@ -211,5 +212,25 @@ fn promise_5_a_burst_of_restarts_rests_instead_of_spinning() {
         panic_at("batch.request", 0);
         callers.abort();
         assert!(statsig.check_gate(&user("u-2"), "aa").await.is_ok());
+    });
+}
+
+#[test]
+fn promise_5_a_transport_that_cannot_be_started_leaves_its_calls_to_the_others() {
+    virtual_time(async {
+        let script = Script::new(|_| Reaction::AnswerAfter(Duration::from_millis(100)));
+        let (its, mut is_first) = (script.clone(), true);
+        let factory = move || match mem::take(&mut is_first) {
+            true => Ok(its.transport()),
+            false => Err(Error::Start { source: Arc::new(io::Error::other("no more threads")) }),
+        };
+        let config = config().transports(3).build().unwrap();
+        let statsig = Statsig::start_here_with(config, factory).unwrap();
+        let asked = (0..10).map(|n| statsig.addr().send(CheckGates::new(user(n), ["aa"])));
+
+        let answers = join_all(asked).await;
+
+        assert!(answers.into_iter().all(|answer| answer.unwrap().is_ok()));
+        assert_eq!(script.calls().len(), 10);
     });
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use actix::Recipient;
+use smallvec::SmallVec;
 
 use crate::{
     error::Error,
@@ -29,21 +30,27 @@ impl Transports {
         Self { factory, slots: (0..count).map(|_| Slot::default()).collect() }
     }
 
-    /// Sends the call to the transport that has the fewest. One that is not taken is dropped, and
-    /// says so itself.
+    /// Sends the call to the transport that has the fewest, or to the next if that one cannot be
+    /// made. One that is not taken is dropped, and says so itself.
     pub(super) fn send(&mut self, call: Call) {
-        let slots = self.slots.iter_mut().enumerate();
-        let Some((index, slot)) = slots.min_by_key(|(_, slot)| slot.load.load(Relaxed)) else {
-            return;
-        };
-        if !slot.transport.as_ref().is_some_and(Recipient::connected) {
-            match (self.factory)(index) {
-                Ok(transport) => slot.transport = Some(transport),
-                Err(error) => return call.complete(Err(error)),
+        let mut order: SmallVec<[usize; 4]> = (0..self.slots.len()).collect();
+        order.sort_by_key(|index| self.slots[*index].load.load(Relaxed));
+        let mut failure = Error::Internal { detail: "there is no transport" };
+        for index in order {
+            let slot = &mut self.slots[index];
+            if !slot.transport.as_ref().is_some_and(Recipient::connected) {
+                match (self.factory)(index) {
+                    Ok(transport) => slot.transport = Some(transport),
+                    Err(error) => {
+                        failure = error;
+                        continue;
+                    }
+                }
+            }
+            if let Some(transport) = &slot.transport {
+                return transport.do_send(call.counted_by(Arc::clone(&slot.load)));
             }
         }
-        if let Some(transport) = &slot.transport {
-            transport.do_send(call.counted_by(Arc::clone(&slot.load)));
-        }
+        call.complete(Err(failure));
     }
 }
