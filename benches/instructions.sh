@@ -1,7 +1,7 @@
 #!/bin/sh
 # Counts the instructions of the batch's decisions, for each name that is asked for, in every
-# scenario of benches/buffer.rs: exact where time is noisy. Beside each stands its ratio to the
-# scenario's row for 1,000 (or the last one before it), which should hardly grow.
+# scenario of benches/buffer.rs: exact where time is noisy. Beside what is larger than 1,000 stands
+# the ratio to the row for 1,000, which should hardly grow.
 #
 # usage: benches/instructions.sh      (needs valgrind)
 set -eu
@@ -18,7 +18,6 @@ profile=$(mktemp)
 trap 'rm -f "$profile"' EXIT
 
 echo "instructions  to 1,000  scenario"
-previous=
 "$bench" list | while IFS="$(printf '\t')" read -r number weight size name; do
     valgrind --tool=callgrind --callgrind-out-file="$profile" --collect-atstart=no \
         --toggle-collect='buffer::decide' "$bench" once "$number" > /dev/null 2> "$profile.log" || {
@@ -28,8 +27,11 @@ previous=
     rm -f "$profile.log"
     total=$(sed -n 's/^\(summary\|totals\): *\([0-9]*\).*/\2/p' "$profile" | head -n 1)
     each=$((total / weight))
-    if [ "$name" != "$previous" ] || [ "$size" -le 1000 ]; then base=$each; fi
-    previous=$name
-    awk -v each="$each" -v base="$base" -v size="$size" -v name="$name" \
-        'BEGIN { printf "%12d  %8.2f  %7d %s\n", each, each / base, size, name }'
+    ratio=-
+    if [ "$size" -le 1000 ]; then
+        base=$each
+    else
+        ratio=$(awk -v each="$each" -v base="$base" 'BEGIN { printf "%.2f", each / base }')
+    fi
+    printf '%12d  %8s  %7d %s\n' "$each" "$ratio" "$size" "$name"
 done
