@@ -4,10 +4,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
-use hashbrown::{
-    HashTable,
-    hash_table::Entry::{Occupied, Vacant},
-};
+use hashbrown::HashTable;
 use slotmap::{Key, SlotMap};
 
 #[derive(Debug)]
@@ -35,15 +32,13 @@ impl<Id: Key, K: Eq + Hash, V> Keyed<Id, K, V> {
         let Self { entries, index, hasher } = self;
         let hash = hasher.hash_one(&key);
         let is_it = |id: &Id| entries.get(*id).is_some_and(|entry| entry.key == key);
-        let hash_of = |id: &Id| entries.get(*id).map_or(0, |entry| entry.hash);
-        match index.entry(hash, is_it, hash_of) {
-            Occupied(id) => *id.get(),
-            Vacant(place) => {
-                let id = entries.insert(Entry { hash, key, value: new() });
-                place.insert(id);
-                id
-            }
+        if let Some(id) = index.find(hash, is_it) {
+            return *id;
         }
+        let id = entries.insert(Entry { hash, key, value: new() });
+        let hash_of = |id: &Id| entries.get(*id).map_or(0, |entry| entry.hash);
+        index.insert_unique(hash, id, hash_of);
+        id
     }
 
     pub(super) fn get(&self, id: Id) -> Option<(&K, &V)> {

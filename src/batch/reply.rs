@@ -84,7 +84,12 @@ fn of_one_kind<E>(evaluations: Evaluations) -> Result<Vec<E>, Error>
 where
     E: TryFrom<Evaluation, Error = Error>,
 {
-    evaluations.into_iter().map(E::try_from).collect()
+    // Not by collecting results, which begins with room for four and moves as it grows.
+    let mut all = Vec::with_capacity(evaluations.len());
+    for evaluation in evaluations {
+        all.push(E::try_from(evaluation)?);
+    }
+    Ok(all)
 }
 
 /// What the handlers of [`Asking`] messages return: an answer at once, or later.

@@ -1,8 +1,10 @@
 //! From the outcome of a call to the answers of requests.
 
-use std::{iter::repeat_n, sync::Arc, time::Instant};
+use std::{iter::repeat_n, mem, sync::Arc, time::Instant};
 
-use super::{Answer, Buffer, CallId, Dealt, Open, WORTHWHILE};
+use smallvec::smallvec;
+
+use super::{Answer, Buffer, CallId, Dealt, Evaluations, Open, Pending, WORTHWHILE};
 use crate::{
     batch::{
         isolate::{halves, is_for_the_whole},
@@ -68,20 +70,13 @@ impl Buffer {
     }
 
     fn deal(&mut self, places: Places, evaluation: Evaluation, answers: &mut Vec<Answer>) {
+        answers.reserve(places.len());
         let evaluations = repeat_n(evaluation, places.len());
         for (place, evaluation) in places.into_iter().zip(evaluations) {
             let Some(pending) = self.requests.get_mut(place.request) else { continue };
-            pending.evaluations.resize(pending.names as usize, None);
-            let slot = &mut pending.evaluations[place.position as usize];
-            debug_assert!(slot.is_none(), "an evaluation was dealt twice to {place:?}");
-            pending.missing -= u32::from(slot.is_none());
-            *slot = Some(evaluation);
-            if pending.missing > 0 {
-                continue;
-            }
-            if let Some(pending) = self.requests.remove(place.request) {
-                let result = Ok(pending.evaluations.into_iter().flatten().collect());
-                answers.push(Answer { request: place.request, result });
+            if let Some(evaluations) = pending.take(place, evaluation) {
+                self.requests.remove(place.request);
+                answers.push(Answer { request: place.request, result: Ok(evaluations) });
             }
         }
     }
@@ -142,6 +137,23 @@ impl Buffer {
             name.again = true;
         }
         self.lanes.make_due(lane);
+    }
+}
+
+impl Pending {
+    /// Takes one evaluation in; gives all of them if it was the last.
+    fn take(&mut self, place: Place, evaluation: Evaluation) -> Option<Evaluations> {
+        // As most do.
+        if self.names == 1 {
+            return Some(smallvec![evaluation]);
+        }
+        self.evaluations.resize(self.names as usize, None);
+        let slot = &mut self.evaluations[place.position as usize];
+        debug_assert!(slot.is_none(), "an evaluation was dealt twice to {place:?}");
+        self.missing -= u32::from(slot.is_none());
+        *slot = Some(evaluation);
+        (self.missing == 0)
+            .then(|| mem::take(&mut self.evaluations).into_iter().flatten().collect())
     }
 }
 
