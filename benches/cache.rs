@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
+mod support;
+
 use std::{
     hint::black_box,
     pin::pin,
@@ -18,36 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, Handler};
-use actix_statsig::{
-    Call, Config, ConfigBuilder, Evaluation, FlushPolicy, GateEvaluation, Statsig, User,
-};
+use actix_statsig::{Config, ConfigBuilder, FlushPolicy, Statsig, User};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Zipf};
-
-/// Answers every call at once.
-struct AtOnce;
-
-impl Actor for AtOnce {
-    type Context = actix::Context<Self>;
-}
-
-impl Handler<Call> for AtOnce {
-    type Result = ();
-
-    fn handle(&mut self, call: Call, _: &mut actix::Context<Self>) {
-        let names = call.request().names.iter();
-        let open =
-            names.map(|name| Some(Evaluation::from(GateEvaluation::new(name.clone(), true))));
-        let open = open.collect();
-        call.complete(Ok(open));
-    }
-}
+use support::AtOnce;
 
 fn start(settings: ConfigBuilder) -> Statsig {
     let config = settings.max_pending(1_000_000).build().expect("valid");
-    Statsig::start_with(config, || Ok(AtOnce.start().recipient())).expect("started")
+    Statsig::start_with(config, AtOnce::factory).expect("started")
 }
 
 fn settings() -> ConfigBuilder {
@@ -142,7 +123,7 @@ fn hit_ratios() {
         let settings = settings().cache_entries(entries).flush_policy(FlushPolicy::Adaptive);
         let config = settings.build().expect("valid");
         let stats = actix_rt::System::new().block_on(async {
-            let statsig = Statsig::start_here_with(config, || Ok(AtOnce.start().recipient()));
+            let statsig = Statsig::start_here_with(config, AtOnce::factory);
             let statsig = statsig.expect("started");
             let mut rng = StdRng::seed_from_u64(1);
             for _ in 0..ASKED {

@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
+mod support;
+
 use std::{
     alloc::System,
     sync::Arc,
@@ -13,10 +15,10 @@ use std::{
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{
-    Call, CallKind, CheckGates, Config, FlushPolicy, GateEvaluation, Statsig, User,
-    test_util::PureBuffer,
+    Call, CallKind, CheckGates, Config, FlushPolicy, Statsig, User, test_util::PureBuffer,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::AtOnce;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -103,7 +105,7 @@ fn through_the_actor(asked: &Asked) -> isize {
     })
 }
 
-/// Gates that the cache keeps, with a rule's id and a group's name as Statsig has them: what a
+/// Gates that the cache keeps, with room for a rule's id and a group's name: what a
 /// component holds that has been asked for them, and keeps them or not.
 fn cached(users: &[User]) -> isize {
     let holds = |ttl: Duration| {
@@ -113,7 +115,7 @@ fn cached(users: &[User]) -> isize {
                 .cache_entries(REQUESTS)
                 .cache_ttl(ttl);
             let region = Region::new(ALLOCATOR);
-            let transport = || Ok::<Recipient<Call>, _>(AtOnce.start().recipient());
+            let transport = AtOnce::factory;
             let config = config.build().expect("valid");
             let statsig = Statsig::start_here_with(config, transport).expect("started");
             for request in 0..REQUESTS {
@@ -126,26 +128,6 @@ fn cached(users: &[User]) -> isize {
         })
     };
     holds(Duration::from_secs(600)) - holds(Duration::ZERO)
-}
-
-/// A transport that answers at once.
-struct AtOnce;
-
-impl Actor for AtOnce {
-    type Context = Context<Self>;
-}
-
-impl Handler<Call> for AtOnce {
-    type Result = ();
-
-    fn handle(&mut self, call: Call, _: &mut Context<Self>) {
-        let gate = |name: &Arc<str>| {
-            let gate = GateEvaluation::new(name.clone(), true);
-            Some(gate.with_rule("6w1jW9RAg4nTLzGZ1y3K2a", "Test Group").into())
-        };
-        let gates = call.request().names.iter().map(gate).collect();
-        call.complete(Ok(gates));
-    }
 }
 
 /// A transport that gets nothing to do.

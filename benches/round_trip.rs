@@ -14,6 +14,8 @@
 
 #![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
+mod support;
+
 use std::{
     env,
     hint::black_box,
@@ -22,29 +24,9 @@ use std::{
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use actix_rt::{Arbiter, SystemRunner};
-use actix_statsig::{
-    BatchActor, Call, CheckGates, Config, Evaluation, FlushPolicy, GateEvaluation, Statsig, User,
-};
+use actix_statsig::{BatchActor, CheckGates, Config, FlushPolicy, Statsig, User};
 use criterion::{BenchmarkId, Criterion, Throughput};
-
-/// Answers every call at once.
-struct AtOnce;
-
-impl Actor for AtOnce {
-    type Context = Context<Self>;
-}
-
-impl Handler<Call> for AtOnce {
-    type Result = ();
-
-    fn handle(&mut self, call: Call, _: &mut Context<Self>) {
-        let names = call.request().names.iter();
-        let open =
-            names.map(|name| Some(Evaluation::from(GateEvaluation::new(name.clone(), true))));
-        let open = open.collect();
-        call.complete(Ok(open));
-    }
-}
+use support::AtOnce;
 
 struct Ping;
 
@@ -119,7 +101,7 @@ fn places(system: &SystemRunner) -> [Place; 2] {
         .cache_ttl(Duration::ZERO)
         .build()
         .expect("valid");
-    let transport = || Ok(AtOnce.start().recipient());
+    let transport = AtOnce::factory;
     system.block_on(async {
         let here = Statsig::start_here_with(config.clone(), transport).expect("started");
         let there = Statsig::start_with(config, transport).expect("started");

@@ -71,7 +71,9 @@ impl ConfigBuilder {
         /// 0 (not at all) to 24 h. Default 10 s, which is how often Statsig's own SDKs look for
         /// changes.
         cache_ttl: Duration;
-        /// The number of evaluations that may be kept at once. Default 100,000.
+        /// The number of evaluations that may be kept at once. Default 10,000: at about 300 bytes each, besides
+        /// their users, no more than a core's own caches hold. Worth more where more different
+        /// questions are asked within [`cache_ttl`](Self::cache_ttl).
         cache_entries: usize;
         /// How long past [`cache_ttl`](Self::cache_ttl) an evaluation may still answer while Statsig
         /// fails: 0 (not at all) to 7 days. Such an answer says so: [`Source::Stale`]. Default 1 h.

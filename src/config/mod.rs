@@ -35,7 +35,7 @@ use crate::error::Error;
 /// | `flush_policy` | `interval` | [`FlushPolicy`] |
 /// | `transports` | 1 | 1 to 64, at most `max_in_flight` |
 /// | `cache_ttl` | 10 s | 0 (off) to 24 h |
-/// | `cache_entries` | 100,000 | 1 to 100,000,000 |
+/// | `cache_entries` | 10,000 | 1 to 100,000,000 |
 /// | `stale_if_error` | 1 h | 0 (off) to 7 days |
 ///
 /// ```
@@ -129,7 +129,7 @@ impl Config {
             flush_policy: FlushPolicy::Interval,
             transports: 1,
             cache_ttl: Duration::from_secs(10),
-            cache_entries: 100_000,
+            cache_entries: 10_000,
             stale_if_error: Duration::from_secs(3600),
         })
     }
@@ -366,10 +366,7 @@ mod tests {
         assert!(config.exposure_logging() && config.circuit_breaker());
         assert!(config.extra_roots().is_empty());
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Interval, 1));
-        assert_eq!(
-            (config.cache_ttl(), config.cache_entries()),
-            (Duration::from_secs(10), 100_000)
-        );
+        assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::from_secs(10), 10_000));
         assert_eq!(config.stale_if_error(), Duration::from_secs(3600));
     }
 
