@@ -85,6 +85,7 @@ mod tests {
 
         assert_eq!(keyed.get(removed), None);
         assert_eq!(keyed.remove(removed), None);
+        assert_eq!(keyed.index.len(), 999, "nothing is left of it");
         let again = keyed.id_of("key 500".to_owned(), || 0);
         assert_ne!(again, removed);
         assert_eq!(keyed.get(again), Some((&"key 500".to_owned(), &0)));

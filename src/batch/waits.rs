@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use slotmap::{SecondaryMap, SlotMap, new_key_type, secondary::Entry};
+use slotmap::{SecondaryMap, SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use super::{lane::RequestId, reply::Audience};
@@ -50,9 +50,8 @@ impl Waits {
         let audience = Audience::default();
         let id = self.flushes.insert(Flush { pending: 0, audience: audience.clone() });
         for request in requests {
-            let flushes = self.flushes_of.entry(request).map(Entry::or_default);
-            if let Some(flushes) = flushes.filter(|flushes| flushes.last() != Some(&id)) {
-                flushes.push(id);
+            if let Some(flushes) = self.flushes_of.entry(request) {
+                flushes.or_default().push(id);
                 self.flushes[id].pending += 1;
             }
         }
