@@ -240,6 +240,29 @@ fn a_refused_key_forgets_everything() {
 }
 
 #[test]
+fn what_was_asked_before_the_key_was_refused_is_not_kept_though_it_comes_after() {
+    virtual_time(async {
+        let script = Script::new(|call| match call.user == user("refused") {
+            true => {
+                let path = call.kind.path();
+                Reaction::ReplyAfter(SECOND, Err(Error::Unauthorized { path, status: 401 }))
+            }
+            false => Reaction::AnswerAfter(2 * SECOND),
+        });
+        let statsig = script.start(caching());
+        let (early, refused) = (user("early"), user("refused"));
+
+        let (before, by_key) =
+            tokio::join!(statsig.gate(&early, "beta"), statsig.gate(&refused, "beta"));
+
+        assert!(before.is_ok() && matches!(by_key, Err(Error::Unauthorized { .. })));
+        assert_eq!(statsig.gate(&early, "beta").await.unwrap().source(), Source::Network);
+        let again = statsig.gate(&early, "beta").await.unwrap().source();
+        assert!(matches!(again, Source::Cache { .. }), "what is asked after it is kept");
+    });
+}
+
+#[test]
 fn a_refusal_is_an_answer_and_nothing_stale_stands_in_for_it() {
     virtual_time(async {
         let (script, fault) = failing_on_demand();

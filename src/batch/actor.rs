@@ -48,6 +48,8 @@ pub struct BatchActor {
     pub(super) transports: Transports,
     /// Calls that a transport lost and that were sent a second time.
     pub(super) sent_again: HashSet<CallId>,
+    /// The last call there was when the key was refused: what these say is not kept.
+    pub(super) refused_up_to: CallId,
     timeout: Duration,
     pub(super) flush_interval: Duration,
     /// Runs while something is buffered.
@@ -92,6 +94,7 @@ impl BatchActor {
             callers: Callers::default(),
             transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),
+            refused_up_to: 0,
             timeout: config.timeout(),
             flush_interval: config.flush_interval(),
             interval: None,

@@ -212,6 +212,11 @@ impl Buffer {
         self.calls.get(&call).map(|call| &call.request)
     }
 
+    /// The call that was made last; zero before the first.
+    pub(crate) fn last_call(&self) -> CallId {
+        self.last_call
+    }
+
     /// Ends one request with this error.
     pub(crate) fn refuse(&mut self, request: RequestId, error: Error) -> Option<Answer> {
         self.requests.remove(request)?;

@@ -65,12 +65,12 @@ impl BatchActor {
         self.schedule(ctx);
     }
 
-    /// Keeps what Statsig has said. Where it has refused the key, nothing that was said before is
-    /// good any more.
-    fn keep(&self, call: CallId, outcome: &Outcome, now: Instant) {
+    /// Keeps what Statsig has said. Where it has refused the key, nothing is good any more of what was
+    /// asked before, be it answered yet or not.
+    fn keep(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
         let cache = &self.shared.cache;
-        match (outcome, self.buffer.call(call)) {
-            (Ok(evaluations), Some(call)) if cache.is_on() => {
+        match (outcome, self.buffer.call(id)) {
+            (Ok(evaluations), Some(call)) if cache.is_on() && id > self.refused_up_to => {
                 for (name, evaluation) in call.names.iter().zip(evaluations) {
                     let Some(evaluation) = evaluation else { continue };
                     let (user, name) = (call.user.clone(), Arc::clone(name));
@@ -78,7 +78,10 @@ impl BatchActor {
                     cache.keep(key, evaluation.clone(), now);
                 }
             }
-            (Err(Error::Unauthorized { .. }), _) => cache.clear(),
+            (Err(Error::Unauthorized { .. }), _) => {
+                cache.clear();
+                self.refused_up_to = self.buffer.last_call();
+            }
             _ => {}
         }
     }

@@ -107,7 +107,15 @@ impl Model {
             return Some(format!("call {newer} brought a newer one"));
         }
         let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
-        refusals.any(is_between).then(|| "the key was refused since".to_owned())
+        // Between the call and the moment: what it answered is not kept, or not any more.
+        let is_since = |refusal: &CallMade| {
+            let doubt = self.doubt_about(refusal);
+            let ended = refusal.ends_at + doubt.later;
+            !doubt.missed && refusal.ends_at > call.at && ended < call.ends_at
+        };
+        refusals
+            .any(|refusal| is_between(refusal) || is_since(refusal))
+            .then(|| "the key was refused since".to_owned())
     }
 
     /// How old the answer is that the cache must have of a name at this moment, if it must have one.
@@ -127,6 +135,7 @@ impl Model {
         };
         let calls = self.calls_for(lane, name).map(|(_, call)| call);
         let answers = calls.filter(|call| call.answered.contains(name) && is_surely_in(call));
+        let answers = answers.filter(|call| !self.may_be_from_before_a_refusal(call));
         let kept = answers.map(|call| call.ends_at).max()?;
         let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
         let is_forgotten = refusals.any(|call| {
@@ -134,6 +143,21 @@ impl Model {
             latest >= kept && call.ends_at <= moment
         });
         (!is_forgotten).then(|| moment - kept)
+    }
+
+    /// Whether the key may have been refused between the call and its end: then its answer is not
+    /// kept. One that was lost and is sent again is as old as it was.
+    fn may_be_from_before_a_refusal(&self, call: &CallMade) -> bool {
+        let is_the_same = |other: &&CallMade| {
+            other.is_lost() && other.lane == call.lane && other.names == call.names
+        };
+        let lost = self.calls.iter().filter(is_the_same).map(|other| other.at);
+        let made = lost.chain([call.at]).min().unwrap_or(call.at);
+        let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
+        refusals.any(|refusal| {
+            let latest = refusal.ends_at + self.doubt_about(refusal).later;
+            latest >= made && refusal.ends_at <= call.ends_at + self.doubt_about(call).later
+        })
     }
 
     /// Whether a request failed though each of the names that failed was kept still.
