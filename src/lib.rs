@@ -39,8 +39,9 @@
 //! Requests wait in the `BatchActor`'s buffer, grouped by user and exposure mode, each compared in
 //! full. A group leaves when its distinct names reach [`batch_size`](Config::batch_size), and
 //! everything leaves when [`flush_interval`](Config::flush_interval) has run since the first request
-//! was buffered; with nothing buffered there is no timer. Gates leave as calls of up to 100 names,
-//! configs as a call each, which is what the API takes. A name that is in flight already is joined,
+//! was buffered; with nothing buffered there is no timer. Under [`FlushPolicy::Adaptive`] a user who
+//! has no call in flight does not wait at all. Gates leave as calls of up to 100 names, configs as a
+//! call each, which is what the API takes. A name that is in flight already is joined,
 //! not asked again; whoever joined a call that fails is asked for again, once, while there is time.
 //!
 //! What was answered is kept for [`cache_ttl`](Config::cache_ttl) in a map that every thread reads
