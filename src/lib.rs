@@ -68,7 +68,9 @@ mod config;
 mod error;
 mod evaluation;
 mod failpoint;
+mod fallback;
 mod hits;
+mod hooks;
 mod messages;
 mod restarts;
 mod shared;
@@ -85,6 +87,7 @@ pub use batch::BatchActor;
 pub use config::{Config, ConfigBuilder, FlushPolicy};
 pub use error::{ConnectFault, Error};
 pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source};
+pub use fallback::Fallback;
 pub use messages::{
     Asking, Call, CallKind, CallRequest, CheckGates, Flush, GetConfigs, Outcome, Shutdown,
     ShutdownReport,

@@ -15,8 +15,10 @@ use crate::{
     config::Config,
     error::Error,
     evaluation::{Evaluation, Origin},
+    fallback::{Fallback, Warnings},
+    hooks::Teller,
     messages::ShutdownReport,
-    stats::Counters,
+    stats::{Counters, Stats},
 };
 
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
+    hooks: Teller,
+    warnings: Warnings,
     /// Whether exposures are logged where a message does not say.
     pub(crate) exposure_logging: bool,
     began: Instant,
@@ -39,6 +43,8 @@ impl Shared {
         Self {
             admission: Admission::new(config.max_pending()),
             counters: Counters::default(),
+            hooks: Teller::new(config.hooks()),
+            warnings: Warnings::default(),
             cache: Cache::new(Limits {
                 entries: config.cache_entries(),
                 fresh: config.cache_ttl(),
@@ -50,6 +56,37 @@ impl Shared {
             is_closing: AtomicBool::new(false),
             report: OnceLock::new(),
         }
+    }
+
+    /// A request is refused before anybody was asked.
+    pub(crate) fn refused(&self, error: &Error) {
+        self.counters.answered::<()>(&Err(error.clone()));
+        self.hooks.error(error);
+    }
+
+    /// A request has got this error for an answer, which is counted already.
+    pub(crate) fn failed(&self, error: &Error) {
+        self.hooks.error(error);
+    }
+
+    /// A default stands in for an answer.
+    pub(crate) fn fell_back(&self, fallback: Fallback) {
+        let Fallback { kind, name, key, error } = &fallback;
+        let (operation, key) = (kind.path(), key.as_deref());
+        self.counters.fell_back(error);
+        match self.warnings.note(clock::now()) {
+            Some(fallbacks) => {
+                tracing::warn!(fallbacks, operation, %name, key, %error, "a default stands in for an answer");
+            }
+            None => {
+                tracing::debug!(operation, %name, key, %error, "a default stands in for an answer");
+            }
+        }
+        self.hooks.fallback(fallback);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats { hooks_missed: self.hooks.missed(), ..self.counters.snapshot() }
     }
 
     /// Reads what is kept of an earlier answer, if it may answer now: stale only while the circuit

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -44,6 +44,11 @@ pub struct Stats {
     pub answered: u64,
     /// Requests answered with an error, by [`Error::kind`]; kinds that never occurred are left out.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Defaults that stood in for answers, by the [`Error::kind`] of what kept them away; kinds that
+    /// never occurred are left out.
+    pub fallbacks: BTreeMap<&'static str, u64>,
+    /// Events that a hook was not told of, because it could not keep up.
+    pub hooks_missed: u64,
     /// Requests whose callers left before the answer.
     pub abandoned: u64,
     /// Distinct names waiting for the next flush, now.
@@ -54,11 +59,22 @@ pub struct Stats {
     pub restarts: u64,
     /// Whether calls are let through, now.
     pub breaker: BreakerState,
+    /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
+    /// refusal of what was asked.
+    pub last_call_failed: bool,
     /// How long calls waited for a place in flight.
     pub queueing: Latency,
     /// How long calls took, from the `BatchActor` to their outcome: queueing, attempts and the
     /// pauses between them.
     pub call: Latency,
+}
+
+impl Stats {
+    /// Whether a question that no cache answers is likely to get its answer now: the circuit breaker
+    /// is closed, and the last call has not failed.
+    pub fn is_ready(&self) -> bool {
+        self.breaker == BreakerState::Closed && !self.last_call_failed
+    }
 }
 
 /// The state of the circuit breaker.
@@ -111,8 +127,13 @@ pub(crate) struct Counters {
     /// `answered` of the snapshot, but not of this.
     pub(crate) hits: Hits,
     breaker: AtomicU8,
-    errors: [AtomicU64; KINDS.len()],
+    last_call_failed: AtomicBool,
+    errors: ByKind,
+    fallbacks: ByKind,
 }
+
+/// A count for each kind of error.
+type ByKind = [AtomicU64; KINDS.len()];
 
 /// What [`Latency`] is read from. Written once a call, so that a lock does.
 #[derive(Debug)]
@@ -137,7 +158,9 @@ impl Default for Counters {
             queueing: Latencies::default(),
             call: Latencies::default(),
             breaker: AtomicU8::default(),
+            last_call_failed: AtomicBool::default(),
             errors: array::from_fn(|_| AtomicU64::default()),
+            fallbacks: array::from_fn(|_| AtomicU64::default()),
         }
     }
 }
@@ -183,6 +206,19 @@ impl Counters {
         self.abandoned();
     }
 
+    pub(crate) fn fell_back(&self, error: &Error) {
+        self.fallbacks[error.index()].fetch_add(1, Relaxed);
+    }
+
+    /// A call has ended.
+    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) {
+        let failed = outcome.as_ref().is_err_and(|error| {
+            error.is_outage()
+                || matches!(error, Error::Unauthorized { .. } | Error::Internal { .. })
+        });
+        self.last_call_failed.store(failed, Relaxed);
+    }
+
     /// Notes the breaker's state; true if it has changed.
     pub(crate) fn breaker_is(&self, state: BreakerState) -> bool {
         self.breaker.swap(state as u8, Relaxed) != state as u8
@@ -196,7 +232,6 @@ impl Counters {
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
-        let counts = self.errors.iter().map(|count| count.load(Relaxed));
         let (hits, hit_names) = self.hits.sum();
         Stats {
             requests: self.requests.load(Relaxed) + hits,
@@ -207,16 +242,24 @@ impl Counters {
             calls: self.calls.load(Relaxed),
             retries: self.retries.load(Relaxed),
             answered: self.answered.load(Relaxed) + hits,
-            errors: KINDS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect(),
+            errors: by_kind(&self.errors),
+            fallbacks: by_kind(&self.fallbacks),
+            hooks_missed: 0,
             abandoned: self.abandoned.load(Relaxed),
             buffered: self.buffered.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
             breaker: BreakerState::ALL[usize::from(self.breaker.load(Relaxed))],
+            last_call_failed: self.last_call_failed.load(Relaxed),
             queueing: self.queueing.read(),
             call: self.call.read(),
         }
     }
+}
+
+fn by_kind(counts: &ByKind) -> BTreeMap<&'static str, u64> {
+    let counts = counts.iter().map(|count| count.load(Relaxed));
+    KINDS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
 impl BreakerState {

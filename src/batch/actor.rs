@@ -128,7 +128,7 @@ impl BatchActor {
                 Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
             }
             Err(error) => {
-                self.shared.counters.answered::<()>(&Err(error.clone()));
+                self.shared.refused(&error);
                 Later::now(Err(error))
             }
         }

@@ -52,6 +52,7 @@ impl BatchActor {
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
+        self.shared.counters.call_ended(&outcome);
         let now = clock::now();
         self.keep(call, &outcome, now);
         let cache = &self.shared.cache;
@@ -101,7 +102,10 @@ impl BatchActor {
                     Ending::Abandoned
                 }
                 (true, Ok(())) => Ending::Answered,
-                (true, Err(_)) => failed,
+                (true, Err(error)) => {
+                    self.shared.failed(error);
+                    failed
+                }
             };
             self.waits.ended(request, ending);
         }

@@ -1,23 +1,26 @@
 //! Changing settings, and checking them.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Config, FlushPolicy, Settings, invalid, parse};
-use crate::error::Error;
+use crate::{error::Error, fallback::Fallback, hooks::Hooks};
 
 /// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct ConfigBuilder(pub(super) Settings);
+pub struct ConfigBuilder {
+    pub(super) settings: Settings,
+    pub(super) hooks: Hooks,
+}
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $setting:ident: $type:ty;)*) => {$(
         $(#[$doc])*
         pub fn $setting(mut self, $setting: $type) -> Self {
-            self.0.$setting = $setting.into();
+            self.settings.$setting = $setting.into();
             self
         }
     )*};
@@ -26,7 +29,7 @@ macro_rules! setters {
 impl ConfigBuilder {
     /// The server secret key. Sent in the header `statsig-api-key` and shown nowhere.
     pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
-        self.0.api_key = SecretString::from(api_key.into());
+        self.settings.api_key = SecretString::from(api_key.into());
         self
     }
 
@@ -82,12 +85,39 @@ impl ConfigBuilder {
         stale_if_error: Duration;
     }
 
+    /// Has this called for each request that is answered with an error. Default none; the last one
+    /// given counts.
+    ///
+    /// Hooks run on a thread of their own, one event after the other: one that panics or blocks
+    /// harms nothing but the other events. Up to 1,024 events wait for it; what comes when it is
+    /// so far behind is dropped, and counted in [`Stats::hooks_missed`](crate::Stats::hooks_missed).
+    ///
+    /// ```
+    /// # use actix_statsig::Config;
+    /// let config = Config::builder("secret-key")
+    ///     .on_error(|error| eprintln!("Statsig: {} ({})", error, error.kind()))
+    ///     .on_fallback(|fallback| eprintln!("{} has its default", fallback.name))
+    ///     .build()?;
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn on_error(mut self, hook: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.hooks.on_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// Has this called each time a default stands in for an answer, as in
+    /// [`Statsig::gate_or`](crate::Statsig::gate_or). As [`on_error`](Self::on_error) otherwise.
+    pub fn on_fallback(mut self, hook: impl Fn(&Fallback) + Send + Sync + 'static) -> Self {
+        self.hooks.on_fallback = Some(Arc::new(hook));
+        self
+    }
+
     /// Changes one setting by its name, from text, as [`Config::from_env`] reads it.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] if there is no such setting or the text is not of its type.
     pub fn set(mut self, setting: &str, text: &str) -> Result<Self, Error> {
-        let s = &mut self.0;
+        let s = &mut self.settings;
         match setting {
             "api_key" => s.api_key = SecretString::from(text),
             "base_url" => s.base_url = text.to_owned(),
@@ -118,7 +148,7 @@ impl ConfigBuilder {
     /// [`Error::InvalidConfig`] names the first setting that breaks a bound, its value and the
     /// bound.
     pub fn build(mut self) -> Result<Config, Error> {
-        let s = &mut self.0;
+        let s = &mut self.settings;
         let key = s.api_key.expose_secret();
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
             let shown = if key.is_empty() { "empty" } else { "[redacted]" };
@@ -149,7 +179,7 @@ impl ConfigBuilder {
         s.base_url.truncate(s.base_url.trim_end_matches('/').len());
         let base_url = parse::base_url(&s.base_url, s.allow_plain_http)?;
         let roots = certificates(&s.extra_root_certificates)?;
-        Ok(Config { settings: self.0, base_url, roots })
+        Ok(Config { settings: self.settings, base_url, roots, hooks: self.hooks })
     }
 }
 

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 
-use crate::error::Error;
+use crate::{error::Error, hooks::Hooks};
 
 /// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
 /// setting against its bounds.
@@ -57,6 +57,7 @@ pub struct Config {
     settings: Settings,
     base_url: Uri,
     roots: Vec<CertificateDer<'static>>,
+    hooks: Hooks,
 }
 
 #[derive(Clone)]
@@ -112,7 +113,7 @@ impl Config {
 
     /// Starts a configuration with this key and every default.
     pub fn builder(api_key: impl Into<String>) -> ConfigBuilder {
-        ConfigBuilder(Settings {
+        let settings = Settings {
             api_key: SecretString::from(api_key.into()),
             base_url: "https://api.statsig.com".to_owned(),
             flush_interval: Duration::from_millis(5),
@@ -131,7 +132,8 @@ impl Config {
             cache_ttl: Duration::from_secs(10),
             cache_entries: 10_000,
             stale_if_error: Duration::from_secs(3600),
-        })
+        };
+        ConfigBuilder { settings, hooks: Hooks::default() }
     }
 
     /// Every default, with this key.
@@ -298,6 +300,10 @@ impl Config {
 
     pub(crate) fn uri(&self) -> &Uri {
         &self.base_url
+    }
+
+    pub(crate) fn hooks(&self) -> Hooks {
+        self.hooks.clone()
     }
 
     pub(crate) fn extra_roots(&self) -> &[CertificateDer<'static>] {

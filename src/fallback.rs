@@ -1,0 +1,68 @@
+//! Defaults that stand in for answers: made visible each time, for nobody else sees that they are
+//! none.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{error::Error, messages::CallKind};
+
+/// A default that stood in for an answer, as
+/// [`ConfigBuilder::on_fallback`](crate::ConfigBuilder::on_fallback) is told of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Fallback {
+    /// What was asked for, a gate or a config.
+    pub kind: CallKind,
+    /// The gate's or config's name.
+    pub name: Arc<str>,
+    /// The config's key, if one was asked for.
+    pub key: Option<Arc<str>>,
+    /// Why there was no answer.
+    pub error: Error,
+}
+
+/// Lets one fallback a second be a warning: an outage would fill the log with nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(Mutex<Since>);
+
+#[derive(Debug, Default)]
+struct Since {
+    last: Option<Instant>,
+    fallbacks: u64,
+}
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Warnings {
+    /// Counts a fallback; gives the number of them since the last warning if it is time for one.
+    pub(crate) fn note(&self, now: Instant) -> Option<u64> {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.fallbacks += 1;
+        if since.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+            return None;
+        }
+        since.last = Some(now);
+        Some(std::mem::take(&mut since.fallbacks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_in_a_second_is_a_warning_which_counts_those_that_were_none() {
+        let warnings = Warnings::default();
+        #[allow(clippy::disallowed_methods)]
+        let start = Instant::now();
+        let at = |ms| warnings.note(start + Duration::from_millis(ms));
+
+        assert_eq!(at(0), Some(1));
+        assert_eq!(at(1), None);
+        assert_eq!(at(999), None);
+        assert_eq!(at(1_000), Some(3));
+        assert_eq!(at(5_000), Some(1));
+    }
+}
