@@ -63,7 +63,7 @@ impl Teller {
 
     fn tell(&self, event: Event) {
         let events = self.events.get_or_init(|| self.start());
-        if !events.as_ref().is_some_and(|events| events.try_send(event).is_ok()) {
+        if events.as_ref().is_none_or(|events| events.try_send(event).is_err()) {
             self.missed.fetch_add(1, Relaxed);
         }
     }
