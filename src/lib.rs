@@ -72,8 +72,11 @@ mod fallback;
 mod hits;
 mod hooks;
 mod messages;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod restarts;
 mod shared;
+mod spans;
 mod stats;
 mod statsig;
 mod transport;

@@ -2,7 +2,7 @@
 //! its transport send each other.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -11,11 +11,13 @@ use std::{
 };
 
 use actix::{Message, Recipient};
+use tracing::Span;
 
 use crate::{
     admission::Permit,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
+    spans,
     user::User,
 };
 
@@ -53,7 +55,7 @@ pub trait Asking:
 pub(crate) mod parts {
     use smallvec::SmallVec;
 
-    use super::{Admitted, Arc, CallKind, User};
+    use super::{Admitted, Arc, CallKind, Span, User};
 
     /// Most requests ask for one.
     pub(crate) type Names = SmallVec<[Arc<str>; 1]>;
@@ -67,6 +69,8 @@ pub(crate) mod parts {
         pub(crate) past_cache: bool,
         /// Set by the handle, which admits a request before it sends it.
         pub(crate) admitted: Option<Admitted>,
+        /// What its caller was in when it asked.
+        pub(crate) within: Span,
     }
 
     pub trait Parts {
@@ -95,7 +99,15 @@ macro_rules! asking {
             /// answered with no evaluation and without a call.
             pub fn new<N: Into<Arc<str>>>(user: User, names: impl IntoIterator<Item = N>) -> Self {
                 let names = names.into_iter().map(Into::into).collect();
-                Self(parts::Ask { user, names, exposure: None, past_cache: false, admitted: None })
+                let within = spans::current();
+                Self(parts::Ask {
+                    user,
+                    names,
+                    exposure: None,
+                    past_cache: false,
+                    admitted: None,
+                    within,
+                })
             }
 
             /// Has Statsig log exposures for this message, whatever the configuration says.
@@ -198,6 +210,14 @@ impl CallKind {
         }
     }
 
+    /// The operation as a word, for spans and metrics.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Self::CheckGate => "check_gate",
+            Self::GetConfig => "get_config",
+        }
+    }
+
     /// The most names one call may have.
     pub fn max_names(self) -> usize {
         match self {
@@ -240,14 +260,21 @@ pub struct Call {
     request: CallRequest,
     reply_to: Option<Recipient<Report>>,
     load: Option<Load>,
+    span: Span,
 }
 
 /// The calls that a transport has.
 pub(crate) type Load = Arc<AtomicUsize>;
 
 impl Call {
-    pub(crate) fn new(id: u64, request: CallRequest, reply_to: Recipient<Report>) -> Self {
-        Self { id, request, reply_to: Some(reply_to), load: None }
+    pub(crate) fn new(
+        id: u64,
+        request: CallRequest,
+        reply_to: Recipient<Report>,
+        within: &Span,
+    ) -> Self {
+        let span = spans::call(within, &request);
+        Self { id, request, reply_to: Some(reply_to), load: None, span }
     }
 
     /// Counts it here until it is gone.
@@ -260,6 +287,11 @@ impl Call {
     /// What it asks for.
     pub fn request(&self) -> &CallRequest {
         &self.request
+    }
+
+    /// Its span, for what a transport does for it to stand in.
+    pub fn span(&self) -> &Span {
+        &self.span
     }
 
     /// Answers the call.
@@ -276,7 +308,8 @@ impl Call {
 
     fn reply(&mut self, outcome: Option<Outcome>) {
         if let Some(reply_to) = self.reply_to.take() {
-            reply_to.do_send(Report::Completed { call: self.id, outcome });
+            let span = mem::replace(&mut self.span, Span::none());
+            reply_to.do_send(Report::Completed { call: self.id, outcome, span });
         }
     }
 }
@@ -304,7 +337,7 @@ impl Message for Call {
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The call has an outcome; none if the transport lost it.
-    Completed { call: u64, outcome: Option<Outcome> },
+    Completed { call: u64, outcome: Option<Outcome>, span: Span },
     /// An attempt is about to be made.
     IsWanted { call: u64 },
 }

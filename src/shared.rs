@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     hooks: Teller,
     warnings: Warnings,
+    #[cfg(feature = "metrics")]
+    published: crate::metrics::Published,
     /// Whether exposures are logged where a message does not say.
     pub(crate) exposure_logging: bool,
     began: Instant,
@@ -45,6 +47,8 @@ impl Shared {
             counters: Counters::default(),
             hooks: Teller::new(config.hooks()),
             warnings: Warnings::default(),
+            #[cfg(feature = "metrics")]
+            published: crate::metrics::Published::default(),
             cache: Cache::new(Limits {
                 entries: config.cache_entries(),
                 fresh: config.cache_ttl(),
@@ -87,6 +91,11 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> Stats {
         Stats { hooks_missed: self.hooks.missed(), ..self.counters.snapshot() }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn publish_metrics(&self) {
+        self.published.publish(&self.stats());
     }
 
     /// Reads what is kept of an earlier answer, if it may answer now: stale only while the circuit

@@ -1,8 +1,12 @@
 //! The handle: start, ask, flush, shut down.
 
+#[cfg(feature = "metrics")]
+use std::pin::pin;
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{Addr, Handler, Recipient};
+#[cfg(feature = "metrics")]
+use futures_util::future::{Either, select};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -307,6 +311,48 @@ impl Statsig {
     /// What the component has done so far.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// Brings the counters and gauges of [`metrics`](crate::metrics) up to date: just before a
+    /// scrape, or before the process ends.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn publish_metrics(&self) {
+        self.shared.publish_metrics();
+    }
+
+    /// Does so now, once every `period` and when the component has ended; then this is done. For
+    /// recorders that are not asked, or by a task that does not know when:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn publish(statsig: &actix_statsig::Statsig) {
+    /// actix_rt::spawn(statsig.publish_metrics_every(Duration::from_secs(5)));
+    /// # }
+    /// ```
+    ///
+    /// It does not keep the component alive. It needs a runtime with a timer; a period of zero
+    /// counts as a millisecond.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn publish_metrics_every(
+        &self,
+        period: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (shared, mut gone) = (Arc::clone(&self.shared), self.gone.clone());
+        async move {
+            let mut ticks = actix_rt::time::interval(period.max(Duration::from_millis(1)));
+            loop {
+                let has_ended = {
+                    let (tick, end) = (pin!(ticks.tick()), pin!(gone.changed()));
+                    matches!(select(end, tick).await, Either::Left(_))
+                };
+                shared.publish_metrics();
+                if has_ended {
+                    return;
+                }
+            }
+        }
     }
 
     /// A default is about to stand in for an answer.

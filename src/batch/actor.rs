@@ -33,6 +33,7 @@ use crate::{
     messages::{Asking, CallKind, check_name, parts::Ask},
     restarts::Restarts,
     shared::Shared,
+    spans,
     turns::Turns,
 };
 
@@ -117,17 +118,20 @@ impl BatchActor {
             self.shared.counters.answered(&Ok(()));
             return Later::now(Ok(Vec::new()));
         }
+        let span = spans::request(&ask.within, M::KIND, ask.names.len());
         let taken = self.guarded(ctx, |actor, ctx| actor.take::<M>(ask, ctx));
         match taken.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
             Ok(Taken::In(request, permit)) => {
-                Later::when_answered(request, permit, self.callers.clone())
+                Later::when_answered(request, permit, span, self.callers.clone())
             }
             Ok(Taken::Kept(evaluations)) => {
+                spans::ended(&span, Ok(()));
                 self.shared.counters.answered_from_cache(&evaluations);
                 self.shared.counters.answered(&Ok(()));
                 Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
             }
             Err(error) => {
+                spans::ended::<()>(&span, Err(&error));
                 self.shared.refused(&error);
                 Later::now(Err(error))
             }
@@ -139,7 +143,7 @@ impl BatchActor {
         if self.is_draining() {
             return Err(Error::ShuttingDown);
         }
-        let Ask { user, names, exposure, past_cache, admitted } = ask;
+        let Ask { user, names, exposure, past_cache, admitted, within: _ } = ask;
         names.iter().try_for_each(|name| check_name(name))?;
         let lane = Lane { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
         let known = self.known(&lane, M::KIND, &names, past_cache);

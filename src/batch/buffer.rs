@@ -202,9 +202,14 @@ impl Buffer {
 
     /// Whether one of these requests waits for the call.
     pub(crate) fn is_wanted(&self, call: CallId, is_present: impl Fn(RequestId) -> bool) -> bool {
-        let Some(call) = self.calls.get(&call) else { return false };
-        let mut names = call.names.iter().filter_map(|name| self.lanes.names.get(*name));
-        names.any(|(_, name)| name.places.iter().any(|place| is_present(place.request)))
+        self.requests_of(call).any(is_present)
+    }
+
+    /// The requests that wait for the call, once for each of the names they wait for.
+    pub(crate) fn requests_of(&self, call: CallId) -> impl Iterator<Item = RequestId> {
+        let names = self.calls.get(&call).into_iter().flat_map(|call| &call.names);
+        let names = names.filter_map(|name| self.lanes.names.get(*name));
+        names.flat_map(|(_, name)| &name.places).map(|place| place.request)
     }
 
     /// What the call asks for, if it has no outcome yet.

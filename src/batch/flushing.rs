@@ -1,8 +1,9 @@
 //! The actor's part in flushing: when it looks for what is to leave, and how that leaves.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{collections::HashSet, sync::atomic::Ordering::Relaxed};
 
 use actix::{AsyncContext, Context, Message};
+use tracing::Span;
 
 use super::{
     actor::{BatchActor, Settle},
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     failpoint::failpoint,
     messages::{Call, CallRequest},
+    spans,
 };
 
 /// To itself: lanes are due before the interval has run.
@@ -77,22 +79,42 @@ impl BatchActor {
             self.shared.counters.abandoned();
             self.waits.ended(request, Ending::Abandoned);
         }
-        self.launch(flushed.calls, ctx);
+        if !flushed.calls.is_empty() {
+            let span = spans::flush(flushed.calls.len());
+            self.follow_requests(&span, flushed.calls.iter().map(|(call, _)| *call));
+            self.launch(flushed.calls, &span, ctx);
+        }
         self.schedule(ctx);
     }
 
-    pub(super) fn launch(&mut self, requests: Vec<(CallId, CallRequest)>, ctx: &mut Context<Self>) {
-        if requests.is_empty() {
+    /// The span follows from the requests that wait for these calls.
+    pub(super) fn follow_requests(&self, span: &Span, calls: impl IntoIterator<Item = CallId>) {
+        if span.is_disabled() {
             return;
         }
-        tracing::debug!(calls = requests.len(), "flush");
+        let requests: HashSet<_> =
+            calls.into_iter().flat_map(|call| self.buffer.requests_of(call)).collect();
+        for request in requests {
+            span.follows_from(self.callers.span(request));
+        }
+    }
+
+    pub(super) fn launch(
+        &mut self,
+        requests: Vec<(CallId, CallRequest)>,
+        within: &Span,
+        ctx: &mut Context<Self>,
+    ) {
         self.shared.counters.calls.fetch_add(requests.len() as u64, Relaxed);
         let reply_to = || ctx.address().recipient();
         // All of them before the first is sent: a call that a panic keeps from being sent is
         // dropped, and says so.
+        let calls = requests.into_iter();
         let calls: Vec<_> =
-            requests.into_iter().map(|(id, request)| Call::new(id, request, reply_to())).collect();
+            calls.map(|(id, request)| Call::new(id, request, reply_to(), within)).collect();
         for call in calls {
+            #[cfg(feature = "metrics")]
+            crate::metrics::call_began(call.request());
             self.transports.send(call);
         }
     }

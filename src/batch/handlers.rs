@@ -30,8 +30,8 @@ impl Handler<Report> for BatchActor {
 
     fn handle(&mut self, report: Report, ctx: &mut Context<Self>) -> bool {
         match report {
-            Report::Completed { call, outcome } => {
-                self.complete(call, outcome, ctx);
+            Report::Completed { call, outcome, span } => {
+                self.complete(call, outcome, &span, ctx);
                 false
             }
             Report::IsWanted { call } => self.is_wanted(call),

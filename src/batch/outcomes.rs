@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use actix::{AsyncContext, Context};
+use tracing::Span;
 
 use super::{
     actor::BatchActor,
@@ -16,6 +17,7 @@ use crate::{
     evaluation::Evaluation,
     failpoint::failpoint,
     messages::{Call, Outcome},
+    spans,
 };
 
 impl BatchActor {
@@ -27,17 +29,24 @@ impl BatchActor {
         &mut self,
         call: CallId,
         outcome: Option<Outcome>,
+        span: &Span,
         ctx: &mut Context<Self>,
     ) {
         self.turns.take(ctx);
-        if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, ctx)).is_none() {
+        if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, span, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
             let dealt = self.buffer.complete(call, Err(error), clock::now(), |_, _, _, _| None);
             self.give(dealt.answers, Ending::Failed);
         }
     }
 
-    fn deal_out(&mut self, call: CallId, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
+    fn deal_out(
+        &mut self,
+        call: CallId,
+        outcome: Option<Outcome>,
+        span: &Span,
+        ctx: &mut Context<Self>,
+    ) {
         failpoint("batch.completion");
         let outcome = match (outcome, self.buffer.call(call)) {
             (Some(outcome), _) => outcome,
@@ -46,13 +55,15 @@ impl BatchActor {
                     path = request.kind.path(),
                     "a transport lost a call: sending it again"
                 );
-                let call = Call::new(call, request.clone(), ctx.address().recipient());
+                let call = Call::new(call, request.clone(), ctx.address().recipient(), span);
                 return self.transports.send(call);
             }
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
         self.shared.counters.call_ended(&outcome);
+        spans::ended(span, outcome.as_ref());
+        self.follow_requests(span, [call]);
         let now = clock::now();
         self.keep(call, &outcome, now);
         let cache = &self.shared.cache;
@@ -62,7 +73,7 @@ impl BatchActor {
             is_better.then(|| cache.recall(question, || now, |_| true, Evaluation::with_origin))?
         });
         self.give(dealt.answers, Ending::Failed);
-        self.launch(dealt.calls, ctx);
+        self.launch(dealt.calls, span, ctx);
         self.schedule(ctx);
     }
 

@@ -12,6 +12,7 @@ use actix::{
     dev::{MessageResponse, OneshotSender},
 };
 use slotmap::SecondaryMap;
+use tracing::{Id, Span};
 
 use super::{
     buffer::{Answer, Evaluations},
@@ -22,6 +23,7 @@ use crate::{
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     messages::Asking,
+    spans,
 };
 
 /// The callers who wait for evaluations, each in the place that its request has in the buffer.
@@ -32,6 +34,7 @@ pub(crate) struct Callers(Rc<RefCell<SecondaryMap<RequestId, Caller>>>);
 struct Caller {
     /// None for a message sent with `do_send`: nobody waits, but it takes its places.
     sender: Option<ReplySender>,
+    span: Span,
     _permit: Permit,
 }
 
@@ -53,9 +56,14 @@ impl Callers {
 
     /// Gives the answer; false if nobody took it.
     pub(crate) fn answer(&self, answer: Answer) -> bool {
-        let caller = self.0.borrow_mut().remove(answer.request);
-        let sender = caller.and_then(|caller| caller.sender);
-        sender.is_some_and(|sender| sender.send(answer.result))
+        let Some(caller) = self.0.borrow_mut().remove(answer.request) else { return false };
+        spans::ended(&caller.span, answer.result.as_ref());
+        caller.sender.is_some_and(|sender| sender.send(answer.result))
+    }
+
+    /// The request's span.
+    pub(crate) fn span(&self, request: RequestId) -> Option<Id> {
+        self.0.borrow().get(request).and_then(|caller| caller.span.id())
     }
 
     /// Forgets a caller who has left, which frees the request's places.
@@ -97,7 +105,7 @@ pub struct Later<M: Asking>(When<M>);
 
 enum When<M: Asking> {
     Now(Result<Vec<M::Evaluation>, Error>),
-    Answered { request: RequestId, permit: Permit, callers: Callers },
+    Answered { request: RequestId, caller: Caller, callers: Callers },
 }
 
 impl<M: Asking> Later<M> {
@@ -105,9 +113,15 @@ impl<M: Asking> Later<M> {
         Self(When::Now(result))
     }
 
-    /// Answered through `callers`; the permit is kept until then.
-    pub(crate) fn when_answered(request: RequestId, permit: Permit, callers: Callers) -> Self {
-        Self(When::Answered { request, permit, callers })
+    /// Answered through `callers`; the permit and the span are kept until then.
+    pub(crate) fn when_answered(
+        request: RequestId,
+        permit: Permit,
+        span: Span,
+        callers: Callers,
+    ) -> Self {
+        let caller = Caller { sender: None, span, _permit: permit };
+        Self(When::Answered { request, caller, callers })
     }
 }
 
@@ -125,8 +139,8 @@ where
                     let _ = sender.send(result);
                 }
             }
-            When::Answered { request, permit, callers } => {
-                let caller = Caller { sender: sender.map(Into::into), _permit: permit };
+            When::Answered { request, caller, callers } => {
+                let caller = Caller { sender: sender.map(Into::into), ..caller };
                 callers.0.borrow_mut().insert(request, caller);
             }
         }

@@ -13,6 +13,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Message, Supervised, fut
 use actix_rt::time::sleep;
 use futures_util::FutureExt;
 use rustls::ClientConfig;
+use tracing::{Instrument, Span};
 
 use super::{
     breaker::Permission,
@@ -30,6 +31,7 @@ use crate::{
     messages::{Call, Outcome},
     restarts::Restarts,
     shared::Shared,
+    spans,
     stats::BreakerState,
     turns::Turns,
 };
@@ -170,12 +172,17 @@ impl TransportActor {
     fn start(&mut self, job: Job, http: Rc<HttpClient>, now: Instant, ctx: &mut Context<Self>) {
         self.in_flight += 1;
         if job.tried == Tried::default() {
-            self.shared.counters.queueing.record(now.saturating_duration_since(job.received));
+            let waited = now.saturating_duration_since(job.received);
+            self.shared.counters.queueing.record(waited);
+            #[cfg(feature = "metrics")]
+            crate::metrics::call_waited(job.call.request().kind, waited);
         }
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
         let trial = Trial { is_probe: job.is_probe, began: now, limit };
         let transport = ctx.address();
+        let kind = job.call.request().kind;
+        let span = spans::attempt(job.call.span(), kind, job.tried.attempts + 1);
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
@@ -184,9 +191,14 @@ impl TransportActor {
                 if job.has_waited && !job.call.is_wanted().await {
                     return None;
                 }
-                Some(http.attempt(job.call.request(), job.tried.reconnected, limit).await)
+                let attempt = http.attempt(job.call.request(), job.tried.reconnected, limit).await;
+                let result = attempt.as_ref().map_err(|failure| &failure.error);
+                spans::ended(&Span::current(), result);
+                #[cfg(feature = "metrics")]
+                crate::metrics::attempt_ended(kind, clock::now() - trial.began, result);
+                Some(attempt)
             };
-            let result = AssertUnwindSafe(attempt).catch_unwind().await;
+            let result = AssertUnwindSafe(attempt.instrument(span)).catch_unwind().await;
             transport.do_send(Attempted { job, result, trial });
         });
     }
@@ -234,7 +246,7 @@ impl TransportActor {
             return self.time_out(job);
         }
         let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
-        tracing::debug!(path = request.kind.path(), %error, ?decision, "an attempt failed");
+        tracing::debug!(parent: job.call.span(), %error, ?decision, "an attempt failed");
         match decision {
             Decision::RetryAfter(delay) if self.upstream.may_retry() => {
                 self.count_retry();
@@ -274,6 +286,8 @@ impl TransportActor {
     fn finish(&self, job: Job, outcome: Outcome) {
         let took = clock::now().saturating_duration_since(job.received);
         self.shared.counters.call.record(took);
+        #[cfg(feature = "metrics")]
+        crate::metrics::call_ended(job.call.request().kind, took, outcome.as_ref());
         job.call.complete(outcome);
     }
 

@@ -1,0 +1,58 @@
+//! What a request, a flush, a call and an attempt are in a trace. Their levels, names and fields
+//! stand here, and nowhere else; the crate's documentation lists them.
+
+use tracing::{Level, Span, debug_span, field::Empty};
+
+use crate::{
+    error::Error,
+    messages::{CallKind, CallRequest},
+};
+
+/// The caller's span, if a request's would be seen at all.
+pub(crate) fn current() -> Span {
+    if tracing::enabled!(Level::DEBUG) { Span::current() } else { Span::none() }
+}
+
+/// From a request's acceptance to its answer, within the span in which its message was made.
+pub(crate) fn request(parent: &Span, kind: CallKind, names: usize) -> Span {
+    debug_span!(
+        parent: parent,
+        "statsig.request",
+        operation = kind.operation(),
+        names,
+        outcome = Empty
+    )
+}
+
+/// The making of calls; it follows from the requests that they serve.
+pub(crate) fn flush(calls: usize) -> Span {
+    debug_span!(parent: None, "statsig.flush", calls)
+}
+
+/// From the `BatchActor` to the outcome, within the flush, or within the call whose names it asks
+/// for again. It follows from the requests that it serves, those that joined it included.
+pub(crate) fn call(parent: &Span, request: &CallRequest) -> Span {
+    debug_span!(
+        parent: parent,
+        "statsig.call",
+        operation = request.kind.operation(),
+        names = request.names.len(),
+        outcome = Empty
+    )
+}
+
+/// One HTTP attempt of a call.
+pub(crate) fn attempt(call: &Span, kind: CallKind, number: u32) -> Span {
+    debug_span!(
+        parent: call,
+        "statsig.attempt",
+        operation = kind.operation(),
+        number,
+        outcome = Empty
+    )
+}
+
+/// `ok`, or the kind of the error.
+pub(crate) fn ended<T>(span: &Span, result: Result<T, &Error>) {
+    span.record("outcome", result.err().map_or("ok", Error::kind));
+}
