@@ -311,4 +311,25 @@ mod tests {
         assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 1));
         assert_eq!(stats.errors, BTreeMap::from([("shutting_down", 1)]));
     }
+
+    #[test]
+    fn it_is_ready_unless_the_breaker_is_open_or_the_last_call_failed() {
+        let counters = Counters::default();
+        let is_ready = || counters.snapshot().is_ready();
+        let (path, excerpt) = ("/v1/check_gate", String::new());
+        assert!(is_ready());
+
+        let timeout = Error::AttemptTimeout { limit: Duration::from_secs(1) };
+        for error in [timeout, Error::Unauthorized { path, status: 401 }] {
+            counters.call_ended::<()>(&Err(error));
+            assert!(!is_ready());
+            counters.call_ended(&Ok(()));
+            assert!(is_ready());
+        }
+        counters.call_ended::<()>(&Err(Error::Refused { path, status: 400, excerpt }));
+        assert!(is_ready(), "whoever refuses a name answers");
+
+        counters.breaker_is(BreakerState::HalfOpen);
+        assert!(!is_ready());
+    }
 }

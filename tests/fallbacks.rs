@@ -1,0 +1,163 @@
+//! Defaults that stand in for answers, and the hooks that are told of them and of errors.
+
+mod support;
+#[path = "support/trace.rs"]
+mod trace;
+
+use std::{
+    sync::{Arc, Barrier, mpsc},
+    time::Duration,
+};
+
+use actix_statsig::{CallKind, Error, Fallback};
+use support::{Reaction, Script, config, user, virtual_time};
+use trace::Trace;
+use tracing::Level;
+
+fn failing() -> Script {
+    Script::new(|_| Reaction::Reply(Err(Error::Internal { detail: "it is a test" })))
+}
+
+#[test]
+fn an_answer_is_given_as_it_is_and_is_no_fallback() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+
+        let open = statsig.check_gate(&user("u-1"), "beta").await.unwrap();
+
+        assert_eq!(statsig.gate_or(&user("u-1"), "beta", !open).await, open);
+        assert!(statsig.stats().fallbacks.is_empty());
+    });
+}
+
+#[test]
+fn a_default_that_stands_in_is_counted_logged_and_told() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a transport that fails
+        let (tell, told) = mpsc::channel::<Fallback>();
+        let config = config().on_fallback(move |fallback| tell.send(fallback.clone()).unwrap());
+        let statsig = failing().start(config);
+
+        // When there are defaults
+        assert!(statsig.gate_or(&user("u-1"), "beta", true).await);
+        assert!(!statsig.gate_or(&user("u-1"), "a/b", false).await);
+        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "columns", 3).await, 3);
+
+        // Then each can be seen
+        let stats = statsig.stats();
+        let fallbacks: Vec<_> = stats.fallbacks.into_iter().collect();
+        assert_eq!(fallbacks, [("internal", 2), ("invalid_name", 1)]);
+        let told: Vec<_> = told.iter().take(3).collect();
+        let told_of: Vec<_> =
+            told.iter().map(|of| (of.kind, &*of.name, of.key.as_deref())).collect();
+        assert_eq!(
+            told_of,
+            [
+                (CallKind::CheckGate, "beta", None),
+                (CallKind::CheckGate, "a/b", None),
+                (CallKind::GetConfig, "homepage", Some("columns")),
+            ]
+        );
+        assert!(matches!(told[0].error, Error::Internal { .. }));
+        let seen = trace.seen();
+        let logged = |level| {
+            let at = seen.events.iter().filter(move |event| event.level == level);
+            let of_defaults =
+                at.filter(|event| event.fields.0["message"] == "a default stands in for an answer");
+            of_defaults.count()
+        };
+        assert_eq!((logged(Level::WARN), logged(Level::DEBUG)), (1, 2), "one warning a second");
+    });
+}
+
+#[test]
+fn a_key_that_is_missing_or_of_another_type_is_a_fallback_too() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+
+        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "no_such", 3).await, 3);
+        let named: String =
+            statsig.get_config(&user("u-1"), "homepage").await.unwrap().get("name").unwrap();
+        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "name", String::new()).await, named);
+        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "name", 7).await, 7);
+
+        let fallbacks: Vec<_> = statsig.stats().fallbacks.into_iter().collect();
+        assert_eq!(fallbacks, [("missing_key", 1), ("wrong_type", 1)]);
+    });
+}
+
+#[test]
+fn each_error_that_a_caller_gets_is_told_once_wherever_it_comes_from() {
+    virtual_time(async {
+        // Given a hook
+        let (tell, told) = mpsc::channel();
+        let config = config().on_error(move |error| tell.send(error.kind()).unwrap());
+        let statsig = failing().start(config);
+
+        // When a request fails in the transport, is refused by the handle, is refused by the actor,
+        // and has nobody who waits for it
+        statsig.check_gates(&user("u-1"), ["beta", "gamma"]).await.unwrap_err();
+        statsig.check_gate(&user("u-1"), "a/b").await.unwrap_err();
+        let message = actix_statsig::CheckGates::new(user("u-1"), ["x"]);
+        statsig.addr().send(message).await.unwrap().unwrap_err();
+        statsig.addr().do_send(actix_statsig::CheckGates::new(user("u-1"), ["beta"]));
+        statsig.shutdown(Duration::ZERO).await;
+        statsig.check_gate(&user("u-1"), "beta").await.unwrap_err();
+        drop(statsig);
+
+        // Then it is told of those that somebody got, and ends with the component
+        let told: Vec<_> = told.iter().collect();
+        assert_eq!(told, ["internal", "invalid_name", "invalid_name", "shutting_down"]);
+    });
+}
+
+#[test]
+fn a_hook_that_panics_harms_nothing() {
+    virtual_time(async {
+        let (tell, told) = mpsc::channel();
+        let config = config().on_error(move |error| {
+            tell.send(error.kind()).unwrap();
+            panic!("a hook's own fault");
+        });
+        let statsig = failing().start(config);
+
+        for _ in 0..3 {
+            statsig.check_gate(&user("u-1"), "beta").await.unwrap_err();
+        }
+
+        assert_eq!(told.iter().take(3).count(), 3);
+        let stats = statsig.stats();
+        assert_eq!((stats.errors["internal"], stats.restarts, stats.hooks_missed), (3, 0, 0));
+    });
+}
+
+#[test]
+fn a_hook_that_blocks_keeps_nobody_waiting_and_what_it_misses_is_counted() {
+    virtual_time(async {
+        // Given a hook that is stuck
+        let gate = Arc::new(Barrier::new(2));
+        let (in_hook, test) = (Arc::clone(&gate), gate);
+        let (tell, told) = mpsc::channel();
+        let config = config().on_error(move |_| {
+            tell.send(()).unwrap();
+            in_hook.wait();
+        });
+        let statsig = failing().start(config);
+
+        // When more happens than can wait for it
+        const EVENTS: u64 = 3_000;
+        for _ in 0..EVENTS {
+            statsig.check_gate(&user("u-1"), "a/b").await.unwrap_err();
+        }
+
+        // Then everybody has been answered, and nothing is forgotten silently
+        let missed = statsig.stats().hooks_missed;
+        assert_eq!(statsig.stats().errors["invalid_name"], EVENTS);
+        assert!(missed >= EVENTS - 1 - 1024, "{missed}");
+        for _ in missed..EVENTS {
+            told.recv().unwrap();
+            test.wait();
+        }
+    });
+}

@@ -1,0 +1,179 @@
+//! What the `metrics` facade's recorder gets, read as Prometheus reads it.
+#![cfg(all(feature = "metrics", feature = "test-util"))]
+
+mod support;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use actix_rt::System;
+use actix_statsig::{
+    Statsig,
+    test_util::{Fault, LocalStatsig, Rules},
+};
+use futures_util::future::join_all;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use prometheus_parse::{Sample, Scrape, Value};
+use support::{Script, config, user, virtual_time};
+
+/// A recorder for this thread, which has all of a component that is started here.
+fn recorder() -> PrometheusRecorder {
+    let seconds = &[0.001, 0.01, 0.1, 1.0, 10.0, 100.0];
+    PrometheusBuilder::new().set_buckets(seconds).unwrap().build_recorder()
+}
+
+fn text(recorder: &PrometheusRecorder) -> String {
+    recorder.handle().render()
+}
+
+fn samples(recorder: &PrometheusRecorder) -> Vec<Sample> {
+    let lines = text(recorder).lines().map(|line| Ok(line.to_owned())).collect::<Vec<_>>();
+    Scrape::parse(lines.into_iter()).unwrap().samples
+}
+
+/// The value of a series, written as Prometheus shows it.
+fn value(recorder: &PrometheusRecorder, series: &str) -> Option<f64> {
+    let samples = samples(recorder);
+    let sample = samples.iter().find(|sample| {
+        let labels = sample.labels.iter().map(|(name, value)| format!("{name}={value:?}"));
+        let mut labels: Vec<_> = labels.collect();
+        labels.sort();
+        let of =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        format!("{}{of}", sample.metric) == series
+    })?;
+    match &sample.value {
+        Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => Some(*value),
+        Value::Histogram(buckets) => buckets.last().map(|bucket| bucket.count),
+        Value::Summary(_) => None,
+    }
+}
+
+#[test]
+fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    System::new().block_on(async {
+        // Given a server that refuses one call for now, and one for good
+        let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
+        let config = config().base_url(server.url()).cache_ttl(Duration::from_secs(600));
+        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+
+        // When it is asked
+        server.inject(Fault::status(503));
+        statsig.check_gates(&user("u-1"), ["beta", "gamma"]).await.unwrap();
+        statsig.get_config(&user("u-1"), "homepage").await.unwrap();
+        let (statsig, again) = (&statsig, &user("u-1"));
+        join_all((0..10).map(|_| statsig.check_gate(again, "beta"))).await;
+        server.inject(Fault::status(401));
+        assert!(statsig.gate_or(&user("somebody"), "gamma", true).await);
+        statsig.publish_metrics();
+
+        // Then the scrape says so
+        for (series, expected) in [
+            ("statsig_requests_total", 13.0),
+            ("statsig_names_total", 14.0),
+            (r#"statsig_cached_names_total{state="fresh"}"#, 10.0),
+            (r#"statsig_cached_names_total{state="stale"}"#, 0.0),
+            ("statsig_joined_names_total", 0.0),
+            ("statsig_calls_total", 3.0),
+            ("statsig_retries_total", 1.0),
+            ("statsig_answered_requests_total", 12.0),
+            (r#"statsig_failed_requests_total{kind="unauthorized"}"#, 1.0),
+            (r#"statsig_fallbacks_total{kind="unauthorized"}"#, 1.0),
+            ("statsig_abandoned_requests_total", 0.0),
+            ("statsig_missed_hook_events_total", 0.0),
+            ("statsig_restarts_total", 0.0),
+            ("statsig_buffered_names", 0.0),
+            ("statsig_in_flight_calls", 0.0),
+            ("statsig_ready", 0.0),
+            (r#"statsig_breaker{state="closed"}"#, 1.0),
+            (r#"statsig_breaker{state="open"}"#, 0.0),
+            (r#"statsig_breaker{state="half_open"}"#, 0.0),
+            (r#"statsig_call_names{operation="check_gate"}"#, 2.0),
+            (r#"statsig_queue_duration_seconds{operation="get_config"}"#, 1.0),
+            (r#"statsig_call_duration_seconds{operation="check_gate",outcome="ok"}"#, 1.0),
+            (
+                r#"statsig_call_duration_seconds{operation="check_gate",outcome="unauthorized"}"#,
+                1.0,
+            ),
+            (r#"statsig_call_duration_seconds{operation="get_config",outcome="ok"}"#, 1.0),
+            (r#"statsig_attempt_duration_seconds{operation="check_gate",outcome="ok"}"#, 1.0),
+            (
+                r#"statsig_attempt_duration_seconds{operation="check_gate",outcome="unavailable"}"#,
+                1.0,
+            ),
+        ] {
+            assert_eq!(value(&recorder, series), Some(expected), "{series}");
+        }
+
+        // And each series is documented
+        let documented = documented();
+        for sample in samples(&recorder) {
+            let base = sample.metric.trim_end_matches("_sum").trim_end_matches("_count");
+            assert!(documented.contains(base), "{base}");
+        }
+        let text = text(&recorder);
+        for private in ["u-1", "somebody", "beta", "gamma", "homepage", "secret"] {
+            assert!(!text.contains(private), "{private}");
+        }
+    });
+}
+
+/// The names in the module's tables.
+fn documented() -> BTreeSet<&'static str> {
+    let tables = include_str!("../src/metrics.rs").lines();
+    let names = tables.filter_map(|line| line.strip_prefix("//! | `"));
+    names.filter_map(|name| name.split(['`', '{']).next()).collect()
+}
+
+#[test]
+fn what_is_published_is_the_change_and_components_add_up_until_they_are_gone() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    virtual_time(async {
+        // Given two components
+        let (one, other) = (Script::answering(), Script::answering());
+        let (one, other) = (one.start(config()), other.start(config()));
+        one.check_gate(&user("u-1"), "beta").await.unwrap();
+        other.check_gates(&user("u-1"), ["beta", "gamma"]).await.unwrap();
+
+        // When they publish, more than once
+        for statsig in [&one, &other, &one] {
+            statsig.publish_metrics();
+        }
+        one.check_gate(&user("u-2"), "beta").await.unwrap();
+        one.publish_metrics();
+
+        // Then the sums are right
+        assert_eq!(value(&recorder, "statsig_names_total"), Some(4.0));
+        assert_eq!(value(&recorder, "statsig_ready"), Some(2.0));
+
+        // And when one is gone, so are its gauges
+        other.shutdown(Duration::ZERO).await;
+        drop(other);
+        assert_eq!(value(&recorder, "statsig_ready"), Some(1.0));
+        assert_eq!(value(&recorder, "statsig_names_total"), Some(4.0));
+    });
+}
+
+#[test]
+fn published_every_so_often_it_is_never_older_and_ends_with_the_component() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        let publishing = actix_rt::spawn(statsig.publish_metrics_every(Duration::from_secs(5)));
+        let asked = || value(&recorder, "statsig_requests_total");
+
+        for expected in [1.0, 2.0] {
+            statsig.check_gate(&user("u-1"), "beta").await.unwrap();
+            actix_rt::time::sleep(Duration::from_secs(6)).await;
+            assert_eq!(asked(), Some(expected));
+        }
+
+        statsig.check_gate(&user("u-1"), "beta").await.unwrap();
+        drop(statsig);
+        publishing.await.unwrap();
+        assert_eq!(asked(), Some(3.0));
+    });
+}
