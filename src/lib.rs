@@ -2,8 +2,9 @@
 //!
 //! [`Statsig`] starts it and asks; [`CheckGates`] and [`GetConfigs`] are the messages for those who
 //! rather send to its [`BatchActor`]; [`Config`] has the settings, [`User`] whom a question is about,
-//! [`Error`] what can go wrong. With the feature `test-util`, `test_util` has a server to test an
-//! app against.
+//! [`Error`] what can go wrong.
+//!
+//! # A first check
 //!
 //! ```
 //! # #[cfg(feature = "test-util")]
@@ -11,22 +12,16 @@
 //! # use actix_statsig::test_util::{LocalStatsig, Rules};
 //! # let server = LocalStatsig::start(Rules::sample())?;
 //! # let config = actix_statsig::Config::builder("secret-key").base_url(server.url()).build()?;
-//! use actix_statsig::{CheckGates, Statsig, User};
+//! use actix_statsig::{Statsig, User};
 //!
-//! let statsig = Statsig::start(config)?;
+//! // `Config::from_env()?` reads STATSIG_API_KEY and the other settings.
+//! let statsig = Statsig::start(config)?; // one for the whole app; clones share it
 //! let user = User::builder().user_id("u-1").country("NL").custom("plan", "pro").build()?;
 //!
 //! # actix_rt::System::new().block_on(async move {
-//! // Through the handle:
 //! if statsig.check_gate(&user, "new_checkout").await? {
-//!     let homepage = statsig.get_config(&user, "homepage").await?;
-//!     let theme: String = homepage.get_or("theme", "light".into());
-//!     assert_eq!(theme, "dark");
+//!     println!("the new checkout");
 //! }
-//!
-//! // As messages: one evaluation for each name, in the order asked.
-//! let gates = statsig.addr().send(CheckGates::new(user, ["new_checkout", "beta"])).await??;
-//! assert_eq!(gates[1].name(), "beta");
 //! # Ok(())
 //! # })
 //! # }
@@ -34,7 +29,123 @@
 //! # fn main() {}
 //! ```
 //!
+//! Build the user once for each request of your app and pass it around: it is checked and serialised
+//! then, and a clone shares it. [`Statsig::start`] puts the component on a thread of its own, to be
+//! asked from any runtime; [`Statsig::start_here`] puts it on the current arbiter.
+//!
+//! # Several at once
+//!
+//! What is asked at the same time leaves together; ask for several in one go, not one after the
+//! other:
+//!
+//! ```
+//! # use actix_statsig::{CheckGates, Error, Statsig, User};
+//! # async fn example(statsig: Statsig, user: User) -> Result<(), Box<dyn std::error::Error>> {
+//! let open: Vec<bool> = statsig.check_gates(&user, ["new_checkout", "beta"]).await?;
+//!
+//! // The whole evaluations, as a message: one for each name, in the order asked.
+//! let gates = statsig.addr().send(CheckGates::new(user, ["new_checkout", "beta"])).await??;
+//! assert_eq!(gates[1].name(), "beta");
+//! println!("{} because of {:?}", gates[1].value(), gates[1].rule_id());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Configs
+//!
+//! Dynamic configs and experiments have values, read key by key or as a type of yours:
+//!
+//! ```
+//! # use actix_statsig::{Error, Statsig, User};
+//! # async fn example(statsig: Statsig, user: User) -> Result<(), Error> {
+//! #[derive(serde::Deserialize)]
+//! struct Homepage { theme: String, columns: u32 }
+//!
+//! let homepage = statsig.get_config(&user, "homepage").await?;
+//! let theme: String = homepage.get_or("theme", "light".into());
+//! let columns: u32 = homepage.get("columns")?; // an error that says what is there instead
+//! let homepage: Homepage = homepage.deserialize()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors and fallbacks
+//!
+//! Every request gets one answer: evaluations, or one [`Error`] that says what to mend and whether
+//! time may mend it ([`Error::is_retryable`]; what is worth another attempt has had its attempts).
+//! An error is never turned into `false` behind your back. Where a default is good enough, say so:
+//!
+//! ```
+//! # use actix_statsig::{Config, Error, Statsig, User};
+//! # async fn example(statsig: Statsig, user: User) -> Result<(), Error> {
+//! let new = statsig.gate_or(&user, "new_checkout", false).await;
+//! let columns = statsig.config_or(&user, "homepage", "columns", 2).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A fallback is logged, counted in [`Stats::fallbacks`] and told to a hook of yours
+//! ([`ConfigBuilder::on_fallback`], [`ConfigBuilder::on_error`]). While Statsig fails, what was
+//! answered within the last hour still answers, and says so: [`Source::Stale`].
+//!
+//! # In actix-web, in OpenFeature
+//!
+//! With the feature `web` the module `web` wires an `App`, which says once how a request becomes a
+//! user: then `Flags` is an extractor with one consistent snapshot for each request, and
+//! `RequireGate` keeps a scope for those whose gate is open. With the feature `open-feature` the
+//! module `open_feature` has a provider for the OpenFeature SDK.
+//!
+//! # Testing your app
+//!
+//! With the feature `test-util`, `test_util::LocalStatsig` stands in for Statsig: it follows rules
+//! that a test gives, refuses what the API document refuses, records what it was asked, and fails on
+//! demand. Transports can be scripted as well ([`Statsig::start_here_with`]), for tests in virtual
+//! time.
+//!
+//! # Before production
+//!
+//! - One component for the app, not one for each worker: callers share calls only within one.
+//! - Keep `panic = "unwind"`: supervision rests on it.
+//! - Choose what a failure means at each place: an error, a default, or a gate that closes.
+//! - Know what is kept, and for how long: [`cache_ttl`](Config::cache_ttl) delays changes and
+//!   answers without an exposure; [`stale_if_error`](Config::stale_if_error) outlasts outages.
+//! - [`timeout`](Config::timeout) is the longest your page waits. Make it less than your own.
+//! - Drain at the end: [`Statsig::shutdown`] after the server has stopped (`web::serve` does both).
+//! - Watch it: [`Statsig::stats`], the feature `metrics`, or the page of `statsig-relay`.
+//!
+//! # Watching it
+//!
+//! [`Stats`] has the counts and latencies, [`Stats::is_ready`] whether Statsig answers. The feature
+//! `metrics` publishes them through the facade of that name. Spans of `tracing`, all at DEBUG:
+//!
+//! | span | within | fields |
+//! |---|---|---|
+//! | `statsig.request` | the span in which its message was made | `operation`, `names`, `outcome` |
+//! | `statsig.flush` | none; follows from the requests whose calls it makes | `calls` |
+//! | `statsig.call` | the flush; follows from each request it serves | `operation`, `names`, `outcome` |
+//! | `statsig.attempt` | the call | `operation`, `number`, `outcome` |
+//!
+//! `operation` is `check_gate` or `get_config`, `outcome` is `ok` or an [`Error::kind`], the rest are
+//! numbers. An answer that the handle takes from the cache has no span, and costs none. In normal
+//! work nothing is logged at INFO or above between start and shutdown; no key and no private attribute
+//! is logged at any level.
+//!
+//! # Tuning
+//!
+//! The defaults suit most. [`FlushPolicy::Adaptive`] has a user who has no call in flight wait for
+//! nothing; a longer [`flush_interval`](Config::flush_interval) makes fewer calls where a user's
+//! checks come some milliseconds apart; several [`transports`](Config::transports) pay where HTTP
+//! and TLS are more than one core's work. The README has figures for each.
+//!
 //! # How it works
+//!
+//! ```text
+//! caller ──CheckGates──▶ BatchActor ──Call──▶ TransportActor ──POST──▶ Statsig
+//!    ▲                     │ buffers by user      │ bounded in flight, users
+//!    │                     │ and exposure mode    │ taking turns, retries,
+//!    │                     │                      │ breaker, deadlines
+//!    └──exactly one reply──┴──◀──────outcome──────┘
+//! ```
 //!
 //! Requests wait in the `BatchActor`'s buffer, grouped by user and exposure mode, each compared in
 //! full. A group leaves when its distinct names reach [`batch_size`](Config::batch_size), and

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tracing::{
@@ -60,7 +60,7 @@ impl Trace {
     }
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The spans of this name, in the order of their beginnings.
