@@ -2,12 +2,23 @@
 #![cfg(feature = "relay")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "relay/commands.rs"]
+mod commands;
+#[path = "relay/elsewhere.rs"]
+mod elsewhere;
+#[path = "relay/observing.rs"]
+mod observing;
 #[path = "relay/program.rs"]
 mod program;
 #[path = "relay/upstream.rs"]
 mod upstream;
 
-use std::{collections::HashSet, net::TcpStream, time::Duration};
+use std::{
+    collections::HashSet,
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 use actix_statsig::test_util::{LocalStatsig, Rule, Rules};
 use awc::http::StatusCode;
@@ -365,6 +376,46 @@ async fn overload_is_429_with_a_time_to_come_back() {
 }
 
 #[actix_rt::test]
+async fn a_body_beyond_the_limit_is_refused_where_the_limit_was_set_too() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--max-body", "100"]).await;
+    let body = |length: usize| {
+        let empty = r#"{"gateName": "beta", "user": {"userID": ""}}"#;
+        empty.replace("\"\"", &format!("\"{}\"", "u".repeat(length - empty.len())))
+    };
+    for (length, wanted) in [(100, 200), (101, 413)] {
+        let request = relay.client.post(relay.url("/v1/check_gate"));
+        let (status, answer) = read(request.send_body(body(length)).await.unwrap()).await;
+        assert_eq!(status.as_u16(), wanted, "{answer}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_connection_beyond_the_limit_waits_until_another_is_closed() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--workers", "1", "--max-connections", "2"]).await;
+    let (first, mut second) = (relay.kept_alive(), relay.kept_alive());
+
+    let mut third = TcpStream::connect(&relay.address).unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n";
+    third.write_all(request).unwrap();
+    // The relay answers who is connected already.
+    for _ in 0..10 {
+        second.write_all(request).unwrap();
+        assert!(second.read(&mut [0; 1024]).unwrap() > 0);
+    }
+    third.set_nonblocking(true).unwrap();
+    let waits = third.read(&mut [0; 12]).unwrap_err();
+    assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
+
+    drop(first);
+    third.set_nonblocking(false).unwrap();
+    let mut answer = [0; 12];
+    third.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[actix_rt::test]
 async fn a_client_chooses_whether_exposures_are_logged_and_else_the_operator_does() {
     for (options, default) in [(&[][..], true), (&["--exposure-logging", "off"], false)] {
         let upstream = Upstream::start(Mood::Answer);
@@ -388,21 +439,31 @@ async fn a_client_chooses_whether_exposures_are_logged_and_else_the_operator_doe
 #[actix_rt::test]
 async fn the_key_is_told_to_nobody_but_the_upstream() {
     let upstream = Upstream::start(Mood::Answer);
-    let variables = [("STATSIG_API_KEY", KEY), ("RUST_LOG", "trace")];
+    let variables = [
+        ("STATSIG_API_KEY", KEY),
+        ("RUST_LOG", "trace"),
+        ("STATSIG_RELAY_KEYS", "caller-hunter4,caller-hunter5"),
+    ];
     let mut relay = Relay::start_with(&["--upstream", &upstream.url], &variables).await;
 
-    let request = relay.client.post(relay.url("/v1/check_gate"));
-    let request = request.insert_header(("statsig-api-key", KEY));
     let body =
         json!({"gateName": "aa", "user": {"userID": "u", "privateAttributes": {"a": "hunter3"}}});
-    let (status, answer) = read(request.send_json(&body).await.unwrap()).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
+    for (header, value) in [
+        ("statsig-api-key", KEY),
+        ("statsig-api-key", "caller-hunter4"),
+        ("authorization", "Bearer caller-hunter5"),
+    ] {
+        let request = relay.client.post(relay.url("/v1/check_gate"));
+        let request = request.insert_header((header, value));
+        let (status, answer) = read(request.send_json(&body).await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
     relay.signal("TERM");
     let ended = relay.ended().await;
 
     assert!(ended.stderr.contains("TRACE"), "{}", ended.stderr);
     let told = format!("{}{}", ended.stdout, ended.stderr);
-    for secret in ["hunter2", "hunter3"] {
+    for secret in ["hunter2", "hunter3", "hunter4", "hunter5"] {
         let line = told.lines().find(|line| line.contains(secret));
         assert_eq!(line, None);
     }
@@ -414,6 +475,8 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
     let taken = taken.local_addr().unwrap().to_string();
     let bad_rules = format!("{}/bad-rules.json", env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(&bad_rules, "{\n\"gate\": {}}").unwrap();
+    let no_keys = format!("{}/no-keys.txt", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&no_keys, "# none yet\n").unwrap();
     let key = ("STATSIG_API_KEY", KEY);
     for (options, variables, name) in [
         (&["--batch-size", "101"][..], &[key][..], "--batch-size"),
@@ -428,7 +491,22 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
         (&["--rules", &bad_rules], &[], "bad-rules.json, line 2, column"),
         (&["--upstream", "http://127.0.0.1:1"], &[], "STATSIG_API_KEY"),
         (&[], &[("STATSIG_API_KEY", "")], "STATSIG_API_KEY"),
+        (&[], &[("STATSIG_API_KEY", "two words")], "STATSIG_API_KEY cannot be [redacted]"),
+        (&["--api-key-file", "/nonexistent"], &[], "--api-key-file"),
+        (&["--api-key-file", &bad_rules], &[], "--api-key-file cannot be [redacted]"),
+        (&["--api-key-file", &bad_rules], &[key], "STATSIG_API_KEY and --api-key-file"),
+        (&["--keys-file", "/nonexistent"], &[key], "--keys-file"),
+        (&["--keys-file", &no_keys], &[key], "--keys-file"),
+        (&[], &[key, ("STATSIG_RELAY_KEYS", "")], "STATSIG_RELAY_KEYS"),
+        (&["--allow-anyone"], &[key, ("STATSIG_RELAY_KEYS", "caller")], "--allow-anyone"),
+        (&[], &[key, ("STATSIG_RELAY_ALLOW_ANYONE", "all")], "STATSIG_RELAY_ALLOW_ANYONE"),
+        (&["--workers", "0"], &[key], "--workers"),
+        (&["--max-body", "1MB"], &[key], "--max-body"),
+        (&["--workers", "3", "--max-connections", "2"], &[key], "--max-connections"),
+        (&["--log", "a=b=c"], &[key], "--log"),
+        (&[], &[key, ("STATSIG_RELAY_LOG", "a=b=c")], "STATSIG_RELAY_LOG"),
         (&[], &[key, ("RUST_LOG", "a=b=c")], "RUST_LOG"),
+        (&["--log-format", "xml"], &[key], "--log-format"),
     ] {
         let ended = Relay::spawn(options, variables).ended().await;
         assert_eq!(ended.code, Some(2), "{options:?} {}", ended.stderr);

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -46,22 +46,19 @@ impl Relay {
     }
 
     pub(crate) async fn start_with(options: &[&str], variables: &[(&str, &str)]) -> Self {
-        let options = [&["--listen", "127.0.0.1:0"], options].concat();
-        let mut relay = Self::spawn(&options, variables);
+        Self::listening(&[&["--listen", "127.0.0.1:0"], options].concat(), variables).await
+    }
+
+    /// Listens where the options say.
+    pub(crate) async fn listening(options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut relay = Self::spawn(options, variables);
         let heard = relay.heard.take().unwrap();
         relay.address = limited(heard).await.expect("the relay says where it listens");
         relay
     }
 
     pub(crate) fn spawn(options: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_statsig-relay"));
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("STATSIG_") || name == "RUST_LOG" {
-                command.env_remove(&*name);
-            }
-        }
-        let command = command.args(options).envs(variables.iter().copied());
+        let mut command = command(options, variables);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, heard) = oneshot::channel();
         let stdout = read_to_end(child.stdout.take().unwrap(), Some(tell));
@@ -69,6 +66,10 @@ impl Relay {
         let connector = Connector::new().limit(0).timeout(LIMIT);
         let client = Client::builder().connector(connector).disable_timeout().finish();
         Self { child, address: String::new(), client, stdout, stderr, heard: Some(heard) }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.parse::<SocketAddr>().unwrap().port()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -129,6 +130,19 @@ impl Relay {
         let stderr = limited(&mut self.stderr).await.unwrap();
         Ended { code: self.child.wait().unwrap().code(), stdout, stderr }
     }
+}
+
+/// The program with these options, and no variables of its own but these.
+pub(crate) fn command(options: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_statsig-relay"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("STATSIG_") || name == "RUST_LOG" {
+            command.env_remove(&*name);
+        }
+    }
+    command.args(options).envs(variables.iter().copied());
+    command
 }
 
 impl Drop for Relay {

@@ -1,4 +1,4 @@
-//! The routes: the Statsig HTTP API's `check_gate` and `get_config`, and the relay's own two.
+//! The routes: the Statsig HTTP API's `check_gate` and `get_config`, and the relay's own.
 //!
 //! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Fields that
 //! the API document does not name are ignored, and `null` counts as absent.
@@ -12,12 +12,13 @@ use actix_web::{
     web::{self, Data, Payload, ServiceConfig},
 };
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::respond::Problem;
+use crate::{health, prometheus, respond::Problem};
 
 /// The largest body that is read, in bytes.
-const MAX_BODY: usize = 1024 * 1024;
+#[derive(Clone, Copy)]
+pub(crate) struct MaxBody(pub(crate) usize);
 
 /// The longest a body takes to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -30,7 +31,9 @@ pub(crate) fn routes(app: &mut ServiceConfig) {
     let get = |path| web::resource(path).default_service(method("GET, HEAD"));
     app.service(post("/v1/check_gate").route(web::post().to(check_gate)))
         .service(post("/v1/get_config").route(web::post().to(get_config)))
-        .service(get("/healthz").route(read().to(healthz)))
+        .service(get("/healthz").route(read().to(health::healthz)))
+        .service(get("/readyz").route(read().to(health::readyz)))
+        .service(get("/metrics").route(read().to(prometheus::scrape)))
         .service(get("/stats").route(read().to(stats)))
         .default_service(web::to(|request: HttpRequest| async move {
             Err::<HttpResponse, _>(Problem::not_found(request.path()))
@@ -45,8 +48,12 @@ fn method(allow: &'static str) -> Route {
     web::to(move || async move { Err::<HttpResponse, _>(Problem::wrong_method(allow)) })
 }
 
-async fn check_gate(statsig: Data<Statsig>, body: Payload) -> Result<HttpResponse, Problem> {
-    let mut body = Body::read(body).await?;
+async fn check_gate(
+    statsig: Data<Statsig>,
+    limit: Data<MaxBody>,
+    body: Payload,
+) -> Result<HttpResponse, Problem> {
+    let mut body = Body::read(body, **limit).await?;
     let (field, names, single) = match (body.name("gateName")?, body.names("gateNames")?) {
         (Some(name), None) => ("gateName", vec![name], true),
         (None, Some(names)) => ("gateNames", names, false),
@@ -67,8 +74,12 @@ async fn check_gate(statsig: Data<Statsig>, body: Payload) -> Result<HttpRespons
     Ok(HttpResponse::Ok().json(by_name))
 }
 
-async fn get_config(statsig: Data<Statsig>, body: Payload) -> Result<HttpResponse, Problem> {
-    let mut body = Body::read(body).await?;
+async fn get_config(
+    statsig: Data<Statsig>,
+    limit: Data<MaxBody>,
+    body: Payload,
+) -> Result<HttpResponse, Problem> {
+    let mut body = Body::read(body, **limit).await?;
     let field = "configName";
     let missing = || Problem::bad_request("configName must be given");
     let name = body.name(field)?.ok_or_else(missing)?;
@@ -84,11 +95,6 @@ fn only(evaluations: &[impl Serialize]) -> Result<HttpResponse, Problem> {
     let none = Error::Internal { detail: "one name was asked for, and none answered" };
     let evaluation = evaluations.first().ok_or(none)?;
     Ok(HttpResponse::Ok().json(evaluation))
-}
-
-/// Says that the process is up; whether Statsig is, `/stats` tells.
-async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
 async fn stats(statsig: Data<Statsig>) -> HttpResponse {
@@ -120,11 +126,11 @@ fn blame(field: &str, error: Error) -> Problem {
 struct Body(Map<String, Value>);
 
 impl Body {
-    async fn read(payload: Payload) -> Result<Self, Problem> {
-        let read = timeout(BODY_TIME, payload.to_bytes_limited(MAX_BODY)).await;
+    async fn read(payload: Payload, MaxBody(limit): MaxBody) -> Result<Self, Problem> {
+        let read = timeout(BODY_TIME, payload.to_bytes_limited(limit)).await;
         let bytes = read
             .map_err(|_| Problem::too_slow())?
-            .map_err(|_| Problem::too_large(MAX_BODY))?
+            .map_err(|_| Problem::too_large(limit))?
             .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),

@@ -1,12 +1,20 @@
-//! `statsig-relay`: answers the Statsig HTTP API itself, and asks Statsig in batches.
+//! `statsig-relay`: the Statsig HTTP API in front, and behind it a component that asks Statsig in
+//! batches.
 //!
 //! What one runs to see the component work, and what a team in another language deploys beside its
-//! app. Its routes are in `api.rs`, its options in `args.rs`; where there is no key, it asks a
-//! stand-in for Statsig that lives in the same process (`upstream.rs`).
+//! app. Its routes are in `api.rs`, its options in `args/`, who may ask in `access.rs`; its commands
+//! for the shell are in `ask.rs`. Where there is no key, it asks a stand-in for Statsig that lives in
+//! the same process (`upstream.rs`).
 
+mod access;
 mod api;
 mod args;
+mod ask;
+mod health;
+mod keys;
+mod observe;
 mod output;
+mod prometheus;
 mod respond;
 mod server;
 mod signals;
@@ -15,22 +23,28 @@ mod upstream;
 use std::{env, io, process::ExitCode, time::Duration};
 
 use actix_statsig::Statsig;
-use actix_web::{dev::Server, rt};
+use actix_web::{dev::Server, rt, web::Data};
 use futures_util::future::{Either, select};
 
-use crate::{args::Args, signals::Signals, upstream::Upstream};
+use crate::{
+    args::{Args, Task},
+    health::Readiness,
+    server::{Behind, Serving},
+    signals::Signals,
+    upstream::Upstream,
+};
 
 /// The exit code for what whoever starts the relay has to mend: options, environment, files, ports.
 const MISUSE: u8 = 2;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let ended = match start().await {
-        Ok(relay) => relay.run().await.map_err(|error| (1, error.to_string())),
+    let ended = match Args::parse(env::args_os(), env::vars_os()) {
+        Ok(args) => run(&args).await,
         Err(message) => Err((MISUSE, message)),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err((code, message)) => {
             output::complain(message);
             ExitCode::from(code)
@@ -38,9 +52,22 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Does what it is told to; the exit code, with a line to say where something is wrong.
+async fn run(args: &Args) -> Result<u8, (u8, String)> {
+    match &args.task {
+        Task::Serve => {
+            let relay = start(args).map_err(|message| (MISUSE, message))?;
+            relay.run().await.map(|()| 0).map_err(|error| (1, error.to_string()))
+        }
+        Task::Check(asked) => ask::check(args, asked).await,
+        Task::Config(asked) => ask::config(args, asked).await,
+    }
+}
+
 struct Relay {
     server: Server,
     statsig: Statsig,
+    readiness: Data<Readiness>,
     signals: Signals,
     /// The longest a request takes, and so the longest a drain does.
     timeout: Duration,
@@ -48,30 +75,40 @@ struct Relay {
 }
 
 /// Sets everything up; an error is one line that names the option or variable to mend.
-async fn start() -> Result<Relay, String> {
-    let args = Args::parse(env::args_os(), env::var_os)?;
-    output::log_to_stderr()?;
-    let upstream = Upstream::choose(&args)?;
-    let config = upstream.config(&args)?;
+fn start(args: &Args) -> Result<Relay, String> {
+    output::log_to_stderr(args, output::SERVING)?;
+    for variable in &args.unknown {
+        tracing::warn!("{variable} is set, but there is no such setting");
+    }
+    let serving = Serving::of(args)?;
+    let upstream = Upstream::choose(args, |line| output::say(line))?;
+    let config = upstream.config(args)?;
     let timeout = config.timeout();
+    let metrics = Data::new(prometheus::install()?);
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
-    let server = server::serve(&args.listen, statsig.clone(), timeout)?;
-    Ok(Relay { server, statsig, signals, timeout, upstream })
+    let readiness = Data::new(Readiness::default());
+    let behind =
+        Behind { statsig: Data::new(statsig.clone()), readiness: readiness.clone(), metrics };
+    let server = serving.serve(behind, timeout)?;
+    Ok(Relay { server, statsig, readiness, signals, timeout, upstream })
 }
 
 impl Relay {
     async fn run(self) -> io::Result<()> {
-        let Self { server, statsig, mut signals, timeout, upstream: _answers_until_then } = self;
+        let Self { server, statsig, readiness, mut signals, timeout, upstream } = self;
         let handle = server.handle();
         let serving = rt::spawn(server);
         match select(Box::pin(signals.received()), serving).await {
             Either::Left(((), serving)) => {
+                readiness.drain();
                 server::drain(&handle, &statsig, timeout).await;
                 serving.await??;
             }
             Either::Right((ended, _)) => ended??,
         }
+        // Answers until here.
+        drop(upstream);
         Ok(())
     }
 }

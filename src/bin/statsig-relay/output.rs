@@ -1,35 +1,48 @@
 //! What the relay says: a line or two on stdout, and its logs on stderr.
 
 use std::{
-    env,
     fmt::Display,
     io::{self, IsTerminal, Write},
 };
 
 use tracing_subscriber::EnvFilter;
 
+use crate::args::Args;
+
+/// What is logged where nobody says: the server would tell of each worker that starts or stops.
+pub(crate) const SERVING: &str = "info,actix_server=warn";
+
+/// A command says on its own what has to be said.
+pub(crate) const ASKING: &str = "off";
+
 /// Says a line to whoever started the relay, who may have stopped listening.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// Says on stderr what is no part of a command's answer.
+pub(crate) fn mention(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Says why the relay cannot go on.
 pub(crate) fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr(), "statsig-relay: {line}");
+    mention(format_args!("statsig-relay: {line}"));
 }
 
 /// Sends the logs to stderr: stdout is for what the relay has to say.
-pub(crate) fn log_to_stderr() -> Result<(), String> {
-    let filter = match env::var("RUST_LOG") {
-        Ok(text) => EnvFilter::try_new(&text)
-            .map_err(|error| format!("RUST_LOG cannot be {text:?}: {error}"))?,
-        // The server tells of each worker that starts or stops.
-        Err(_) => EnvFilter::new("info,actix_server=warn"),
+pub(crate) fn log_to_stderr(args: &Args, usual: &str) -> Result<(), String> {
+    let filter = match args.given("log") {
+        Some(given) => EnvFilter::try_new(given.text()?)
+            .map_err(|error| given.cannot_be(&error.to_string()))?,
+        None => EnvFilter::new(usual),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let format = args.given_or_default("log_format");
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format.as_ref().map(|given| (given.text(), given)) {
+        Some((Ok("json"), _)) => log.json().flatten_event(true).with_span_list(false).init(),
+        Some((Ok("text"), _)) | None => log.with_ansi(io::stderr().is_terminal()).init(),
+        Some((_, given)) => return Err(given.cannot_be("must be text or json")),
+    }
     Ok(())
 }

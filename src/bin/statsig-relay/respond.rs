@@ -1,4 +1,5 @@
-//! What goes wrong, as responses: a fitting status and `{"error": {"kind": "…", "message": "…"}}`.
+//! What goes wrong, as responses: a fitting status and
+//! `{"error": {"kind": "…", "message": "…", "request_id": "…"}}`.
 //!
 //! `kind` is a short fixed word, the component's [`Error::kind`] or one of the relay's own;
 //! `message` is for people.
@@ -10,19 +11,21 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ALLOW, RETRY_AFTER},
+        header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
 use serde_json::json;
 
+use crate::observe::RequestId;
+
 /// Why a request is not answered with evaluations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
     kind: &'static str,
     message: String,
-    /// The methods the path has, where the request's is none of them.
-    allow: Option<&'static str>,
+    /// What tells the client's software what to do instead.
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl Problem {
@@ -58,7 +61,15 @@ impl Problem {
     pub(crate) fn wrong_method(allow: &'static str) -> Self {
         let message = format!("the method must be {allow}");
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        Self { allow: Some(allow), ..Self::new(status, "wrong_method", message) }
+        Self::new(status, "wrong_method", message).with(ALLOW, allow)
+    }
+
+    /// Whoever asks is not on this machine, and has no key that is listed. Says the same of a key
+    /// that is wrong as of none.
+    pub(crate) fn unknown_caller() -> Self {
+        let message = "statsig-api-key must be a key that this relay has on its list of callers";
+        let status = StatusCode::UNAUTHORIZED;
+        Self::new(status, "unknown_caller", message).with(WWW_AUTHENTICATE, "Bearer")
     }
 
     /// The same, with the field of the body that it is about.
@@ -66,14 +77,30 @@ impl Problem {
         Self { message: format!("{field}: {}", self.message), ..self }
     }
 
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), allow: None }
+        Self { status, kind, message: message.into(), header: None }
+    }
+
+    fn with(self, header: HeaderName, value: &'static str) -> Self {
+        Self { header: Some((header, value)), ..self }
     }
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self::new(status(&error), error.kind(), error.to_string())
+        let problem = Self::new(status(&error), error.kind(), error.to_string());
+        match error {
+            Error::Overloaded { .. } => problem.with(RETRY_AFTER, "1"),
+            _ => problem,
+        }
     }
 }
 
@@ -90,13 +117,16 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        if let Some(allow) = self.allow {
-            response.insert_header((ALLOW, allow));
+        if let Some(header) = self.header.clone() {
+            response.insert_header(header);
         }
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.insert_header((RETRY_AFTER, 1));
-        }
-        response.json(json!({"error": {"kind": self.kind, "message": self.message}}))
+        let id = RequestId::current();
+        let id = id.as_ref().map(RequestId::as_str);
+        let Self { kind, message, .. } = self;
+        let mut response =
+            response.json(json!({"error": {"kind": kind, "message": message, "request_id": id}}));
+        response.extensions_mut().insert(self.clone());
+        response
     }
 }
 

@@ -1,17 +1,30 @@
 //! The HTTP server in front: where it listens, how patient it is, and how it leaves.
 
-use std::time::Duration;
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    num::NonZeroUsize,
+    thread,
+    time::Duration,
+};
 
 use actix_statsig::Statsig;
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
+    middleware::from_fn,
     rt,
     web::Data,
 };
 use futures_util::future::join;
+use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{api, output};
+use crate::{
+    access::{self, Callers},
+    api::{self, MaxBody},
+    args::{Args, Given},
+    health::Readiness,
+    observe, output,
+};
 
 /// Longer than clients keep the idle connections of their pools, so that none is closed just as it
 /// is used again.
@@ -21,21 +34,83 @@ const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// no reason to turn its clients away.
 const HEAD_TIME: Duration = Duration::from_secs(60);
 
-/// Binds, and says where.
-pub(crate) fn serve(listen: &str, statsig: Statsig, timeout: Duration) -> Result<Server, String> {
-    let statsig = Data::new(statsig);
-    let server =
-        HttpServer::new(move || App::new().app_data(Data::clone(&statsig)).configure(api::routes))
+/// How the relay is served, as it was told to be.
+pub(crate) struct Serving {
+    listen: Given,
+    addresses: Vec<SocketAddr>,
+    callers: Data<Callers>,
+    max_body: Data<MaxBody>,
+    workers: usize,
+    connections_each: usize,
+}
+
+/// What the routes ask.
+pub(crate) struct Behind {
+    pub(crate) statsig: Data<Statsig>,
+    pub(crate) readiness: Data<Readiness>,
+    pub(crate) metrics: Data<PrometheusHandle>,
+}
+
+impl Serving {
+    pub(crate) fn of(args: &Args) -> Result<Self, String> {
+        let listen = args.given_or_default("listen").ok_or("nowhere to listen")?;
+        let addresses = listen.text()?.to_socket_addrs();
+        let addresses: Vec<_> =
+            addresses.map_err(|error| listen.cannot_be(&error.to_string()))?.collect();
+        let callers = Callers::choose(args)?;
+        if !callers.are_decided_for(&addresses) {
+            return Err(listen.cannot_be(
+                "it would be open to the network, and nobody said who may ask: set \
+                 STATSIG_RELAY_KEYS or --keys-file, or --allow-anyone",
+            ));
+        }
+        let cores = || thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        let workers = args.number("workers", 1..=1024)?.unwrap_or_else(cores);
+        let connections = args.number("max_connections", 1..=10_000_000)?.unwrap_or(workers);
+        if connections < workers {
+            let more = "--max-connections cannot be less than there are workers";
+            return Err(format!("{more}: {connections}, and {workers}"));
+        }
+        let max_body = args.number("max_body", 1..=1024 * 1024 * 1024)?.unwrap_or_default();
+        Ok(Self {
+            listen,
+            addresses,
+            callers: Data::new(callers),
+            max_body: Data::new(MaxBody(max_body)),
+            workers,
+            connections_each: connections / workers,
+        })
+    }
+
+    /// Binds, and says where.
+    pub(crate) fn serve(self, behind: Behind, timeout: Duration) -> Result<Server, String> {
+        let Self { callers, max_body, .. } = self;
+        let Behind { statsig, readiness, metrics } = behind;
+        let app = move || {
+            App::new()
+                .app_data(Data::clone(&statsig))
+                .app_data(Data::clone(&readiness))
+                .app_data(Data::clone(&metrics))
+                .app_data(Data::clone(&callers))
+                .app_data(Data::clone(&max_body))
+                .configure(api::routes)
+                .wrap(from_fn(access::guard))
+                .wrap(from_fn(observe::observe))
+        };
+        let server = HttpServer::new(app)
             .disable_signals()
+            .workers(self.workers)
+            .max_connections(self.connections_each)
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_TIME)
             .shutdown_timeout(timeout.as_secs() + 2)
-            .bind(listen)
-            .map_err(|error| format!("--listen cannot be {listen:?}: {error}"))?;
-    for address in server.addrs() {
-        output::say(format_args!("listening on http://{address}"));
+            .bind(&self.addresses[..])
+            .map_err(|error| self.listen.cannot_be(&error.to_string()))?;
+        for address in server.addrs() {
+            output::say(format_args!("listening on http://{address}"));
+        }
+        Ok(server.run())
     }
-    Ok(server.run())
 }
 
 /// Answers what has been received, and takes no more. The component ends last: the server's

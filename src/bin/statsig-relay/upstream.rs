@@ -5,7 +5,7 @@ use actix_statsig::{
     test_util::{LocalStatsig, Rules},
 };
 
-use crate::{args::Args, output};
+use crate::args::Args;
 
 /// Whom the relay asks. The stand-in answers for as long as this lives.
 pub(crate) enum Upstream {
@@ -14,27 +14,33 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
-    /// Chooses by whether there is a key, and refuses options that would then have no effect.
-    pub(crate) fn choose(args: &Args) -> Result<Self, String> {
-        if let Some(by) = args.given("api_key") {
-            return match args.rules {
+    /// Chooses by whether there is a key, and refuses options that would then have no effect. Says
+    /// it where nobody would expect the answers to be made up.
+    pub(crate) fn choose(args: &Args, say: impl FnOnce(String)) -> Result<Self, String> {
+        let rules = args.given("rules");
+        if let Some(key) = args.given("api_key") {
+            return match rules {
                 None => Ok(Self::Statsig),
-                Some(_) => Err(format!("--rules has no effect where {by} is set: leave one out")),
+                Some(rules) => Err(format!(
+                    "{} has no effect where {} is set: leave one out",
+                    rules.by, key.by
+                )),
             };
         }
-        if let Some(by) = args.given("base_url") {
-            return Err(format!("{by} needs a key: set STATSIG_API_KEY"));
+        if let Some(upstream) = args.given("base_url") {
+            return Err(format!("{} needs a key: set STATSIG_API_KEY", upstream.by));
         }
-        let (rules, origin) = match &args.rules {
-            Some(file) => (Rules::from_file(file), file.display().to_string()),
-            None => (Ok(Rules::sample()), "sample rules".to_owned()),
+        let (rules, origin) = match rules {
+            None => (Rules::sample(), "sample rules".to_owned()),
+            Some(given) => {
+                let rules = Rules::from_file(given.path());
+                let rules = rules.map_err(|error| format!("{}: {error}", given.by))?;
+                (rules, given.path().display().to_string())
+            }
         };
-        let rules = rules.map_err(|error| format!("--rules: {error}"))?;
         let server = LocalStatsig::start(rules)
             .map_err(|error| format!("the stand-in for Statsig cannot start: {error}"))?;
-        output::say(format_args!(
-            "STATSIG_API_KEY is not set: a stand-in for Statsig answers, by {origin}"
-        ));
+        say(format!("STATSIG_API_KEY is not set: a stand-in for Statsig answers, by {origin}"));
         Ok(Self::StandIn(server))
     }
 

@@ -1,0 +1,348 @@
+//! What the relay was started with: the command line, and the environment where it says nothing.
+
+mod command;
+mod options;
+
+use std::{collections::BTreeMap, ffi::OsString, fs, ops::RangeInclusive, path::Path};
+
+use actix_statsig::{Config, Error};
+use clap::ArgMatches;
+
+use self::options::{Opt, USUAL_LOG};
+
+/// What the relay was started with.
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) task: Task,
+    /// Variables that look like options and are none.
+    pub(crate) unknown: Vec<String>,
+    options: BTreeMap<&'static str, (Opt, Option<Given>)>,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Task {
+    Serve,
+    Check(Asked),
+    Config(Asked),
+}
+
+/// What a command asks.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) names: Vec<String>,
+    /// As it was given.
+    pub(crate) user: String,
+    /// Whether to print the whole answer.
+    pub(crate) json: bool,
+}
+
+/// An option's value, and the flag or variable it came from. Its `Debug` shows no value: one of them
+/// is the key.
+#[derive(Clone)]
+pub(crate) struct Given {
+    value: OsString,
+    pub(crate) by: String,
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.by)
+    }
+}
+
+impl Given {
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(&self.value)
+    }
+
+    pub(crate) fn text(&self) -> Result<&str, String> {
+        self.value.to_str().ok_or_else(|| format!("{} must be UTF-8", self.by))
+    }
+
+    /// What the file has whose name was given.
+    pub(crate) fn read_file(&self) -> Result<String, String> {
+        fs::read_to_string(self.path()).map_err(|error| self.cannot_be(&error.to_string()))
+    }
+
+    /// Says that it breaks a rule, and shows it: not for what is secret.
+    pub(crate) fn cannot_be(&self, rule: &str) -> String {
+        format!("{} cannot be {:?}: {rule}", self.by, self.value)
+    }
+}
+
+impl Args {
+    /// Reads the command line, and the environment for what it does not give.
+    ///
+    /// Ends the process where `--help` or `--version` is asked for.
+    pub(crate) fn parse(
+        line: impl IntoIterator<Item = OsString>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, String> {
+        let mut matches = command::command().try_get_matches_from(line).map_err(|error| {
+            if error.use_stderr() { first_paragraph(&error.to_string()) } else { error.exit() }
+        })?;
+        let (task, mut matches) = match matches.remove_subcommand() {
+            None => (Task::Serve, matches),
+            Some((name, mut matches)) => (asked(&name, &mut matches), matches),
+        };
+        let mut environment = Environment::of(variables);
+        let options = Opt::all().map(|opt| {
+            let given = flag(&opt, &mut matches);
+            // Taken in any case: what stays is nobody's.
+            let variable = environment.take(&opt);
+            (opt.name, (opt, given.or(variable)))
+        });
+        let mut args = Self { task, options: options.collect(), unknown: Vec::new() };
+        args.unknown = environment.0.into_keys().collect();
+        args.read_key_file()?;
+        Ok(args)
+    }
+
+    /// What gave this option, if something did.
+    pub(crate) fn given(&self, option: &str) -> Option<&Given> {
+        self.options.get(option)?.1.as_ref()
+    }
+
+    /// What gave this option; its default, if nothing did.
+    pub(crate) fn given_or_default(&self, option: &str) -> Option<Given> {
+        let (opt, given) = self.options.get(option)?;
+        let default = || Some(Given { value: opt.default.as_ref()?.into(), by: opt.title() });
+        given.clone().or_else(default)
+    }
+
+    /// A number within these bounds.
+    pub(crate) fn number(
+        &self,
+        option: &str,
+        bounds: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, String> {
+        let Some(given) = self.given_or_default(option) else { return Ok(None) };
+        match given.text()?.parse() {
+            Ok(number) if bounds.contains(&number) => Ok(Some(number)),
+            Ok(_) => {
+                let rule = format!("must be from {} to {}", bounds.start(), bounds.end());
+                Err(given.cannot_be(&rule))
+            }
+            Err(_) => Err(given.cannot_be("must be a whole number")),
+        }
+    }
+
+    /// Yes or no, in the words that the component's settings know.
+    pub(crate) fn is_on(&self, option: &str) -> Result<bool, String> {
+        let Some(given) = self.given_or_default(option) else { return Ok(false) };
+        match given.text()? {
+            "true" | "1" | "on" | "yes" => Ok(true),
+            "false" | "0" | "off" | "no" => Ok(false),
+            _ => Err(given.cannot_be("must be true or false")),
+        }
+    }
+
+    /// The component's configuration: these settings over what is given, over the defaults.
+    pub(crate) fn config(&self, over: &[(&str, &str)]) -> Result<Config, String> {
+        let mut builder = Config::builder("");
+        for (setting, _) in Config::SETTINGS {
+            if let Some(given) = self.given(setting) {
+                builder = builder.set(setting, given.text()?).map_err(|error| self.blame(error))?;
+            }
+        }
+        for (setting, text) in over {
+            builder = builder.set(setting, text).map_err(|error| self.blame(error))?;
+        }
+        builder.build().map_err(|error| self.blame(error))
+    }
+
+    /// Says it with the flag's or variable's name, which is what there is to mend.
+    fn blame(&self, error: Error) -> String {
+        match error {
+            Error::InvalidConfig { setting, value, rule } => {
+                let by = match self.options.get(setting) {
+                    Some((_, Some(given))) => given.by.clone(),
+                    Some((opt, None)) => opt.title(),
+                    None => setting.to_owned(),
+                };
+                format!("{by} cannot be {value}: {rule}")
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// A file with the key is another way to give the key.
+    fn read_key_file(&mut self) -> Result<(), String> {
+        let Some(file) = self.given("api_key_file").cloned() else { return Ok(()) };
+        if let Some(key) = self.given("api_key") {
+            return Err(format!("{} and {} both give the key: leave one out", key.by, file.by));
+        }
+        let key = file.read_file()?.trim_end().into();
+        if let Some((_, given)) = self.options.get_mut("api_key") {
+            *given = Some(Given { value: key, by: file.by });
+        }
+        Ok(())
+    }
+}
+
+/// The variables that may be options, by name.
+struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let named = variables.into_iter().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            (name.starts_with("STATSIG_") || name == USUAL_LOG).then_some((name, value))
+        });
+        Self(named.collect())
+    }
+
+    /// Takes an option's variables; the first counts.
+    fn take(&mut self, opt: &Opt) -> Option<Given> {
+        let given = |by: String| Some(Given { value: self.0.remove(&by)?, by });
+        let given: Vec<_> = opt.variables().into_iter().filter_map(given).collect();
+        given.into_iter().next()
+    }
+}
+
+fn flag(opt: &Opt, matches: &mut ArgMatches) -> Option<Given> {
+    let value = matches.try_remove_one(opt.name).ok().flatten()?;
+    Some(Given { value, by: opt.title() })
+}
+
+fn asked(command: &str, matches: &mut ArgMatches) -> Task {
+    let asked = Asked {
+        names: matches.remove_many("names").into_iter().flatten().collect(),
+        user: matches.remove_one("user").unwrap_or_default(),
+        json: matches.get_flag("json"),
+    };
+    if command == "check" { Task::Check(asked) } else { Task::Config(asked) }
+}
+
+/// clap says what is wrong first, and how to use the program below.
+fn first_paragraph(error: &str) -> String {
+    let lines = error.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let text = lines.collect::<Vec<_>>().join(" ");
+    text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str], variables: &[(&str, &str)]) -> Result<Args, String> {
+        let line = [&["statsig-relay"], line].concat();
+        let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
+        Args::parse(line.into_iter().map(OsString::from), variables)
+    }
+
+    fn config(line: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
+        parse(line, variables)?.config(&[("api_key", "secret-key")])
+    }
+
+    #[test]
+    fn each_option_that_is_no_secret_has_a_flag_whose_help_says_default_and_variable() {
+        let help = command::command().render_long_help().to_string();
+        for opt in Opt::all() {
+            let flag = opt.flag().map(|flag| format!("--{flag} "));
+            let flag =
+                flag.map(|flag| if opt.value == "BOOL" { flag.replace(' ', "[=") } else { flag });
+            assert!(flag.is_none_or(|flag| help.contains(&flag)), "{opt:?}: {help}");
+            assert!(help.contains(&opt.variable()), "{opt:?}: {help}");
+        }
+        assert!(help.contains("[default: 5ms, env: STATSIG_FLUSH_INTERVAL]"), "{help}");
+        assert!(!help.contains("--api-key ") && !help.contains("--keys "), "{help}");
+        for heading in ["Serving:", "Who may ask:", "Logging:", "Asking Statsig:", "Environment:"] {
+            assert!(help.contains(&format!("\n{heading}\n")), "{heading} {help}");
+        }
+    }
+
+    #[test]
+    fn the_commands_take_how_to_ask_and_not_how_to_serve() {
+        let line = ["check", "beta", "new_checkout", "--user", "-", "--json", "--timeout", "1s"];
+        let args = parse(&line, &[]).unwrap();
+        let names = vec!["beta".to_owned(), "new_checkout".to_owned()];
+        assert_eq!(args.task, Task::Check(Asked { names, user: "-".to_owned(), json: true }));
+        assert_eq!(args.given("timeout").unwrap().by, "--timeout");
+
+        for (line, message) in [
+            (&["check", "beta", "--listen", "[::]:1"][..], "unexpected argument '--listen' found"),
+            (
+                &["--timeout", "1s", "check", "beta"],
+                "the subcommand 'check' cannot be used with '--timeout <VALUE>'",
+            ),
+            (
+                &["check", "beta"],
+                "the following required arguments were not provided: --user <JSON>",
+            ),
+            (&["chekc"], "unrecognized subcommand 'chekc'"),
+        ] {
+            assert_eq!(parse(line, &[]).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_no_option_is_noticed() {
+        let variables = [
+            ("STATSIG_FLUSH_INTERVAL_MS", "5"),
+            ("STATSIG_API_KEY", "secret-key"),
+            ("STATSIG_RELAY_KEYS", "caller-one"),
+            ("STATSIG_RELAY_LISTEN", "[::1]:1"),
+            ("STATSIG_RELAY_LOG", "debug"),
+            ("RUST_LOG", "trace"),
+            ("HOME", "/"),
+        ];
+        let args = parse(&["--listen", "[::1]:2"], &variables).unwrap();
+        assert_eq!(args.unknown, ["STATSIG_FLUSH_INTERVAL_MS"]);
+        assert_eq!(args.given("log").unwrap().by, "STATSIG_RELAY_LOG");
+        assert!(!format!("{args:?}").contains("secret-key"), "{args:?}");
+    }
+
+    #[test]
+    fn a_switch_may_stand_alone_or_have_a_value_as_its_variable_has() {
+        let is_on = |line: &[_], variables: &[_]| parse(line, variables)?.is_on("allow_anyone");
+        assert_eq!(is_on(&[], &[]), Ok(false));
+        assert_eq!(is_on(&["--allow-anyone"], &[]), Ok(true));
+        assert_eq!(is_on(&[], &[("STATSIG_RELAY_ALLOW_ANYONE", "on")]), Ok(true));
+        let variable = [("STATSIG_RELAY_ALLOW_ANYONE", "perhaps")];
+        assert_eq!(is_on(&["--allow-anyone=no"], &variable), Ok(false));
+        let refusal = "STATSIG_RELAY_ALLOW_ANYONE cannot be \"perhaps\": must be true or false";
+        assert_eq!(is_on(&[], &variable), Err(refusal.to_owned()));
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_variable_and_a_variable_over_the_default() {
+        let variables = [("STATSIG_BATCH_SIZE", "7"), ("STATSIG_MAX_PENDING", "8")];
+
+        let config = config(&["--batch-size", "9"], &variables).unwrap();
+
+        assert_eq!((config.batch_size(), config.max_pending()), (9, 8));
+        assert_eq!(config.retry_attempts(), 3);
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_that_names_the_flag_or_the_variable() {
+        for (line, variables, message) in [
+            (
+                &["--batch-size", "0"][..],
+                &[][..],
+                "--batch-size cannot be 0: must be from 1 to 100",
+            ),
+            (&["--batch-size", "-1"], &[], "--batch-size cannot be \"-1\": must be a whole number"),
+            (
+                &[],
+                &[("STATSIG_BATCH_SIZE", "ten")],
+                "STATSIG_BATCH_SIZE cannot be \"ten\": must be a whole number",
+            ),
+            (
+                &["--upstream", "ftp://a"],
+                &[],
+                "--upstream cannot be \"ftp://a\": must begin with https:// or http://",
+            ),
+            (
+                &["--timeout", "4ms"],
+                &[],
+                "--flush-interval cannot be 5ms: must be less than `timeout`, 4ms",
+            ),
+            (&["--api-key=hunter2"], &[], "unexpected argument '--api-key' found"),
+        ] {
+            assert_eq!(config(line, variables).unwrap_err(), message);
+        }
+    }
+}

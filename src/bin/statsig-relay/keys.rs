@@ -1,0 +1,103 @@
+//! The keys of callers who may ask, compared in constant time.
+
+use subtle::{Choice, ConstantTimeEq};
+
+/// Some keys. Not `Debug`: they are secret.
+#[derive(Default)]
+pub(crate) struct Keys(Vec<Key>);
+
+/// A key, filled up with zeros: keys are visible ASCII, so no two of them become equal by it.
+struct Key([u8; LONGEST]);
+
+/// The longest key there may be, in bytes.
+const LONGEST: usize = 256;
+
+const RULE: &str = "must be visible ASCII characters, 256 at most";
+
+impl Keys {
+    /// Reads keys with commas between them.
+    pub(crate) fn from_list(text: &str) -> Result<Self, String> {
+        let keys = text.split(',').map(str::trim).enumerate();
+        let keys = keys.map(|(at, key)| Key::new(key).ok_or_else(|| (at + 1).to_string()));
+        let keys: Result<_, _> = keys.collect();
+        keys.map(Self).map_err(|at| format!("key {at} {RULE}"))
+    }
+
+    /// Reads keys one a line, between empty lines and comments.
+    pub(crate) fn from_lines(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(str::trim).enumerate();
+        let keys = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let keys = keys.map(|(at, key)| Key::new(key).ok_or(at + 1));
+        let keys: Vec<_> =
+            keys.collect::<Result<_, _>>().map_err(|at| format!("line {at}: a key {RULE}"))?;
+        if keys.is_empty() { Err("has no key".to_owned()) } else { Ok(Self(keys)) }
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this is one of them. How long it takes says neither which one, nor how much of one
+    /// was right: each is compared, whole.
+    pub(crate) fn contain(&self, key: &str) -> bool {
+        let Some(key) = Key::new(key) else { return false };
+        let equal = self.0.iter().map(|listed| listed.0.ct_eq(&key.0));
+        equal.fold(Choice::from(0), |any, equal| any | equal).into()
+    }
+}
+
+impl Key {
+    fn new(text: &str) -> Option<Self> {
+        let is_key = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut padded = [0; LONGEST];
+        padded.get_mut(..text.len()).filter(|_| is_key)?.copy_from_slice(text.as_bytes());
+        Some(Self(padded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_one_of_them_only_if_all_of_it_is_equal() {
+        let keys = Keys::from_list("caller-one, caller-two").unwrap();
+        assert!(keys.contain("caller-one") && keys.contain("caller-two"));
+
+        let longest = "k".repeat(LONGEST);
+        assert!(Keys::from_list(&longest).unwrap().contain(&longest));
+
+        for near in ["", "caller-on", "caller-one ", "caller-one\0", "caller-one,", "caller-oneo"] {
+            assert!(!keys.contain(near), "{near:?}");
+        }
+        assert!(!keys.contain(&"k".repeat(LONGEST + 1)));
+        assert!(!Keys::default().contain("caller-one") && !Keys::default().contain(""));
+    }
+
+    #[test]
+    fn a_file_has_keys_between_comments_and_empty_lines() {
+        let keys =
+            Keys::from_lines("# ours\r\n\r\ncaller-one\r\n  caller-two  \n#caller-three").unwrap();
+
+        assert!(keys.contain("caller-one") && keys.contain("caller-two"));
+        assert!(!keys.contain("caller-three") && !keys.contain("#caller-three"));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_by_its_place_and_not_shown() {
+        let long = "k".repeat(LONGEST + 1);
+        for (text, place) in
+            [("", "key 1 "), ("fine,", "key 2 "), ("fine,two words", "key 2 "), (&long, "key 1 ")]
+        {
+            let said = Keys::from_list(text).map(drop).unwrap_err();
+            assert!(said.starts_with(place) && !said.contains("two"), "{said}");
+        }
+        let said = Keys::from_lines("fine\n\nclé").map(drop).unwrap_err();
+        assert_eq!(said, format!("line 3: a key {RULE}"));
+        assert_eq!(Keys::from_lines("# none\n").map(drop).unwrap_err(), "has no key");
+    }
+}

@@ -1,0 +1,143 @@
+//! The commands for the shell: what they print, and their exit codes.
+
+use std::{
+    io::Write,
+    process::{Output, Stdio},
+};
+
+use actix_statsig::test_util::{Fault, LocalStatsig, Rule, Rules};
+use serde_json::{Value, json};
+
+use crate::program::{KEY, command};
+
+const JANE: &str = r#"{"userID": "jane", "country": "NL"}"#;
+
+fn statsig() -> LocalStatsig {
+    let rules = Rules::new()
+        .gate("new_checkout", Rule::new(true).when("country", "NL"))
+        .gate("beta", false)
+        .config("homepage", json!({"theme": "dark", "columns": 3}));
+    let server = LocalStatsig::start(rules).unwrap();
+    server.require_key(KEY);
+    server
+}
+
+/// What the program says to this line, with a key for this server.
+fn ask(server: &LocalStatsig, line: &[&str]) -> (i32, String, String) {
+    let url = server.url();
+    let variables = [("STATSIG_API_KEY", KEY), ("STATSIG_BASE_URL", &url)];
+    said(command(line, &variables).output().unwrap())
+}
+
+fn said(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn answer(code: i32, stdout: &str) -> (i32, String, String) {
+    (code, stdout.to_owned(), String::new())
+}
+
+#[test]
+fn a_gate_is_open_or_closed_in_words_and_by_the_exit_code() {
+    let server = statsig();
+
+    assert_eq!(ask(&server, &["check", "new_checkout", "--user", JANE]), answer(0, "open\n"));
+    assert_eq!(ask(&server, &["check", "beta", "--user", JANE]), answer(1, "closed\n"));
+    let both = ["check", "new_checkout", "beta", "--user", JANE];
+    assert_eq!(ask(&server, &both), answer(1, "new_checkout open\nbeta closed\n"));
+    // Asked together, in one call.
+    assert_eq!(server.requests().last().unwrap().names, ["new_checkout", "beta"]);
+
+    let (code, stdout, _) = ask(&server, &["check", "new_checkout", "--json", "--user", JANE]);
+    let gates: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &gates["new_checkout"]["value"]), (0, &json!(true)));
+}
+
+#[test]
+fn a_config_is_printed_as_json() {
+    let server = statsig();
+
+    let (code, stdout, _) = ask(&server, &["config", "homepage", "--user", JANE]);
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, value), (0, json!({"theme": "dark", "columns": 3})));
+    let (_, stdout, _) = ask(&server, &["config", "homepage", "--json", "--user", JANE]);
+    let config: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&config["name"], &config["value"]["columns"]), (&json!("homepage"), &json!(3)));
+}
+
+#[test]
+fn an_exposure_is_logged_unless_the_line_says_otherwise() {
+    let server = statsig();
+    ask(&server, &["check", "beta", "--user", JANE]);
+    ask(&server, &["check", "beta", "--user", JANE, "--exposure-logging", "off"]);
+
+    let logged: Vec<_> = server.requests().iter().map(|call| call.exposure).collect();
+    assert_eq!(logged, [true, false]);
+}
+
+#[test]
+fn the_user_may_come_from_stdin_and_the_key_from_a_file() {
+    let server = statsig();
+    let file = format!("{}/key.txt", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, format!("{KEY}\n")).unwrap();
+    let url = server.url();
+    let line =
+        ["check", "new_checkout", "--user", "-", "--api-key-file", &file, "--upstream", &url];
+
+    let mut asking = command(&line, &[]);
+    let asking = asking.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut asking = asking.spawn().unwrap();
+    asking.stdin.take().unwrap().write_all(JANE.as_bytes()).unwrap();
+
+    assert_eq!(said(asking.wait_with_output().unwrap()), answer(0, "open\n"));
+}
+
+#[test]
+fn without_a_key_a_stand_in_answers_and_stderr_says_so() {
+    let file = format!("{}/asked-rules.json", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, r#"{"gates": {"mine": true}}"#).unwrap();
+    for (line, wanted, origin) in [
+        (&["check", "mine", "--user", JANE][..], (1, "closed\n"), "sample rules"),
+        (&["check", "mine", "--user", JANE, "--rules", &file], (0, "open\n"), &*file),
+    ] {
+        let (code, stdout, stderr) = said(command(line, &[]).output().unwrap());
+        assert_eq!((code, &*stdout), wanted);
+        assert!(
+            stderr.contains("a stand-in for Statsig answers") && stderr.contains(origin),
+            "{stderr}"
+        );
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_is() {
+    let server = statsig();
+    let private = r#"{"userID": "u", "privateAttributes": {"hunter3": {}}}"#;
+    for (line, name) in [
+        (&["check", "b", "--user", JANE][..], "name \"b\""),
+        (&["check", "beta", "--user", "jane"], "--user is not JSON"),
+        (&["check", "beta", "--user", r#"{"country": "NL"}"#], "--user: "),
+        (&["check", "beta", "--user", private], "--user: "),
+        (&["check", "beta"], "--user <JSON>"),
+        (&["check", "--user", JANE], "<GATE>"),
+        (&["config", "homepage", "beta", "--user", JANE], "'beta'"),
+        (&["check", "beta", "--user", JANE, "--timeout", "soon"], "--timeout"),
+        (&["check", "beta", "--user", JANE, "--rules", "rules.json"], "--rules"),
+    ] {
+        let (code, stdout, stderr) = ask(&server, line);
+        assert_eq!((code, &*stdout, stderr.lines().count()), (2, "", 1), "{line:?} {stderr}");
+        assert!(stderr.contains(name), "{line:?} {stderr}");
+    }
+    assert_eq!(server.calls(), 0);
+
+    server.require_key("another key");
+    let (code, _, stderr) = ask(&server, &["check", "beta", "--user", JANE]);
+    assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
+    assert!(stderr.contains("STATSIG_API_KEY") && !stderr.contains(KEY), "{stderr}");
+
+    server.inject(Fault::status(503).always());
+    let (code, stdout, stderr) = ask(&server, &["check", "beta", "--user", JANE]);
+    assert_eq!((code, &*stdout, stderr.lines().count()), (3, "", 1), "{stderr}");
+}
