@@ -141,3 +141,29 @@ fn what_is_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_is() {
     let (code, stdout, stderr) = ask(&server, &["check", "beta", "--user", JANE]);
     assert_eq!((code, &*stdout, stderr.lines().count()), (3, "", 1), "{stderr}");
 }
+
+#[test]
+fn the_documentation_and_the_examples_name_only_options_that_there_are() {
+    let help = |line: &[&str]| said(command(line, &[]).output().unwrap()).1;
+    let help = [help(&["--help"]), help(&["check", "--help"])].concat();
+    let docs = format!("{}/docs", env!("CARGO_MANIFEST_DIR"));
+    for (file, least) in
+        [("relay.md", 15), ("relay/statsig-relay.service", 5), ("relay/Containerfile", 3)]
+    {
+        let text = std::fs::read_to_string(format!("{docs}/{file}")).unwrap();
+        // Other programs have options of their own.
+        let others = ["cargo ", "podman ", "systemctl ", "install ", "COPY "];
+        let lines = text.lines().filter(|line| !others.iter().any(|other| line.contains(other)));
+        let words = lines.flat_map(|line| {
+            line.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c)))
+        });
+        let is_option = |word: &&str| word.starts_with("--") || word.starts_with("STATSIG_");
+        let options: Vec<_> =
+            words.filter(is_option).filter(|word| !word.ends_with(['_', '-'])).collect();
+        assert!(options.len() >= least, "{file} {options:?}");
+        for option in options {
+            let ends = [" ", "=", "\n", "]", "[", ".", ":"].map(|end| format!("{option}{end}"));
+            assert!(ends.iter().any(|option| help.contains(option)), "{file}: {option}");
+        }
+    }
+}

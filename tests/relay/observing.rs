@@ -73,7 +73,8 @@ async fn each_request_is_a_line_at_debug_with_id_and_outcome_and_nothing_of_its_
     let lines: Vec<Value> =
         ended.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (id, status, error) in [("r-1", 200, None), ("r-2", 400, Some("invalid_name"))] {
-        let is_its = |line: &&Value| line["span"]["request_id"] == id;
+        let is_its =
+            |line: &&Value| line["spans"][0]["request_id"] == id && line["status"].is_u64();
         let its: Vec<_> = lines.iter().filter(is_its).collect();
         let [line] = its[..] else { panic!("{its:?}") };
         assert_eq!(
@@ -134,6 +135,7 @@ async fn prometheus_can_read_what_was_asked_and_how_long_it_took() {
     relay.post("/v1/get_config", &json!({})).await;
     relay.get("/no/such/path").await;
 
+    relay.comes_to_show("answered", &json!(7)).await;
     let metrics = scrape(&relay).await;
     let requests = |path: &str, status: &str| {
         figure(&metrics, "statsig_relay_requests_total", &[("path", path), ("status", status)])
@@ -142,17 +144,36 @@ async fn prometheus_can_read_what_was_asked_and_how_long_it_took() {
     assert_eq!(requests("/v1/get_config", "400"), Some(Figure::Counter(1.0)));
     assert_eq!(requests("other", "404"), Some(Figure::Counter(1.0)));
     let path = [("path", "/v1/check_gate")];
-    let took = figure(&metrics, "statsig_relay_request_seconds", &path);
+    let took = figure(&metrics, "statsig_relay_request_duration_seconds", &path);
     let Some(Figure::Histogram(buckets)) = took else { panic!("{took:?}") };
     let HistogramCount { less_than, count } = buckets.last().unwrap();
     assert_eq!((*less_than, *count), (f64::INFINITY, 7.0));
     assert!(buckets.len() > 10 && buckets.is_sorted_by_key(|bucket| bucket.count), "{buckets:?}");
 
-    relay.post("/v1/check_gate", &gate("u", 7)).await;
+    let two = json!({"gateNames": ["gate-0", "beta"], "user": {"userID": "v"}});
+    relay.post("/v1/check_gate", &two).await;
+    relay.comes_to_show("answered", &json!(8)).await;
     let later = scrape(&relay).await;
     let requests = [("path", "/v1/check_gate"), ("status", "200")];
     let requests = figure(&later, "statsig_relay_requests_total", &requests);
     assert_eq!(requests, Some(Figure::Counter(8.0)));
+    // The component's own, by what was asked in between.
+    for (name, before, after) in [
+        ("statsig_requests_total", 7.0, 8.0),
+        ("statsig_names_total", 7.0, 9.0),
+        ("statsig_calls_total", 7.0, 8.0),
+        ("statsig_answered_requests_total", 7.0, 8.0),
+    ] {
+        assert_eq!(figure(&metrics, name, &[]), Some(Figure::Counter(before)), "{name}");
+        assert_eq!(figure(&later, name, &[]), Some(Figure::Counter(after)), "{name}");
+    }
+    assert_eq!(figure(&later, "statsig_ready", &[]), Some(Figure::Gauge(1.0)));
+    for name in
+        ["statsig_call_duration_seconds", "statsig_attempt_duration_seconds", "statsig_call_names"]
+    {
+        let Some(Figure::Histogram(buckets)) = figure(&later, name, &[]) else { panic!("{name}") };
+        assert_eq!(buckets.last().unwrap().count, 8.0, "{name}");
+    }
 }
 
 async fn scrape(relay: &Relay) -> Scrape {

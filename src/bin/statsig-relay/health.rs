@@ -93,7 +93,12 @@ fn why_not(stats: &Stats, is_draining: bool) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use actix_statsig::BreakerState;
+    use actix_statsig::{BreakerState, Config};
+    use actix_web::{
+        App,
+        test::{TestRequest, call_service, init_service},
+        web,
+    };
 
     use super::*;
 
@@ -110,5 +115,21 @@ mod tests {
         (stats.last_call_failed, stats.breaker) = (false, BreakerState::HalfOpen);
         let why = json!({"status": "not_ready", "breaker": "half_open", "last_call_failed": false});
         assert_eq!(why_not(&stats, false), Some(why));
+    }
+
+    #[actix_web::test]
+    async fn a_relay_that_leaves_is_not_ready_from_then_on() {
+        let statsig = Statsig::start(Config::new("secret-key").unwrap()).unwrap();
+        let readiness = Data::new(Readiness::default());
+        let app = App::new().app_data(Data::new(statsig)).app_data(Data::clone(&readiness));
+        let app = init_service(app.route("/readyz", web::get().to(readyz))).await;
+        let status = async || {
+            let request = TestRequest::with_uri("/readyz").to_request();
+            call_service(&app, request).await.status().as_u16()
+        };
+
+        assert_eq!(status().await, 200);
+        readiness.drain();
+        assert_eq!(status().await, 503);
     }
 }

@@ -105,7 +105,7 @@ fn count(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let status = response.status().as_str().to_owned();
     metrics::counter!("statsig_relay_requests_total", "path" => path.clone(), "status" => status)
         .increment(1);
-    metrics::histogram!("statsig_relay_request_seconds", "path" => path).record(took);
+    metrics::histogram!("statsig_relay_request_duration_seconds", "path" => path).record(took);
 }
 
 #[expect(clippy::disallowed_methods, reason = "here it is measured, and nothing decided by it")]

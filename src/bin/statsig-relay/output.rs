@@ -40,7 +40,7 @@ pub(crate) fn log_to_stderr(args: &Args, usual: &str) -> Result<(), String> {
     let format = args.given_or_default("log_format");
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format.as_ref().map(|given| (given.text(), given)) {
-        Some((Ok("json"), _)) => log.json().flatten_event(true).with_span_list(false).init(),
+        Some((Ok("json"), _)) => log.json().flatten_event(true).with_current_span(false).init(),
         Some((Ok("text"), _)) | None => log.with_ansi(io::stderr().is_terminal()).init(),
         Some((_, given)) => return Err(given.cannot_be("must be text or json")),
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_statsig::Statsig;
 use actix_web::{
     HttpResponse,
     rt::{self, time::sleep},
@@ -13,10 +14,13 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// From a cache's answer to the longest timeout that makes sense, in seconds.
-const BUCKETS: [f64; 16] = [
+const SECONDS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+
+/// For histograms of how many names a call asks for.
+const NAMES: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
 /// How often what histograms were told is summed up, where nobody scrapes: until then each
 /// measurement is kept.
@@ -25,13 +29,16 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Takes all metrics of this process from here on.
 pub(crate) fn install() -> Result<PrometheusHandle, String> {
     let buckets = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS);
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_names".to_owned()), &NAMES)
+        });
     let recorder = buckets.map_err(|error| error.to_string())?.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
     metrics::describe_counter!("statsig_relay_requests_total", "Requests answered by the relay");
     metrics::describe_histogram!(
-        "statsig_relay_request_seconds",
+        "statsig_relay_request_duration_seconds",
         "How long the relay took to answer, from a request's head to its answer's"
     );
     let kept = handle.clone();
@@ -44,6 +51,7 @@ pub(crate) fn install() -> Result<PrometheusHandle, String> {
     Ok(handle)
 }
 
-pub(crate) async fn scrape(handle: Data<PrometheusHandle>) -> HttpResponse {
+pub(crate) async fn scrape(statsig: Data<Statsig>, handle: Data<PrometheusHandle>) -> HttpResponse {
+    statsig.publish_metrics();
     HttpResponse::Ok().content_type(CONTENT_TYPE).body(handle.render())
 }
