@@ -106,6 +106,17 @@ async fn normal_work_logs_nothing_and_what_fails_is_a_warning_with_its_id() {
 }
 
 #[actix_rt::test]
+async fn a_variable_that_looks_like_a_setting_and_is_none_is_a_warning_without_its_value() {
+    let variables = [("STATSIG_FLUSH_INTERVAL_MS", "5-hunter2")];
+    let ended = stop(Relay::start_with(&[], &variables).await).await;
+
+    let is_about_it = |line: &&str| line.contains("STATSIG_FLUSH_INTERVAL_MS");
+    let warnings: Vec<_> = ended.stderr.lines().filter(is_about_it).collect();
+    let [warning] = warnings[..] else { panic!("{}", ended.stderr) };
+    assert!(warning.contains(" WARN ") && !ended.stderr.contains("hunter2"), "{warning}");
+}
+
+#[actix_rt::test]
 async fn a_key_that_statsig_refuses_is_one_error_in_the_log_and_no_end() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     upstream.require_key("another key");

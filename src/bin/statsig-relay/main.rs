@@ -77,11 +77,8 @@ struct Relay {
 /// Sets everything up; an error is one line that names the option or variable to mend.
 fn start(args: &Args) -> Result<Relay, String> {
     output::log_to_stderr(args, output::SERVING)?;
-    for variable in &args.unknown {
-        tracing::warn!("{variable} is set, but there is no such setting");
-    }
     let serving = Serving::of(args)?;
-    let upstream = Upstream::choose(args, |line| output::say(line))?;
+    let upstream = Upstream::choose(args, output::say)?;
     let config = upstream.config(args)?;
     let timeout = config.timeout();
     let metrics = Data::new(prometheus::install()?);
@@ -91,6 +88,9 @@ fn start(args: &Args) -> Result<Relay, String> {
     let behind =
         Behind { statsig: Data::new(statsig.clone()), readiness: readiness.clone(), metrics };
     let server = serving.serve(behind, timeout)?;
+    for variable in &args.unknown {
+        tracing::warn!("{variable} is set, but there is no such setting");
+    }
     Ok(Relay { server, statsig, readiness, signals, timeout, upstream })
 }
 
