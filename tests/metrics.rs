@@ -18,7 +18,7 @@ use support::{Script, config, user, virtual_time};
 /// A recorder for this thread, which has all of a component that is started here.
 fn recorder() -> PrometheusRecorder {
     let seconds = &[0.001, 0.01, 0.1, 1.0, 10.0, 100.0];
-    PrometheusBuilder::new().set_buckets(seconds).unwrap().build_recorder()
+    PrometheusBuilder::new().set_buckets(seconds).expect("buckets").build_recorder()
 }
 
 fn text(recorder: &PrometheusRecorder) -> String {
@@ -27,7 +27,7 @@ fn text(recorder: &PrometheusRecorder) -> String {
 
 fn samples(recorder: &PrometheusRecorder) -> Vec<Sample> {
     let lines = text(recorder).lines().map(|line| Ok(line.to_owned())).collect::<Vec<_>>();
-    Scrape::parse(lines.into_iter()).unwrap().samples
+    Scrape::parse(lines.into_iter()).expect("what Prometheus can read").samples
 }
 
 /// The value of a series, written as Prometheus shows it.
