@@ -1,4 +1,4 @@
-//! The routes: the Statsig HTTP API's `check_gate` and `get_config`, and the relay's own two.
+//! The routes: the Statsig HTTP API's `check_gate` and `get_config`, and the relay's own.
 //!
 //! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Fields that
 //! the API document does not name are ignored, and `null` counts as absent.
@@ -14,7 +14,7 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::respond::Problem;
+use crate::{page, respond::Problem};
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -32,6 +32,8 @@ pub(crate) fn routes(app: &mut ServiceConfig) {
         .service(post("/v1/get_config").route(web::post().to(get_config)))
         .service(get("/healthz").route(read().to(healthz)))
         .service(get("/stats").route(read().to(stats)))
+        .service(get("/").route(read().to(page::page)))
+        .service(get("/watch").route(read().to(page::watch)))
         .default_service(web::to(|request: HttpRequest| async move {
             Err::<HttpResponse, _>(Problem::not_found(request.path()))
         }));

@@ -61,7 +61,12 @@ impl Args {
     }
 
     /// The component's configuration: these settings over what is given, over the defaults.
-    pub(crate) fn config(&self, over: &[(&str, &str)]) -> Result<Config, String> {
+    /// Errors are told to this hook.
+    pub(crate) fn config(
+        &self,
+        over: &[(&str, &str)],
+        on_error: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> Result<Config, String> {
         let mut builder = Config::builder("");
         for (setting, given) in &self.settings {
             builder = builder.set(setting, &given.text).map_err(|error| self.blame(error))?;
@@ -69,7 +74,7 @@ impl Args {
         for (setting, text) in over {
             builder = builder.set(setting, text).map_err(|error| self.blame(error))?;
         }
-        builder.build().map_err(|error| self.blame(error))
+        builder.on_error(on_error).build().map_err(|error| self.blame(error))
     }
 
     /// Says it with the flag's or variable's name, which is what there is to mend.
@@ -175,7 +180,7 @@ mod tests {
     }
 
     fn config(line: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
-        parse(line, variables)?.config(&[(KEY, "secret-key")])
+        parse(line, variables)?.config(&[(KEY, "secret-key")], |_| {})
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `statsig-relay`: answers the Statsig HTTP API itself, and asks Statsig in batches.
 //!
 //! What one runs to see the component work, and what a team in another language deploys beside its
-//! app. Its routes are in `api.rs`, its options in `args.rs`; where there is no key, it asks a
+//! app. Its routes are in `api.rs`, its page to watch in `page.rs`, its options in `args.rs`; where there is no key, it asks a
 //! stand-in for Statsig that lives in the same process (`upstream.rs`).
 
 mod api;
 mod args;
 mod output;
+mod page;
+mod recent;
 mod respond;
 mod server;
 mod signals;
@@ -18,7 +20,12 @@ use actix_statsig::Statsig;
 use actix_web::{dev::Server, rt};
 use futures_util::future::{Either, select};
 
-use crate::{args::Args, signals::Signals, upstream::Upstream};
+use crate::{
+    args::Args,
+    page::{Page, Recent},
+    signals::Signals,
+    upstream::Upstream,
+};
 
 /// The exit code for what whoever starts the relay has to mend: options, environment, files, ports.
 const MISUSE: u8 = 2;
@@ -52,11 +59,13 @@ async fn start() -> Result<Relay, String> {
     let args = Args::parse(env::args_os(), env::var_os)?;
     output::log_to_stderr()?;
     let upstream = Upstream::choose(&args)?;
-    let config = upstream.config(&args)?;
+    let recent = Recent::default();
+    let config = upstream.config(&args, recent.hook())?;
+    let page = Page::new(upstream.name(&config), &config, recent);
     let timeout = config.timeout();
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
-    let server = server::serve(&args.listen, statsig.clone(), timeout)?;
+    let server = server::serve(&args.listen, statsig.clone(), page, timeout)?;
     Ok(Relay { server, statsig, signals, timeout, upstream })
 }
 

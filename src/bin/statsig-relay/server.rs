@@ -11,7 +11,7 @@ use actix_web::{
 };
 use futures_util::future::join;
 
-use crate::{api, output};
+use crate::{api, output, page::Page};
 
 /// Longer than clients keep the idle connections of their pools, so that none is closed just as it
 /// is used again.
@@ -22,16 +22,24 @@ const KEEP_ALIVE: Duration = Duration::from_secs(120);
 const HEAD_TIME: Duration = Duration::from_secs(60);
 
 /// Binds, and says where.
-pub(crate) fn serve(listen: &str, statsig: Statsig, timeout: Duration) -> Result<Server, String> {
-    let statsig = Data::new(statsig);
-    let server =
-        HttpServer::new(move || App::new().app_data(Data::clone(&statsig)).configure(api::routes))
-            .disable_signals()
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_TIME)
-            .shutdown_timeout(timeout.as_secs() + 2)
-            .bind(listen)
-            .map_err(|error| format!("--listen cannot be {listen:?}: {error}"))?;
+pub(crate) fn serve(
+    listen: &str,
+    statsig: Statsig,
+    page: Page,
+    timeout: Duration,
+) -> Result<Server, String> {
+    let (statsig, page) = (Data::new(statsig), Data::new(page));
+    let app = move || {
+        let app = App::new().app_data(Data::clone(&statsig)).app_data(Data::clone(&page));
+        app.configure(api::routes)
+    };
+    let server = HttpServer::new(app)
+        .disable_signals()
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIME)
+        .shutdown_timeout(timeout.as_secs() + 2)
+        .bind(listen)
+        .map_err(|error| format!("--listen cannot be {listen:?}: {error}"))?;
     for address in server.addrs() {
         output::say(format_args!("listening on http://{address}"));
     }
