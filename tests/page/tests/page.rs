@@ -164,6 +164,10 @@ fn without_its_relay_it_says_since_when_and_recovers_by_itself() {
         === getComputedStyle(document.querySelector('#saved-why')).color";
     assert_eq!(page.eval(greyed), true);
 
+    // The charts go on, and draw nothing.
+    let line = "document.querySelector('figure:nth-of-type(3) .plot .line').getAttribute('d')";
+    page.comes_to(&format!("parseFloat({line}.split(/[ML]/).at(-1)) < 1000"));
+
     let relay = Relay::start_on(&address, &upstream);
 
     page.comes_to("document.body.dataset.state === 'live'");
@@ -285,8 +289,11 @@ fn rates_are_of_the_time_between_and_there_is_none_where_it_is_unknown() {
     assert_eq!(hear(1, 3_000, 160, 60), json!([40, 10, 5, 0.75]));
     assert_eq!(hear(1, 4_000, 160, 60), json!([0, 0, 0, null]));
     assert_eq!(hear(1, 60_000, 800, 60), unknown, "the page slept");
-    assert_eq!(hear(2, 61_000, 816, 60), unknown, "the relay is another");
-    assert_eq!(hear(2, 61_500, 800, 60), json!([0, 0, 0, null]), "a count went down");
+    assert_eq!(hear(1, 61_000, 880, 60), json!([80, 20, 10, 0]));
+    assert_eq!(hear(2, 62_000, 888, 60), unknown, "the relay is another");
+    assert_eq!(hear(2, 62_500, 880, 60), json!([0, 0, 0, null]), "a count went down");
+    let lines = page.eval("path(known.samples.slice(-10), s => s.buffered, x => x, y => y)");
+    assert_eq!(lines.as_str().unwrap().matches('M').count(), 3, "{lines}");
 }
 
 #[test]
