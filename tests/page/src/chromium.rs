@@ -93,7 +93,16 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Told to leave, it takes its processes with it, which else still write to the profile as
+        // that is removed. One that does not leave is killed.
+        let leave = json!({"id": 0, "method": "Browser.close"});
+        let _ = self.socket.send(Message::text(leave.to_string()));
+        for _ in 0..250 {
+            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

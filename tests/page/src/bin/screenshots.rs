@@ -39,7 +39,7 @@ fn main() {
         page.tab_to("figure:nth-of-type(4) svg");
         (0..25).for_each(|_| page.press("ArrowLeft"));
         page.screenshot(&folder.join("pointed.png"));
-        page.eval("document.activeElement.blur()");
+        page.eval("document.activeElement.blur(), scrollTo(0, 0)");
         page.eval("document.querySelector('details').open = false");
         upstream.inject(Fault::status(503).always());
         thread::sleep(Duration::from_secs(25));
