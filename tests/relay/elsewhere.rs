@@ -87,7 +87,7 @@ async fn a_caller_from_elsewhere_needs_a_key_that_is_listed() {
     assert_eq!(refusals[0]["error"]["kind"], "unknown_caller");
     assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
     assert_eq!(upstream.calls(), 0);
-    for path in ["/", "/stats", "/metrics", "/nowhere"] {
+    for path in ["/watch", "/stats", "/metrics", "/nowhere"] {
         let (status, _) = get(&relay, elsewhere, path, None).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
     }

@@ -22,8 +22,9 @@ pub(crate) enum Callers {
     Anyone,
 }
 
-/// What is answered to everybody, for those who look after the process.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// What is answered to everybody: for those who look after the process, and the page, which shows
+/// nothing before it has been given a key for `/watch`, for a browser sends none by itself.
+const OPEN: [&str; 3] = ["/", "/healthz", "/readyz"];
 
 impl Callers {
     pub(crate) fn choose(args: &Args) -> Result<Self, String> {
@@ -168,12 +169,18 @@ mod tests {
             call_service(&app, request.to_request()).await.status()
         };
 
-        for path in ["/healthz", "/readyz"] {
+        for path in ["/", "/healthz", "/readyz"] {
             assert_eq!(status(path, &[]).await, StatusCode::OK, "{path}");
         }
-        for path in
-            ["/", "/v1/check_gate", "/stats", "/metrics", "/healthz/", "//healthz", "/%68ealthz"]
-        {
+        for path in [
+            "/watch",
+            "/v1/check_gate",
+            "/stats",
+            "/metrics",
+            "/healthz/",
+            "//healthz",
+            "/%68ealthz",
+        ] {
             assert_eq!(status(path, &[]).await, StatusCode::UNAUTHORIZED, "{path}");
         }
         for (header, admitted) in [

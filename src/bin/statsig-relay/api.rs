@@ -14,7 +14,7 @@ use actix_web::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{health, prometheus, respond::Problem};
+use crate::{health, page, prometheus, respond::Problem};
 
 /// The largest body that is read, in bytes.
 #[derive(Clone, Copy)]
@@ -35,6 +35,8 @@ pub(crate) fn routes(app: &mut ServiceConfig) {
         .service(get("/readyz").route(read().to(health::readyz)))
         .service(get("/metrics").route(read().to(prometheus::scrape)))
         .service(get("/stats").route(read().to(stats)))
+        .service(get("/").route(read().to(page::page)))
+        .service(get("/watch").route(read().to(page::watch)))
         .default_service(web::to(|request: HttpRequest| async move {
             Err::<HttpResponse, _>(Problem::not_found(request.path()))
         }));

@@ -2,9 +2,9 @@
 //! batches.
 //!
 //! What one runs to see the component work, and what a team in another language deploys beside its
-//! app. Its routes are in `api.rs`, its options in `args/`, who may ask in `access.rs`; its commands
-//! for the shell are in `ask.rs`. Where there is no key, it asks a stand-in for Statsig that lives in
-//! the same process (`upstream.rs`).
+//! app. Its routes are in `api.rs`, its page to watch in `page.rs`, its options in `args/`, who may
+//! ask in `access.rs`; its commands for the shell are in `ask.rs`. Where there is no key, it asks a
+//! stand-in for Statsig that lives in the same process (`upstream.rs`).
 
 mod access;
 mod api;
@@ -14,7 +14,9 @@ mod health;
 mod keys;
 mod observe;
 mod output;
+mod page;
 mod prometheus;
+mod recent;
 mod respond;
 mod server;
 mod signals;
@@ -29,6 +31,7 @@ use futures_util::future::{Either, select};
 use crate::{
     args::{Args, Task},
     health::Readiness,
+    page::{Page, Recent},
     server::{Behind, Serving},
     signals::Signals,
     upstream::Upstream,
@@ -79,14 +82,16 @@ fn start(args: &Args) -> Result<Relay, String> {
     output::log_to_stderr(args, output::SERVING)?;
     let serving = Serving::of(args)?;
     let upstream = Upstream::choose(args, output::say)?;
-    let config = upstream.config(args)?;
+    let recent = Recent::default();
+    let config = upstream.config(args, recent.hook())?;
+    let page = Data::new(Page::new(upstream.name(&config), &config, recent));
     let timeout = config.timeout();
     let metrics = Data::new(prometheus::install()?);
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
     let readiness = Data::new(Readiness::default());
     let behind =
-        Behind { statsig: Data::new(statsig.clone()), readiness: readiness.clone(), metrics };
+        Behind { statsig: Data::new(statsig.clone()), readiness: readiness.clone(), metrics, page };
     let server = serving.serve(behind, timeout)?;
     for variable in &args.unknown {
         tracing::warn!("{variable} is set, but there is no such setting");

@@ -24,6 +24,7 @@ use crate::{
     args::{Args, Given},
     health::Readiness,
     observe, output,
+    page::Page,
 };
 
 /// Longer than clients keep the idle connections of their pools, so that none is closed just as it
@@ -49,6 +50,7 @@ pub(crate) struct Behind {
     pub(crate) statsig: Data<Statsig>,
     pub(crate) readiness: Data<Readiness>,
     pub(crate) metrics: Data<PrometheusHandle>,
+    pub(crate) page: Data<Page>,
 }
 
 impl Serving {
@@ -85,12 +87,13 @@ impl Serving {
     /// Binds, and says where.
     pub(crate) fn serve(self, behind: Behind, timeout: Duration) -> Result<Server, String> {
         let Self { callers, max_body, .. } = self;
-        let Behind { statsig, readiness, metrics } = behind;
+        let Behind { statsig, readiness, metrics, page } = behind;
         let app = move || {
             App::new()
                 .app_data(Data::clone(&statsig))
                 .app_data(Data::clone(&readiness))
                 .app_data(Data::clone(&metrics))
+                .app_data(Data::clone(&page))
                 .app_data(Data::clone(&callers))
                 .app_data(Data::clone(&max_body))
                 .configure(api::routes)

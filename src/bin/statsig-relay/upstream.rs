@@ -1,9 +1,10 @@
 //! Whom the relay asks: Statsig, or where there is no key a stand-in inside this process.
 
 use actix_statsig::{
-    Config,
+    Config, Error,
     test_util::{LocalStatsig, Rules},
 };
+use actix_web::http::Uri;
 
 use crate::args::Args;
 
@@ -45,12 +46,29 @@ impl Upstream {
     }
 
     /// The component's configuration for it.
-    pub(crate) fn config(&self, args: &Args) -> Result<Config, String> {
+    pub(crate) fn config(
+        &self,
+        args: &Args,
+        on_error: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> Result<Config, String> {
         match self {
-            Self::Statsig => args.config(&[]),
+            Self::Statsig => args.config(&[], on_error),
             Self::StandIn(server) => {
-                args.config(&[("api_key", "secret-stand-in"), ("base_url", &server.url())])
+                let over = [("api_key", "secret-stand-in"), ("base_url", &server.url())];
+                args.config(&over, on_error)
             }
+        }
+    }
+
+    /// Who it is, for people.
+    pub(crate) fn name(&self, config: &Config) -> String {
+        match self {
+            Self::Statsig => {
+                let uri = config.base_url().parse::<Uri>().ok();
+                let host = uri.as_ref().and_then(|uri| uri.authority());
+                host.map(ToString::to_string).unwrap_or_default()
+            }
+            Self::StandIn(_) => "a stand-in for Statsig in the same process".to_owned(),
         }
     }
 }

@@ -139,7 +139,12 @@ impl Args {
     }
 
     /// The component's configuration: these settings over what is given, over the defaults.
-    pub(crate) fn config(&self, over: &[(&str, &str)]) -> Result<Config, String> {
+    /// Errors are told to this hook.
+    pub(crate) fn config(
+        &self,
+        over: &[(&str, &str)],
+        on_error: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> Result<Config, String> {
         let mut builder = Config::builder("");
         for (setting, _) in Config::SETTINGS {
             if let Some(given) = self.given(setting) {
@@ -149,7 +154,7 @@ impl Args {
         for (setting, text) in over {
             builder = builder.set(setting, text).map_err(|error| self.blame(error))?;
         }
-        builder.build().map_err(|error| self.blame(error))
+        builder.on_error(on_error).build().map_err(|error| self.blame(error))
     }
 
     /// Says it with the flag's or variable's name, which is what there is to mend.
@@ -233,7 +238,7 @@ mod tests {
     }
 
     fn config(line: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
-        parse(line, variables)?.config(&[("api_key", "secret-key")])
+        parse(line, variables)?.config(&[("api_key", "secret-key")], |_| {})
     }
 
     #[test]

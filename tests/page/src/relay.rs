@@ -1,0 +1,104 @@
+//! The program, and what one asks it.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read, Write},
+    iter,
+    net::{TcpListener, TcpStream},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
+    thread,
+};
+
+use actix_statsig::test_util::LocalStatsig;
+use serde_json::Value;
+
+/// The key of the relay's environment.
+pub const KEY: &str = "secret-of-the-page-test";
+
+/// The relay, which ends with this.
+pub struct Relay {
+    child: Child,
+    address: String,
+}
+
+impl Relay {
+    /// Starts it on a port that stays free when it ends: none that the system hands out.
+    pub fn start(upstream: &LocalStatsig) -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let first = (process::id() % 100) as u16 * 100;
+        let mut ports =
+            iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Relaxed)) % 10_000);
+        let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        Self::start_on(&format!("127.0.0.1:{}", port.expect("a free port")), upstream)
+    }
+
+    /// Starts it on this address.
+    pub fn start_on(listen: &str, upstream: &LocalStatsig) -> Self {
+        let program = env::var("STATSIG_RELAY_BIN")
+            .expect("STATSIG_RELAY_BIN says where the relay is: .ci/page builds it");
+        let mut command = Command::new(program);
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("STATSIG_") || name == "RUST_LOG" {
+                command.env_remove(&*name);
+            }
+        }
+        let command = command.args(["--listen", listen, "--upstream", &upstream.url()]);
+        let command = command.args(["--cache-ttl", "3600s"]);
+        // What keeps it from starting is said on stderr; its logs are not wanted.
+        let command = command.env("STATSIG_API_KEY", KEY).env("RUST_LOG", "off");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the relay starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let address = lines.find_map(|line| {
+            Some(line.expect("UTF-8").strip_prefix("listening on http://")?.to_owned())
+        });
+        let address = address.expect("the relay says where it listens");
+        thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    /// Kills it, as a machine that fails would.
+    pub fn kill(mut self) -> String {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
+        self.address.clone()
+    }
+
+    /// Where it is.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Asks for something, and gives the status.
+    pub fn post(&self, path: &str, body: &Value) -> u16 {
+        let body = body.to_string();
+        let length = body.len();
+        self.exchange(&format!("POST {path}"), &format!("content-length: {length}"), &body).0
+    }
+
+    /// The head of an answer, in lower case, and its body.
+    pub fn get(&self, path: &str) -> (String, String) {
+        let (_, answer) = self.exchange(&format!("GET {path}"), "accept: */*", "");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (head.to_lowercase(), body.to_owned())
+    }
+
+    fn exchange(&self, line: &str, header: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).expect("the relay listens");
+        let head = format!("{line} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n{header}");
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).expect("the relay reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the relay answers");
+        let status = answer.get(9..12).and_then(|status| status.parse().ok());
+        (status.unwrap_or_else(|| panic!("no answer: {answer}")), answer)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
