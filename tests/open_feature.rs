@@ -27,6 +27,9 @@ use open_feature::{
     provider::{FeatureProvider, ProviderStatus},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// An app that asks through the SDK, and what it asks.
 struct App {
     server: LocalStatsig,
@@ -43,8 +46,10 @@ impl App {
     async fn start_with(rules: Rules, set: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Self {
         let server = LocalStatsig::start(rules).unwrap();
         let config = Config::builder("secret-key").base_url(server.url());
-        let config = set(config.flush_policy(FlushPolicy::Adaptive)).build().unwrap();
-        let statsig = Statsig::start(config).unwrap();
+        // Longer than a test takes, on a busy machine too.
+        let config = config.cache_ttl(HOUR).timeout(2 * MINUTE).attempt_timeout(MINUTE);
+        let config = config.flush_policy(FlushPolicy::Adaptive);
+        let statsig = Statsig::start(set(config).build().unwrap()).unwrap();
         // Not the one of the process, which the tests would share.
         let mut api = OpenFeature::default();
         api.set_provider(StatsigProvider::new(statsig.clone())).await;
@@ -84,7 +89,7 @@ async fn tasks_on_several_threads_share_calls() {
     let rules = (0..TASKS).fold(Rules::new(), |rules, n| rules.gate(gate(n), n % 2 == 0));
     let app = App::start_with(rules, |config| {
         let config = config.batch_size(TASKS).flush_policy(FlushPolicy::Interval);
-        config.flush_interval(Duration::from_secs(10)).timeout(Duration::from_secs(60))
+        config.flush_interval(Duration::from_secs(10))
     })
     .await;
 

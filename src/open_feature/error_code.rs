@@ -51,6 +51,13 @@ mod tests {
     }
 
     #[test]
+    fn whatever_ended_the_component_it_is_not_ready() {
+        for error in [Error::ShuttingDown, Error::Closed] {
+            assert_eq!(evaluation_error(&error).code, Code::ProviderNotReady, "{error}");
+        }
+    }
+
+    #[test]
     fn a_message_is_cut_between_characters() {
         let path = "/v1/get_config";
         let error = Error::MissingName { path, name: "é".repeat(LONGEST).into() };
