@@ -194,6 +194,8 @@ mod transport;
 mod turns;
 mod user;
 
+#[cfg(feature = "open-feature")]
+pub mod open_feature;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 

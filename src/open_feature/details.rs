@@ -1,0 +1,65 @@
+//! What the SDK is told beside a value: reason, variant and metadata.
+
+use open_feature::{EvaluationReason as Reason, FlagMetadata, provider::ResolutionDetails};
+
+use crate::evaluation::{ConfigEvaluation, GateEvaluation, Source};
+
+/// How an evaluation came about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decision<'a> {
+    source: Source,
+    rule_id: Option<&'a str>,
+    group_name: Option<&'a str>,
+}
+
+impl<'a> From<&'a GateEvaluation> for Decision<'a> {
+    fn from(gate: &'a GateEvaluation) -> Self {
+        let (rule_id, group_name) = (gate.rule_id(), gate.group_name());
+        Self { source: gate.source(), rule_id, group_name }
+    }
+}
+
+impl<'a> From<&'a ConfigEvaluation> for Decision<'a> {
+    fn from(config: &'a ConfigEvaluation) -> Self {
+        let (rule_id, group_name) = (config.rule_id(), config.group_name());
+        Self { source: config.source(), rule_id, group_name }
+    }
+}
+
+impl Decision<'_> {
+    pub(super) fn details<T>(self, value: T) -> ResolutionDetails<T> {
+        ResolutionDetails {
+            value,
+            variant: self.group_name.or(self.rule_id).map(str::to_owned),
+            reason: Some(self.reason()),
+            flag_metadata: Some(self.metadata()),
+        }
+    }
+
+    fn reason(self) -> Reason {
+        match (self.source, self.rule_id) {
+            (Source::Cache { .. }, _) => Reason::Cached,
+            // In the specification, but not among the SDK's.
+            (Source::Stale { .. }, _) => Reason::Other("STALE".to_owned()),
+            // The API document has null where no rule matched; Statsig's own evaluators say
+            // `default`, or `disabled` of what is turned off.
+            (Source::Network, None | Some("default")) => Reason::Default,
+            (Source::Network, Some("disabled")) => Reason::Disabled,
+            (Source::Network, Some(_)) => Reason::TargetingMatch,
+        }
+    }
+
+    fn metadata(self) -> FlagMetadata {
+        let mut metadata = FlagMetadata::default();
+        if let Some(rule_id) = self.rule_id {
+            metadata.add_value("rule_id", rule_id);
+        }
+        if let Some(group_name) = self.group_name {
+            metadata.add_value("group_name", group_name);
+        }
+        if let Source::Cache { age } | Source::Stale { age } = self.source {
+            metadata.add_value("age_ms", i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        }
+        metadata
+    }
+}

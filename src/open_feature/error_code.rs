@@ -1,0 +1,67 @@
+//! Which error code of OpenFeature's specification an error is.
+
+use std::{error::Error as StdError, iter::successors};
+
+use open_feature::{EvaluationError, EvaluationErrorCode as Code};
+
+use crate::error::Error;
+
+/// The error as the SDK takes it. Its message begins with the [kind](Error::kind), and has the
+/// sources, for the SDK's error has none.
+pub(super) fn evaluation_error(error: &Error) -> EvaluationError {
+    let chain = successors(Some(error as &dyn StdError), |&error| error.source());
+    let message = chain.fold(error.kind().to_owned(), |told, error| format!("{told}: {error}"));
+    // serde quotes a value of the wrong type, however long.
+    let message = message.chars().take(LONGEST).collect();
+    EvaluationError { code: code(error), message: Some(message) }
+}
+
+const LONGEST: usize = 500;
+
+fn code(error: &Error) -> Code {
+    match error {
+        Error::ShuttingDown | Error::Closed => Code::ProviderNotReady,
+        // No flag can have a name that the API does not allow.
+        Error::InvalidName { .. } | Error::MissingName { .. } | Error::MissingKey { .. } => {
+            Code::FlagNotFound
+        }
+        Error::WrongType { .. } => Code::TypeMismatch,
+        // The targeting key is a string: all that can be wrong with it is that there is none.
+        Error::InvalidUser { field, .. } if field == "userID" => Code::TargetingKeyMissing,
+        Error::InvalidUser { .. } => Code::InvalidContext,
+        Error::InvalidResponse { .. } => Code::ParseError,
+        _ => Code::General(error.kind().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn the_message_has_the_kind_and_every_source() {
+        let last = Error::AttemptTimeout { limit: Duration::from_secs(1) };
+        let limit = Duration::from_secs(3);
+        let error = evaluation_error(&Error::Timeout { limit, last: Some(Arc::new(last)) });
+        let message = "timeout: no answer within 3s: the attempt took longer than 1s";
+        assert_eq!(error.message.as_deref(), Some(message));
+        assert_eq!(error.code, Code::General("timeout".to_owned()));
+    }
+
+    #[test]
+    fn whatever_ended_the_component_it_is_not_ready() {
+        for error in [Error::ShuttingDown, Error::Closed] {
+            assert_eq!(evaluation_error(&error).code, Code::ProviderNotReady, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let path = "/v1/get_config";
+        let error = Error::MissingName { path, name: "é".repeat(LONGEST).into() };
+        let message = evaluation_error(&error).message.unwrap();
+        assert_eq!(message.chars().count(), LONGEST);
+    }
+}

@@ -1,0 +1,40 @@
+//! What a flag key names: which config, and which key of it.
+
+/// A place in a config: one key's value, or the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    pub(super) config: &'a str,
+    pub(super) key: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Place<'a> {
+    fn from(flag_key: &'a str) -> Self {
+        match flag_key.rsplit_once('.') {
+            Some((config, "")) => Self { config, key: None },
+            Some((config, key)) => Self { config, key: Some(key) },
+            None => Self { config: flag_key, key: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_after_the_last_dot_is_the_key() {
+        for (flag_key, config, key) in [
+            ("homepage", "homepage", None),
+            ("homepage.theme", "homepage", Some("theme")),
+            ("homepage.the theme", "homepage", Some("the theme")),
+            ("shop.homepage.theme", "shop.homepage", Some("theme")),
+            ("shop.homepage.", "shop.homepage", None),
+            ("homepage..", "homepage.", None),
+            (".theme", "", Some("theme")),
+            (".", "", None),
+            ("", "", None),
+        ] {
+            assert_eq!(Place::from(flag_key), Place { config, key }, "{flag_key:?}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The provider: asks, and tells the SDK what it was answered.
+
+use async_trait::async_trait;
+use open_feature::{
+    EvaluationContext, EvaluationError, EvaluationResult, StructValue,
+    provider::{FeatureProvider, ProviderMetadata, ProviderStatus, ResolutionDetails},
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    context,
+    details::Decision,
+    error_code::evaluation_error,
+    flag_key::Place,
+    value::{Int, Struct},
+};
+use crate::{
+    error::Error, evaluation::ConfigEvaluation, messages::CallKind, statsig::Statsig, user::User,
+};
+
+/// Statsig as a provider for the OpenFeature SDK; the [module](super) says what becomes of flag
+/// keys, contexts, answers and errors.
+///
+/// A clone shares the component, as a clone of [`Statsig`] does. The SDK keeps the provider until it
+/// is replaced or the SDK is shut down, neither of which shuts the component down: the app does,
+/// with [`Statsig::shutdown`], or it ends when the last handle is gone.
+#[derive(Clone, Debug)]
+pub struct StatsigProvider {
+    statsig: Statsig,
+    metadata: ProviderMetadata,
+}
+
+impl StatsigProvider {
+    /// A provider that asks through this handle, with the settings it was started with.
+    pub fn new(statsig: Statsig) -> Self {
+        Self { statsig, metadata: ProviderMetadata::new("Statsig") }
+    }
+
+    async fn gate(
+        &self,
+        name: &str,
+        context: &EvaluationContext,
+    ) -> Result<ResolutionDetails<bool>, Error> {
+        let user = context::user(context)?;
+        let gate = self.statsig.gate(&user, name).await?;
+        Ok(Decision::from(&gate).details(gate.value()))
+    }
+
+    /// What is in this place, read as `T`.
+    async fn config<T: DeserializeOwned, V: From<T>>(
+        &self,
+        flag_key: &str,
+        context: &EvaluationContext,
+    ) -> EvaluationResult<ResolutionDetails<V>> {
+        let place = Place::from(flag_key);
+        let read = async {
+            let config = self.known_config(&context::user(context)?, place.config).await?;
+            let value: T = match place.key {
+                Some(key) => config.get(key)?,
+                None => config.deserialize()?,
+            };
+            Ok(Decision::from(&config).details(value.into()))
+        };
+        let read: Result<_, Error> = read.await;
+        read.map_err(|error| self.fell_back(CallKind::GetConfig, place.config, place.key, error))
+    }
+
+    async fn known_config(&self, user: &User, name: &str) -> Result<ConfigEvaluation, Error> {
+        let config = self.statsig.get_config(user, name).await?;
+        // The API's answer for a config that it does not know.
+        let is_unknown = config.value().is_empty()
+            && config.rule_id().is_none()
+            && config.group_name().is_none();
+        if is_unknown {
+            let path = CallKind::GetConfig.path();
+            return Err(Error::MissingName { path, name: name.into() });
+        }
+        Ok(config)
+    }
+
+    /// The app has nothing but its default now.
+    fn fell_back(
+        &self,
+        kind: CallKind,
+        name: &str,
+        key: Option<&str>,
+        error: Error,
+    ) -> EvaluationError {
+        let told = evaluation_error(&error);
+        self.statsig.fell_back(kind, name.into(), key.map(Into::into), error);
+        told
+    }
+}
+
+#[async_trait]
+impl FeatureProvider for StatsigProvider {
+    fn metadata(&self) -> &ProviderMetadata {
+        &self.metadata
+    }
+
+    /// [`NotReady`](ProviderStatus::NotReady) once the component has ended, otherwise
+    /// [`Ready`](ProviderStatus::Ready) or [`Error`](ProviderStatus::Error), as
+    /// [`Stats::is_ready`](crate::Stats::is_ready) has it: while Statsig fails, only what is kept of
+    /// earlier answers can be resolved.
+    fn status(&self) -> ProviderStatus {
+        if !self.statsig.addr().connected() {
+            ProviderStatus::NotReady
+        } else if self.statsig.stats().is_ready() {
+            ProviderStatus::Ready
+        } else {
+            ProviderStatus::Error
+        }
+    }
+
+    async fn resolve_bool_value(
+        &self,
+        flag_key: &str,
+        context: &EvaluationContext,
+    ) -> EvaluationResult<ResolutionDetails<bool>> {
+        let gate = self.gate(flag_key, context).await;
+        gate.map_err(|error| self.fell_back(CallKind::CheckGate, flag_key, None, error))
+    }
+
+    async fn resolve_int_value(
+        &self,
+        flag_key: &str,
+        context: &EvaluationContext,
+    ) -> EvaluationResult<ResolutionDetails<i64>> {
+        self.config::<Int, _>(flag_key, context).await
+    }
+
+    async fn resolve_float_value(
+        &self,
+        flag_key: &str,
+        context: &EvaluationContext,
+    ) -> EvaluationResult<ResolutionDetails<f64>> {
+        self.config::<f64, _>(flag_key, context).await
+    }
+
+    async fn resolve_string_value(
+        &self,
+        flag_key: &str,
+        context: &EvaluationContext,
+    ) -> EvaluationResult<ResolutionDetails<String>> {
+        self.config::<String, _>(flag_key, context).await
+    }
+
+    async fn resolve_struct_value(
+        &self,
+        flag_key: &str,
+        context: &EvaluationContext,
+    ) -> EvaluationResult<ResolutionDetails<StructValue>> {
+        self.config::<Struct, _>(flag_key, context).await
+    }
+}
