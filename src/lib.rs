@@ -82,6 +82,8 @@ mod user;
 
 #[cfg(feature = "test-util")]
 pub mod test_util;
+#[cfg(feature = "web")]
+pub mod web;
 
 pub use batch::BatchActor;
 pub use config::{Config, ConfigBuilder, FlushPolicy};

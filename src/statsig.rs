@@ -423,7 +423,7 @@ fn whole<E: TryFrom<Evaluation>>(evaluation: &Evaluation, origin: Origin) -> Opt
     evaluation.with_origin(origin).try_into().ok()
 }
 
-fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {
+pub(crate) fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {
     let none = Error::Internal { detail: "one name was asked for, and none answered" };
     evaluations.into_iter().next().ok_or(none)
 }

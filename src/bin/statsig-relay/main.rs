@@ -9,16 +9,14 @@ mod args;
 mod output;
 mod respond;
 mod server;
-mod signals;
 mod upstream;
 
-use std::{env, io, process::ExitCode, time::Duration};
+use std::{env, io, process::ExitCode};
 
-use actix_statsig::Statsig;
-use actix_web::{dev::Server, rt};
-use futures_util::future::{Either, select};
+use actix_statsig::{ShutdownReport, Statsig};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 
-use crate::{args::Args, signals::Signals, upstream::Upstream};
+use crate::{args::Args, upstream::Upstream};
 
 /// The exit code for what whoever starts the relay has to mend: options, environment, files, ports.
 const MISUSE: u8 = 2;
@@ -39,11 +37,7 @@ async fn main() -> ExitCode {
 }
 
 struct Relay {
-    server: Server,
-    statsig: Statsig,
-    signals: Signals,
-    /// The longest a request takes, and so the longest a drain does.
-    timeout: Duration,
+    serving: LocalBoxFuture<'static, io::Result<ShutdownReport>>,
     upstream: Upstream,
 }
 
@@ -55,23 +49,13 @@ async fn start() -> Result<Relay, String> {
     let config = upstream.config(&args)?;
     let timeout = config.timeout();
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
-    let signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
-    let server = server::serve(&args.listen, statsig.clone(), timeout)?;
-    Ok(Relay { server, statsig, signals, timeout, upstream })
+    let serving = server::serve(&args.listen, &statsig, timeout)?.boxed_local();
+    Ok(Relay { serving, upstream })
 }
 
 impl Relay {
     async fn run(self) -> io::Result<()> {
-        let Self { server, statsig, mut signals, timeout, upstream: _answers_until_then } = self;
-        let handle = server.handle();
-        let serving = rt::spawn(server);
-        match select(Box::pin(signals.received()), serving).await {
-            Either::Left(((), serving)) => {
-                server::drain(&handle, &statsig, timeout).await;
-                serving.await??;
-            }
-            Either::Right((ended, _)) => ended??,
-        }
-        Ok(())
+        let Self { serving, upstream: _answers_until_then } = self;
+        serving.await.map(drop)
     }
 }

@@ -1,15 +1,9 @@
 //! The HTTP server in front: where it listens, how patient it is, and how it leaves.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use actix_statsig::Statsig;
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-    rt,
-    web::Data,
-};
-use futures_util::future::join;
+use actix_statsig::{ShutdownReport, Statsig, web};
+use actix_web::{App, HttpServer, web::Data};
 
 use crate::{api, output};
 
@@ -21,43 +15,28 @@ const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// no reason to turn its clients away.
 const HEAD_TIME: Duration = Duration::from_secs(60);
 
-/// Binds, and says where.
-pub(crate) fn serve(listen: &str, statsig: Statsig, timeout: Duration) -> Result<Server, String> {
-    let statsig = Data::new(statsig);
+/// How much longer than a request the relay takes to leave.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Binds, and says where; then serves until it is told to leave. `timeout` is the longest a request
+/// takes.
+pub(crate) fn serve(
+    listen: &str,
+    statsig: &Statsig,
+    timeout: Duration,
+) -> Result<impl Future<Output = io::Result<ShutdownReport>> + use<>, String> {
+    let data = Data::new(statsig.clone());
     let server =
-        HttpServer::new(move || App::new().app_data(Data::clone(&statsig)).configure(api::routes))
-            .disable_signals()
+        HttpServer::new(move || App::new().app_data(Data::clone(&data)).configure(api::routes))
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_TIME)
-            .shutdown_timeout(timeout.as_secs() + 2)
             .bind(listen)
             .map_err(|error| format!("--listen cannot be {listen:?}: {error}"))?;
-    for address in server.addrs() {
+    let addresses = server.addrs();
+    let serving = web::serve(server, statsig, timeout.saturating_add(LEAVE));
+    // Whoever reads this may send a signal at once.
+    for address in addresses {
         output::say(format_args!("listening on http://{address}"));
     }
-    Ok(server.run())
-}
-
-/// Answers what has been received, and takes no more. The component ends last: the server's
-/// connections wait for its answers.
-pub(crate) async fn drain(server: &ServerHandle, statsig: &Statsig, limit: Duration) {
-    tracing::info!("draining");
-    arrivals_are_read(statsig).await;
-    let (_, flushed) = join(server.stop(true), statsig.flush()).await;
-    if let Err(error) = flushed {
-        tracing::warn!(%error, "the component ended before it was told to");
-    }
-    statsig.shutdown(limit).await;
-}
-
-/// Waits until what had arrived has been read: a server that is told to stop closes connections it
-/// has not accepted or not read from yet. Does not wait for traffic to end that goes on and on.
-async fn arrivals_are_read(statsig: &Statsig) {
-    for _ in 0..10 {
-        let read = statsig.stats().requests;
-        rt::time::sleep(Duration::from_millis(100)).await;
-        if statsig.stats().requests == read {
-            return;
-        }
-    }
+    Ok(serving)
 }
