@@ -92,3 +92,145 @@ impl<E> Default for Answers<E> {
         Self(RefCell::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::{
+        FutureExt,
+        future::{join, lazy, pending},
+    };
+
+    use super::*;
+
+    const PATH: &str = "/v1/check_gate";
+
+    /// Notes what is asked, and answers each name with itself and the number of the message.
+    #[derive(Default)]
+    struct Statsig {
+        asked: RefCell<Vec<Vec<Arc<str>>>>,
+        fails_with: RefCell<Option<Error>>,
+        is_slow: Cell<bool>,
+    }
+
+    impl Statsig {
+        fn ask(&self, names: Vec<Arc<str>>) -> Asked<String> {
+            self.asked.borrow_mut().push(names.clone());
+            let number = self.asked.borrow().len();
+            let answers = names.iter().map(|name| format!("{name} {number}")).collect();
+            let outcome = self.fails_with.take().map_or(Ok(answers), Err);
+            let pause = usize::from(self.is_slow.get());
+            let answer = async move {
+                for _ in 0..pause {
+                    tokio::task::yield_now().await;
+                }
+                outcome
+            };
+            answer.boxed_local().shared()
+        }
+
+        fn asked(&self) -> Vec<String> {
+            self.asked.borrow().iter().map(|names| names.join(" ")).collect()
+        }
+    }
+
+    fn names(names: &str) -> Vec<Arc<str>> {
+        names.split_whitespace().map(Into::into).collect()
+    }
+
+    fn of(answers: &Answers<String>, statsig: &Statsig, asked: &str) -> Result<Vec<String>, Error> {
+        let ask = |names| statsig.ask(names);
+        answers.of(&names(asked), ask).now_or_never().expect("an answer at once")
+    }
+
+    fn missing(name: &str) -> Error {
+        Error::MissingName { path: PATH, name: name.into() }
+    }
+
+    #[test]
+    fn names_that_are_new_are_asked_for_together_and_each_once() {
+        let (answers, statsig) = (Answers::default(), Statsig::default());
+
+        assert_eq!(of(&answers, &statsig, "pear fig pear").unwrap(), ["pear 1", "fig 1", "pear 1"]);
+        assert_eq!(of(&answers, &statsig, "plum fig").unwrap(), ["plum 2", "fig 1"]);
+        assert_eq!(of(&answers, &statsig, "fig").unwrap(), ["fig 1"]);
+        assert!(of(&answers, &statsig, "").unwrap().is_empty());
+
+        assert_eq!(statsig.asked(), ["pear fig", "plum"]);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_joined_also_when_the_one_who_asked_has_left() {
+        let (answers, statsig) = (Answers::default(), Statsig::default());
+        statsig.is_slow.set(true);
+        let ask = |names| statsig.ask(names);
+        let fig = names("fig");
+        assert!(answers.of(&fig, ask).now_or_never().is_none(), "left before the answer");
+
+        let joined = join(answers.of(&fig, ask), answers.of(&fig, ask));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (one, other) = runtime.block_on(joined);
+
+        assert_eq!((one.unwrap(), other.unwrap()), (vec!["fig 1".into()], vec!["fig 1".into()]));
+        assert_eq!(statsig.asked(), ["fig"]);
+    }
+
+    #[test]
+    fn an_error_is_an_answer_too() {
+        let (answers, statsig) = (Answers::default(), Statsig::default());
+        statsig.fails_with.replace(Some(Error::Overloaded { limit: 1 }));
+
+        for asked in ["pear fig", "pear", "fig plum"] {
+            let answer = of(&answers, &statsig, asked);
+            assert!(matches!(answer, Err(Error::Overloaded { .. })), "{answer:?}");
+        }
+
+        assert_eq!(statsig.asked(), ["pear fig", "plum"]);
+    }
+
+    #[test]
+    fn one_names_trouble_is_not_that_of_the_names_it_was_asked_for_with() {
+        let (answers, statsig) = (Answers::default(), Statsig::default());
+        statsig.fails_with.replace(Some(missing("fig")));
+        assert!(of(&answers, &statsig, "pear fig").is_err());
+        let rule = "may not have it";
+        statsig.fails_with.replace(Some(Error::InvalidName { name: "p/um".into(), rule }));
+        assert!(of(&answers, &statsig, "plum p/um").is_err());
+
+        assert_eq!(of(&answers, &statsig, "pear plum").unwrap(), ["pear 3", "plum 3"]);
+        assert!(of(&answers, &statsig, "fig").is_err() && of(&answers, &statsig, "p/um").is_err());
+        assert_eq!(statsig.asked(), ["pear fig", "plum p/um", "pear plum"]);
+    }
+
+    #[test]
+    fn who_joined_a_name_that_another_ones_trouble_takes_along_asks_for_it_again() {
+        let (answers, statsig) = (Answers::default(), Statsig::default());
+        statsig.is_slow.set(true);
+        statsig.fails_with.replace(Some(missing("fig")));
+        let ask = |names| statsig.ask(names);
+        let (both, pear) = (names("pear fig"), names("pear"));
+
+        let joined = join(answers.of(&both, ask), answers.of(&pear, ask));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (both, pear) = runtime.block_on(joined);
+
+        assert!(matches!(both, Err(Error::MissingName { .. })), "{both:?}");
+        assert_eq!(pear.unwrap(), ["pear 2"]);
+    }
+
+    #[test]
+    fn a_new_name_does_not_wait_for_one_that_is_on_its_way() {
+        let answers = Answers::<String>::default();
+        let never = |_| pending().boxed_local().shared();
+        assert!(answers.of(&names("pear"), never).now_or_never().is_none());
+
+        let is_asked = Rc::new(Cell::new(false));
+        let ask = |_| {
+            let is_asked = Rc::clone(&is_asked);
+            lazy(move |_| is_asked.set(true)).then(|()| pending()).boxed_local().shared()
+        };
+        assert!(answers.of(&names("pear fig"), ask).now_or_never().is_none());
+        assert!(is_asked.get());
+    }
+}
