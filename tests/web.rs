@@ -8,6 +8,7 @@ mod app;
 
 use std::{
     io,
+    rc::Rc,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -23,16 +24,16 @@ use actix_statsig::{
     web::Flags,
 };
 use actix_web::{
-    App, FromRequest, HttpRequest, HttpResponse, Result,
+    App, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, Result,
     body::MessageBody,
-    dev::{Payload, ServiceRequest, ServiceResponse},
+    dev::{Payload, Service as _, ServiceRequest, ServiceResponse},
     error::InternalError,
     middleware::{Next, from_fn},
     test::{TestRequest, call_service, init_service, read_body},
     web::{self, Data},
 };
 use app::{answer, asked, config, fallbacks, get, identify, start};
-use futures_util::future::{LocalBoxFuture, join_all, join3};
+use futures_util::future::{FutureExt as _, LocalBoxFuture, join_all, join3};
 use serde_json::json;
 
 #[actix_rt::test]
@@ -425,4 +426,23 @@ fn debug_shows_no_private_attribute() {
     let app = App::new().configure(statsig.configure(identify)).route("/", web::get().to(shown));
     let (_, shown) = system.block_on(async { answer(&init_service(app).await, get("/")).await });
     assert!(shown.contains("marie") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[actix_rt::test]
+async fn a_client_who_leaves_before_it_is_known_who_it_is_leaves_nothing_behind() {
+    struct Held(#[allow(dead_code, reason = "kept, to see when it goes")] Rc<()>);
+    let (_server, statsig) = start(Rules::new());
+    let forever = async |request: &HttpRequest| {
+        std::future::pending::<()>().await;
+        identify(request)
+    };
+    let app = App::new().configure(statsig.configure_async(forever));
+    let app = init_service(app.route("/", web::get().to(|_: Flags| async { "flags" }))).await;
+    let held = Rc::new(());
+    let request = get("/").to_request();
+    request.extensions_mut().insert(Held(Rc::clone(&held)));
+
+    assert!(app.call(request).now_or_never().is_none());
+
+    assert_eq!(Rc::strong_count(&held), 1);
 }
