@@ -135,6 +135,29 @@ fn promise_6_no_flag_waits_for_the_flush_interval_not_the_next_one_of_a_request_
     }
 }
 
+#[test]
+fn promise_6_what_had_arrived_when_the_signal_came_is_answered() {
+    let test = "promise_6_what_had_arrived_when_the_signal_came_is_answered";
+    match program::upstream() {
+        Some(upstream) => serve(Statsig::start, config(&upstream), LONG),
+        None => program::run(async {
+            let upstream = Upstream::start(Mood::Answer);
+            let mut program = Program::start(test, &upstream.url).await;
+            // The kernel takes the connection and the request, and the program has seen neither.
+            program.signal("STOP");
+            let arrived = program.send("visitor");
+            program.signal("TERM");
+            program.signal("CONT");
+
+            let answer = program::read(arrived).await;
+
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
+            assert!(answer.ends_with(&shown("visitor")), "{answer:?}");
+            assert_eq!(program.ended().await, (Some(0), "0 cut off".into()));
+        }),
+    }
+}
+
 /// A visitor whose answer never comes.
 async fn a_visitor_is_cut_off(test: &str, signals: &[&str]) {
     let upstream = Upstream::start(Mood::Hold);

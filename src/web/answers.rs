@@ -95,44 +95,55 @@ impl<E> Default for Answers<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, pin::pin};
 
     use futures_util::{
         FutureExt,
         future::{join, lazy, pending},
     };
+    use tokio::sync::Semaphore;
 
     use super::*;
 
     const PATH: &str = "/v1/check_gate";
 
     /// Notes what is asked, and answers each name with itself and the number of the message.
-    #[derive(Default)]
     struct Statsig {
         asked: RefCell<Vec<Vec<Arc<str>>>>,
         fails_with: RefCell<Option<Error>>,
-        is_slow: Cell<bool>,
+        /// Closed when answers go out.
+        held: Rc<Semaphore>,
     }
 
     impl Statsig {
+        fn holding() -> Self {
+            let held = Rc::new(Semaphore::new(0));
+            Self { asked: RefCell::default(), fails_with: RefCell::default(), held }
+        }
+
+        fn answering() -> Self {
+            let statsig = Self::holding();
+            statsig.held.close();
+            statsig
+        }
+
         fn ask(&self, names: Vec<Arc<str>>) -> Asked<String> {
             self.asked.borrow_mut().push(names.clone());
             let number = self.asked.borrow().len();
             let answers = names.iter().map(|name| format!("{name} {number}")).collect();
             let outcome = self.fails_with.take().map_or(Ok(answers), Err);
-            let pause = usize::from(self.is_slow.get());
-            let answer = async move {
-                for _ in 0..pause {
-                    tokio::task::yield_now().await;
-                }
-                outcome
-            };
+            let held = Rc::clone(&self.held);
+            let answer = held_back(held).map(|()| outcome);
             answer.boxed_local().shared()
         }
 
         fn asked(&self) -> Vec<String> {
             self.asked.borrow().iter().map(|names| names.join(" ")).collect()
         }
+    }
+
+    async fn held_back(held: Rc<Semaphore>) {
+        let _ = held.acquire().await;
     }
 
     fn names(names: &str) -> Vec<Arc<str>> {
@@ -144,13 +155,21 @@ mod tests {
         answers.of(&names(asked), ask).now_or_never().expect("an answer at once")
     }
 
+    /// Lets everybody ask, and then the answers go out.
+    fn released<T>(statsig: &Statsig, asking: impl Future<Output = T>) -> T {
+        let mut asking = pin!(asking);
+        assert!(asking.as_mut().now_or_never().is_none());
+        statsig.held.close();
+        asking.now_or_never().expect("an answer at once")
+    }
+
     fn missing(name: &str) -> Error {
         Error::MissingName { path: PATH, name: name.into() }
     }
 
     #[test]
     fn names_that_are_new_are_asked_for_together_and_each_once() {
-        let (answers, statsig) = (Answers::default(), Statsig::default());
+        let (answers, statsig) = (Answers::default(), Statsig::answering());
 
         assert_eq!(of(&answers, &statsig, "pear fig pear").unwrap(), ["pear 1", "fig 1", "pear 1"]);
         assert_eq!(of(&answers, &statsig, "plum fig").unwrap(), ["plum 2", "fig 1"]);
@@ -162,23 +181,22 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_is_joined_also_when_the_one_who_asked_has_left() {
-        let (answers, statsig) = (Answers::default(), Statsig::default());
-        statsig.is_slow.set(true);
+        let (answers, statsig) = (Answers::default(), Statsig::holding());
         let ask = |names| statsig.ask(names);
         let fig = names("fig");
         assert!(answers.of(&fig, ask).now_or_never().is_none(), "left before the answer");
 
-        let joined = join(answers.of(&fig, ask), answers.of(&fig, ask));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (one, other) = runtime.block_on(joined);
+        let (one, other) = (answers.of(&fig, ask), answers.of(&fig, ask));
+        let (one, other) = released(&statsig, join(one, other));
 
-        assert_eq!((one.unwrap(), other.unwrap()), (vec!["fig 1".into()], vec!["fig 1".into()]));
+        let fig = vec!["fig 1".to_owned()];
+        assert_eq!((one.unwrap(), other.unwrap()), (fig.clone(), fig));
         assert_eq!(statsig.asked(), ["fig"]);
     }
 
     #[test]
     fn an_error_is_an_answer_too() {
-        let (answers, statsig) = (Answers::default(), Statsig::default());
+        let (answers, statsig) = (Answers::default(), Statsig::answering());
         statsig.fails_with.replace(Some(Error::Overloaded { limit: 1 }));
 
         for asked in ["pear fig", "pear", "fig plum"] {
@@ -191,7 +209,7 @@ mod tests {
 
     #[test]
     fn one_names_trouble_is_not_that_of_the_names_it_was_asked_for_with() {
-        let (answers, statsig) = (Answers::default(), Statsig::default());
+        let (answers, statsig) = (Answers::default(), Statsig::answering());
         statsig.fails_with.replace(Some(missing("fig")));
         assert!(of(&answers, &statsig, "pear fig").is_err());
         let rule = "may not have it";
@@ -205,15 +223,13 @@ mod tests {
 
     #[test]
     fn who_joined_a_name_that_another_ones_trouble_takes_along_asks_for_it_again() {
-        let (answers, statsig) = (Answers::default(), Statsig::default());
-        statsig.is_slow.set(true);
+        let (answers, statsig) = (Answers::default(), Statsig::holding());
         statsig.fails_with.replace(Some(missing("fig")));
         let ask = |names| statsig.ask(names);
         let (both, pear) = (names("pear fig"), names("pear"));
 
-        let joined = join(answers.of(&both, ask), answers.of(&pear, ask));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (both, pear) = runtime.block_on(joined);
+        let (both, pear) = (answers.of(&both, ask), answers.of(&pear, ask));
+        let (both, pear) = released(&statsig, join(both, pear));
 
         assert!(matches!(both, Err(Error::MissingName { .. })), "{both:?}");
         assert_eq!(pear.unwrap(), ["pear 2"]);

@@ -20,8 +20,8 @@ use crate::{
 /// All that is asked in one request, through whichever extractor or middleware, makes one consistent
 /// snapshot. A name asked for a second time has the answer of the first, or joins it where that is
 /// on its way; an error is an answer too, so that a request does not see a gate fail and then open.
-/// Only a name that was never asked for is a question, and so an exposure. The names of one call
-/// that are questions go out together.
+/// The names of one call that were not asked for yet go out together, and nothing else does: each
+/// name that Statsig is asked for is an exposure.
 ///
 /// Its `App` must be wired, with [`Statsig::configure`](crate::Statsig::configure). Where it is not,
 /// the request is answered with 500, and the log says at level ERROR which line is missing.

@@ -5,7 +5,7 @@
 use std::{
     env,
     fmt::Display,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
     thread,
@@ -17,7 +17,7 @@ use actix_rt::{
     time::{sleep, timeout},
 };
 use awc::{Client, Connector};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// What no test may take longer than.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -85,6 +85,15 @@ impl Program {
         })
     }
 
+    /// A connection over which a request has been sent, whether the program is there to read it or
+    /// not.
+    pub fn send(&self, path: &str) -> TcpStream {
+        let mut connection = TcpStream::connect(&self.address).unwrap();
+        let request = format!("GET /{path} HTTP/1.1\r\nhost: program\r\nconnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        connection
+    }
+
     pub async fn refuses_connections(&self) {
         limited(async {
             while TcpStream::connect(&self.address).is_ok() {
@@ -131,6 +140,18 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// All that comes until the connection is closed.
+pub async fn read(mut connection: TcpStream) -> String {
+    let (tell, read) = oneshot::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        // A connection that breaks has brought what it has brought.
+        let _ = connection.read_to_string(&mut text);
+        let _ = tell.send(text);
+    });
+    limited(read).await.expect("a text")
 }
 
 pub async fn limited<T>(work: impl Future<Output = T>) -> T {
