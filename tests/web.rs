@@ -329,7 +329,7 @@ async fn evaluations_say_which_rule_decided() {
         let gate = flags.gate_evaluation("beta-search").await?;
         let gates = flags.gate_evaluations(["beta-search"]).await?;
         let configs = flags.configs(["shop", "unknown"]).await?;
-        assert_eq!(gates, [gate.clone()]);
+        assert_eq!(gates[0], gate);
         Ok(format!("{:?} {:?}", gate.group_name(), configs[0].rule_id()))
     }
     let rules = Rules::new()

@@ -36,8 +36,9 @@ pub fn run(test: impl Future<Output = ()>) {
 }
 
 /// Says a line to the test, between those of the test harness.
+#[allow(clippy::print_stdout, reason = "the test reads it")]
 pub fn say(line: impl Display) {
-    writeln!(std::io::stdout(), "\n@{line}").unwrap();
+    println!("\n@{line}");
 }
 
 /// The program, which ends with this at the latest.
