@@ -17,8 +17,9 @@ impl Statsig {
     /// [`App::configure`](actix_web::App::configure) and the like.
     ///
     /// `identify` says whose request it is. It is called when the first of these needs to know, and
-    /// once for a request. Its error is the request's answer, as the app's own errors are. A user needs an id, so a visitor who has not logged in needs one
-    /// from the app, in a cookie or a session; see [`Visitor`](crate::web::Visitor) for the rest.
+    /// once for a request. Its error is the request's answer, as the app's own errors are. A user
+    /// needs an id, so a visitor who has not logged in needs one from the app, in a cookie or a
+    /// session; see [`Visitor`](crate::web::Visitor) for the rest.
     ///
     /// Where an `App` and a scope in it are wired apart, what is nearer to the handler counts.
     ///
