@@ -198,6 +198,8 @@ mod user;
 pub mod open_feature;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+#[cfg(feature = "web")]
+pub mod web;
 
 pub use batch::BatchActor;
 pub use config::{Config, ConfigBuilder, FlushPolicy};

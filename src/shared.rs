@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     began: Instant,
     /// The circuit breaker lets nothing through until then, in microseconds since the beginning.
     denied_until: AtomicU64,
+    /// It will close before long.
+    is_leaving: AtomicBool,
     /// The component takes no more requests.
     is_closing: AtomicBool,
     report: OnceLock<ShutdownReport>,
@@ -57,6 +59,7 @@ impl Shared {
             exposure_logging: config.exposure_logging(),
             began: clock::now(),
             denied_until: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             report: OnceLock::new(),
         }
@@ -90,7 +93,11 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        Stats { hooks_missed: self.hooks.missed(), ..self.counters.snapshot() }
+        Stats {
+            hooks_missed: self.hooks.missed(),
+            is_leaving: self.is_leaving.load(Relaxed),
+            ..self.counters.snapshot()
+        }
     }
 
     #[cfg(feature = "metrics")]
@@ -130,8 +137,14 @@ impl Shared {
         since.as_micros() < self.denied_until.load(Relaxed).into()
     }
 
+    /// From here on it is not ready for more, though it answers.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Relaxed);
+    }
+
     /// From here on nothing is answered from the cache either.
     pub(crate) fn close(&self) {
+        self.leave();
         self.is_closing.store(true, Relaxed);
     }
 

@@ -62,6 +62,9 @@ pub struct Stats {
     /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
     /// refusal of what was asked.
     pub last_call_failed: bool,
+    /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
+    /// (`web::serve`).
+    pub is_leaving: bool,
     /// How long calls waited for a place in flight.
     pub queueing: Latency,
     /// How long calls took, from the `BatchActor` to their outcome: queueing, attempts and the
@@ -71,9 +74,9 @@ pub struct Stats {
 
 impl Stats {
     /// Whether a question that no cache answers is likely to get its answer now: the circuit breaker
-    /// is closed, and the last call has not failed.
+    /// is closed, the last call has not failed, and nobody has told the component to leave.
     pub fn is_ready(&self) -> bool {
-        self.breaker == BreakerState::Closed && !self.last_call_failed
+        self.breaker == BreakerState::Closed && !self.last_call_failed && !self.is_leaving
     }
 }
 
@@ -245,6 +248,7 @@ impl Counters {
             errors: by_kind(&self.errors),
             fallbacks: by_kind(&self.fallbacks),
             hooks_missed: 0,
+            is_leaving: false,
             abandoned: self.abandoned.load(Relaxed),
             buffered: self.buffered.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),

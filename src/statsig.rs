@@ -355,6 +355,12 @@ impl Statsig {
         }
     }
 
+    /// A shutdown is about to come: until then it answers, but is not ready for more.
+    #[cfg(feature = "web")]
+    pub(crate) fn leave(&self) {
+        self.shared.leave();
+    }
+
     /// A default is about to stand in for an answer.
     pub(crate) fn fell_back(
         &self,
@@ -469,7 +475,7 @@ fn whole<E: TryFrom<Evaluation>>(evaluation: &Evaluation, origin: Origin) -> Opt
     evaluation.with_origin(origin).try_into().ok()
 }
 
-fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {
+pub(crate) fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {
     let none = Error::Internal { detail: "one name was asked for, and none answered" };
     evaluations.into_iter().next().ok_or(none)
 }

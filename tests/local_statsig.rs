@@ -75,7 +75,7 @@ impl Client {
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
         let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
         let mut body = Vec::new();
-        while body.len() < length.parse().unwrap() {
+        while body.len() < length.parse::<usize>().unwrap() {
             body.push(self.byte()?);
         }
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();

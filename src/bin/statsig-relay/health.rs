@@ -1,12 +1,6 @@
 //! Whether the process lives, and whether it is worth sending it traffic.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix_statsig::{CheckGates, Stats, Statsig, User};
 use actix_web::{
@@ -18,12 +12,8 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// What readiness needs to know besides the component's own figures.
-pub(crate) struct Readiness {
-    is_draining: AtomicBool,
-    /// Has the one place for a probe.
-    probe: Arc<Semaphore>,
-}
+/// Has the one place for a probe.
+pub(crate) struct Probes(Arc<Semaphore>);
 
 /// The user and the gate of a probe, which are nobody's.
 const PROBE: &str = "statsig-relay-readiness";
@@ -31,22 +21,17 @@ const PROBE: &str = "statsig-relay-readiness";
 /// The shortest time between two probes: whoever asks for readiness often causes no more of them.
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl Default for Readiness {
+impl Default for Probes {
     fn default() -> Self {
-        Self { is_draining: AtomicBool::default(), probe: Arc::new(Semaphore::new(1)) }
+        Self(Arc::new(Semaphore::new(1)))
     }
 }
 
-impl Readiness {
-    /// The relay is about to leave.
-    pub(crate) fn drain(&self) {
-        self.is_draining.store(true, Relaxed);
-    }
-
+impl Probes {
     /// Asks Statsig once, in the background, unless that is being done: where there is no traffic
     /// because the relay is not ready, nothing else would show that Statsig has recovered.
-    fn probe(&self, statsig: &Statsig) {
-        let Ok(place) = Arc::clone(&self.probe).try_acquire_owned() else { return };
+    fn start(&self, statsig: &Statsig) {
+        let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else { return };
         let Ok(user) = User::new(PROBE) else { return };
         let probe = CheckGates::new(user, [PROBE]).without_exposure().past_cache();
         let statsig = statsig.clone();
@@ -66,33 +51,31 @@ pub(crate) async fn healthz() -> HttpResponse {
 }
 
 /// Says whether a check is likely to get its answer now.
-pub(crate) async fn readyz(statsig: Data<Statsig>, readiness: Data<Readiness>) -> HttpResponse {
+pub(crate) async fn readyz(statsig: Data<Statsig>, probes: Data<Probes>) -> HttpResponse {
     let stats = statsig.stats();
-    let is_draining = readiness.is_draining.load(Relaxed);
-    if !is_draining && !stats.is_ready() {
-        readiness.probe(&statsig);
+    if stats.is_ready() {
+        return HttpResponse::Ok().json(json!({"status": "ready"}));
     }
-    match why_not(&stats, is_draining) {
-        None => HttpResponse::Ok().json(json!({"status": "ready"})),
-        Some(why) => HttpResponse::ServiceUnavailable().json(why),
+    if !stats.is_leaving {
+        probes.start(&statsig);
     }
+    HttpResponse::ServiceUnavailable().json(why_not(&stats))
 }
 
-fn why_not(stats: &Stats, is_draining: bool) -> Option<Value> {
-    if is_draining {
-        return Some(json!({"status": "draining"}));
+fn why_not(stats: &Stats) -> Value {
+    if stats.is_leaving {
+        return json!({"status": "draining"});
     }
-    (!stats.is_ready()).then(|| {
-        json!({
-            "status": "not_ready",
-            "breaker": stats.breaker,
-            "last_call_failed": stats.last_call_failed,
-        })
+    json!({
+        "status": "not_ready",
+        "breaker": stats.breaker,
+        "last_call_failed": stats.last_call_failed,
     })
 }
 
 #[cfg(test)]
 mod tests {
+
     use actix_statsig::{BreakerState, Config};
     use actix_web::{
         App,
@@ -103,25 +86,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_ready_with_the_breaker_closed_and_the_last_call_not_failed_until_it_leaves() {
+    fn it_says_what_it_is_not_ready_for() {
         let mut stats = Stats::default();
-        assert_eq!(why_not(&stats, false), None);
-        assert_eq!(why_not(&stats, true), Some(json!({"status": "draining"})));
+        (stats.last_call_failed, stats.breaker) = (true, BreakerState::HalfOpen);
+        let why = json!({"status": "not_ready", "breaker": "half_open", "last_call_failed": true});
+        assert_eq!(why_not(&stats), why);
 
-        stats.last_call_failed = true;
-        let why = json!({"status": "not_ready", "breaker": "closed", "last_call_failed": true});
-        assert_eq!(why_not(&stats, false), Some(why));
-
-        (stats.last_call_failed, stats.breaker) = (false, BreakerState::HalfOpen);
-        let why = json!({"status": "not_ready", "breaker": "half_open", "last_call_failed": false});
-        assert_eq!(why_not(&stats, false), Some(why));
+        stats.is_leaving = true;
+        assert_eq!(why_not(&stats), json!({"status": "draining"}));
     }
 
     #[actix_web::test]
     async fn a_relay_that_leaves_is_not_ready_from_then_on() {
         let statsig = Statsig::start(Config::new("secret-key").unwrap()).unwrap();
-        let readiness = Data::new(Readiness::default());
-        let app = App::new().app_data(Data::new(statsig)).app_data(Data::clone(&readiness));
+        let app = App::new().app_data(Data::new(statsig.clone()));
+        let app = app.app_data(Data::new(Probes::default()));
         let app = init_service(app.route("/readyz", web::get().to(readyz))).await;
         let status = async || {
             let request = TestRequest::with_uri("/readyz").to_request();
@@ -129,7 +108,7 @@ mod tests {
         };
 
         assert_eq!(status().await, 200);
-        readiness.drain();
+        statsig.shutdown(Duration::ZERO).await;
         assert_eq!(status().await, 503);
     }
 }

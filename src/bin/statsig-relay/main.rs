@@ -19,21 +19,19 @@ mod prometheus;
 mod recent;
 mod respond;
 mod server;
-mod signals;
 mod upstream;
 
-use std::{env, io, process::ExitCode, time::Duration};
+use std::{env, io, process::ExitCode};
 
-use actix_statsig::Statsig;
-use actix_web::{dev::Server, rt, web::Data};
-use futures_util::future::{Either, select};
+use actix_statsig::{ShutdownReport, Statsig};
+use actix_web::web::Data;
+use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use crate::{
     args::{Args, Task},
-    health::Readiness,
+    health::Probes,
     page::{Page, Recent},
     server::{Behind, Serving},
-    signals::Signals,
     upstream::Upstream,
 };
 
@@ -68,12 +66,7 @@ async fn run(args: &Args) -> Result<u8, (u8, String)> {
 }
 
 struct Relay {
-    server: Server,
-    statsig: Statsig,
-    readiness: Data<Readiness>,
-    signals: Signals,
-    /// The longest a request takes, and so the longest a drain does.
-    timeout: Duration,
+    serving: LocalBoxFuture<'static, io::Result<ShutdownReport>>,
     upstream: Upstream,
 }
 
@@ -88,32 +81,18 @@ fn start(args: &Args) -> Result<Relay, String> {
     let timeout = config.timeout();
     let metrics = Data::new(prometheus::install()?);
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
-    let signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
-    let readiness = Data::new(Readiness::default());
-    let behind =
-        Behind { statsig: Data::new(statsig.clone()), readiness: readiness.clone(), metrics, page };
-    let server = serving.serve(behind, timeout)?;
+    let probes = Data::new(Probes::default());
+    let behind = Behind { statsig, probes, metrics, page };
+    let serving = serving.serve(behind, timeout)?.boxed_local();
     for variable in &args.unknown {
         tracing::warn!("{variable} is set, but there is no such setting");
     }
-    Ok(Relay { server, statsig, readiness, signals, timeout, upstream })
+    Ok(Relay { serving, upstream })
 }
 
 impl Relay {
     async fn run(self) -> io::Result<()> {
-        let Self { server, statsig, readiness, mut signals, timeout, upstream } = self;
-        let handle = server.handle();
-        let serving = rt::spawn(server);
-        match select(Box::pin(signals.received()), serving).await {
-            Either::Left(((), serving)) => {
-                readiness.drain();
-                server::drain(&handle, &statsig, timeout).await;
-                serving.await??;
-            }
-            Either::Right((ended, _)) => ended??,
-        }
-        // Answers until here.
-        drop(upstream);
-        Ok(())
+        let Self { serving, upstream: _answers_until_then } = self;
+        serving.await.map(drop)
     }
 }

@@ -1,28 +1,22 @@
 //! The HTTP server in front: where it listens, how patient it is, and how it leaves.
 
 use std::{
+    io,
     net::{SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
     thread,
     time::Duration,
 };
 
-use actix_statsig::Statsig;
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-    middleware::from_fn,
-    rt,
-    web::Data,
-};
-use futures_util::future::join;
+use actix_statsig::{ShutdownReport, Statsig, web};
+use actix_web::{App, HttpServer, middleware::from_fn, web::Data};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     access::{self, Callers},
     api::{self, MaxBody},
     args::{Args, Given},
-    health::Readiness,
+    health::Probes,
     observe, output,
     page::Page,
 };
@@ -34,6 +28,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// The longest a connection takes to its first request's head. Generous: a machine that is busy is
 /// no reason to turn its clients away.
 const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// How much longer than a request the relay takes to leave.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// How the relay is served, as it was told to be.
 pub(crate) struct Serving {
@@ -47,8 +44,8 @@ pub(crate) struct Serving {
 
 /// What the routes ask.
 pub(crate) struct Behind {
-    pub(crate) statsig: Data<Statsig>,
-    pub(crate) readiness: Data<Readiness>,
+    pub(crate) statsig: Statsig,
+    pub(crate) probes: Data<Probes>,
     pub(crate) metrics: Data<PrometheusHandle>,
     pub(crate) page: Data<Page>,
 }
@@ -84,14 +81,20 @@ impl Serving {
         })
     }
 
-    /// Binds, and says where.
-    pub(crate) fn serve(self, behind: Behind, timeout: Duration) -> Result<Server, String> {
+    /// Binds, and says where; then serves until it is told to leave. `timeout` is the longest a
+    /// request takes.
+    pub(crate) fn serve(
+        self,
+        behind: Behind,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = io::Result<ShutdownReport>> + use<>, String> {
         let Self { callers, max_body, .. } = self;
-        let Behind { statsig, readiness, metrics, page } = behind;
+        let Behind { statsig, probes, metrics, page } = behind;
+        let data = Data::new(statsig.clone());
         let app = move || {
             App::new()
-                .app_data(Data::clone(&statsig))
-                .app_data(Data::clone(&readiness))
+                .app_data(Data::clone(&data))
+                .app_data(Data::clone(&probes))
                 .app_data(Data::clone(&metrics))
                 .app_data(Data::clone(&page))
                 .app_data(Data::clone(&callers))
@@ -101,41 +104,18 @@ impl Serving {
                 .wrap(from_fn(observe::observe))
         };
         let server = HttpServer::new(app)
-            .disable_signals()
             .workers(self.workers)
             .max_connections(self.connections_each)
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_TIME)
-            .shutdown_timeout(timeout.as_secs() + 2)
             .bind(&self.addresses[..])
             .map_err(|error| self.listen.cannot_be(&error.to_string()))?;
-        for address in server.addrs() {
+        let addresses = server.addrs();
+        let serving = web::serve(server, &statsig, timeout.saturating_add(LEAVE));
+        // Whoever reads this may send a signal at once.
+        for address in addresses {
             output::say(format_args!("listening on http://{address}"));
         }
-        Ok(server.run())
-    }
-}
-
-/// Answers what has been received, and takes no more. The component ends last: the server's
-/// connections wait for its answers.
-pub(crate) async fn drain(server: &ServerHandle, statsig: &Statsig, limit: Duration) {
-    tracing::info!("draining");
-    arrivals_are_read(statsig).await;
-    let (_, flushed) = join(server.stop(true), statsig.flush()).await;
-    if let Err(error) = flushed {
-        tracing::warn!(%error, "the component ended before it was told to");
-    }
-    statsig.shutdown(limit).await;
-}
-
-/// Waits until what had arrived has been read: a server that is told to stop closes connections it
-/// has not accepted or not read from yet. Does not wait for traffic to end that goes on and on.
-async fn arrivals_are_read(statsig: &Statsig) {
-    for _ in 0..10 {
-        let read = statsig.stats().requests;
-        rt::time::sleep(Duration::from_millis(100)).await;
-        if statsig.stats().requests == read {
-            return;
-        }
+        Ok(serving)
     }
 }

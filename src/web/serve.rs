@@ -1,0 +1,146 @@
+//! A server that leaves well when it is told to.
+
+use std::{convert::Infallible, fmt, io, time::Duration};
+
+use actix_http::Request;
+use actix_rt::time::{sleep, timeout};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
+use actix_web::{
+    HttpServer,
+    body::MessageBody,
+    dev::{AppConfig, Response, Server},
+};
+
+use super::signals::Signals;
+use crate::{
+    messages::{Flush, ShutdownReport},
+    statsig::Statsig,
+};
+
+/// Runs the server until SIGTERM or ctrl-c, lets it leave, and shuts the component down.
+///
+/// Told to leave, the server reads what has arrived, takes no more connections, and answers the
+/// requests it has. What these ask does not wait for the flush interval. The component ends last;
+/// what others than the server have asked it by then is answered too.
+///
+/// All of this takes `limit` at most, counted from the signal. At the limit, or at a second signal,
+/// what is not answered is cut off. Signals less than a tenth of a second apart are one, for some
+/// programs send it twice.
+///
+/// Signals are caught as soon as this is called. The server runs while the future is awaited, and
+/// stops when that is dropped. Its own handling of signals is switched off: it would stop the
+/// `System`, and with it a component that was [started here](Statsig::start_here), before anything
+/// could be drained. Its `shutdown_timeout` gives way to `limit`, and `system_exit` has no effect.
+///
+/// ```no_run
+/// # use actix_statsig::{Statsig, web};
+/// # use actix_web::{App, HttpServer};
+/// # use std::time::Duration;
+/// # async fn run(statsig: Statsig) -> std::io::Result<()> {
+/// let server = HttpServer::new(|| App::new()).bind(("127.0.0.1", 8080))?;
+/// let report = web::serve(server, &statsig, Duration::from_secs(30)).await?;
+/// assert_eq!(report.cut_off, 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// If signals cannot be caught, or the server fails; in the latter case the component has been shut
+/// down as well.
+///
+/// # Panics
+/// Outside of a runtime, and as [`HttpServer::run`] does where nothing is bound.
+pub fn serve<F, I, S, B>(
+    server: HttpServer<F, I, S, B>,
+    statsig: &Statsig,
+    limit: Duration,
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error>,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>>,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let signals = Signals::listen();
+    // Not before `limit`, so that nothing but that cuts anything off.
+    let patience = limit.as_secs().saturating_add(1);
+    let server = server.disable_signals().shutdown_timeout(patience);
+    let statsig = statsig.clone();
+    async move {
+        let mut signals = signals?;
+        let mut server = server.run();
+        let ended = tokio::select! {
+            ended = &mut server => ended,
+            () = signals.received() => return Ok(leave(server, &statsig, signals, limit).await),
+        };
+        let report = statsig.shutdown(limit).await;
+        ended.map(|()| report)
+    }
+}
+
+async fn leave(
+    server: Server,
+    statsig: &Statsig,
+    signals: Signals,
+    limit: Duration,
+) -> ShutdownReport {
+    tracing::info!("draining");
+    statsig.leave();
+    tokio::select! {
+        report = drain(server, statsig, limit) => return report,
+        () = again(signals) => {}
+        () = sleep(limit) => {}
+    }
+    tracing::warn!("cut off while draining");
+    statsig.shutdown(Duration::ZERO).await
+}
+
+/// Answers what has been received, and takes no more. The component ends last: the server's
+/// connections wait for its answers.
+async fn drain(server: Server, statsig: &Statsig, limit: Duration) -> ShutdownReport {
+    let handle = server.handle();
+    let stopped = async {
+        arrivals_are_read(statsig).await;
+        handle.stop(true).await;
+    };
+    tokio::select! {
+        // It serves until it has stopped, and then has nothing to say.
+        _ = server => {}
+        () = stopped => {}
+        never = flush_again_and_again(statsig) => match never {},
+    }
+    statsig.shutdown(limit).await
+}
+
+/// Waits until what had arrived has been read: a server that is told to stop closes connections it
+/// has not accepted or not read from yet. Does not wait for traffic to end that goes on and on.
+async fn arrivals_are_read(statsig: &Statsig) {
+    for _ in 0..10 {
+        let read = statsig.stats().requests;
+        sleep(A_MOMENT).await;
+        if statsig.stats().requests == read {
+            return;
+        }
+    }
+}
+
+/// A handler may ask for its next flag when it has the last.
+async fn flush_again_and_again(statsig: &Statsig) -> Infallible {
+    loop {
+        statsig.addr().do_send(Flush);
+        sleep(A_MOMENT).await;
+    }
+}
+
+/// A second signal.
+async fn again(mut signals: Signals) {
+    while timeout(A_MOMENT, signals.received()).await.is_ok() {}
+    signals.received().await;
+}
+
+const A_MOMENT: Duration = Duration::from_millis(100);

@@ -1,0 +1,49 @@
+//! What one request has asked, and for whom.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix::Handler;
+use futures_util::FutureExt;
+
+use super::answers::{Answers, Asked};
+use crate::{
+    batch::BatchActor,
+    error::Error,
+    evaluation::{ConfigEvaluation, GateEvaluation},
+    messages::{Asking, CheckGates, GetConfigs},
+    statsig::Statsig,
+    user::User,
+};
+
+/// Lives as long as its request, or a [`Flags`](super::Flags) of it.
+pub(super) struct Snapshot {
+    pub(super) statsig: Arc<Statsig>,
+    pub(super) user: User,
+    gates: Answers<GateEvaluation>,
+    configs: Answers<ConfigEvaluation>,
+}
+
+impl Snapshot {
+    pub(super) fn new(statsig: Arc<Statsig>, user: User) -> Self {
+        Self { statsig, user, gates: Answers::default(), configs: Answers::default() }
+    }
+
+    pub(super) async fn gates(&self, names: &[Arc<str>]) -> Result<Vec<GateEvaluation>, Error> {
+        let ask = |names| self.ask(CheckGates::new(self.user.clone(), names));
+        self.gates.of(names, ask).await
+    }
+
+    pub(super) async fn configs(&self, names: &[Arc<str>]) -> Result<Vec<ConfigEvaluation>, Error> {
+        let ask = |names| self.ask(GetConfigs::new(self.user.clone(), names));
+        self.configs.of(names, ask).await
+    }
+
+    fn ask<M: Asking>(&self, message: M) -> Asked<M::Evaluation>
+    where
+        BatchActor: Handler<M>,
+    {
+        // It must not hold the snapshot, which holds it.
+        let statsig = Arc::clone(&self.statsig);
+        async move { statsig.ask(message).await.map(Rc::from) }.boxed_local().shared()
+    }
+}

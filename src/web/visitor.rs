@@ -1,0 +1,188 @@
+//! What every request brings of its user.
+
+use actix_web::{
+    HttpRequest,
+    http::header::{
+        ACCEPT_LANGUAGE, AcceptLanguage, Header, HeaderValue, Quality, USER_AGENT, X_FORWARDED_FOR,
+    },
+};
+
+use super::forwarded;
+use crate::user::{User, UserBuilder};
+
+/// Starts a user with what the request itself says: ip address, user agent and locale.
+///
+/// The app adds who it is. Statsig needs an id, a `user_id` or a `custom_id`: for a visitor who has
+/// not logged in, the app has to give one and keep it, in a cookie or a session, or such a visitor
+/// falls into another group with each request.
+///
+/// The locale is the language tag that the request's `Accept-Language` likes best, for example
+/// `en-US`. A header that is not UTF-8, or longer than 1024 bytes, is left out.
+///
+/// ```
+/// use actix_statsig::{User, web::Visitor};
+/// use actix_web::{HttpRequest, test::TestRequest};
+///
+/// let visitor = Visitor::new().trust_proxies(1);
+/// let identify = move |request: &HttpRequest| visitor.user(request).user_id("u-1").build();
+///
+/// let request = TestRequest::get()
+///     .insert_header(("x-forwarded-for", "192.0.2.1, 203.0.113.7"))
+///     .insert_header(("accept-language", "en;q=0.5, nl-NL"))
+///     .to_http_request();
+/// let user = User::builder().user_id("u-1").ip("203.0.113.7").locale("nl-NL").build()?;
+/// assert_eq!(identify(&request)?, user);
+/// # Ok::<(), actix_statsig::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Visitor {
+    proxies: usize,
+}
+
+impl Visitor {
+    /// The ip address is that of whoever is connected to the app: right where clients reach it
+    /// without a proxy.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// So many proxies, one behind the other, stand between clients and the app, and each adds to
+    /// the right of `X-Forwarded-For` whom it was asked by. Default none: the header is then not
+    /// looked at, since anybody can write it.
+    ///
+    /// It must be exactly as many as every request comes through. With more, the client chooses its
+    /// address; with fewer, it is that of a proxy. Where the header has too few entries, or one that
+    /// is no address, the address is the last that a trusted proxy has vouched for.
+    #[must_use]
+    pub fn trust_proxies(self, proxies: usize) -> Self {
+        Self { proxies }
+    }
+
+    /// Starts the user whose request it is.
+    pub fn user(&self, request: &HttpRequest) -> UserBuilder {
+        let mut user = User::builder();
+        if let Some(ip) = self.ip(request) {
+            user = user.ip(ip);
+        }
+        if let Some(user_agent) = request.headers().get(USER_AGENT).and_then(text) {
+            user = user.user_agent(user_agent);
+        }
+        if let Some(locale) = locale(request) {
+            user = user.locale(locale);
+        }
+        user
+    }
+
+    fn ip(&self, request: &HttpRequest) -> Option<String> {
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        let headers: Vec<_> = request.headers().get_all(X_FORWARDED_FOR).collect();
+        let headers = headers.into_iter().map(HeaderValue::as_bytes);
+        forwarded::client(peer, headers, self.proxies).map(|ip| ip.to_string())
+    }
+}
+
+/// The longest header that is taken over, in bytes.
+const MAX_HEADER: usize = 1024;
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    let text = std::str::from_utf8(value.as_bytes()).ok()?.trim();
+    (1..=MAX_HEADER).contains(&text.len()).then_some(text)
+}
+
+/// The first of those that are liked best.
+fn locale(request: &HttpRequest) -> Option<String> {
+    let length: usize = request.headers().get_all(ACCEPT_LANGUAGE).map(HeaderValue::len).sum();
+    if length > MAX_HEADER {
+        return None;
+    }
+    let AcceptLanguage(languages) = AcceptLanguage::parse(request).ok()?;
+    let specific = languages.into_iter().filter_map(|language| {
+        Some((language.quality, language.item.into_item()?)).filter(|(q, _)| *q > Quality::ZERO)
+    });
+    let best = specific.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map(|(_, tag)| tag.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What Statsig would be sent.
+    fn sent(visitor: Visitor, request: TestRequest) -> Value {
+        let user = visitor.user(&request.to_http_request()).user_id("u-4711").build().unwrap();
+        let mut user = serde_json::to_value(user).unwrap();
+        user.as_object_mut().unwrap().remove("userID");
+        user
+    }
+
+    fn from(headers: &[(&'static str, &[u8])]) -> TestRequest {
+        let peer = "192.0.2.10:4711".parse().unwrap();
+        headers.iter().fold(TestRequest::get().peer_addr(peer), |request, (name, value)| {
+            request.append_header((*name, HeaderValue::from_bytes(value).unwrap()))
+        })
+    }
+
+    fn locale_of(accepted: &str) -> Value {
+        sent(Visitor::new(), from(&[("accept-language", accepted.as_bytes())]))["locale"].take()
+    }
+
+    #[test]
+    fn a_request_brings_address_user_agent_and_locale() {
+        let request =
+            || from(&[("user-agent", "Möwe/7.0".as_bytes()), ("accept-language", b"fr-CH")]);
+        let user = json!({"ip": "192.0.2.10", "userAgent": "Möwe/7.0", "locale": "fr-CH"});
+        assert_eq!(sent(Visitor::new(), request()), user);
+        assert_eq!(sent(Visitor::new(), from(&[])), json!({"ip": "192.0.2.10"}));
+        assert_eq!(sent(Visitor::new(), TestRequest::get()), json!({}));
+    }
+
+    #[test]
+    fn proxies_are_believed_only_where_the_app_says_so() {
+        let headers: [(_, &[u8]); 3] = [
+            ("forwarded", b"for=203.0.113.1"),
+            ("x-forwarded-for", b"203.0.113.2, 203.0.113.3"),
+            ("x-real-ip", b"203.0.113.4"),
+        ];
+        assert_eq!(sent(Visitor::new(), from(&headers))["ip"], "192.0.2.10");
+        let behind_one = Visitor::new().trust_proxies(1);
+        assert_eq!(sent(behind_one, from(&headers))["ip"], "203.0.113.3");
+    }
+
+    #[test]
+    fn the_locale_is_the_first_of_the_languages_with_the_highest_quality() {
+        assert_eq!(locale_of("de;q=0.7, da, en-GB;q=0.9, sv"), "da");
+        assert_eq!(locale_of("*, pt-BR;q=0.3"), "pt-BR");
+        assert_eq!(locale_of("?, ;;q=, el;q=0.2"), "el");
+        for none in ["", "*", "de;q=0", "no language at all"] {
+            assert_eq!(locale_of(none), Value::Null, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_or_not_utf8_is_left_out() {
+        let long = [b'a'; MAX_HEADER + 1];
+        let languages = "nl,".repeat(MAX_HEADER);
+        for headers in [
+            [("user-agent", &long[..]), ("accept-language", languages.as_bytes())],
+            [("user-agent", b"\xff"), ("accept-language", b"nl\xff")],
+        ] {
+            assert_eq!(sent(Visitor::new(), from(&headers)), json!({"ip": "192.0.2.10"}));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_a_user_that_statsig_would_refuse(
+            values in vec(vec(prop_oneof![32..127u8, 128..=255u8], 0..1200), 3),
+            proxies in 0..4usize,
+        ) {
+            let names = ["user-agent", "accept-language", "x-forwarded-for"];
+            let headers: Vec<_> = names.into_iter().zip(values.iter().map(Vec::as_slice)).collect();
+            sent(Visitor::new().trust_proxies(proxies), from(&headers));
+        }
+    }
+}
