@@ -215,6 +215,6 @@ pub use statsig::{Name, Statsig};
 pub use user::{Attribute, Tier, User, UserBuilder};
 
 /// The README's examples are tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "open-feature", feature = "test-util", feature = "web"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

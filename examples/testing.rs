@@ -1,0 +1,101 @@
+//! Testing an app that asks Statsig: `LocalStatsig` stands in for it, by rules that the test gives,
+//! and says what it was asked. Copy the tests to where yours are.
+//!
+//! `cargo test --features test-util,web --example testing`
+
+use actix_statsig::{
+    Statsig, User,
+    web::{Flags, Visitor},
+};
+use actix_web::{HttpRequest, error::ErrorUnauthorized, get, web::ServiceConfig};
+
+#[get("/checkout")]
+async fn checkout(flags: Flags) -> &'static str {
+    match flags.gate_or("new_checkout", false).await {
+        true => "the new checkout",
+        false => "the old checkout",
+    }
+}
+
+/// The app, but for its server: what an app's `main` and its tests have in common.
+#[cfg_attr(not(test), expect(dead_code, reason = "here it is only tested"))]
+fn shop(statsig: &Statsig) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
+    let flags = statsig.configure(identify);
+    move |app| {
+        app.configure(&flags).service(checkout);
+    }
+}
+
+fn identify(request: &HttpRequest) -> actix_web::Result<User> {
+    let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("log in first"))?;
+    Ok(Visitor::new().user(request).user_id(id.value()).build()?)
+}
+
+#[expect(clippy::print_stdout, reason = "it says where to look")]
+fn main() {
+    println!("cargo test --features test-util,web --example testing");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix_statsig::{
+        Config,
+        test_util::{Fault, LocalStatsig, Rule, Rules},
+    };
+    use actix_web::{
+        App,
+        test::{TestRequest, call_and_read_body, init_service},
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// The component for one test. Without a cache, each test decides alone what the next answer is.
+    fn statsig(server: &LocalStatsig) -> Statsig {
+        let config = Config::builder("any-key").base_url(server.url()).cache_ttl(Duration::ZERO);
+        Statsig::start(config.build().unwrap()).unwrap()
+    }
+
+    async fn visit(statsig: &Statsig, language: &'static str) -> String {
+        let app = init_service(App::new().configure(shop(statsig))).await;
+        let request = TestRequest::with_uri("/checkout")
+            .insert_header(("cookie", "id=u-1"))
+            .insert_header(("accept-language", language));
+        let body = call_and_read_body(&app, request.to_request()).await;
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[actix_web::test]
+    async fn the_new_checkout_is_for_dutch_readers() {
+        let dutch = Rule::new(true).when("locale", "nl-NL");
+        let server = LocalStatsig::start(Rules::new().gate("new_checkout", dutch)).unwrap();
+        let statsig = statsig(&server);
+
+        assert_eq!(visit(&statsig, "nl-NL").await, "the new checkout");
+        assert_eq!(visit(&statsig, "de-DE").await, "the old checkout");
+    }
+
+    #[actix_web::test]
+    async fn one_visit_asks_for_one_gate_and_says_who_asks() {
+        let server = LocalStatsig::start(Rules::new()).unwrap();
+
+        visit(&statsig(&server), "nl-NL").await;
+
+        let [asked] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
+        assert_eq!(asked.names, ["new_checkout"]);
+        assert_eq!(asked.user, json!({"userID": "u-1", "locale": "nl-NL"}));
+    }
+
+    #[actix_web::test]
+    async fn while_statsig_fails_everybody_has_the_old_checkout_and_we_can_tell() {
+        let server = LocalStatsig::start(Rules::new().gate("new_checkout", true)).unwrap();
+        server.inject(Fault::status(503).always());
+        let statsig = statsig(&server);
+
+        assert_eq!(visit(&statsig, "nl-NL").await, "the old checkout");
+
+        assert_eq!(statsig.stats().fallbacks["unavailable"], 1);
+    }
+}
