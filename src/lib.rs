@@ -125,8 +125,8 @@
 //! | `statsig.call` | the flush; follows from each request it serves | `operation`, `names`, `outcome` |
 //! | `statsig.attempt` | the call | `operation`, `number`, `outcome` |
 //!
-//! `operation` is `check_gate` or `get_config`, `outcome` is `ok` or an [`Error::kind`], the rest are
-//! numbers. An answer that the handle takes from the cache has no span, and costs none. In normal
+//! `operation` is `check_gate` or `get_config`; `outcome` is `ok`, an [`Error::kind`], `abandoned` where
+//! the caller had left, or `lost` where a transport lost a call; the rest are numbers. An answer that the handle takes from the cache has no span, and costs none. In normal
 //! work nothing is logged at INFO or above between start and shutdown; no key and no private attribute
 //! is logged at any level.
 //!

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `statsig_requests_total` | requests received |
 //! | `statsig_names_total` | names they asked for |
-//! | `statsig_cached_names_total{state}` | names answered from the cache, `fresh` or `stale` |
+//! | `statsig_cached_names_total` | names answered from the cache |
+//! | `statsig_stale_names_total` | of these, names answered with a stale evaluation, because Statsig failed |
 //! | `statsig_joined_names_total` | names that were in flight already when they were asked for |
 //! | `statsig_calls_total` | calls handed to the transport |
 //! | `statsig_retries_total` | attempts beyond the first of a call |
@@ -65,16 +66,19 @@ pub(crate) struct Published(Mutex<Option<Stats>>);
 
 impl Published {
     /// Brings counters and gauges up to date: by what has changed, for other components of the
-    /// process add to the same.
-    pub(crate) fn publish(&self, now: &Stats) {
+    /// process add to the same. What is read last is published last.
+    pub(crate) fn publish(&self, read: impl FnOnce() -> Stats) {
         let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = read();
         let before = published.take();
         if before.is_none() {
             describe();
         }
-        count(before.as_ref().unwrap_or(&Stats::default()), now);
-        show(before.as_ref(), Some(now));
-        *published = Some(now.clone());
+        show(before.as_ref(), Some(&now));
+        let before = before.unwrap_or_default();
+        count(&before, &now);
+        // The one count that goes back: an answer that found nobody was none.
+        *published = Some(Stats { answered: before.answered.max(now.answered), ..now });
     }
 }
 
@@ -87,12 +91,11 @@ impl Drop for Published {
 }
 
 fn count(before: &Stats, now: &Stats) {
-    let fresh = |stats: &Stats| stats.cached.saturating_sub(stats.stale);
     for (counter, before, now) in [
         (counter!("statsig_requests_total"), before.requests, now.requests),
         (counter!("statsig_names_total"), before.names, now.names),
-        (counter!("statsig_cached_names_total", "state" => "fresh"), fresh(before), fresh(now)),
-        (counter!("statsig_cached_names_total", "state" => "stale"), before.stale, now.stale),
+        (counter!("statsig_cached_names_total"), before.cached, now.cached),
+        (counter!("statsig_stale_names_total"), before.stale, now.stale),
         (counter!("statsig_joined_names_total"), before.joined, now.joined),
         (counter!("statsig_calls_total"), before.calls, now.calls),
         (counter!("statsig_retries_total"), before.retries, now.retries),
@@ -175,6 +178,7 @@ fn describe() {
         ("statsig_requests_total", Unit::Count, "requests received"),
         ("statsig_names_total", Unit::Count, "names that requests asked for"),
         ("statsig_cached_names_total", Unit::Count, "names answered from the cache"),
+        ("statsig_stale_names_total", Unit::Count, "names answered with a stale evaluation"),
         ("statsig_joined_names_total", Unit::Count, "names in flight already when asked for"),
         ("statsig_calls_total", Unit::Count, "calls handed to the transport"),
         ("statsig_retries_total", Unit::Count, "attempts beyond the first of a call"),

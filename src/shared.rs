@@ -79,14 +79,16 @@ impl Shared {
     /// A default stands in for an answer.
     pub(crate) fn fell_back(&self, fallback: Fallback) {
         let Fallback { kind, name, key, error } = &fallback;
-        let (operation, key) = (kind.path(), key.as_deref());
+        let (operation, key) = (kind.operation(), key.as_deref());
+        // A field of text, which is escaped, and short: the name may come from anywhere.
+        let name: &str = &name.chars().take(100).collect::<String>();
         self.counters.fell_back(error);
         match self.warnings.note(clock::now()) {
             Some(fallbacks) => {
-                tracing::warn!(fallbacks, operation, %name, key, %error, "a default stands in for an answer");
+                tracing::warn!(fallbacks, operation, name, key, %error, "a default stands in for an answer");
             }
             None => {
-                tracing::debug!(operation, %name, key, %error, "a default stands in for an answer");
+                tracing::debug!(operation, name, key, %error, "a default stands in for an answer");
             }
         }
         self.hooks.fallback(fallback);
@@ -102,7 +104,7 @@ impl Shared {
 
     #[cfg(feature = "metrics")]
     pub(crate) fn publish_metrics(&self) {
-        self.published.publish(&self.stats());
+        self.published.publish(|| self.stats());
     }
 
     /// Reads what is kept of an earlier answer, if it may answer now: stale only while the circuit

@@ -52,6 +52,16 @@ pub(crate) fn attempt(call: &Span, kind: CallKind, number: u32) -> Span {
     )
 }
 
+/// Its caller has left.
+pub(crate) fn abandoned(request: &Span) {
+    request.record("outcome", "abandoned");
+}
+
+/// The transport lost it, and gets it again.
+pub(crate) fn lost(call: &Span) {
+    call.record("outcome", "lost");
+}
+
 /// `ok`, or the kind of the error.
 pub(crate) fn ended<T>(span: &Span, result: Result<T, &Error>) {
     span.record("outcome", result.err().map_or("ok", Error::kind));

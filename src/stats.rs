@@ -75,6 +75,9 @@ pub struct Stats {
 impl Stats {
     /// Whether a question that no cache answers is likely to get its answer now: the circuit breaker
     /// is closed, the last call has not failed, and nobody has told the component to leave.
+    ///
+    /// Only a call can show that Statsig is back. Where this decides whether there is traffic, and so
+    /// calls, [`probe`](crate::Statsig::probe) while it is not.
     pub fn is_ready(&self) -> bool {
         self.breaker == BreakerState::Closed && !self.last_call_failed && !self.is_leaving
     }

@@ -308,6 +308,21 @@ impl Statsig {
         report.or_else(|| self.shared.report()).unwrap_or_default()
     }
 
+    /// Asks Statsig whether it answers: with one check of a gate and a user named
+    /// `actix-statsig-probe`, past the cache and without an exposure.
+    ///
+    /// Worth it where [`Stats::is_ready`] decides whether an app gets traffic: without traffic there
+    /// is no call, and nothing else would show that Statsig is back. Ask seldom, not more than once
+    /// at a time, and don't wait for it.
+    ///
+    /// # Errors
+    /// As [`check_gate`](Self::check_gate).
+    pub async fn probe(&self) -> Result<(), Error> {
+        const PROBE: &str = "actix-statsig-probe";
+        let probe = CheckGates::new(User::new(PROBE)?, [PROBE]).without_exposure().past_cache();
+        self.send(probe).await.map(drop)
+    }
+
     /// What the component has done so far.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
@@ -316,7 +331,6 @@ impl Statsig {
     /// Brings the counters and gauges of [`metrics`](crate::metrics) up to date: just before a
     /// scrape, or before the process ends.
     #[cfg(feature = "metrics")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
     pub fn publish_metrics(&self) {
         self.shared.publish_metrics();
     }
@@ -334,7 +348,6 @@ impl Statsig {
     /// It does not keep the component alive. It needs a runtime with a timer; a period of zero
     /// counts as a millisecond.
     #[cfg(feature = "metrics")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
     pub fn publish_metrics_every(
         &self,
         period: Duration,
@@ -400,8 +413,14 @@ impl Statsig {
                 return Err(error);
             }
         }
+        let names = ask.names.len();
         let answer = self.addr.send(message).await;
-        answer.unwrap_or_else(|_| Err(self.shared.why_closed()))
+        answer.unwrap_or_else(|_| {
+            let error = self.shared.why_closed();
+            self.shared.counters.received(names);
+            self.shared.refused(&error);
+            Err(error)
+        })
     }
 
     /// What is kept of one name.

@@ -113,6 +113,43 @@ fn each_error_that_a_caller_gets_is_told_once_wherever_it_comes_from() {
 }
 
 #[test]
+fn the_error_of_a_component_that_is_gone_is_counted_and_told_too() {
+    // Given a component whose runtime is stopped while a request is pending
+    let (tell, told) = mpsc::channel();
+    let config = config().on_error(move |error| tell.send(error.kind()).unwrap());
+    let statsig = virtual_time(async {
+        let statsig = Script::new(|_| Reaction::Hold).start(config);
+        let pending = statsig.clone();
+        actix_rt::spawn(async move { pending.check_gate(&user("u-1"), "beta").await });
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
+        statsig
+    });
+
+    // When it is asked once more
+    let refused = virtual_time(statsig.check_gate(&user("u-1"), "beta"));
+
+    // Then that is an error like any other
+    assert!(matches!(refused, Err(Error::Closed)));
+    assert_eq!(told.recv().unwrap(), "closed");
+    let stats = statsig.stats();
+    assert_eq!((stats.requests, stats.abandoned, stats.errors["closed"]), (2, 1, 1));
+}
+
+#[test]
+fn a_name_that_came_from_anywhere_does_not_fill_the_log() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+
+        statsig.gate_or(&user("u-1"), "\n".repeat(10_000), false).await;
+
+        let seen = trace.seen();
+        let logged = seen.events.iter().find_map(|event| event.fields.0.get("name"));
+        assert_eq!(logged.map(String::len), Some(100));
+    });
+}
+
+#[test]
 fn a_hook_that_panics_harms_nothing() {
     virtual_time(async {
         let (tell, told) = mpsc::channel();

@@ -72,8 +72,8 @@ fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
         for (series, expected) in [
             ("statsig_requests_total", 13.0),
             ("statsig_names_total", 14.0),
-            (r#"statsig_cached_names_total{state="fresh"}"#, 10.0),
-            (r#"statsig_cached_names_total{state="stale"}"#, 0.0),
+            ("statsig_cached_names_total", 10.0),
+            ("statsig_stale_names_total", 0.0),
             ("statsig_joined_names_total", 0.0),
             ("statsig_calls_total", 3.0),
             ("statsig_retries_total", 1.0),
@@ -154,6 +154,32 @@ fn what_is_published_is_the_change_and_components_add_up_until_they_are_gone() {
         assert_eq!(value(&recorder, "statsig_ready"), Some(1.0));
         assert_eq!(value(&recorder, "statsig_names_total"), Some(4.0));
     });
+}
+
+#[test]
+fn what_many_publish_at_once_is_counted_once() {
+    let recorder = &recorder();
+    let statsig = Statsig::start(config().build().unwrap()).unwrap();
+    let refuse = || {
+        let system = System::new();
+        for _ in 0..2_000 {
+            system.block_on(statsig.check_gate(&user("u-1"), "a/b")).unwrap_err();
+        }
+    };
+    let publish = || {
+        for _ in 0..2_000 {
+            metrics::with_local_recorder(recorder, || statsig.publish_metrics());
+        }
+    };
+
+    std::thread::scope(|scope| {
+        scope.spawn(refuse);
+        scope.spawn(publish);
+        scope.spawn(publish);
+    });
+    metrics::with_local_recorder(recorder, || statsig.publish_metrics());
+
+    assert_eq!(value(recorder, "statsig_requests_total"), Some(2_000.0));
 }
 
 #[test]

@@ -226,6 +226,24 @@ async fn promise_3_a_caller_who_left_while_its_call_was_queued_costs_no_call() {
 }
 
 #[actix_rt::test]
+async fn promise_3_a_caller_who_left_while_its_call_was_queued_says_nothing_of_statsig() {
+    let server = server();
+    let statsig = start(&server, patient().max_in_flight(1));
+    server.inject(Fault::delay(Duration::from_millis(200)).for_user("first"));
+    let first = statsig.addr().send(CheckGates::new(user("first"), ["open"]));
+    let second = statsig.addr().send(CheckGates::new(user("second"), ["open"]));
+    server.calls_reached(1).await;
+    assert_eq!(statsig.stats().in_flight, 2);
+
+    drop(second);
+    assert!(first.await.unwrap().is_ok());
+    statsig.shutdown(Duration::from_secs(30)).await;
+
+    let stats = statsig.stats();
+    assert_eq!((stats.abandoned, stats.last_call_failed, stats.call.count), (1, false, 1));
+}
+
+#[actix_rt::test]
 async fn the_statistics_tell_what_was_joined_and_retried_and_how_long_it_took() {
     let server = server();
     let statsig = start(&server, patient());

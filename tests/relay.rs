@@ -501,6 +501,7 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
         (&["--allow-anyone"], &[key, ("STATSIG_RELAY_KEYS", "caller")], "--allow-anyone"),
         (&[], &[key, ("STATSIG_RELAY_ALLOW_ANYONE", "all")], "STATSIG_RELAY_ALLOW_ANYONE"),
         (&["--workers", "0"], &[key], "--workers"),
+        (&["--workers", "513"], &[key], "--workers"),
         (&["--max-body", "1MB"], &[key], "--max-body"),
         (&["--workers", "3", "--max-connections", "2"], &[key], "--max-connections"),
         (&["--log", "a=b=c"], &[key], "--log"),

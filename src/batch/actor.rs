@@ -221,6 +221,8 @@ impl Drop for BatchActor {
     fn drop(&mut self) {
         self.shared.close();
         self.shared.cache.clear();
+        // None, unless the runtime was stopped around it: their callers hear of it as of a refusal.
+        self.shared.counters.abandoned.fetch_add(self.buffer.pending() as u64, Relaxed);
         self.shared.counters.buffered.store(0, Relaxed);
         self.shared.counters.in_flight.store(0, Relaxed);
     }

@@ -55,13 +55,17 @@ impl BatchActor {
                     path = request.kind.path(),
                     "a transport lost a call: sending it again"
                 );
+                spans::lost(span);
                 let call = Call::new(call, request.clone(), ctx.address().recipient(), span);
                 return self.transports.send(call);
             }
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
-        self.shared.counters.call_ended(&outcome);
+        // What nobody waits for any more was given up here, and says nothing of Statsig.
+        if outcome.is_ok() || self.is_wanted(call) {
+            self.shared.counters.call_ended(&outcome);
+        }
         spans::ended(span, outcome.as_ref());
         self.follow_requests(span, [call]);
         let now = clock::now();

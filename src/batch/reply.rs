@@ -68,7 +68,9 @@ impl Callers {
 
     /// Forgets a caller who has left, which frees the request's places.
     pub(crate) fn forget(&self, request: RequestId) {
-        self.0.borrow_mut().remove(request);
+        if let Some(caller) = self.0.borrow_mut().remove(request) {
+            spans::abandoned(&caller.span);
+        }
     }
 }
 

@@ -217,7 +217,8 @@ impl TransportActor {
             Ok(None) => {
                 self.upstream.without_outcome(trial, now);
                 // Nobody is there to read it; whoever joins in this moment is asked for again.
-                return self.time_out(job);
+                let timeout = self.timeout(&job);
+                return job.call.complete(Err(timeout));
             }
             Err(_) => {
                 self.upstream.without_outcome(trial, now);
@@ -292,8 +293,12 @@ impl TransportActor {
     }
 
     fn time_out(&self, job: Job) {
-        let last = job.last.clone();
-        self.finish(job, Err(Error::Timeout { limit: self.config.timeout(), last }));
+        let timeout = self.timeout(&job);
+        self.finish(job, Err(timeout));
+    }
+
+    fn timeout(&self, job: &Job) -> Error {
+        Error::Timeout { limit: self.config.timeout(), last: job.last.clone() }
     }
 
     fn watch_deadlines(&mut self, now: Instant, ctx: &mut Context<Self>) {

@@ -1,6 +1,6 @@
 //! A server that leaves well when it is told to.
 
-use std::{convert::Infallible, fmt, io, time::Duration};
+use std::{convert::Infallible, fmt, io, pin::pin, time::Duration};
 
 use actix_http::Request;
 use actix_rt::time::{sleep, timeout};
@@ -19,8 +19,9 @@ use crate::{
 
 /// Runs the server until SIGTERM or ctrl-c, lets it leave, and shuts the component down.
 ///
-/// Told to leave, the server reads what has arrived, takes no more connections, and answers the
-/// requests it has. What these ask does not wait for the flush interval. The component ends last;
+/// Told to leave, the server reads what has arrived: until the component has been asked nothing new
+/// for a tenth of a second, at most for a second or a quarter of `limit`. Then it takes no more
+/// connections, and answers the requests it has. What these ask does not wait for the flush interval. The component ends last;
 /// what others than the server have asked it by then is answered too.
 ///
 /// All of this takes `limit` at most, counted from the signal. At the limit, or at a second signal,
@@ -91,13 +92,17 @@ async fn leave(
 ) -> ShutdownReport {
     tracing::info!("draining");
     statsig.leave();
+    let mut draining = pin!(drain(server, statsig, limit));
     tokio::select! {
-        report = drain(server, statsig, limit) => return report,
+        report = &mut draining => return report,
         () = again(signals) => {}
         () = sleep(limit) => {}
     }
     tracing::warn!("cut off while draining");
-    statsig.shutdown(Duration::ZERO).await
+    // While the server is there still: its requests are told, and have a moment to say so.
+    let report = statsig.shutdown(Duration::ZERO).await;
+    let _ = timeout(A_MOMENT, draining).await;
+    report
 }
 
 /// Answers what has been received, and takes no more. The component ends last: the server's
@@ -105,7 +110,8 @@ async fn leave(
 async fn drain(server: Server, statsig: &Statsig, limit: Duration) -> ShutdownReport {
     let handle = server.handle();
     let stopped = async {
-        arrivals_are_read(statsig).await;
+        // However much arrives, most of the limit is for answering it.
+        let _ = timeout(limit / 4, arrivals_are_read(statsig)).await;
         handle.stop(true).await;
     };
     tokio::select! {

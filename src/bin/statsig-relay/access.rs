@@ -6,7 +6,10 @@ use actix_web::{
     Error, ResponseError,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{AUTHORIZATION, HeaderMap},
+    http::{
+        header::{AUTHORIZATION, HeaderMap},
+        uri::Authority,
+    },
     middleware::Next,
     web::Data,
 };
@@ -77,6 +80,7 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody + use<B>>, Error> {
     let caller = request.peer_addr().map(|address| address.ip());
+    let caller = caller.filter(|caller| !is_this_machine(*caller) || !is_lured(request.headers()));
     if OPEN.contains(&request.path()) || callers.admit(caller, key(request.headers())) {
         return Ok(next.call(request).await?.map_into_left_body());
     }
@@ -91,6 +95,23 @@ fn key(headers: &HeaderMap) -> Option<&str> {
         let (scheme, key) = text(AUTHORIZATION.as_str())?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     })
+}
+
+/// Whether this may be a browser on this machine that was lured here by a page from elsewhere: it says
+/// so itself, or has another name for this machine than this machine has.
+fn is_lured(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let is_sent_from_elsewhere =
+        text("sec-fetch-site").is_some_and(|site| !matches!(site, "none" | "same-origin"));
+    is_sent_from_elsewhere || text("host").is_some_and(|host| !is_a_name_of_this_machine(host))
+}
+
+/// `localhost` or an address, for no server of names has a say in these.
+fn is_a_name_of_this_machine(host: &str) -> bool {
+    let Ok(host) = host.parse::<Authority>() else { return false };
+    let name = host.host();
+    name.eq_ignore_ascii_case("localhost")
+        || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
 /// An IPv4 address may come as an IPv6 one.
@@ -153,6 +174,30 @@ mod tests {
             assert!(Callers::Anyone.are_decided_for(&at(address)), "{address}");
             let both = [at("127.0.0.1:1"), at(address)].concat();
             assert!(!Callers::None.are_decided_for(&both), "{address}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_browser_on_this_machine_that_was_lured_by_a_page_from_elsewhere_is_a_stranger() {
+        let app = App::new().app_data(Data::new(listed())).wrap(from_fn(guard));
+        let app =
+            init_service(app.default_service(actix_web::web::to(|| async { "served" }))).await;
+        for (headers, admitted) in [
+            (vec![("host", "127.0.0.1:8080")], true),
+            (vec![("host", "[::1]:8080"), ("sec-fetch-site", "same-origin")], true),
+            (vec![("host", "LOCALHOST:8080"), ("sec-fetch-site", "none")], true),
+            (vec![("host", "127.0.0.1"), ("sec-fetch-site", "cross-site")], false),
+            (vec![("host", "localhost"), ("sec-fetch-site", "same-site")], false),
+            (vec![("host", "rebound.example:8080")], false),
+            (vec![("host", "localhost.example")], false),
+            (vec![("host", "rebound.example"), ("statsig-api-key", "caller-one")], true),
+        ] {
+            let peer = "127.0.0.1:1".parse().unwrap();
+            let request = TestRequest::with_uri("/stats").peer_addr(peer);
+            let request =
+                headers.iter().fold(request, |request, header| request.insert_header(*header));
+            let status = call_service(&app, request.to_request()).await.status();
+            assert_eq!(status == StatusCode::OK, admitted, "{headers:?}");
         }
     }
 

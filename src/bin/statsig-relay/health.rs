@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_statsig::{CheckGates, Stats, Statsig, User};
+use actix_statsig::{Stats, Statsig};
 use actix_web::{
     HttpResponse,
     rt::{self, time::sleep},
@@ -14,9 +14,6 @@ use tokio::sync::Semaphore;
 
 /// Has the one place for a probe.
 pub(crate) struct Probes(Arc<Semaphore>);
-
-/// The user and the gate of a probe, which are nobody's.
-const PROBE: &str = "statsig-relay-readiness";
 
 /// The shortest time between two probes: whoever asks for readiness often causes no more of them.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -32,11 +29,9 @@ impl Probes {
     /// because the relay is not ready, nothing else would show that Statsig has recovered.
     fn start(&self, statsig: &Statsig) {
         let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else { return };
-        let Ok(user) = User::new(PROBE) else { return };
-        let probe = CheckGates::new(user, [PROBE]).without_exposure().past_cache();
         let statsig = statsig.clone();
         rt::spawn(async move {
-            let (outcome, ()) = join(statsig.ask(probe), sleep(PAUSE)).await;
+            let (outcome, ()) = join(statsig.probe(), sleep(PAUSE)).await;
             if let Err(error) = outcome {
                 tracing::debug!(%error, "a probe for readiness failed");
             }

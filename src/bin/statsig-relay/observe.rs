@@ -83,7 +83,8 @@ fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let extensions = response.response().extensions();
     let problem = extensions.get::<Problem>();
     let error = problem.map(Problem::kind);
-    if response.status().is_server_error() {
+    // Whoever asks whether it is ready is told so, and asks time and again.
+    if response.status().is_server_error() && path != "/readyz" {
         let why = problem.map(Problem::message);
         tracing::warn!(%method, path, status, duration_us, error, why, "a request failed");
     } else {

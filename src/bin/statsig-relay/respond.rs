@@ -135,7 +135,9 @@ fn status(error: &Error) -> StatusCode {
     match error {
         Error::InvalidName { .. } | Error::InvalidUser { .. } => StatusCode::BAD_REQUEST,
         Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Error::ShuttingDown | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        Error::ShuttingDown | Error::Closed | Error::CircuitOpen { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Error::Timeout { .. } | Error::AttemptTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         Error::Connect { .. }
         | Error::Unauthorized { .. }
@@ -170,6 +172,7 @@ mod tests {
             (429, Error::Overloaded { limit: 1 }),
             (503, Error::ShuttingDown),
             (503, Error::Closed),
+            (503, Error::CircuitOpen { cause: Arc::new(Error::AttemptTimeout { limit }) }),
             (504, Error::Timeout { limit, last: None }),
             (504, Error::AttemptTimeout { limit }),
             (502, connect),

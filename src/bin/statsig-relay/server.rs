@@ -32,6 +32,9 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 /// How much longer than a request the relay takes to leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// What actix-server takes.
+const MOST_WORKERS: usize = 512;
+
 /// How the relay is served, as it was told to be.
 pub(crate) struct Serving {
     listen: Given,
@@ -64,7 +67,8 @@ impl Serving {
             ));
         }
         let cores = || thread::available_parallelism().map_or(2, NonZeroUsize::get);
-        let workers = args.number("workers", 1..=1024)?.unwrap_or_else(cores);
+        let workers = args.number("workers", 1..=MOST_WORKERS)?;
+        let workers = workers.unwrap_or_else(|| cores().min(MOST_WORKERS));
         let connections = args.number("max_connections", 1..=10_000_000)?.unwrap_or(workers);
         if connections < workers {
             let more = "--max-connections cannot be less than there are workers";

@@ -78,8 +78,15 @@ async function tick() {
   } finally {
     asking = false;
   }
-  show();
   if (!resting()) timer = setTimeout(tick, Math.max(EVERY / 4, began + EVERY - Date.now()));
+  try {
+    show();
+  } catch {
+    // A relay of another version may say what this page has no words for.
+    known.data = null;
+    missed({ words: 'No answer that this page can read' }, Date.now());
+    show();
+  }
 }
 
 async function ask() {
