@@ -23,28 +23,28 @@ pub struct Fallback {
     pub error: Error,
 }
 
-/// Lets one fallback a second be a warning: an outage would fill the log with nothing else.
+/// Lets one event a second be a warning: an outage would fill the log with nothing else.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings(Mutex<Since>);
 
 #[derive(Debug, Default)]
 struct Since {
     last: Option<Instant>,
-    fallbacks: u64,
+    events: u64,
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Warnings {
-    /// Counts a fallback; gives the number of them since the last warning if it is time for one.
+    /// Counts an event; gives the number of them since the last warning if it is time for one.
     pub(crate) fn note(&self, now: Instant) -> Option<u64> {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.fallbacks += 1;
+        since.events += 1;
         if since.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
             return None;
         }
         since.last = Some(now);
-        Some(std::mem::take(&mut since.fallbacks))
+        Some(std::mem::take(&mut since.events))
     }
 }
 

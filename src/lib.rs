@@ -135,7 +135,7 @@
 //! The defaults suit most. [`FlushPolicy::Adaptive`] has a user who has no call in flight wait for
 //! nothing; a longer [`flush_interval`](Config::flush_interval) makes fewer calls where a user's
 //! checks come some milliseconds apart; several [`transports`](Config::transports) pay where HTTP
-//! and TLS are more than one core's work. The README has figures for each.
+//! and TLS are more than one core's work. `docs/tuning.md` has figures for each.
 //!
 //! # How it works
 //!

@@ -39,7 +39,8 @@
 //! itself, so that an answer from the cache stays as cheap as it is, and are brought up to date by
 //! [`Statsig::publish_metrics`]: just before each scrape, or every few seconds by
 //! [`Statsig::publish_metrics_every`]. Install the recorder before the component starts: what is
-//! published without one is lost.
+//! published without one is lost. That of `metrics-exporter-prometheus` makes summaries of histograms
+//! unless it is given buckets (`PrometheusBuilder::set_buckets`).
 //!
 //! [`Statsig::publish_metrics`]: crate::Statsig::publish_metrics
 //! [`Statsig::publish_metrics_every`]: crate::Statsig::publish_metrics_every

@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     hooks: Teller,
     warnings: Warnings,
+    outages: Warnings,
     #[cfg(feature = "metrics")]
     published: crate::metrics::Published,
     /// Whether exposures are logged where a message does not say.
@@ -49,6 +50,7 @@ impl Shared {
             counters: Counters::default(),
             hooks: Teller::new(config.hooks()),
             warnings: Warnings::default(),
+            outages: Warnings::default(),
             #[cfg(feature = "metrics")]
             published: crate::metrics::Published::default(),
             cache: Cache::new(Limits {
@@ -62,6 +64,17 @@ impl Shared {
             is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             report: OnceLock::new(),
+        }
+    }
+
+    /// A call has ended. That calls begin to fail is worth a word, if not more than one a second.
+    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) {
+        match (self.counters.call_ended(outcome), outcome) {
+            ((true, true), Err(error)) if self.outages.note(clock::now()).is_some() => {
+                tracing::warn!(%error, "calls to Statsig fail");
+            }
+            ((false, true), _) => tracing::info!("calls to Statsig are answered again"),
+            _ => {}
         }
     }
 

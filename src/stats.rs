@@ -216,13 +216,13 @@ impl Counters {
         self.fallbacks[error.index()].fetch_add(1, Relaxed);
     }
 
-    /// A call has ended.
-    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) {
+    /// A call has ended; whether it failed, and whether that is new.
+    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) -> (bool, bool) {
         let failed = outcome.as_ref().is_err_and(|error| {
             error.is_outage()
                 || matches!(error, Error::Unauthorized { .. } | Error::Internal { .. })
         });
-        self.last_call_failed.store(failed, Relaxed);
+        (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
     }
 
     /// Notes the breaker's state; true if it has changed.

@@ -116,6 +116,34 @@ fn an_attempt_stands_within_its_call_and_each_says_how_it_ended() {
 }
 
 #[test]
+fn the_log_says_when_calls_begin_to_fail_and_when_they_are_answered_again() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a transport that fails three times
+        let mut failures = 3;
+        let script = Script::new(move |_| {
+            failures -= 1;
+            match failures {
+                0.. => Reaction::Reply(Err(Error::AttemptTimeout { limit: Duration::ZERO })),
+                _ => Reaction::Answer,
+            }
+        });
+        let statsig = script.start(config());
+
+        // When it is asked five times
+        for _ in 0..5 {
+            let _ = statsig.check_gate(&user("u-1"), "beta").await;
+        }
+
+        // Then each change is a line
+        let seen = trace.seen();
+        let said = seen.events.iter().filter(|event| event.level <= Level::INFO);
+        let said: Vec<_> = said.map(|event| event.fields.0["message"].as_str()).collect();
+        assert_eq!(said, ["calls to Statsig fail", "calls to Statsig are answered again"]);
+    });
+}
+
+#[test]
 fn in_normal_work_nothing_is_said_at_info_and_no_field_grows_with_names_or_users() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {

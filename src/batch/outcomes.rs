@@ -64,7 +64,7 @@ impl BatchActor {
         self.sent_again.remove(&call);
         // What nobody waits for any more was given up here, and says nothing of Statsig.
         if outcome.is_ok() || self.is_wanted(call) {
-            self.shared.counters.call_ended(&outcome);
+            self.shared.call_ended(&outcome);
         }
         spans::ended(span, outcome.as_ref());
         self.follow_requests(span, [call]);

@@ -148,10 +148,11 @@ impl Config {
     /// setting. One that is not set keeps the setting's default.
     ///
     /// Durations are whole milliseconds or have a unit (`5ms`, `3s`); flags are `true`, `false`,
-    /// `1`, `0`, `on`, `off`, `yes` or `no`; certificates are PEM or the path of a file of it.
+    /// `1`, `0`, `on`, `off`, `yes` or `no`; certificates are PEM or the path of a file of it. A
+    /// variable that is no setting is ignored.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] names the setting, its value and the bound it breaks.
+    /// [`Error::InvalidConfig`] names the setting, its value, the bound it breaks and the variable.
     pub fn from_env() -> Result<Self, Error> {
         // A variable that is not UTF-8 is set: it is refused for what it holds, not passed over.
         let text = |variable: OsString| variable.to_string_lossy().into_owned();
@@ -179,10 +180,10 @@ impl Config {
         for (setting, _) in Self::SETTINGS {
             let variable = format!("STATSIG_{}", setting.to_ascii_uppercase());
             if let Some(text) = lookup(&variable) {
-                builder = builder.set(setting, &text)?;
+                builder = builder.set(setting, &text).map_err(from_environment)?;
             }
         }
-        builder.build()
+        builder.build().map_err(from_environment)
     }
 
     /// Where the API is, without a slash at the end.
@@ -311,6 +312,17 @@ impl Config {
     }
 }
 
+/// Says which variable is to be mended.
+fn from_environment(error: Error) -> Error {
+    let Error::InvalidConfig { setting, value, rule } = error else { return error };
+    let variable = format!("STATSIG_{}", setting.to_ascii_uppercase());
+    let rule = match (setting, value.as_str()) {
+        ("api_key", "empty") => format!("{variable} must be set to the server secret key"),
+        _ => format!("{rule} ({variable})"),
+    };
+    Error::InvalidConfig { setting, value, rule }
+}
+
 /// Shows every setting but the key.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -431,7 +443,7 @@ mod tests {
     fn there_are_no_more_transports_than_calls_in_flight() {
         assert_eq!(
             refusal(&[("STATSIG_MAX_IN_FLIGHT", "3"), ("STATSIG_TRANSPORTS", "4")]),
-            "setting `transports` cannot be 4: must be at most `max_in_flight`, 3"
+            "setting `transports` cannot be 4: must be at most `max_in_flight`, 3 (STATSIG_TRANSPORTS)"
         );
     }
 
@@ -500,8 +512,13 @@ mod tests {
                 "setting `extra_root_certificates` cannot be 19 bytes: must be certificates in PEM",
             ),
         ] {
-            assert_eq!(refusal(&[(&format!("STATSIG_{variable}"), value)]), message);
+            let variable = format!("STATSIG_{variable}");
+            assert_eq!(refusal(&[(&variable, value)]), format!("{message} ({variable})"));
         }
+        assert_eq!(
+            Config::from_lookup(|_| None).unwrap_err().to_string(),
+            "setting `api_key` cannot be empty: STATSIG_API_KEY must be set to the server secret key"
+        );
     }
 
     #[test]

@@ -78,7 +78,11 @@ impl Rules {
         Self::default()
     }
 
-    /// The rules that `statsig-relay` answers from when it has no key.
+    /// The rules that `statsig-relay` answers from when it has no key:
+    ///
+    /// ```json
+    #[doc = include_str!("sample_rules.json")]
+    /// ```
     pub fn sample() -> Self {
         Self::from_json(SAMPLE).expect("it is compiled in, and a test reads it")
     }

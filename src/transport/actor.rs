@@ -271,7 +271,10 @@ impl TransportActor {
                 return;
             }
             match state {
-                BreakerState::Open => tracing::warn!("the circuit breaker is open"),
+                BreakerState::Open => {
+                    let base_url = self.config.base_url();
+                    tracing::warn!(base_url, "the circuit breaker is open: the last calls failed");
+                }
                 BreakerState::HalfOpen => {
                     tracing::info!("the circuit breaker lets a probe through")
                 }

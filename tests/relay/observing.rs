@@ -99,7 +99,8 @@ async fn normal_work_logs_nothing_and_what_fails_is_a_warning_with_its_id() {
 
     let served: Vec<_> =
         ended.stderr.lines().take_while(|line| !line.contains("draining")).collect();
-    let [warning] = served[..] else { panic!("{}", ended.stderr) };
+    let [outage, warning] = served[..] else { panic!("{}", ended.stderr) };
+    assert!(outage.contains(" WARN ") && outage.contains("calls to Statsig fail"), "{outage}");
     for part in [" WARN ", "r-failed", "/v1/check_gate", "502", "unavailable", "answered 503"] {
         assert!(warning.contains(part), "{part}: {warning}");
     }
