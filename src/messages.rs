@@ -273,7 +273,7 @@ impl Call {
         reply_to: Recipient<Report>,
         within: &Span,
     ) -> Self {
-        let span = spans::call(within, &request);
+        let span = spans::call(within, request.kind.operation(), request.names.len());
         Self { id, request, reply_to: Some(reply_to), load: None, span }
     }
 

@@ -3,10 +3,7 @@
 
 use tracing::{Level, Span, debug_span, field::Empty};
 
-use crate::{
-    error::Error,
-    messages::{CallKind, CallRequest},
-};
+use crate::error::Error;
 
 /// The caller's span, if a request's would be seen at all.
 pub(crate) fn current() -> Span {
@@ -14,14 +11,8 @@ pub(crate) fn current() -> Span {
 }
 
 /// From a request's acceptance to its answer, within the span in which its message was made.
-pub(crate) fn request(parent: &Span, kind: CallKind, names: usize) -> Span {
-    debug_span!(
-        parent: parent,
-        "statsig.request",
-        operation = kind.operation(),
-        names,
-        outcome = Empty
-    )
+pub(crate) fn request(parent: &Span, operation: &'static str, names: usize) -> Span {
+    debug_span!(parent: parent, "statsig.request", operation, names, outcome = Empty)
 }
 
 /// The making of calls; it follows from the requests that they serve.
@@ -31,25 +22,13 @@ pub(crate) fn flush(calls: usize) -> Span {
 
 /// From the `BatchActor` to the outcome, within the flush, or within the call whose names it asks
 /// for again. It follows from the requests that it serves, those that joined it included.
-pub(crate) fn call(parent: &Span, request: &CallRequest) -> Span {
-    debug_span!(
-        parent: parent,
-        "statsig.call",
-        operation = request.kind.operation(),
-        names = request.names.len(),
-        outcome = Empty
-    )
+pub(crate) fn call(parent: &Span, operation: &'static str, names: usize) -> Span {
+    debug_span!(parent: parent, "statsig.call", operation, names, outcome = Empty)
 }
 
 /// One HTTP attempt of a call.
-pub(crate) fn attempt(call: &Span, kind: CallKind, number: u32) -> Span {
-    debug_span!(
-        parent: call,
-        "statsig.attempt",
-        operation = kind.operation(),
-        number,
-        outcome = Empty
-    )
+pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> Span {
+    debug_span!(parent: call, "statsig.attempt", operation, number, outcome = Empty)
 }
 
 /// Its caller has left.

@@ -1,13 +1,12 @@
 //! The handle: start, ask, flush, shut down.
 
+mod defaults;
 #[cfg(feature = "metrics")]
-use std::pin::pin;
+mod publishing;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{Addr, Handler, Recipient};
-#[cfg(feature = "metrics")]
-use futures_util::future::{Either, select};
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::{
@@ -18,9 +17,8 @@ use crate::{
     config::Config,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Origin},
-    fallback::Fallback,
     messages::{
-        Admitted, Asking, Call, CallKind, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
+        Admitted, Asking, Call, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
         check_name, parts::Ask,
     },
     shared::Shared,
@@ -165,55 +163,6 @@ impl Statsig {
         Ok(gates.iter().map(GateEvaluation::value).collect())
     }
 
-    /// Whether the gate is open for the user, or this default if there is no answer: for those who
-    /// want no error.
-    ///
-    /// That there was none is never invisible: it is in [`Stats::fallbacks`], in the log (as a
-    /// warning, once a second, with the number of them since the last), and told to
-    /// [`on_fallback`](crate::ConfigBuilder::on_fallback).
-    ///
-    /// ```
-    /// # async fn page(statsig: actix_statsig::Statsig, user: actix_statsig::User) -> &'static str {
-    /// match statsig.gate_or(&user, "new_checkout", false).await {
-    ///     true => "the new checkout",
-    ///     false => "the old checkout",
-    /// }
-    /// # }
-    /// ```
-    pub async fn gate_or<N: Name>(&self, user: &User, gate: N, default: bool) -> bool {
-        if let Some(value) = self.recall::<CheckGates, _>(user, gate.as_ref(), value) {
-            return value;
-        }
-        let name = gate.into();
-        self.check_gate(user, Arc::clone(&name)).await.unwrap_or_else(|error| {
-            self.fell_back(CallKind::CheckGate, name, None, error);
-            default
-        })
-    }
-
-    /// The value of one key of a config, or this default if there is no answer, no such key, or one
-    /// of another type. No more invisible than [`gate_or`](Self::gate_or).
-    ///
-    /// ```
-    /// # async fn page(statsig: actix_statsig::Statsig, user: actix_statsig::User) -> u32 {
-    /// statsig.config_or(&user, "homepage", "columns", 2).await
-    /// # }
-    /// ```
-    pub async fn config_or<N: Name, T: DeserializeOwned>(
-        &self,
-        user: &User,
-        config: N,
-        key: &str,
-        default: T,
-    ) -> T {
-        let name = config.into();
-        let config = self.get_config(user, Arc::clone(&name)).await;
-        config.and_then(|config| config.get(key)).unwrap_or_else(|error| {
-            self.fell_back(CallKind::GetConfig, name, Some(key.into()), error);
-            default
-        })
-    }
-
     /// A gate's whole evaluation: the value, with the rule and the group that decided it, and where
     /// the answer came from.
     ///
@@ -328,61 +277,10 @@ impl Statsig {
         self.shared.stats()
     }
 
-    /// Brings the counters and gauges of [`metrics`](crate::metrics) up to date: just before a
-    /// scrape, or before the process ends.
-    #[cfg(feature = "metrics")]
-    pub fn publish_metrics(&self) {
-        self.shared.publish_metrics();
-    }
-
-    /// Does so now, once every `period` and when the component has ended; then this is done. For
-    /// recorders that are not asked, or by a task that does not know when:
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # fn publish(statsig: &actix_statsig::Statsig) {
-    /// actix_rt::spawn(statsig.publish_metrics_every(Duration::from_secs(5)));
-    /// # }
-    /// ```
-    ///
-    /// It does not keep the component alive. It needs a runtime with a timer; a period of zero
-    /// counts as a millisecond.
-    #[cfg(feature = "metrics")]
-    pub fn publish_metrics_every(
-        &self,
-        period: Duration,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let (shared, mut gone) = (Arc::clone(&self.shared), self.gone.clone());
-        async move {
-            let mut ticks = actix_rt::time::interval(period.max(Duration::from_millis(1)));
-            loop {
-                let has_ended = {
-                    let (tick, end) = (pin!(ticks.tick()), pin!(gone.changed()));
-                    matches!(select(end, tick).await, Either::Left(_))
-                };
-                shared.publish_metrics();
-                if has_ended {
-                    return;
-                }
-            }
-        }
-    }
-
     /// A shutdown is about to come: until then it answers, but is not ready for more.
     #[cfg(feature = "web")]
     pub(crate) fn leave(&self) {
         self.shared.leave();
-    }
-
-    /// A default is about to stand in for an answer.
-    pub(crate) fn fell_back(
-        &self,
-        kind: CallKind,
-        name: Arc<str>,
-        key: Option<Arc<str>>,
-        error: Error,
-    ) {
-        self.shared.fell_back(Fallback { kind, name, key, error });
     }
 
     async fn ask_for_one<M: Asking, N: Name>(

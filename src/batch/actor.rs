@@ -118,7 +118,7 @@ impl BatchActor {
             self.shared.counters.answered(&Ok(()));
             return Later::now(Ok(Vec::new()));
         }
-        let span = spans::request(&ask.within, M::KIND, ask.names.len());
+        let span = spans::request(&ask.within, M::KIND.operation(), ask.names.len());
         let taken = self.guarded(ctx, |actor, ctx| actor.take::<M>(ask, ctx));
         match taken.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
             Ok(Taken::In(request, permit)) => {

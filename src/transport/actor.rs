@@ -182,7 +182,7 @@ impl TransportActor {
         let trial = Trial { is_probe: job.is_probe, began: now, limit };
         let transport = ctx.address();
         let kind = job.call.request().kind;
-        let span = spans::attempt(job.call.span(), kind, job.tried.attempts + 1);
+        let span = spans::attempt(job.call.span(), kind.operation(), job.tried.attempts + 1);
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {

@@ -17,6 +17,7 @@ mod output;
 mod page;
 mod prometheus;
 mod recent;
+mod request_id;
 mod respond;
 mod server;
 mod upstream;

@@ -1,7 +1,6 @@
-//! What is known of each request: its id, its line in the log, and its place in the metrics.
+//! What is told of each request: its line in the log, and its place in the metrics.
 
 use std::{
-    rc::Rc,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -10,50 +9,11 @@ use actix_web::{
     Error,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{HeaderName, HeaderValue},
     middleware::Next,
 };
 use tracing::Instrument;
 
-use crate::respond::Problem;
-
-const HEADER: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The longest id that is taken from a caller.
-const LONGEST: usize = 128;
-
-tokio::task_local! {
-    static REQUEST_ID: RequestId;
-}
-
-/// What a request is called, here and in its caller's own logs.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RequestId(Rc<str>);
-
-impl RequestId {
-    /// The id of the request that is being answered.
-    pub(crate) fn current() -> Option<Self> {
-        REQUEST_ID.try_with(Self::clone).ok()
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The caller's, if it is one that can stand in a log; otherwise a new one.
-    fn of(request: &ServiceRequest) -> Self {
-        let given = request.headers().get(HEADER).and_then(|id| id.to_str().ok());
-        match given.filter(|id| is_sane(id)) {
-            Some(id) => Self(id.into()),
-            None => Self(format!("{:032x}", fastrand::u128(..)).into()),
-        }
-    }
-}
-
-fn is_sane(id: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
-    (1..=LONGEST).contains(&id.len()) && id.bytes().all(is_allowed)
-}
+use crate::{request_id::RequestId, respond::Problem};
 
 /// Gives a request its id, and tells what became of it.
 pub(crate) async fn observe<B: MessageBody + 'static>(
@@ -64,13 +24,10 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     let id = RequestId::of(&request);
     // At the highest level: whatever is logged, it says which request it was about.
     let span = tracing::error_span!("request", request_id = id.as_str());
-    let answering = REQUEST_ID.scope(id.clone(), next.call(request));
-    let mut response = answering.instrument(span.clone()).await?;
+    let mut response = id.clone().within(next.call(request)).instrument(span.clone()).await?;
     span.in_scope(|| log(&response, began.elapsed()));
     count(&response, began.elapsed());
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(HEADER, id);
-    }
+    id.show(response.headers_mut());
     Ok(response)
 }
 
@@ -112,32 +69,4 @@ fn count(response: &ServiceResponse<impl MessageBody>, took: Duration) {
 #[expect(clippy::disallowed_methods, reason = "here it is measured, and nothing decided by it")]
 fn now() -> Instant {
     Instant::now()
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    fn id(given: &str) -> String {
-        let request = TestRequest::default().insert_header((HEADER, given));
-        RequestId::of(&request.to_srv_request()).as_str().to_owned()
-    }
-
-    #[test]
-    fn a_sane_id_is_the_callers_own_and_any_other_is_made() {
-        let longest = "x".repeat(LONGEST);
-        for sane in ["1", "Root=1-67891233-abcdef012345678912345678", "a/b+c==", &longest] {
-            assert_eq!(id(sane), *sane);
-        }
-        for odd in ["", " ", "two words", "a\tb", "<b>", "\"", "{}", &"x".repeat(LONGEST + 1)] {
-            let made = id(odd);
-            assert!(
-                made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()),
-                "{made}"
-            );
-        }
-        assert_ne!(id(""), id(""));
-    }
 }

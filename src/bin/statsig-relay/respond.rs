@@ -16,7 +16,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::observe::RequestId;
+use crate::request_id::RequestId;
 
 /// Why a request is not answered with evaluations.
 #[derive(Clone, Debug)]
