@@ -55,8 +55,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Until SIGTERM or ctrl-c. What is then in flight is answered.
     let serving = web::serve(server, &statsig, Duration::from_secs(30));
-    tell(&format!("serving {url}/beta and {url}/pay/new to some, as in: curl --cookie id=u-1"));
     if env::args().any(|arg| arg == "--serve") {
+        tell(&format!("serving to some, as in: curl --cookie id=u-1 {url}/beta {url}/pay/new"));
         tell(&format!("{:?}", serving.await?));
         return Ok(());
     }

@@ -46,8 +46,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Until SIGTERM or ctrl-c. What is then in flight is answered.
     let serving = web::serve(server, &statsig, Duration::from_secs(30));
-    tell(&format!("serving {url} to whoever has a cookie, as in: curl --cookie id=u-1 {url}"));
     if env::args().any(|arg| arg == "--serve") {
+        tell(&format!("serving whoever has a cookie, as in: curl --cookie id=u-1 {url}"));
         tell(&format!("{:?}", serving.await?));
         return Ok(());
     }
@@ -66,6 +66,7 @@ async fn check(url: &str) -> Result<(), Box<dyn Error>> {
         let response = request.insert_header(("cookie", "id=u-1")).send().await;
         let body = response.map_err(|error| error.to_string())?.body().await?;
         assert_eq!(body, page);
+        tell(&format!("{language}: {page}"));
     }
     let nobody = awc::Client::new().get(url).send().await.map_err(|error| error.to_string())?;
     assert_eq!(nobody.status().as_u16(), 401);

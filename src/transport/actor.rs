@@ -88,6 +88,8 @@ impl Message for Again {
     type Result = ();
 }
 
+const CONNECTIONS_FAIL: &str = "its connections fail";
+
 impl TransportActor {
     pub(super) fn new(
         config: Config,
@@ -237,7 +239,7 @@ impl TransportActor {
         }
         job.tried.attempts += 1;
         if self.upstream.failed(trial, &error, now) {
-            self.restart_reason = Some("its connections fail");
+            self.restart_reason = Some(CONNECTIONS_FAIL);
             ctx.stop();
         }
         let request = job.call.request();
@@ -356,7 +358,12 @@ impl Supervised for TransportActor {
         self.shared.counters.restarts.fetch_add(1, Relaxed);
         let pause = self.restarts.note(clock::now());
         let reason = self.restart_reason.take().unwrap_or("it stopped");
-        tracing::error!(?pause, "TransportActor restarts, because {reason}");
+        // Then the fault is not in here.
+        if reason == CONNECTIONS_FAIL {
+            tracing::warn!(?pause, "TransportActor takes fresh connections, because {reason}");
+        } else {
+            tracing::error!(?pause, "TransportActor restarts, because {reason}");
+        }
         if !pause.is_zero() {
             ctx.wait(wrap_future(sleep(pause)));
         }
