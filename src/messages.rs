@@ -17,7 +17,7 @@ use crate::{
     admission::Permit,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
-    spans,
+    spans::{self, Slim},
     user::User,
 };
 
@@ -55,7 +55,7 @@ pub trait Asking:
 pub(crate) mod parts {
     use smallvec::SmallVec;
 
-    use super::{Admitted, Arc, CallKind, Span, User};
+    use super::{Admitted, Arc, CallKind, Slim, User};
 
     /// Most requests ask for one.
     pub(crate) type Names = SmallVec<[Arc<str>; 1]>;
@@ -70,7 +70,7 @@ pub(crate) mod parts {
         /// Set by the handle, which admits a request before it sends it.
         pub(crate) admitted: Option<Admitted>,
         /// What its caller was in when it asked.
-        pub(crate) within: Span,
+        pub(crate) within: Slim,
     }
 
     pub trait Parts {

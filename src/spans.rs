@@ -5,14 +5,19 @@ use tracing::{Level, Span, debug_span, field::Empty};
 
 use crate::error::Error;
 
+/// A span, or one word where there is none: a span is five, and travels with each request.
+pub(crate) type Slim = Option<Box<Span>>;
+
 /// The caller's span, if a request's would be seen at all.
-pub(crate) fn current() -> Span {
-    if tracing::enabled!(Level::DEBUG) { Span::current() } else { Span::none() }
+pub(crate) fn current() -> Slim {
+    tracing::enabled!(Level::DEBUG).then(|| Box::new(Span::current()))
 }
 
 /// From a request's acceptance to its answer, within the span in which its message was made.
-pub(crate) fn request(parent: &Span, operation: &'static str, names: usize) -> Span {
-    debug_span!(parent: parent, "statsig.request", operation, names, outcome = Empty)
+pub(crate) fn request(parent: &Slim, operation: &'static str, names: usize) -> Slim {
+    let parent = parent.as_ref().and_then(|parent| parent.id());
+    let span = debug_span!(parent: parent, "statsig.request", operation, names, outcome = Empty);
+    (!span.is_disabled()).then(|| Box::new(span))
 }
 
 /// The making of calls; it follows from the requests that they serve.
@@ -32,13 +37,22 @@ pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> Span
 }
 
 /// Its caller has left.
-pub(crate) fn abandoned(request: &Span) {
-    request.record("outcome", "abandoned");
+pub(crate) fn abandoned(request: &Slim) {
+    if let Some(request) = request {
+        request.record("outcome", "abandoned");
+    }
 }
 
 /// The transport lost it, and gets it again.
 pub(crate) fn lost(call: &Span) {
     call.record("outcome", "lost");
+}
+
+/// A request has its answer.
+pub(crate) fn answered<T>(request: &Slim, result: Result<T, &Error>) {
+    if let Some(request) = request {
+        ended(request, result);
+    }
 }
 
 /// `ok`, or the kind of the error.

@@ -125,13 +125,13 @@ impl BatchActor {
                 Later::when_answered(request, permit, span, self.callers.clone())
             }
             Ok(Taken::Kept(evaluations)) => {
-                spans::ended(&span, Ok(()));
+                spans::answered(&span, Ok(()));
                 self.shared.counters.answered_from_cache(&evaluations);
                 self.shared.counters.answered(&Ok(()));
                 Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
             }
             Err(error) => {
-                spans::ended::<()>(&span, Err(&error));
+                spans::answered::<()>(&span, Err(&error));
                 self.shared.refused(&error);
                 Later::now(Err(error))
             }

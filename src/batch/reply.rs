@@ -12,7 +12,7 @@ use actix::{
     dev::{MessageResponse, OneshotSender},
 };
 use slotmap::SecondaryMap;
-use tracing::{Id, Span};
+use tracing::Id;
 
 use super::{
     buffer::{Answer, Evaluations},
@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     messages::Asking,
-    spans,
+    spans::{self, Slim},
 };
 
 /// The callers who wait for evaluations, each in the place that its request has in the buffer.
@@ -34,7 +34,7 @@ pub(crate) struct Callers(Rc<RefCell<SecondaryMap<RequestId, Caller>>>);
 struct Caller {
     /// None for a message sent with `do_send`: nobody waits, but it takes its places.
     sender: Option<ReplySender>,
-    span: Span,
+    span: Slim,
     _permit: Permit,
 }
 
@@ -57,13 +57,13 @@ impl Callers {
     /// Gives the answer; false if nobody took it.
     pub(crate) fn answer(&self, answer: Answer) -> bool {
         let Some(caller) = self.0.borrow_mut().remove(answer.request) else { return false };
-        spans::ended(&caller.span, answer.result.as_ref());
+        spans::answered(&caller.span, answer.result.as_ref());
         caller.sender.is_some_and(|sender| sender.send(answer.result))
     }
 
     /// The request's span.
     pub(crate) fn span(&self, request: RequestId) -> Option<Id> {
-        self.0.borrow().get(request).and_then(|caller| caller.span.id())
+        self.0.borrow().get(request)?.span.as_ref()?.id()
     }
 
     /// Forgets a caller who has left, which frees the request's places.
@@ -119,7 +119,7 @@ impl<M: Asking> Later<M> {
     pub(crate) fn when_answered(
         request: RequestId,
         permit: Permit,
-        span: Span,
+        span: Slim,
         callers: Callers,
     ) -> Self {
         let caller = Caller { sender: None, span, _permit: permit };
