@@ -16,7 +16,7 @@ impl Statsig {
     /// Whether the gate is open for the user, or this default if there is no answer: for those who
     /// want no error.
     ///
-    /// That there was none is never invisible: it is in [`Stats::fallbacks`], in the log (as a
+    /// That there was none is never invisible: it is in [`Stats::fallbacks`](crate::Stats::fallbacks), in the log (as a
     /// warning, once a second, with the number of them since the last), and told to
     /// [`on_fallback`](crate::ConfigBuilder::on_fallback).
     ///
