@@ -21,7 +21,7 @@ use actix_rt::task::yield_now;
 use actix_statsig::{
     Error, FlushPolicy, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
-    web::Flags,
+    web::{Flags, Unidentified},
 };
 use actix_web::{
     App, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, Result,
@@ -188,6 +188,34 @@ async fn extractors_middlewares_and_the_handler_share_one_user_and_one_snapshot(
 }
 
 #[actix_rt::test]
+async fn who_it_is_may_be_looked_up_for_a_session_that_a_middleware_left_in_the_request() {
+    struct Session(String);
+    async fn log_in(
+        request: ServiceRequest,
+        next: Next<impl MessageBody + 'static>,
+    ) -> Result<ServiceResponse<impl MessageBody>> {
+        request.extensions_mut().insert(Session("marie".to_owned()));
+        next.call(request).await
+    }
+    #[allow(clippy::await_holding_refcell_ref, reason = "as an app may do")]
+    async fn look_up(request: &HttpRequest) -> Result<User> {
+        let extensions = request.extensions();
+        let Session(id) = extensions.get().expect("the middleware ran");
+        yield_now().await;
+        Ok(User::new(id.as_str())?)
+    }
+    async fn page(one: Flags, layout: Layout, other: Flags) -> String {
+        format!("{:?} {} {}", other.user(), layout.0, one.user() == other.user())
+    }
+    let (_server, statsig) = start(Rules::new().gate("wide", true));
+    let app = App::new().configure(statsig.configure_async(look_up)).wrap(from_fn(log_in));
+    let app = init_service(app.route("/", web::get().to(page))).await;
+
+    let user = r#"User({"userID":"marie"}) true true"#;
+    assert_eq!(answer(&app, TestRequest::get().uri("/")).await.1, user);
+}
+
+#[actix_rt::test]
 async fn a_request_that_wants_no_flags_has_no_user_and_asks_nothing() {
     let (server, statsig) = start(Rules::new());
     let count = Arc::default();
@@ -230,6 +258,8 @@ async fn the_apps_own_error_reaches_the_client_and_nobody_is_identified_again() 
     let response = call_service(&app, get("/").to_request()).await;
     assert_eq!(response.status().as_u16(), 303);
     assert_eq!(response.headers().get("location").unwrap(), "/login");
+    let unidentified = response.response().error().unwrap().as_error::<Unidentified>().unwrap();
+    assert!(unidentified.app_error().as_error::<InternalError<&str>>().is_some());
     assert_eq!(read_body(response).await, "log in first");
     assert_eq!(count.load(SeqCst), 1);
 
@@ -278,6 +308,41 @@ async fn a_name_that_fails_alone_leaves_the_others_of_its_call_their_answers() {
 
     assert_eq!(answer(&app, get("/")).await, (200, "[true, true]".into()));
     assert_eq!(server.refused(), 0);
+}
+
+#[actix_rt::test]
+async fn a_config_that_fails_leaves_the_others_of_its_call_their_answers() {
+    async fn page(flags: Flags) -> Result<String> {
+        let both = flags.configs(["shop", "banner"]).await.unwrap_err();
+        let again = flags.config("banner").await.unwrap_err();
+        assert_eq!((both.kind(), again.kind()), ("unavailable", "unavailable"));
+        Ok(flags.config_or("shop", "theme", "light".to_owned()).await)
+    }
+    let (server, statsig) = start(Rules::new().config("shop", json!({"theme": "dark"})));
+    server.inject(Fault::status(503).for_name("banner").always());
+    let app = App::new().configure(statsig.configure(identify));
+    let app = init_service(app.route("/", web::get().to(page))).await;
+
+    assert_eq!(answer(&app, get("/")).await, (200, "dark".into()));
+
+    assert!(fallbacks(&statsig).is_empty());
+    assert_eq!(server.calls(), 2, "each name is asked for once");
+}
+
+#[actix_rt::test]
+async fn promise_3_a_gate_that_the_server_refuses_is_no_trouble_of_those_it_was_asked_for_with() {
+    async fn page(flags: Flags) -> Result<String> {
+        let both = flags.gates(["chat", "recs"]).await.unwrap_err();
+        let alone = flags.gate("recs").await.unwrap_err();
+        assert_eq!((both.kind(), alone.kind()), ("refused", "refused"));
+        Ok(flags.gate("chat").await?.to_string())
+    }
+    let (server, statsig) = start(Rules::new().gate("chat", true));
+    server.inject(Fault::status(400).for_name("recs").always());
+    let app = App::new().configure(statsig.configure(identify));
+    let app = init_service(app.route("/", web::get().to(page))).await;
+
+    assert_eq!(answer(&app, get("/")).await, (200, "true".into()));
 }
 
 #[actix_rt::test]

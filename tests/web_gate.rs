@@ -142,18 +142,25 @@ async fn when_statsig_fails_the_app_has_chosen_and_what_stands_in_is_counted_and
 }
 
 #[actix_rt::test]
-async fn who_is_not_identified_and_an_app_that_is_not_wired_fail_in_any_case() {
+async fn who_is_not_identified_an_app_that_is_not_wired_and_a_gate_that_cannot_be_fail_in_any_case()
+{
     let (server, statsig) = start(rules());
     let gate = || RequireGate::new("insiders").fail_open();
-    let wired = App::new().configure(statsig.configure(identify)).wrap(gate());
-    let wired = init_service(wired.route("/", web::get().to(inside))).await;
+    let no_gate = web::scope("/typo").wrap(RequireGate::new("in/siders").fail_open());
+    let wired = App::new()
+        .configure(statsig.configure(identify))
+        .service(no_gate.route("", web::get().to(inside)))
+        .service(web::resource("/").wrap(gate()).route(web::get().to(inside)));
+    let wired = init_service(wired).await;
     let unwired = App::new().wrap(gate()).route("/", web::get().to(inside));
     let unwired = init_service(unwired).await;
 
     let nobody = TestRequest::get().uri("/");
     assert_eq!(answer(&wired, nobody).await, (401, "who are you?".into()));
-    assert_eq!(answer(&unwired, get("/")).await, (500, "Internal Server Error".into()));
-    assert_eq!(server.calls(), 0);
+    for answer in [answer(&unwired, get("/")).await, answer(&wired, get("/typo")).await] {
+        assert_eq!(answer, (500, "Internal Server Error".into()));
+    }
+    assert_eq!((server.calls(), fallbacks(&statsig)), (0, [].into()));
 }
 
 #[actix_rt::test]

@@ -52,3 +52,4 @@ pub use flags::Flags;
 pub use require_gate::{RequireGate, RequireGateService};
 pub use serve::serve;
 pub use visitor::Visitor;
+pub use wiring::Unidentified;

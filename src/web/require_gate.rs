@@ -18,12 +18,17 @@ use super::flags::Flags;
 use crate::error::Error;
 
 /// Lets requests through only where a gate is open for their user: a middleware, for an `App`, a
-/// scope or a resource. Where the gate is closed, the answer is 404 and no more, as if there were
-/// nothing, or [the app's own](Self::when_closed).
+/// scope or a resource. Where the gate is closed, the answer is 404 and no more, as for a path that
+/// an `App` without a page for it does not serve; an app that has such a page gives it with
+/// [`when_closed`](Self::when_closed).
 ///
 /// When Statsig fails to answer, so does the request, with the status of the [`Error`];
 /// [`fail_open`](Self::fail_open) and [`fail_closed`](Self::fail_closed) choose otherwise. Where the
-/// app could not identify the user, or is not wired, the request fails in any case.
+/// app could not identify the user or is not wired, or no gate can have this name, the request fails
+/// in any case.
+///
+/// What has to answer without a user, such as a preflight of CORS, goes around it: the middleware
+/// that is wrapped last runs first.
 ///
 /// The handlers behind it share its answer: their [`Flags`] have this gate already.
 ///
@@ -96,6 +101,11 @@ impl Requirement {
         };
         match (flags.gate(gate()).await, self.on_failure) {
             (Ok(is_open), _) => Ok(is_open),
+            // No failure of Statsig's: a gate that can't exist is open to nobody.
+            (Err(error @ Error::InvalidName { .. }), _) => {
+                tracing::error!(%error, "a gate that this part of the app requires can't exist");
+                Err(error.into())
+            }
             (Err(error), OnFailure::Open) => Ok(fell_back(error, true)),
             (Err(error), OnFailure::Close) => Ok(fell_back(error, false)),
             (Err(error), OnFailure::Fail) => Err(error.into()),

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use actix::Handler;
 use futures_util::FutureExt;
 
-use super::answers::{Answers, Asked};
+use super::answers::{Answers, Outcome};
 use crate::{
     batch::BatchActor,
     error::Error,
@@ -25,7 +25,8 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn new(statsig: Arc<Statsig>, user: User) -> Self {
-        Self { statsig, user, gates: Answers::default(), configs: Answers::default() }
+        // A call has any number of gates, but one config.
+        Self { statsig, user, gates: Answers::new(usize::MAX), configs: Answers::new(1) }
     }
 
     pub(super) async fn gates(&self, names: &[Arc<str>]) -> Result<Vec<GateEvaluation>, Error> {
@@ -38,7 +39,7 @@ impl Snapshot {
         self.configs.of(names, ask).await
     }
 
-    fn ask<M: Asking>(&self, message: M) -> Asked<M::Evaluation>
+    fn ask<M: Asking>(&self, message: M) -> Outcome<M::Evaluation>
     where
         BatchActor: Handler<M>,
     {

@@ -17,9 +17,13 @@ impl Statsig {
     /// [`App::configure`](actix_web::App::configure) and the like.
     ///
     /// `identify` says whose request it is. It is called when the first of these needs to know, and
-    /// once for a request. Its error is the request's answer, as the app's own errors are. A user
-    /// needs an id, so a visitor who has not logged in needs one from the app, in a cookie or a
-    /// session; see [`Visitor`](crate::web::Visitor) for the rest.
+    /// what it says holds for the whole request: what it needs must be there by then. A middleware
+    /// that opens a session goes outside of those that ask for flags, and a middleware of the `App`
+    /// runs before the request has a route and with that path parameters.
+    ///
+    /// Its error is the request's answer, [`Unidentified`](crate::web::Unidentified). A user needs an
+    /// id, so a visitor who has not logged in needs one from the app, in a cookie or a session; see
+    /// [`Visitor`](crate::web::Visitor) for the rest.
     ///
     /// Where an `App` and a scope in it are wired apart, what is nearer to the handler counts.
     ///
@@ -128,21 +132,48 @@ struct Visits(Vec<(Arc<Wiring>, Visit)>);
 
 impl Visits {
     fn visit(request: &HttpRequest, wiring: &Arc<Wiring>) -> Visit {
-        let mut extensions = request.extensions_mut();
-        let Self(visits) = extensions.get_or_insert_with(Self::default);
-        if let Some((_, visit)) = visits.iter().find(|(other, _)| Arc::ptr_eq(other, wiring)) {
-            return Rc::clone(visit);
+        // The app may hold the extensions while it identifies, for the first who wanted to know.
+        if let Some(visit) = request.extensions().get::<Self>().and_then(|known| known.of(wiring)) {
+            return visit;
         }
         let visit = Visit::default();
+        let mut extensions = request.extensions_mut();
+        let Self(visits) = extensions.get_or_insert_with(Self::default);
         visits.push((Arc::clone(wiring), Rc::clone(&visit)));
         visit
     }
+
+    fn of(&self, wiring: &Arc<Wiring>) -> Option<Visit> {
+        let found = self.0.iter().find(|(other, _)| Arc::ptr_eq(other, wiring));
+        found.map(|(_, visit)| Rc::clone(visit))
+    }
 }
 
-/// The error of the app's own with which it could not identify the user, for all who need to know;
-/// it answers as that one does.
+/// The app could not say whose request it is: its own error, shared by all who wanted to know. It
+/// answers, and reads, as that one does.
+///
+/// ```
+/// # use actix_statsig::web::Unidentified;
+/// # #[derive(Debug)] struct LoginRequired;
+/// /// For a middleware that looks at responses.
+/// fn is_login_required(error: &actix_web::Error) -> bool {
+///     let unidentified = error.as_error::<Unidentified>();
+///     unidentified.is_some_and(|error| error.app_error().as_error::<LoginRequired>().is_some())
+/// }
+/// # impl std::fmt::Display for LoginRequired {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("log in") }
+/// # }
+/// # impl actix_web::ResponseError for LoginRequired {}
+/// ```
 #[derive(Clone)]
-struct Unidentified(Rc<actix_web::Error>);
+pub struct Unidentified(Rc<actix_web::Error>);
+
+impl Unidentified {
+    /// What the app's function returned.
+    pub fn app_error(&self) -> &actix_web::Error {
+        &self.0
+    }
+}
 
 impl fmt::Display for Unidentified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
