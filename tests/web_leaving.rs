@@ -13,11 +13,13 @@ mod upstream;
 
 use std::time::Duration;
 
+use actix_rt::task::yield_now;
 use actix_statsig::{Config, ConfigBuilder, Error, Statsig, User, web as statsig_web};
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::future::join_all;
 use program::{Program, limited};
 use statsig_web::Flags;
+use tokio::sync::oneshot;
 use upstream::{Mood, Upstream};
 
 /// Longer than any test takes.
@@ -163,6 +165,46 @@ fn promise_6_what_had_arrived_when_the_signal_came_is_answered() {
             assert_eq!(program.ended().await, (Some(0), "0 cut off".into()));
         }),
     }
+}
+
+#[actix_rt::test]
+async fn promise_6_an_app_that_ends_by_itself_answers_what_it_has() {
+    let upstream = Upstream::start(Mood::Hold);
+    let statsig = Statsig::start(config(&upstream.url).build().unwrap()).unwrap();
+    let (wiring, data) = (statsig.configure(identify), web::Data::new(statsig.clone()));
+    let app = move || {
+        let app = App::new().app_data(data.clone()).configure(&wiring);
+        app.route("/{user}", web::get().to(page))
+    };
+    let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/visitor", server.addrs()[0]);
+    let (tell, told) = oneshot::channel::<()>();
+    let told = async { drop(told.await) };
+    let serving = actix_rt::spawn(statsig_web::serve_until(server, &statsig, LONG, told));
+    let client = awc::Client::builder().disable_timeout().finish();
+    let visit = actix_rt::spawn(client.get(url).send());
+    until(|| upstream.calls() == 1).await;
+
+    tell.send(()).unwrap();
+    until(|| statsig.stats().is_leaving).await;
+    upstream.release();
+
+    let mut answer = limited(visit).await.unwrap().unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &*answer.body().await.unwrap()),
+        (200, shown("visitor").as_bytes())
+    );
+    assert_eq!(limited(serving).await.unwrap().unwrap().cut_off, 0);
+    assert!(matches!(statsig.flush().await, Err(Error::ShuttingDown)));
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            yield_now().await;
+        }
+    };
+    limited(waiting).await;
 }
 
 /// A visitor whose answer never comes.

@@ -1,14 +1,15 @@
 //! A server that leaves well when it is told to.
 
-use std::{convert::Infallible, fmt, io, pin::pin, time::Duration};
+use std::{convert::Infallible, fmt, future::pending, io, pin::pin, time::Duration};
 
 use actix_http::Request;
 use actix_rt::time::{sleep, timeout};
+use actix_server::Server;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::{
     HttpServer,
     body::MessageBody,
-    dev::{AppConfig, Response, Server},
+    dev::{AppConfig, Response},
 };
 
 use super::signals::Signals;
@@ -20,18 +21,22 @@ use crate::{
 /// Runs the server until SIGTERM or ctrl-c, lets it leave, and shuts the component down.
 ///
 /// Told to leave, the server reads what has arrived: until the component has been asked nothing new
-/// for a tenth of a second, at most for a second or a quarter of `limit`. Then it takes no more
-/// connections, and answers the requests it has. What these ask does not wait for the flush interval. The component ends last;
-/// what others than the server have asked it by then is answered too.
+/// for a fifth of a second, at most for a second or a quarter of `limit`. Then it takes no more
+/// connections, and answers the requests it has. What these ask does not wait for the flush interval.
+/// The component ends last; what others than the server have asked it by then is answered too.
 ///
 /// All of this takes `limit` at most, counted from the signal. At the limit, or at a second signal,
-/// what is not answered is cut off. Signals less than a tenth of a second apart are one, for some
-/// programs send it twice.
+/// what is not answered is cut off, and what is left open is closed: connections over HTTP/2,
+/// WebSockets and streams do not end by themselves. Signals less than a tenth of a second apart are
+/// one, for some programs send it twice.
 ///
-/// Signals are caught as soon as this is called. The server runs while the future is awaited, and
-/// stops when that is dropped. Its own handling of signals is switched off: it would stop the
-/// `System`, and with it a component that was [started here](Statsig::start_here), before anything
-/// could be drained. Its `shutdown_timeout` gives way to `limit`, and `system_exit` has no effect.
+/// Signals are caught as soon as this is called, and from then on: to the process they do nothing
+/// else any more, also when this is over. The server runs while the future is awaited, and stops when
+/// that is dropped. Its own handling of signals is switched off: it would stop the `System`, and with
+/// it a component that was [started here](Statsig::start_here), before anything could be drained. Its
+/// `shutdown_timeout` gives way to `limit`, and `system_exit` has no effect. A `shutdown_signal` of
+/// its own it must not have, which would stop it without a word to the component:
+/// [`serve_until`] is for that.
 ///
 /// ```no_run
 /// # use actix_statsig::{Statsig, web};
@@ -67,6 +72,50 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
+    serve_until(server, statsig, limit, pending())
+}
+
+/// The same as [`serve`], and leaves as well when `told` is done: for an app that decides by itself
+/// when to end, and for tests. Two signals after that cut off what is left.
+///
+/// ```no_run
+/// # use actix_statsig::{Statsig, web};
+/// # use actix_web::{App, HttpServer};
+/// # use std::time::Duration;
+/// # async fn run(statsig: Statsig) -> std::io::Result<()> {
+/// let (leave, told) = tokio::sync::oneshot::channel::<()>();
+/// let told = async { drop(told.await) };
+/// let server = HttpServer::new(|| App::new()).bind(("127.0.0.1", 8080))?;
+/// let serving = web::serve_until(server, &statsig, Duration::from_secs(30), told);
+/// # let _ = leave.send(());
+/// serving.await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`serve`].
+///
+/// # Panics
+/// As [`serve`].
+pub fn serve_until<F, I, S, B, T>(
+    server: HttpServer<F, I, S, B>,
+    statsig: &Statsig,
+    limit: Duration,
+    told: T,
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, T>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error>,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>>,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+    T: Future<Output = ()>,
+{
     let signals = Signals::listen();
     // Not before `limit`, so that nothing but that cuts anything off.
     let patience = limit.as_secs().saturating_add(1);
@@ -75,32 +124,40 @@ where
     async move {
         let mut signals = signals?;
         let mut server = server.run();
-        let ended = tokio::select! {
-            ended = &mut server => ended,
-            () = signals.received() => return Ok(leave(server, &statsig, signals, limit).await),
-        };
-        let report = statsig.shutdown(limit).await;
-        ended.map(|()| report)
+        let statsig = &statsig;
+        tokio::select! {
+            ended = &mut server => {
+                let report = leave(statsig, statsig.shutdown(limit), twice(signals), limit).await;
+                ended.map(|()| report)
+            }
+            () = signals.received() => {
+                Ok(leave(statsig, drain(server, statsig, limit), again(signals), limit).await)
+            }
+            () = told => {
+                Ok(leave(statsig, drain(server, statsig, limit), twice(signals), limit).await)
+            }
+        }
     }
 }
 
+/// Drains until that is done, somebody has lost patience, or the limit has come.
 async fn leave(
-    server: Server,
     statsig: &Statsig,
-    signals: Signals,
+    draining: impl Future<Output = ShutdownReport>,
+    impatience: impl Future<Output = ()>,
     limit: Duration,
 ) -> ShutdownReport {
     tracing::info!("draining");
     statsig.leave();
-    let mut draining = pin!(drain(server, statsig, limit));
+    let mut draining = pin!(draining);
     tokio::select! {
         report = &mut draining => return report,
-        () = again(signals) => {}
+        () = impatience => {}
         () = sleep(limit) => {}
     }
-    tracing::warn!("cut off while draining");
     // While the server is there still: its requests are told, and have a moment to say so.
     let report = statsig.shutdown(Duration::ZERO).await;
+    tracing::warn!(cut_off = report.cut_off, "not all was drained: what is left open is closed");
     let _ = timeout(A_MOMENT, draining).await;
     report
 }
@@ -126,9 +183,9 @@ async fn drain(server: Server, statsig: &Statsig, limit: Duration) -> ShutdownRe
 /// Waits until what had arrived has been read: a server that is told to stop closes connections it
 /// has not accepted or not read from yet. Does not wait for traffic to end that goes on and on.
 async fn arrivals_are_read(statsig: &Statsig) {
-    for _ in 0..10 {
+    for _ in 0..5 {
         let read = statsig.stats().requests;
-        sleep(A_MOMENT).await;
+        sleep(2 * A_MOMENT).await;
         if statsig.stats().requests == read {
             return;
         }
@@ -141,6 +198,11 @@ async fn flush_again_and_again(statsig: &Statsig) -> Infallible {
         statsig.addr().do_send(Flush);
         sleep(A_MOMENT).await;
     }
+}
+
+async fn twice(mut signals: Signals) {
+    signals.received().await;
+    again(signals).await;
 }
 
 /// A second signal.
