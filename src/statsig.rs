@@ -1,29 +1,28 @@
-//! The handle: start, ask, flush, shut down.
+//! The handle: ask, flush, shut down.
 
 mod defaults;
 #[cfg(feature = "metrics")]
 mod publishing;
+mod recall;
+mod starting;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use actix::{Addr, Handler, Recipient};
+use actix::{Addr, Handler};
 use tokio::sync::watch;
 
+use self::recall::{value, whole};
 use crate::{
     batch::BatchActor,
-    cache::Question,
     clock,
-    component::{self, Component},
-    config::Config,
     error::Error,
-    evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Origin},
+    evaluation::{ConfigEvaluation, GateEvaluation},
     messages::{
-        Admitted, Asking, Call, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
-        check_name, parts::Ask,
+        Admitted, Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport, check_name,
+        parts::Ask,
     },
     shared::Shared,
     stats::Stats,
-    transport::{self, tls},
     user::User,
 };
 
@@ -68,66 +67,6 @@ pub struct Statsig {
 }
 
 impl Statsig {
-    /// Starts the component on a thread with a `System` of its own, which works from any runtime or
-    /// none and outlives actix-web's handling of signals.
-    ///
-    /// If the process has no default crypto provider for rustls, this installs one (ring's): awc
-    /// would panic without one in some apps. An app that installs its own does so before.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] if `https` is asked for and nobody is trusted, [`Error::Start`] if
-    /// the thread cannot be started.
-    pub fn start(config: Config) -> Result<Self, Error> {
-        let tls = tls::client_config(&config)?;
-        let timeout = config.timeout();
-        let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
-        Ok(Self::of(component::on_own_thread(config, transports)?, timeout))
-    }
-
-    /// Starts the component on the current arbiter: for callers on that same thread, who then pay
-    /// no hop between threads. It ends with the arbiter.
-    ///
-    /// # Errors
-    /// [`Error::NoArbiter`] outside of a running actix `System`; otherwise as
-    /// [`start`](Self::start).
-    pub fn start_here(config: Config) -> Result<Self, Error> {
-        let tls = tls::client_config(&config)?;
-        let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
-        Ok(Self::of(component::on_this_arbiter(&config, transports)?, config.timeout()))
-    }
-
-    /// The same as [`start`](Self::start), with other transports in place of HTTP. The factory runs
-    /// on the component's thread, once for each of the configured
-    /// [`transports`](Config::transports), and again when one of them has gone.
-    ///
-    /// # Errors
-    /// [`Error::Start`] if the thread cannot be started.
-    pub fn start_with<F>(config: Config, mut factory: F) -> Result<Self, Error>
-    where
-        F: FnMut() -> Result<Recipient<Call>, Error> + Send + 'static,
-    {
-        let timeout = config.timeout();
-        let transports = |_: &_, _: &_| Box::new(move |_| factory()) as _;
-        Ok(Self::of(component::on_own_thread(config, transports)?, timeout))
-    }
-
-    /// The same as [`start_here`](Self::start_here), with other transports in place of HTTP.
-    ///
-    /// # Errors
-    /// [`Error::NoArbiter`] outside of a running actix `System`.
-    pub fn start_here_with<F>(config: Config, mut factory: F) -> Result<Self, Error>
-    where
-        F: FnMut() -> Result<Recipient<Call>, Error> + 'static,
-    {
-        let transports = |_: &_, _: &_| Box::new(move |_| factory()) as _;
-        Ok(Self::of(component::on_this_arbiter(&config, transports)?, config.timeout()))
-    }
-
-    fn of(component: Component, timeout: Duration) -> Self {
-        let Component { addr, shared, gone } = component;
-        Self { addr, shared, timeout, gone }
-    }
-
     /// The actor's address, for those who rather send messages.
     pub fn addr(&self) -> Addr<BatchActor> {
         self.addr.clone()
@@ -321,45 +260,6 @@ impl Statsig {
         })
     }
 
-    /// What is kept of one name.
-    fn recall<M: Asking, R>(
-        &self,
-        user: &User,
-        name: &str,
-        read: impl FnOnce(&Evaluation, Origin) -> Option<R>,
-    ) -> Option<R> {
-        let exposure = self.shared.exposure_logging;
-        let question = Question { user, exposure, kind: M::KIND, name };
-        let (kept, is_stale) =
-            self.shared.recall_unless_closing(question, |evaluation, origin| {
-                (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
-            })?;
-        self.shared.counters.hit(1, usize::from(is_stale));
-        kept
-    }
-
-    /// What is kept of all of these names; nothing if one is missing.
-    fn recall_all<M: Asking, N: AsRef<str>, R>(
-        &self,
-        user: &User,
-        exposure: Option<bool>,
-        names: &[N],
-        read: impl Fn(&Evaluation, Origin) -> Option<R>,
-    ) -> Option<Vec<R>> {
-        let exposure = exposure.unwrap_or(self.shared.exposure_logging);
-        let mut stale = 0;
-        let kept = names.iter().map(|name| {
-            let question = Question { user, exposure, kind: M::KIND, name: name.as_ref() };
-            self.shared.recall_unless_closing(question, |evaluation, origin| {
-                stale += usize::from(matches!(origin, Origin::Stale { .. }));
-                read(evaluation, origin)
-            })?
-        });
-        let kept = kept.collect::<Option<Vec<_>>>().filter(|kept| !kept.is_empty())?;
-        self.shared.counters.hit(names.len(), stale);
-        Some(kept)
-    }
-
     fn admit(&self, names: &[Arc<str>]) -> Result<Admitted, Error> {
         if self.shared.report().is_some() {
             return Err(Error::ShuttingDown);
@@ -380,17 +280,6 @@ impl fmt::Debug for Statsig {
 pub trait Name: AsRef<str> + Into<Arc<str>> {}
 
 impl<N: AsRef<str> + Into<Arc<str>>> Name for N {}
-
-fn value(evaluation: &Evaluation, _: Origin) -> Option<bool> {
-    match evaluation {
-        Evaluation::Gate(gate) => Some(gate.value()),
-        Evaluation::Config(_) => None,
-    }
-}
-
-fn whole<E: TryFrom<Evaluation>>(evaluation: &Evaluation, origin: Origin) -> Option<E> {
-    evaluation.with_origin(origin).try_into().ok()
-}
 
 pub(crate) fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {
     let none = Error::Internal { detail: "one name was asked for, and none answered" };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::{Name, Statsig, value};
+use super::{Name, Statsig, recall::value};
 use crate::{
     error::Error,
     fallback::Fallback,
