@@ -1,15 +1,12 @@
 //! What [`LocalStatsig`](super::LocalStatsig) answers: rules from a file or from a test, and their
 //! evaluation, which is pure.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use smol_str::SmolStr;
 
-use super::{
-    attribute::Attribute,
-    rules_file::{self, RulesError},
-};
+use super::attribute::Attribute;
 use crate::evaluation::{ConfigEvaluation, GateEvaluation};
 
 /// Gates and configs with the rules that decide them.
@@ -76,36 +73,6 @@ impl Rules {
     /// No gate and no config: every gate is closed, every config empty.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The rules that `statsig-relay` answers from when it has no key:
-    ///
-    /// ```json
-    #[doc = include_str!("sample_rules.json")]
-    /// ```
-    pub fn sample() -> Self {
-        Self::from_json(SAMPLE).expect("it is compiled in, and a test reads it")
-    }
-
-    /// Reads rules from JSON.
-    ///
-    /// # Errors
-    /// [`RulesError::Parse`] names line and column.
-    pub fn from_json(json: &str) -> Result<Self, RulesError> {
-        rules_file::parse(json.as_bytes(), None)
-    }
-
-    /// Reads rules from a file.
-    ///
-    /// # Errors
-    /// [`RulesError::Read`] if it cannot be read, otherwise as [`from_json`](Self::from_json), with
-    /// the path.
-    pub fn from_file(file: impl AsRef<Path>) -> Result<Self, RulesError> {
-        let path = file.as_ref().display().to_string();
-        match fs::read(file) {
-            Ok(json) => rules_file::parse(&json, Some(&path)),
-            Err(source) => Err(RulesError::Read { path, source }),
-        }
     }
 
     /// Adds a gate: `true`, `false` or a [`Rule`].
@@ -245,8 +212,6 @@ impl From<Value> for Rule<Map<String, Value>> {
     }
 }
 
-const SAMPLE: &str = include_str!("sample_rules.json");
-
 /// The percentage of a rule that names none.
 pub(super) const EVERYBODY: f64 = 100.0;
 
@@ -335,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_sample_rules_can_be_read_and_know_the_documented_names() {
-        let rules = Rules::from_json(SAMPLE).unwrap();
+        let rules = Rules::sample();
         let somebody = user(json!({"userID": "u-1", "custom": {"plan": "pro"}}));
         assert!(rules.check_gate("new_checkout", &somebody).value());
         assert!(rules.check_gate("beta", &somebody).value());

@@ -1,20 +1,21 @@
-//! Reading a rules file.
+//! Rules from a file, or from JSON.
 //!
 //! Every check sits in the visitor of the value it is about, so that the error carries the line and
 //! column of that value.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
+use std::{collections::BTreeMap, fmt, fs, marker::PhantomData, path::Path};
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Map, Value};
 use thiserror::Error as ThisError;
 
-use super::attribute::When;
-use super::rules::{EVERYBODY, Rule, Rules, name_fault};
+use super::{
+    attribute::When,
+    rules::{EVERYBODY, Rule, Rules, name_fault},
+};
 
 /// Rules that cannot be read.
 #[derive(Debug, ThisError)]
@@ -46,8 +47,42 @@ fn in_file(path: &Option<String>) -> String {
     path.as_ref().map(|path| format!("rules file {path}, ")).unwrap_or_default()
 }
 
+impl Rules {
+    /// The rules that `statsig-relay` answers from when it has no key:
+    ///
+    /// ```json
+    #[doc = include_str!("sample_rules.json")]
+    /// ```
+    pub fn sample() -> Self {
+        Self::from_json(SAMPLE).expect("it is compiled in, and a test reads it")
+    }
+
+    /// Reads rules from JSON.
+    ///
+    /// # Errors
+    /// [`RulesError::Parse`] names line and column.
+    pub fn from_json(json: &str) -> Result<Self, RulesError> {
+        parse(json.as_bytes(), None)
+    }
+
+    /// Reads rules from a file.
+    ///
+    /// # Errors
+    /// [`RulesError::Read`] if it cannot be read, otherwise as [`from_json`](Self::from_json), with
+    /// the path.
+    pub fn from_file(file: impl AsRef<Path>) -> Result<Self, RulesError> {
+        let path = file.as_ref().display().to_string();
+        match fs::read(file) {
+            Ok(json) => parse(&json, Some(&path)),
+            Err(source) => Err(RulesError::Read { path, source }),
+        }
+    }
+}
+
+const SAMPLE: &str = include_str!("sample_rules.json");
+
 /// Reads rules from JSON; `path` is for the error.
-pub(super) fn parse(json: &[u8], path: Option<&str>) -> Result<Rules, RulesError> {
+fn parse(json: &[u8], path: Option<&str>) -> Result<Rules, RulesError> {
     let file: File = serde_json::from_slice(json).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
