@@ -182,6 +182,7 @@ mod failpoint;
 mod fallback;
 mod hits;
 mod hooks;
+mod latency;
 mod messages;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -206,11 +207,12 @@ pub use config::{Config, ConfigBuilder, FlushPolicy};
 pub use error::{ConnectFault, Error};
 pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source};
 pub use fallback::Fallback;
+pub use latency::Latency;
 pub use messages::{
     Asking, Call, CallKind, CallRequest, CheckGates, Flush, GetConfigs, Outcome, Shutdown,
     ShutdownReport,
 };
-pub use stats::{BreakerState, Latency, Stats};
+pub use stats::{BreakerState, Stats};
 pub use statsig::{Name, Statsig};
 pub use user::{Attribute, Tier, User, UserBuilder};
 

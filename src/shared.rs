@@ -111,7 +111,7 @@ impl Shared {
         Stats {
             hooks_missed: self.hooks.missed(),
             is_leaving: self.is_leaving.load(Relaxed),
-            ..self.counters.snapshot()
+            ..self.counters.snapshot(clock::now())
         }
     }
 

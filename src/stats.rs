@@ -3,20 +3,17 @@
 use std::{
     array,
     collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
+    time::Instant,
 };
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
     error::{Error, KINDS},
     evaluation::{Evaluation, Origin},
     hits::Hits,
+    latency::{Latencies, Latency},
 };
 
 /// What the component has done so far, as [`Statsig::stats`](crate::Statsig::stats) saw it.
@@ -65,9 +62,9 @@ pub struct Stats {
     /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
     /// (`web::serve`).
     pub is_leaving: bool,
-    /// How long calls waited for a place in flight.
+    /// How long calls waited for a place in flight, lately.
     pub queueing: Latency,
-    /// How long calls took, from the `BatchActor` to their outcome: queueing, attempts and the
+    /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
     /// pauses between them.
     pub call: Latency,
 }
@@ -94,22 +91,6 @@ pub enum BreakerState {
     Open,
     /// One call is let through, and decides.
     HalfOpen,
-}
-
-/// Percentiles of a latency since the component was started, in microseconds, to two digits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Latency {
-    /// How many were measured.
-    pub count: u64,
-    /// Half of them took no longer.
-    pub p50_us: u64,
-    /// Nine of ten took no longer.
-    pub p90_us: u64,
-    /// All but one in a hundred took no longer.
-    pub p99_us: u64,
-    /// The longest.
-    pub max_us: u64,
 }
 
 /// The counters behind [`Stats`], written by the actors and, for what it refuses, by the handle.
@@ -140,10 +121,6 @@ pub(crate) struct Counters {
 
 /// A count for each kind of error.
 type ByKind = [AtomicU64; KINDS.len()];
-
-/// What [`Latency`] is read from. Written once a call, so that a lock does.
-#[derive(Debug)]
-pub(crate) struct Latencies(Mutex<Histogram<u64>>);
 
 impl Default for Counters {
     fn default() -> Self {
@@ -237,7 +214,7 @@ impl Counters {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> Stats {
+    pub(crate) fn snapshot(&self, now: Instant) -> Stats {
         let (hits, hit_names) = self.hits.sum();
         Stats {
             requests: self.requests.load(Relaxed) + hits,
@@ -258,8 +235,8 @@ impl Counters {
             restarts: self.restarts.load(Relaxed),
             breaker: BreakerState::ALL[usize::from(self.breaker.load(Relaxed))],
             last_call_failed: self.last_call_failed.load(Relaxed),
-            queueing: self.queueing.read(),
-            call: self.call.read(),
+            queueing: self.queueing.read(now),
+            call: self.call.read(now),
         }
     }
 }
@@ -273,37 +250,16 @@ impl BreakerState {
     const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 }
 
-impl Latencies {
-    pub(crate) fn record(&self, latency: Duration) {
-        let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        let mut histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        histogram.saturating_record(microseconds);
-    }
-
-    fn read(&self) -> Latency {
-        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Latency {
-            count: histogram.len(),
-            p50_us: histogram.value_at_quantile(0.5),
-            p90_us: histogram.value_at_quantile(0.9),
-            p99_us: histogram.value_at_quantile(0.99),
-            max_us: histogram.max(),
-        }
-    }
-}
-
-impl Default for Latencies {
-    fn default() -> Self {
-        const TEN_MINUTES: u64 = 600_000_000;
-        #[expect(clippy::expect_used, reason = "fails only for bounds or digits out of range")]
-        let histogram = Histogram::new_with_bounds(1, TEN_MINUTES, 2).expect("valid bounds");
-        Self(Mutex::new(histogram))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn snapshot(counters: &Counters) -> Stats {
+        #[allow(clippy::disallowed_methods)]
+        counters.snapshot(Instant::now())
+    }
 
     #[test]
     fn a_snapshot_counts_answers_and_each_kind_of_error() {
@@ -313,7 +269,7 @@ mod tests {
         counters.answered(&Ok(()));
         counters.answered::<()>(&Err(Error::ShuttingDown));
 
-        let stats = counters.snapshot();
+        let stats = snapshot(&counters);
 
         assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 1));
         assert_eq!(stats.errors, BTreeMap::from([("shutting_down", 1)]));
@@ -322,7 +278,7 @@ mod tests {
     #[test]
     fn it_is_ready_unless_the_breaker_is_open_or_the_last_call_failed() {
         let counters = Counters::default();
-        let is_ready = || counters.snapshot().is_ready();
+        let is_ready = || snapshot(&counters).is_ready();
         let (path, excerpt) = ("/v1/check_gate", String::new());
         assert!(is_ready());
 

@@ -175,7 +175,7 @@ impl TransportActor {
         self.in_flight += 1;
         if job.tried == Tried::default() {
             let waited = now.saturating_duration_since(job.received);
-            self.shared.counters.queueing.record(waited);
+            self.shared.counters.queueing.record(waited, now);
             #[cfg(feature = "metrics")]
             crate::metrics::call_waited(job.call.request().kind, waited);
         }
@@ -290,8 +290,9 @@ impl TransportActor {
     }
 
     fn finish(&self, job: Job, outcome: Outcome) {
-        let took = clock::now().saturating_duration_since(job.received);
-        self.shared.counters.call.record(took);
+        let now = clock::now();
+        let took = now.saturating_duration_since(job.received);
+        self.shared.counters.call.record(took, now);
         #[cfg(feature = "metrics")]
         crate::metrics::call_ended(job.call.request().kind, took, outcome.as_ref());
         job.call.complete(outcome);
