@@ -5,7 +5,7 @@ use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Config, FlushPolicy, Settings, invalid, parse};
+use super::{Config, FlushPolicy, invalid, parse, settings::Settings};
 use crate::{error::Error, fallback::Fallback, hooks::Hooks};
 
 /// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
@@ -117,28 +117,7 @@ impl ConfigBuilder {
     /// # Errors
     /// [`Error::InvalidConfig`] if there is no such setting or the text is not of its type.
     pub fn set(mut self, setting: &str, text: &str) -> Result<Self, Error> {
-        let s = &mut self.settings;
-        match setting {
-            "api_key" => s.api_key = SecretString::from(text),
-            "base_url" => s.base_url = text.to_owned(),
-            "flush_interval" => s.flush_interval = parse::duration("flush_interval", text)?,
-            "batch_size" => s.batch_size = parse::number("batch_size", text)?,
-            "max_pending" => s.max_pending = parse::number("max_pending", text)?,
-            "timeout" => s.timeout = parse::duration("timeout", text)?,
-            "attempt_timeout" => s.attempt_timeout = parse::duration("attempt_timeout", text)?,
-            "retry_attempts" => s.retry_attempts = parse::number("retry_attempts", text)?,
-            "max_in_flight" => s.max_in_flight = parse::number("max_in_flight", text)?,
-            "exposure_logging" => s.exposure_logging = parse::flag("exposure_logging", text)?,
-            "extra_root_certificates" => s.extra_root_certificates = parse::pem(text)?,
-            "allow_plain_http" => s.allow_plain_http = parse::flag("allow_plain_http", text)?,
-            "circuit_breaker" => s.circuit_breaker = parse::flag("circuit_breaker", text)?,
-            "flush_policy" => s.flush_policy = parse::flush_policy("flush_policy", text)?,
-            "transports" => s.transports = parse::number("transports", text)?,
-            "cache_ttl" => s.cache_ttl = parse::duration("cache_ttl", text)?,
-            "cache_entries" => s.cache_entries = parse::number("cache_entries", text)?,
-            "stale_if_error" => s.stale_if_error = parse::duration("stale_if_error", text)?,
-            _ => return Err(invalid("setting", setting, "must be one of the settings' names")),
-        }
+        self.settings.set(setting, text)?;
         Ok(self)
     }
 

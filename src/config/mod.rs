@@ -3,15 +3,16 @@
 mod builder;
 mod parse;
 mod policy;
+mod settings;
 
-use std::{env, ffi::OsString, fmt, time::Duration};
+use std::{env, ffi::OsString, time::Duration};
 
 use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
+use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
-
 use crate::{error::Error, hooks::Hooks};
 
 /// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
@@ -60,28 +61,6 @@ pub struct Config {
     hooks: Hooks,
 }
 
-#[derive(Clone)]
-struct Settings {
-    api_key: SecretString,
-    base_url: String,
-    flush_interval: Duration,
-    batch_size: usize,
-    max_pending: usize,
-    timeout: Duration,
-    attempt_timeout: Duration,
-    retry_attempts: u32,
-    max_in_flight: usize,
-    exposure_logging: bool,
-    extra_root_certificates: Vec<u8>,
-    allow_plain_http: bool,
-    circuit_breaker: bool,
-    flush_policy: FlushPolicy,
-    transports: usize,
-    cache_ttl: Duration,
-    cache_entries: usize,
-    stale_if_error: Duration,
-}
-
 impl Config {
     /// The settings' names, each with a line on what it means, in the order of the table above.
     pub const SETTINGS: [(&'static str, &'static str); 18] = [
@@ -113,26 +92,7 @@ impl Config {
 
     /// Starts a configuration with this key and every default.
     pub fn builder(api_key: impl Into<String>) -> ConfigBuilder {
-        let settings = Settings {
-            api_key: SecretString::from(api_key.into()),
-            base_url: "https://api.statsig.com".to_owned(),
-            flush_interval: Duration::from_millis(5),
-            batch_size: 100,
-            max_pending: 10_000,
-            timeout: Duration::from_secs(3),
-            attempt_timeout: Duration::from_secs(1),
-            retry_attempts: 3,
-            max_in_flight: 64,
-            exposure_logging: true,
-            extra_root_certificates: Vec::new(),
-            allow_plain_http: false,
-            circuit_breaker: true,
-            flush_policy: FlushPolicy::Interval,
-            transports: 1,
-            cache_ttl: Duration::from_secs(10),
-            cache_entries: 10_000,
-            stale_if_error: Duration::from_secs(3600),
-        };
+        let settings = Settings::with_key(api_key.into());
         ConfigBuilder { settings, hooks: Hooks::default() }
     }
 
@@ -242,26 +202,7 @@ impl Config {
     /// # Ok::<(), actix_statsig::Error>(())
     /// ```
     pub fn text(&self, setting: &str) -> Option<String> {
-        let s = &self.settings;
-        Some(match setting {
-            "base_url" => s.base_url.clone(),
-            "flush_interval" => parse::duration_text(s.flush_interval),
-            "batch_size" => s.batch_size.to_string(),
-            "max_pending" => s.max_pending.to_string(),
-            "timeout" => parse::duration_text(s.timeout),
-            "attempt_timeout" => parse::duration_text(s.attempt_timeout),
-            "retry_attempts" => s.retry_attempts.to_string(),
-            "max_in_flight" => s.max_in_flight.to_string(),
-            "exposure_logging" => s.exposure_logging.to_string(),
-            "allow_plain_http" => s.allow_plain_http.to_string(),
-            "circuit_breaker" => s.circuit_breaker.to_string(),
-            "flush_policy" => s.flush_policy.to_string(),
-            "transports" => s.transports.to_string(),
-            "cache_ttl" => parse::duration_text(s.cache_ttl),
-            "cache_entries" => s.cache_entries.to_string(),
-            "stale_if_error" => parse::duration_text(s.stale_if_error),
-            _ => return None,
-        })
+        self.settings.text(setting)
     }
 
     /// Whether calls fail at once, with [`Error::CircuitOpen`], while the last ones failed in a row.
@@ -321,32 +262,6 @@ fn from_environment(error: Error) -> Error {
         _ => format!("{rule} ({variable})"),
     };
     Error::InvalidConfig { setting, value, rule }
-}
-
-/// Shows every setting but the key.
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("api_key", &"[redacted]")
-            .field("base_url", &self.base_url)
-            .field("flush_interval", &self.flush_interval)
-            .field("batch_size", &self.batch_size)
-            .field("max_pending", &self.max_pending)
-            .field("timeout", &self.timeout)
-            .field("attempt_timeout", &self.attempt_timeout)
-            .field("retry_attempts", &self.retry_attempts)
-            .field("max_in_flight", &self.max_in_flight)
-            .field("exposure_logging", &self.exposure_logging)
-            .field("extra_root_certificates", &self.extra_root_certificates.len())
-            .field("allow_plain_http", &self.allow_plain_http)
-            .field("circuit_breaker", &self.circuit_breaker)
-            .field("flush_policy", &self.flush_policy)
-            .field("transports", &self.transports)
-            .field("cache_ttl", &self.cache_ttl)
-            .field("cache_entries", &self.cache_entries)
-            .field("stale_if_error", &self.stale_if_error)
-            .finish()
-    }
 }
 
 fn invalid(setting: &'static str, value: impl Into<String>, rule: impl Into<String>) -> Error {
