@@ -1,5 +1,8 @@
 //! The user whom a check is about.
 
+mod builder;
+mod fields;
+
 use std::{
     collections::hash_map::RandomState,
     fmt,
@@ -10,6 +13,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 
+pub use self::builder::{Attribute, Tier, UserBuilder};
+use self::fields::{MAX_DEPTH, PRIVATE, check, invalid, is_deeper, is_identified, require};
 use crate::error::Error;
 
 /// The longest user the component takes, in bytes of JSON: far above what an evaluation needs, low
@@ -78,9 +83,31 @@ impl User {
     /// ```
     pub fn from_json(json: Value) -> Result<Self, Error> {
         match json {
-            Value::Object(fields) => UserBuilder { fields }.build(),
+            Value::Object(fields) => Self::from_fields(fields),
             _ => Err(invalid("user", "must be an object")),
         }
+    }
+
+    fn from_fields(mut fields: Map<String, Value>) -> Result<Self, Error> {
+        fields.retain(|_, value| !value.is_null());
+        for (field, value) in &fields {
+            check(field, value)?;
+        }
+        if !is_identified(&fields) {
+            return Err(invalid("userID", "must not be empty where no custom id is given"));
+        }
+        let is_private = fields.contains_key(PRIVATE);
+        let mut json = Value::Object(fields);
+        require(!is_deeper(&json, MAX_DEPTH), "user", "must have at most 64 levels of nesting")?;
+        // A no-op unless some crate of the app turns on serde_json's `preserve_order`.
+        json.sort_all_objects();
+        let json = serde_json::value::to_raw_value(&json)
+            .map_err(|_| invalid("user", "must be representable as JSON"))?;
+        if json.get().len() > MAX_USER_BYTES {
+            return Err(invalid("user", "must have at most 65536 bytes as JSON"));
+        }
+        let hash = HASHER.hash_one(json.get());
+        Ok(Self(Arc::new(Inner { hash, is_private, json })))
     }
 
     /// The canonical JSON: what is compared, hashed and sent.
@@ -135,253 +162,8 @@ impl<'de> Deserialize<'de> for User {
     }
 }
 
-/// Sets the fields of a [`User`]; nothing is checked before [`build`](Self::build).
-#[derive(Clone, Default)]
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct UserBuilder {
-    fields: Map<String, Value>,
-}
-
-impl UserBuilder {
-    /// `userID`: the primary identifier.
-    pub fn user_id(self, user_id: impl Into<String>) -> Self {
-        self.field("userID", user_id.into())
-    }
-
-    /// `email`.
-    pub fn email(self, email: impl Into<String>) -> Self {
-        self.field("email", email.into())
-    }
-
-    /// `ip`: the address that geographical rules look at.
-    pub fn ip(self, ip: impl Into<String>) -> Self {
-        self.field("ip", ip.into())
-    }
-
-    /// `userAgent`: what device and browser rules look at.
-    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
-        self.field("userAgent", user_agent.into())
-    }
-
-    /// `country`: two letters (ISO 3166-1 alpha-2).
-    pub fn country(self, country: impl Into<String>) -> Self {
-        self.field("country", country.into())
-    }
-
-    /// `locale`, for example `en_US`.
-    pub fn locale(self, locale: impl Into<String>) -> Self {
-        self.field("locale", locale.into())
-    }
-
-    /// `appVersion`, for example `1.2.3`.
-    pub fn app_version(self, app_version: impl Into<String>) -> Self {
-        self.field("appVersion", app_version.into())
-    }
-
-    /// One attribute of `custom`; a later value for the same key replaces the earlier.
-    pub fn custom(self, key: impl Into<String>, value: impl Into<Attribute>) -> Self {
-        self.entry("custom", key.into(), value.into().0)
-    }
-
-    /// One attribute of `privateAttributes`: used in the evaluation, logged neither by Statsig nor
-    /// by this crate.
-    pub fn private_attribute(self, key: impl Into<String>, value: impl Into<Attribute>) -> Self {
-        self.entry(PRIVATE, key.into(), value.into().0)
-    }
-
-    /// One identifier of `customIDs`, for example `companyID`.
-    pub fn custom_id(self, key: impl Into<String>, id: impl Into<String>) -> Self {
-        self.entry("customIDs", key.into(), Value::from(id.into()))
-    }
-
-    /// `statsigEnvironment.tier`.
-    pub fn environment(self, tier: Tier) -> Self {
-        self.entry("statsigEnvironment", "tier".to_owned(), Value::from(tier.as_str()))
-    }
-
-    /// Checks every field and makes the user.
-    ///
-    /// # Errors
-    /// [`Error::InvalidUser`] for the first field that breaks a rule of the API: an identifier is
-    /// needed (a user id or a custom id that is not empty), a country has two letters, an attribute
-    /// is a string, a finite number, a boolean or a list of strings. The whole user has at most
-    /// 64 KiB as JSON and 64 levels of nesting.
-    pub fn build(self) -> Result<User, Error> {
-        let mut fields = self.fields;
-        fields.retain(|_, value| !value.is_null());
-        for (field, value) in &fields {
-            check_field(field, value)?;
-        }
-        if !is_identified(&fields) {
-            return Err(invalid("userID", "must not be empty where no custom id is given"));
-        }
-        let is_private = fields.contains_key(PRIVATE);
-        let mut json = Value::Object(fields);
-        require(!is_deeper(&json, MAX_DEPTH), "user", "must have at most 64 levels of nesting")?;
-        // A no-op unless some crate of the app turns on serde_json's `preserve_order`.
-        json.sort_all_objects();
-        let json = serde_json::value::to_raw_value(&json)
-            .map_err(|_| invalid("user", "must be representable as JSON"))?;
-        if json.get().len() > MAX_USER_BYTES {
-            return Err(invalid("user", "must have at most 65536 bytes as JSON"));
-        }
-        let hash = HASHER.hash_one(json.get());
-        Ok(User(Arc::new(Inner { hash, is_private, json })))
-    }
-
-    fn field(mut self, field: &'static str, value: String) -> Self {
-        self.fields.insert(field.to_owned(), Value::from(value));
-        self
-    }
-
-    fn entry(mut self, field: &'static str, key: String, value: Value) -> Self {
-        let object = self.fields.entry(field).or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(object) = object {
-            object.insert(key, value);
-        }
-        self
-    }
-}
-
-/// Shows which fields are set, not what they hold.
-impl fmt::Debug for UserBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.fields.keys()).finish()
-    }
-}
-
-/// A value of `custom` or `privateAttributes`: a string, a number, a boolean or a list of strings.
-///
-/// Made with `into()` from any of these. A number that is not finite is refused when the user is
-/// built.
-#[derive(Clone, PartialEq)]
-pub struct Attribute(Value);
-
-macro_rules! attribute_from {
-    ($($from:ty),*) => {$(
-        impl From<$from> for Attribute {
-            fn from(value: $from) -> Self {
-                Self(Value::from(value))
-            }
-        }
-    )*};
-}
-
-attribute_from!(&str, String, bool, i32, i64, u32, u64, f64, Vec<String>, Vec<&str>, &[&str]);
-
-impl<const N: usize> From<[&str; N]> for Attribute {
-    fn from(list: [&str; N]) -> Self {
-        Self::from(&list[..])
-    }
-}
-
-/// Shows the type only: the value may be private.
-impl fmt::Debug for Attribute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Attribute({})", crate::evaluation::type_name(&self.0))
-    }
-}
-
-/// The environment's tier: `statsigEnvironment.tier` of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tier {
-    /// `production`
-    Production,
-    /// `staging`
-    Staging,
-    /// `development`
-    Development,
-}
-
-impl Tier {
-    const ALL: [Self; 3] = [Self::Production, Self::Staging, Self::Development];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Staging => "staging",
-            Self::Development => "development",
-        }
-    }
-}
-
-/// The deepest user the component takes: a part of a request, whose readers have limits, and written
-/// and read by code that calls itself for each level.
-const MAX_DEPTH: usize = 64;
-
-const PRIVATE: &str = "privateAttributes";
-
 /// Seeded once a process, so that nobody outside can choose users that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-fn check_field(field: &str, value: &Value) -> Result<(), Error> {
-    match field {
-        "country" => match value.as_str() {
-            Some(c) if c.len() == 2 && c.bytes().all(|b| b.is_ascii_alphabetic()) => Ok(()),
-            _ => Err(invalid(field, "must be two letters")),
-        },
-        "userID" | "email" | "ip" | "userAgent" | "locale" | "appVersion" => {
-            require(value.is_string(), field, "must be a string")
-        }
-        "custom" | PRIVATE => entries(field, value)?.try_for_each(|(key, value)| {
-            let rule = "must be a string, a finite number, a boolean or a list of strings";
-            require(is_attribute(value), &format!("{field}.{key}"), rule)
-        }),
-        "customIDs" => entries(field, value)?.try_for_each(|(key, value)| {
-            require(value.is_string(), &format!("{field}.{key}"), "must be a string")
-        }),
-        "statsigEnvironment" => entries(field, value)?.try_for_each(|(key, value)| {
-            let known = key != "tier" || Tier::ALL.iter().any(|tier| value == tier.as_str());
-            let rule = "must be production, staging or development";
-            require(known, &format!("{field}.{key}"), rule)
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn is_deeper(value: &Value, depth: usize) -> bool {
-    let below = |value| is_deeper(value, depth - 1);
-    match value {
-        Value::Array(list) => depth == 0 || list.iter().any(below),
-        Value::Object(object) => depth == 0 || object.values().any(below),
-        _ => false,
-    }
-}
-
-fn entries<'a>(
-    field: &str,
-    value: &'a Value,
-) -> Result<impl Iterator<Item = (&'a String, &'a Value)>, Error> {
-    match value {
-        Value::Object(object) => Ok(object.iter()),
-        _ => Err(invalid(field, "must be an object")),
-    }
-}
-
-fn is_attribute(value: &Value) -> bool {
-    match value {
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => true,
-        Value::Array(list) => list.iter().all(Value::is_string),
-        Value::Null | Value::Object(_) => false,
-    }
-}
-
-fn is_identified(fields: &Map<String, Value>) -> bool {
-    let is_id = |value: &Value| value.as_str().is_some_and(|id| !id.is_empty());
-    let custom_ids = fields.get("customIDs").and_then(Value::as_object);
-    fields.get("userID").is_some_and(is_id) || custom_ids.is_some_and(|ids| ids.values().any(is_id))
-}
-
-fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(invalid(field, rule)) }
-}
-
-fn invalid(field: &str, rule: &'static str) -> Error {
-    Error::InvalidUser { field: field.chars().take(MAX_FIELD).collect(), rule }
-}
-
-/// The longest part of a field's name that goes into an error, in characters.
-const MAX_FIELD: usize = 100;
 
 #[cfg(test)]
 mod tests {
