@@ -8,6 +8,8 @@ mod commands;
 mod elsewhere;
 #[path = "relay/observing.rs"]
 mod observing;
+#[path = "relay/outputs.rs"]
+mod outputs;
 #[path = "relay/program.rs"]
 mod program;
 #[path = "relay/upstream.rs"]

@@ -38,7 +38,9 @@ pub(crate) fn log_to_stderr(args: &Args, usual: &str) -> Result<(), String> {
         None => EnvFilter::new(usual),
     };
     let format = args.given_or_default("log_format");
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // It would say on stderr that stderr cannot be written, which is a panic.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    let log = log.with_env_filter(filter).with_writer(io::stderr);
     match format.as_ref().map(|given| (given.text(), given)) {
         Some((Ok("json"), _)) => log.json().flatten_event(true).with_current_span(false).init(),
         Some((Ok("text"), _)) | None => log.with_ansi(io::stderr().is_terminal()).init(),
