@@ -48,7 +48,7 @@ async fn answer<T>(
     ask: impl AsyncFnOnce(Statsig, User) -> Result<T, Error>,
 ) -> Result<T, (u8, String)> {
     let misuse = |message| (MISUSE, message);
-    output::log_to_stderr(args, output::ASKING).map_err(misuse)?;
+    output::log_to_stderr(args, output::USUAL_FOR_A_COMMAND).map_err(misuse)?;
     let user = user(&asked.user).map_err(misuse)?;
     let mut note = None;
     let upstream = Upstream::choose(args, |line| note = Some(line)).map_err(misuse)?;

@@ -10,14 +10,21 @@ use tracing_subscriber::EnvFilter;
 use crate::args::Args;
 
 /// What is logged where nobody says: the server would tell of each worker that starts or stops.
-pub(crate) const SERVING: &str = "info,actix_server=warn";
+pub(crate) const USUAL_WHILE_SERVING: &str = "info,actix_server=warn";
 
 /// A command says on its own what has to be said.
-pub(crate) const ASKING: &str = "off";
+pub(crate) const USUAL_FOR_A_COMMAND: &str = "off";
+
+/// Prints what was asked for: that it could not be written is a failure.
+pub(crate) fn print(answer: impl Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{answer}")?;
+    stdout.flush()
+}
 
 /// Says a line to whoever started the relay, who may have stopped listening.
 pub(crate) fn say(line: impl Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = print(line);
 }
 
 /// Says on stderr what is no part of a command's answer.
