@@ -20,13 +20,13 @@ const AFTER_CHECK: &str = "\
 Exit codes:
   0  open; of several gates, all of them
   1  closed, at least one of them
-  2  something has to be mended: an option, a name, the user, the key
+  2  something has to be mended: an option, a name, the user, the key, stdout
   3  Statsig did not answer";
 
 const AFTER_CONFIG: &str = "\
 Exit codes:
   0  answered
-  2  something has to be mended: an option, the name, the user, the key
+  2  something has to be mended: an option, the name, the user, the key, stdout
   3  Statsig did not answer";
 
 /// What holds for both commands that ask.
