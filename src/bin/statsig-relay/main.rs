@@ -76,6 +76,7 @@ struct Relay {
 /// Sets everything up; an error is one line that names the option or variable to mend.
 fn start(args: &Args) -> Result<Relay, String> {
     output::log_to_stderr(args, output::USUAL_WHILE_SERVING)?;
+    output::log_panics();
     let serving = Serving::of(args)?;
     let upstream = Upstream::choose(args, output::say)?;
     let recent = Recent::default();
