@@ -42,6 +42,11 @@ pub struct Stats {
     pub retries: u64,
     /// Requests answered with evaluations.
     pub answered: u64,
+    /// Names answered with evaluations, stale ones included. Less `stale` and `answered_calls`, it is
+    /// how many calls were saved: one for each name would have been as many more.
+    pub answered_names: u64,
+    /// Calls that were answered with evaluations.
+    pub answered_calls: u64,
     /// Requests answered with an error, by [`Error::kind`]; kinds that never occurred are left out.
     pub errors: BTreeMap<&'static str, u64>,
     /// Defaults that stood in for answers, by the [`Error::kind`] of what kept them away; kinds that
@@ -123,14 +128,16 @@ pub(crate) struct Counters {
     pub(crate) calls: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) answered: AtomicU64,
+    answered_names: AtomicU64,
+    answered_calls: AtomicU64,
     pub(crate) abandoned: AtomicU64,
     pub(crate) buffered: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) restarts: AtomicU64,
     pub(crate) queueing: Latencies,
     pub(crate) call: Latencies,
-    /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached` and
-    /// `answered` of the snapshot, but not of this.
+    /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached`,
+    /// `answered` and `answered_names` of the snapshot, but not of this.
     pub(crate) hits: Hits,
     breaker: AtomicU8,
     last_call_failed: AtomicBool,
@@ -157,6 +164,8 @@ impl Default for Counters {
             calls: AtomicU64::default(),
             retries: AtomicU64::default(),
             answered: AtomicU64::default(),
+            answered_names: AtomicU64::default(),
+            answered_calls: AtomicU64::default(),
             abandoned: AtomicU64::default(),
             buffered: AtomicU64::default(),
             in_flight: AtomicU64::default(),
@@ -185,8 +194,9 @@ impl Counters {
         }
     }
 
-    /// An answer is about to go out: what of it was kept?
+    /// An answer is about to go out: how much is it, and what of it was kept?
     pub(crate) fn answered_from_cache(&self, evaluations: &[Evaluation]) {
+        self.answered_names.fetch_add(evaluations.len() as u64, Relaxed);
         let origins = evaluations.iter().map(Evaluation::origin);
         let kept = origins.filter(|origin| *origin != Origin::Network);
         let (cached, stale) = kept.fold((0, 0), |(cached, stale), origin| {
@@ -218,6 +228,9 @@ impl Counters {
 
     /// A call has ended; whether it failed, and whether that is new.
     pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) -> (bool, bool) {
+        if outcome.is_ok() {
+            self.answered_calls.fetch_add(1, Relaxed);
+        }
         let failed = outcome.as_ref().is_err_and(|error| {
             error.is_outage()
                 || matches!(error, Error::Unauthorized { .. } | Error::Internal { .. })
@@ -248,6 +261,8 @@ impl Counters {
             calls: self.calls.load(Relaxed),
             retries: self.retries.load(Relaxed),
             answered: self.answered.load(Relaxed) + hits,
+            answered_names: self.answered_names.load(Relaxed) + hit_names,
+            answered_calls: self.answered_calls.load(Relaxed),
             errors: by_kind(&self.errors),
             fallbacks: by_kind(&self.fallbacks),
             hooks_missed: 0,
@@ -304,6 +319,7 @@ impl Default for Latencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::GateEvaluation;
 
     #[test]
     fn a_snapshot_counts_answers_and_each_kind_of_error() {
@@ -317,6 +333,26 @@ mod tests {
 
         assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 1));
         assert_eq!(stats.errors, BTreeMap::from([("shutting_down", 1)]));
+    }
+
+    #[test]
+    fn what_calls_saved_is_told_by_what_was_answered_and_not_by_what_was_asked() {
+        let counters = Counters::default();
+        let limit = Duration::from_secs(1);
+        counters.received(3);
+        counters.answered::<()>(&Err(Error::Overloaded { limit: 1 }));
+        counters.call_ended::<()>(&Err(Error::AttemptTimeout { limit }));
+        let answered = |counters: &Counters| {
+            let stats = counters.snapshot();
+            (stats.answered_names, stats.answered_calls)
+        };
+        assert_eq!(answered(&counters), (0, 0));
+
+        let gate = Evaluation::Gate(GateEvaluation::new("beta", true));
+        counters.call_ended(&Ok(()));
+        counters.answered_from_cache(&[gate.clone(), gate.clone(), gate]);
+        counters.hit(2, 0);
+        assert_eq!(answered(&counters), (5, 1));
     }
 
     #[test]
