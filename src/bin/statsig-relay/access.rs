@@ -47,7 +47,7 @@ impl Callers {
         let trusts_loopback = args.is_on("trust_loopback")?;
         match (trusts_loopback, &others, args.given("trust_loopback")) {
             (false, Others::Nobody | Others::Anyone, Some(given)) => Err(given.cannot_be(
-                "nobody would be asked for a key: set STATSIG_RELAY_KEYS or --keys-file",
+                "there is no list of callers' keys: set STATSIG_RELAY_KEYS or --keys-file",
             )),
             _ => Ok(Self { others, trusts_loopback }),
         }

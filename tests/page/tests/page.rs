@@ -149,7 +149,8 @@ fn calls_saved_counts_no_check_that_was_refused_or_failed() {
     page.comes_to_say("#saved", "3");
     let why = page.text("#saved-why");
     assert!(
-        why.starts_with("3 calls answered 6 checks") && why.contains("50\u{a0}% fewer"),
+        why.starts_with("3 calls were enough for 6 answered checks")
+            && why.contains("50\u{a0}% fewer"),
         "{why}"
     );
 }

@@ -81,7 +81,7 @@ function showSaved({ answered_names, answered_calls: calls, stale }) {
   const checks = answered_names - stale;
   const saved = Math.max(0, checks - calls);
   put(byId('saved'), whole(saved));
-  put(byId('saved-why'), checks > 0 ? `${whole(calls)} calls answered ${whole(checks)} checks since the start: ${percent(saved / checks)} fewer than one each.` : 'Nothing has been answered yet.');
+  put(byId('saved-why'), checks > 0 ? `${whole(calls)} calls were enough for ${whole(checks)} answered checks since the start: ${percent(saved / checks)} fewer than one each.` : 'Nothing has been answered yet.');
 }
 
 function showLatency({ call, queueing }) {
