@@ -12,6 +12,8 @@
 //! | `statsig_calls_total` | calls handed to the transport |
 //! | `statsig_retries_total` | attempts beyond the first of a call |
 //! | `statsig_answered_requests_total` | requests answered with evaluations |
+//! | `statsig_answered_names_total` | names answered with evaluations |
+//! | `statsig_answered_calls_total` | calls answered with evaluations |
 //! | `statsig_failed_requests_total{kind}` | requests answered with an error, by [`Error::kind`] |
 //! | `statsig_abandoned_requests_total` | requests whose callers left before the answer |
 //! | `statsig_fallbacks_total{kind}` | defaults that stood in for answers, by [`Error::kind`] |
@@ -101,6 +103,8 @@ fn count(before: &Stats, now: &Stats) {
         (counter!("statsig_calls_total"), before.calls, now.calls),
         (counter!("statsig_retries_total"), before.retries, now.retries),
         (counter!("statsig_answered_requests_total"), before.answered, now.answered),
+        (counter!("statsig_answered_names_total"), before.answered_names, now.answered_names),
+        (counter!("statsig_answered_calls_total"), before.answered_calls, now.answered_calls),
         (counter!("statsig_abandoned_requests_total"), before.abandoned, now.abandoned),
         (counter!("statsig_missed_hook_events_total"), before.hooks_missed, now.hooks_missed),
         (counter!("statsig_restarts_total"), before.restarts, now.restarts),
@@ -184,6 +188,8 @@ fn describe() {
         ("statsig_calls_total", Unit::Count, "calls handed to the transport"),
         ("statsig_retries_total", Unit::Count, "attempts beyond the first of a call"),
         ("statsig_answered_requests_total", Unit::Count, "requests answered with evaluations"),
+        ("statsig_answered_names_total", Unit::Count, "names answered with evaluations"),
+        ("statsig_answered_calls_total", Unit::Count, "calls answered with evaluations"),
         ("statsig_failed_requests_total", Unit::Count, "requests answered with an error"),
         ("statsig_abandoned_requests_total", Unit::Count, "requests whose callers left"),
         ("statsig_fallbacks_total", Unit::Count, "defaults that stood in for answers"),

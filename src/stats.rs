@@ -39,6 +39,11 @@ pub struct Stats {
     pub retries: u64,
     /// Requests answered with evaluations.
     pub answered: u64,
+    /// Names answered with evaluations, stale ones included. Less `stale` and `answered_calls`, it is
+    /// how many calls were saved: one for each name would have been as many more.
+    pub answered_names: u64,
+    /// Calls that were answered with evaluations.
+    pub answered_calls: u64,
     /// Requests answered with an error, by [`Error::kind`]; kinds that never occurred are left out.
     pub errors: BTreeMap<&'static str, u64>,
     /// Defaults that stood in for answers, by the [`Error::kind`] of what kept them away; kinds that
@@ -104,14 +109,16 @@ pub(crate) struct Counters {
     pub(crate) calls: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) answered: AtomicU64,
+    answered_names: AtomicU64,
+    answered_calls: AtomicU64,
     pub(crate) abandoned: AtomicU64,
     pub(crate) buffered: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) restarts: AtomicU64,
     pub(crate) queueing: Latencies,
     pub(crate) call: Latencies,
-    /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached` and
-    /// `answered` of the snapshot, but not of this.
+    /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached`,
+    /// `answered` and `answered_names` of the snapshot, but not of this.
     pub(crate) hits: Hits,
     breaker: AtomicU8,
     last_call_failed: AtomicBool,
@@ -134,6 +141,8 @@ impl Default for Counters {
             calls: AtomicU64::default(),
             retries: AtomicU64::default(),
             answered: AtomicU64::default(),
+            answered_names: AtomicU64::default(),
+            answered_calls: AtomicU64::default(),
             abandoned: AtomicU64::default(),
             buffered: AtomicU64::default(),
             in_flight: AtomicU64::default(),
@@ -162,8 +171,9 @@ impl Counters {
         }
     }
 
-    /// An answer is about to go out: what of it was kept?
-    pub(crate) fn answered_from_cache(&self, evaluations: &[Evaluation]) {
+    /// An answer is about to go out: how much is it, and what of it was kept?
+    pub(crate) fn answered_with(&self, evaluations: &[Evaluation]) {
+        self.answered_names.fetch_add(evaluations.len() as u64, Relaxed);
         let origins = evaluations.iter().map(Evaluation::origin);
         let kept = origins.filter(|origin| *origin != Origin::Network);
         let (cached, stale) = kept.fold((0, 0), |(cached, stale), origin| {
@@ -195,6 +205,9 @@ impl Counters {
 
     /// A call has ended; whether it failed, and whether that is new.
     pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) -> (bool, bool) {
+        if outcome.is_ok() {
+            self.answered_calls.fetch_add(1, Relaxed);
+        }
         let failed = outcome.as_ref().is_err_and(|error| {
             error.is_outage()
                 || matches!(error, Error::Unauthorized { .. } | Error::Internal { .. })
@@ -225,6 +238,8 @@ impl Counters {
             calls: self.calls.load(Relaxed),
             retries: self.retries.load(Relaxed),
             answered: self.answered.load(Relaxed) + hits,
+            answered_names: self.answered_names.load(Relaxed) + hit_names,
+            answered_calls: self.answered_calls.load(Relaxed),
             errors: by_kind(&self.errors),
             fallbacks: by_kind(&self.fallbacks),
             hooks_missed: 0,
@@ -255,6 +270,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::evaluation::GateEvaluation;
 
     fn snapshot(counters: &Counters) -> Stats {
         #[allow(clippy::disallowed_methods)]
@@ -273,6 +289,26 @@ mod tests {
 
         assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 1));
         assert_eq!(stats.errors, BTreeMap::from([("shutting_down", 1)]));
+    }
+
+    #[test]
+    fn what_calls_saved_is_told_by_what_was_answered_and_not_by_what_was_asked() {
+        let counters = Counters::default();
+        let limit = Duration::from_secs(1);
+        counters.received(3);
+        counters.answered::<()>(&Err(Error::Overloaded { limit: 1 }));
+        counters.call_ended::<()>(&Err(Error::AttemptTimeout { limit }));
+        let answered = |counters: &Counters| {
+            let stats = counters.snapshot();
+            (stats.answered_names, stats.answered_calls)
+        };
+        assert_eq!(answered(&counters), (0, 0));
+
+        let gate = Evaluation::Gate(GateEvaluation::new("beta", true));
+        counters.call_ended(&Ok(()));
+        counters.answered_with(&[gate.clone(), gate.clone(), gate]);
+        counters.hit(2, 0);
+        assert_eq!(answered(&counters), (5, 1));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod commands;
 mod elsewhere;
 #[path = "relay/observing.rs"]
 mod observing;
+#[path = "relay/outputs.rs"]
+mod outputs;
 #[path = "relay/program.rs"]
 mod program;
 #[path = "relay/upstream.rs"]
@@ -477,6 +479,8 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
     std::fs::write(&bad_rules, "{\n\"gate\": {}}").unwrap();
     let no_keys = format!("{}/no-keys.txt", env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(&no_keys, "# none yet\n").unwrap();
+    let keys = format!("{}/one-key.txt", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&keys, "caller\n").unwrap();
     let key = ("STATSIG_API_KEY", KEY);
     for (options, variables, name) in [
         (&["--batch-size", "101"][..], &[key][..], "--batch-size"),
@@ -498,12 +502,41 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
         (&["--keys-file", "/nonexistent"], &[key], "--keys-file"),
         (&["--keys-file", &no_keys], &[key], "--keys-file"),
         (&[], &[key, ("STATSIG_RELAY_KEYS", "")], "STATSIG_RELAY_KEYS"),
-        (&["--allow-anyone"], &[key, ("STATSIG_RELAY_KEYS", "caller")], "--allow-anyone"),
+        (
+            &["--allow-anyone"],
+            &[key, ("STATSIG_RELAY_KEYS", "caller")],
+            "--allow-anyone and STATSIG_RELAY_KEYS contradict",
+        ),
+        (
+            &["--keys-file", &keys],
+            &[key, ("STATSIG_RELAY_ALLOW_ANYONE", "yes")],
+            "STATSIG_RELAY_ALLOW_ANYONE and --keys-file contradict",
+        ),
+        (&["--trust-loopback", "off"], &[key], "--trust-loopback cannot be \"off\""),
+        (
+            &["--allow-anyone"],
+            &[key, ("STATSIG_RELAY_TRUST_LOOPBACK", "off")],
+            "STATSIG_RELAY_TRUST_LOOPBACK cannot be \"off\"",
+        ),
         (&[], &[key, ("STATSIG_RELAY_ALLOW_ANYONE", "all")], "STATSIG_RELAY_ALLOW_ANYONE"),
         (&["--workers", "0"], &[key], "--workers"),
         (&["--workers", "513"], &[key], "--workers"),
         (&["--max-body", "1MB"], &[key], "--max-body"),
-        (&["--workers", "3", "--max-connections", "2"], &[key], "--max-connections"),
+        (
+            &["--workers", "3", "--max-connections", "2"],
+            &[key],
+            "--max-connections cannot be \"2\": must be no less than --workers, 3",
+        ),
+        (
+            &["--workers", "3"],
+            &[key, ("STATSIG_RELAY_MAX_CONNECTIONS", "2")],
+            "STATSIG_RELAY_MAX_CONNECTIONS cannot be \"2\": must be no less than --workers, 3",
+        ),
+        (
+            &["--max-connections", "2"],
+            &[key, ("STATSIG_RELAY_WORKERS", "3")],
+            "--max-connections cannot be \"2\": must be no less than STATSIG_RELAY_WORKERS, 3",
+        ),
         (&["--log", "a=b=c"], &[key], "--log"),
         (&[], &[key, ("STATSIG_RELAY_LOG", "a=b=c")], "STATSIG_RELAY_LOG"),
         (&[], &[key, ("RUST_LOG", "a=b=c")], "RUST_LOG"),
@@ -515,6 +548,12 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
         assert!(ended.stderr.contains(name), "{options:?} {}", ended.stderr);
         assert!(!ended.stdout.contains("listening"), "{options:?} {}", ended.stdout);
     }
+}
+
+#[actix_rt::test]
+async fn few_connections_are_enough_for_a_machine_with_more_cores() {
+    let relay = Relay::start_with(&["--max-connections", "1"], &[]).await;
+    assert_eq!(relay.get("/healthz").await.0, StatusCode::OK);
 }
 
 fn gate(user: &str, gate: usize) -> Value {

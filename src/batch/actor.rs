@@ -126,7 +126,7 @@ impl BatchActor {
             }
             Ok(Taken::Kept(evaluations)) => {
                 spans::answered(&span, Ok(()));
-                self.shared.counters.answered_from_cache(&evaluations);
+                self.shared.counters.answered_with(&evaluations);
                 self.shared.counters.answered(&Ok(()));
                 Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
             }

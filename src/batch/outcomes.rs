@@ -107,7 +107,7 @@ impl BatchActor {
             let request = answer.request;
             let result = answer.result.as_ref().map(drop).map_err(Error::clone);
             if let Ok(evaluations) = &answer.result {
-                self.shared.counters.answered_from_cache(evaluations);
+                self.shared.counters.answered_with(evaluations);
             }
             // Counted first: whoever has the answer finds it in the statistics.
             self.shared.counters.answered(&result);

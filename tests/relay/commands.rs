@@ -143,6 +143,21 @@ fn what_is_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_is() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_no_answer() {
+    let server = statsig();
+    for line in [["check", "new_checkout", "--user", JANE], ["config", "homepage", "--user", JANE]]
+    {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let url = server.url();
+        let variables = [("STATSIG_API_KEY", KEY), ("STATSIG_BASE_URL", &url)];
+        let output = command(&line, &variables).stdout(full).stderr(Stdio::piped()).output();
+        let (code, _, stderr) = said(output.unwrap());
+        assert_eq!((code, stderr.lines().count()), (2, 1), "{line:?} {stderr}");
+        assert!(stderr.contains("stdout: No space left"), "{line:?} {stderr}");
+    }
+}
+
+#[test]
 fn the_documentation_and_the_examples_name_only_options_that_there_are() {
     let help = |line: &[&str]| said(command(line, &[]).output().unwrap()).1;
     let help = [help(&["--help"]), help(&["check", "--help"])].concat();

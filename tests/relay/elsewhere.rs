@@ -110,7 +110,8 @@ async fn without_a_word_on_who_may_ask_it_does_not_start_where_the_network_reach
             (&["--listen", listen][..], &[][..], "--listen"),
             (&[], &[("STATSIG_RELAY_LISTEN", listen)], "STATSIG_RELAY_LISTEN"),
         ] {
-            let ended = Relay::spawn(options, variables).ended().await;
+            let variables = [&[("STATSIG_API_KEY", KEY)], variables].concat();
+            let ended = Relay::spawn(options, &variables).ended().await;
             assert_eq!(
                 (ended.code, ended.stderr.lines().count()),
                 (Some(2), 1),
@@ -123,4 +124,40 @@ async fn without_a_word_on_who_may_ask_it_does_not_start_where_the_network_reach
             assert_eq!(ended.stdout, "");
         }
     }
+}
+
+#[actix_rt::test]
+async fn without_a_key_it_does_not_start_where_the_network_reaches_it_unless_rules_are_given() {
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let anyone = ("STATSIG_RELAY_ALLOW_ANYONE", "true");
+        let variables = [("STATSIG_RELAY_LISTEN", listen), anyone];
+        let ended = Relay::spawn(&[], &variables).ended().await;
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{}", ended.stderr);
+        for name in ["STATSIG_RELAY_LISTEN", "STATSIG_API_KEY", "--api-key-file", "--rules"] {
+            assert!(ended.stderr.contains(name), "{name}: {}", ended.stderr);
+        }
+        assert_eq!(ended.stdout, "");
+    }
+
+    let rules = format!("{}/rules-for-the-network.json", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&rules, r#"{"gates": {"mine": true}}"#).unwrap();
+    let options = ["--listen", "0.0.0.0:0", "--allow-anyone", "--rules", &rules];
+    let relay = Relay::listening(&options, &[]).await;
+    let here = SocketAddr::new("127.0.0.1".parse().unwrap(), relay.port());
+    assert_eq!(get(&relay, here, "/healthz", None).await.0, StatusCode::OK);
+}
+
+#[actix_rt::test]
+async fn where_loopback_is_not_trusted_a_caller_there_needs_a_listed_key_as_well() {
+    let upstream = Upstream::start(Mood::Answer);
+    let options = ["--upstream", &upstream.url, "--trust-loopback", "off"];
+    let variables = [("STATSIG_API_KEY", KEY), ("STATSIG_RELAY_KEYS", "caller-one")];
+    let relay = Relay::start_with(&options, &variables).await;
+    let here = relay.address.parse().unwrap();
+
+    assert_eq!(get(&relay, here, "/healthz", None).await.0, StatusCode::OK);
+    let (status, answer) = get(&relay, here, "/stats", None).await;
+    assert_eq!((status.as_u16(), &answer["error"]["kind"]), (401, &json!("unknown_caller")));
+    let key = Some(("statsig-api-key", "caller-one"));
+    assert_eq!(get(&relay, here, "/stats", key).await.0, StatusCode::OK);
 }

@@ -188,6 +188,42 @@ async fn prometheus_can_read_what_was_asked_and_how_long_it_took() {
     }
 }
 
+#[actix_rt::test]
+async fn stats_tells_what_was_asked_called_and_answered_what_failed_and_what_is_on_its_way() {
+    let upstream = Upstream::start(Mood::Hold);
+    let relay = Relay::start(&upstream, &["--max-pending", "3", "--timeout", "60s"]).await;
+    let held = relay.post("/v1/check_gate", &gate("u", 1));
+    let watch = async {
+        relay.comes_to_show("in_flight", &json!(1)).await;
+        let names: Vec<_> = (0..3).map(|i| format!("gate-{i}")).collect();
+        let body = json!({"gateNames": names, "user": {"userID": "v"}});
+        assert_eq!(relay.post("/v1/check_gate", &body).await.0.as_u16(), 429);
+        relay.comes_to_show("requests", &json!(2)).await;
+        let (_, on_its_way) = relay.get("/stats").await;
+        upstream.release();
+        on_its_way
+    };
+    let (_, on_its_way) = tokio::join!(held, watch);
+    relay.comes_to_show("answered", &json!(1)).await;
+    let (_, done) = relay.get("/stats").await;
+
+    let overloaded = json!({"overloaded": 1});
+    for (figure, before, after) in [
+        ("requests", &json!(2), &json!(2)),
+        ("names", &json!(4), &json!(4)),
+        ("calls", &json!(1), &json!(1)),
+        ("answered", &json!(0), &json!(1)),
+        ("answered_names", &json!(0), &json!(1)),
+        ("answered_calls", &json!(0), &json!(1)),
+        ("errors", &overloaded, &overloaded),
+        ("buffered", &json!(0), &json!(0)),
+        ("in_flight", &json!(1), &json!(0)),
+        ("restarts", &json!(0), &json!(0)),
+    ] {
+        assert_eq!((&on_its_way[figure], &done[figure]), (before, after), "{figure}");
+    }
+}
+
 async fn scrape(relay: &Relay) -> Scrape {
     let mut response = limited(relay.client.get(relay.url("/metrics")).send()).await.unwrap();
     let content_type = response.headers().get(CONTENT_TYPE).unwrap();

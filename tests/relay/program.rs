@@ -1,9 +1,9 @@
 //! The program under test, and a client of it.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -51,18 +51,39 @@ impl Relay {
 
     /// Listens where the options say.
     pub(crate) async fn listening(options: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut relay = Self::spawn(options, variables);
-        let heard = relay.heard.take().unwrap();
-        relay.address = limited(heard).await.expect("the relay says where it listens");
-        relay
+        Self::spawn(options, variables).listens().await
+    }
+
+    async fn listens(mut self) -> Self {
+        let heard = self.heard.take().unwrap();
+        self.address = limited(heard).await.expect("the relay says where it listens");
+        self
+    }
+
+    /// Listens, and nobody reads its stderr any more, as where `tee` was ended before it.
+    pub(crate) async fn unread(options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let nothing = |stderr| {
+            drop(stderr);
+            read_to_end(io::empty(), None)
+        };
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        Self::run(&options, variables, nothing).listens().await
     }
 
     pub(crate) fn spawn(options: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::run(options, variables, |stderr| read_to_end(stderr, None))
+    }
+
+    fn run(
+        options: &[&str],
+        variables: &[(&str, &str)],
+        read: impl FnOnce(ChildStderr) -> oneshot::Receiver<String>,
+    ) -> Self {
         let mut command = command(options, variables);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, heard) = oneshot::channel();
         let stdout = read_to_end(child.stdout.take().unwrap(), Some(tell));
-        let stderr = read_to_end(child.stderr.take().unwrap(), None);
+        let stderr = read(child.stderr.take().unwrap());
         let connector = Connector::new().limit(0).timeout(LIMIT);
         let client = Client::builder().connector(connector).disable_timeout().finish();
         Self { child, address: String::new(), client, stdout, stderr, heard: Some(heard) }
@@ -119,9 +140,9 @@ impl Relay {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
-        assert!(sent.success());
+        // Built into the shell: the program of that name is not on every machine.
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
     /// Waits for the end: both outputs are closed by then.

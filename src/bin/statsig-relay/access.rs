@@ -1,4 +1,5 @@
-//! Who may ask: anyone on this machine, and from elsewhere whoever has a key that is listed.
+//! Who may ask: anyone on this machine, unless it is told otherwise, and from elsewhere whoever has a
+//! key that is listed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,24 +7,35 @@ use actix_web::{
     Error, ResponseError,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::{
-        header::{AUTHORIZATION, HeaderMap},
-        uri::Authority,
-    },
+    http::header::{AUTHORIZATION, HeaderMap},
     middleware::Next,
     web::Data,
 };
 
-use crate::{args::Args, keys::Keys, respond::Problem};
+use crate::{
+    args::Args,
+    keys::Keys,
+    loopback::{self, is_this_machine},
+    respond::Problem,
+};
+
+/// Who may ask.
+pub(crate) struct Callers {
+    others: Others,
+    /// Whether whoever is on this machine may ask without a key.
+    trusts_loopback: bool,
+}
 
 /// Who may ask besides whoever is on this machine.
-pub(crate) enum Callers {
-    /// Nobody.
-    None,
+enum Others {
+    Nobody,
     /// Who has one of these keys.
     Listed(Keys),
     Anyone,
 }
+
+/// The header in which the API's clients send their key.
+const KEY: &str = "statsig-api-key";
 
 /// What is answered to everybody: for those who look after the process, and the page, which shows
 /// nothing before it has been given a key for `/watch`, for a browser sends none by itself.
@@ -31,119 +43,132 @@ const OPEN: [&str; 3] = ["/", "/healthz", "/readyz"];
 
 impl Callers {
     pub(crate) fn choose(args: &Args) -> Result<Self, String> {
-        let mut keys = Keys::default();
-        if let Some(list) = args.given("keys") {
-            keys.extend(
-                Keys::from_list(list.text()?).map_err(|rule| format!("{}: {rule}", list.by))?,
-            );
-        }
-        if let Some(file) = args.given("keys_file") {
-            let lines = file.read_file()?;
-            keys.extend(Keys::from_lines(&lines).map_err(|rule| file.cannot_be(&rule))?);
-        }
-        match (args.is_on("allow_anyone")?, keys.is_empty()) {
-            (false, true) => Ok(Self::None),
-            (false, false) => Ok(Self::Listed(keys)),
-            (true, true) => Ok(Self::Anyone),
-            (true, false) => Err(
-                "--allow-anyone and a list of callers' keys contradict each other: leave one out"
-                    .to_owned(),
-            ),
+        let others = Others::choose(args)?;
+        let trusts_loopback = args.is_on("trust_loopback")?;
+        match (trusts_loopback, &others, args.given("trust_loopback")) {
+            (false, Others::Nobody | Others::Anyone, Some(given)) => Err(given.cannot_be(
+                "there is no list of callers' keys: set STATSIG_RELAY_KEYS or --keys-file",
+            )),
+            _ => Ok(Self { others, trusts_loopback }),
         }
     }
 
     /// Whether it is decided who may ask at these addresses: to be open to the network without a
     /// word about it would be an accident.
     pub(crate) fn are_decided_for(&self, addresses: &[SocketAddr]) -> bool {
-        let is_reachable = addresses.iter().any(|address| !is_this_machine(address.ip()));
-        !(is_reachable && matches!(self, Self::None))
+        !(loopback::are_reached_from_elsewhere(addresses) && matches!(self.others, Others::Nobody))
     }
 
-    /// Whether this caller may ask. A caller without an address is nobody known.
-    fn admit(&self, caller: Option<IpAddr>, key: Option<&str>) -> bool {
-        if caller.is_some_and(is_this_machine) {
-            return true;
+    /// Judges by the address of the connection. A header says whatever its sender wants it to: one
+    /// that is not a key can only make a stranger of somebody. A caller without an address is
+    /// nobody known.
+    fn admit(&self, caller: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Problem> {
+        let is_local = self.trusts_loopback && caller.is_some_and(is_this_machine);
+        let doubt = loopback::doubt(headers).filter(|_| is_local);
+        let may_ask = (is_local && doubt.is_none())
+            || match &self.others {
+                Others::Nobody => false,
+                Others::Listed(keys) => key(headers).is_some_and(|key| keys.contain(key)),
+                Others::Anyone => true,
+            };
+        if may_ask { Ok(()) } else { Err(Problem::unknown_caller(doubt)) }
+    }
+}
+
+impl Others {
+    fn choose(args: &Args) -> Result<Self, String> {
+        let mut keys = Keys::default();
+        let (list, file) = (args.given("keys"), args.given("keys_file"));
+        if let Some(list) = list {
+            keys.extend(
+                Keys::from_list(list.text()?).map_err(|rule| format!("{}: {rule}", list.by))?,
+            );
         }
-        match self {
-            Self::None => false,
-            Self::Listed(keys) => key.is_some_and(|key| keys.contain(key)),
-            Self::Anyone => true,
+        if let Some(file) = file {
+            let lines = file.read_file()?;
+            keys.extend(Keys::from_lines(&lines).map_err(|rule| file.cannot_be(&rule))?);
+        }
+        let is_anyone = args.is_on("allow_anyone")?;
+        let anyone = args.given("allow_anyone").filter(|_| is_anyone);
+        match (anyone, list.or(file)) {
+            (None, None) => Ok(Self::Nobody),
+            (None, Some(_)) => Ok(Self::Listed(keys)),
+            (Some(_), None) => Ok(Self::Anyone),
+            (Some(anyone), Some(list)) => {
+                Err(format!("{} and {} contradict each other: leave one out", anyone.by, list.by))
+            }
         }
     }
 }
 
-/// Answers 401 to whoever may not ask. Judges by the address of the connection: a header says
-/// whatever its sender wants it to.
+/// Answers 401 to whoever may not ask.
 pub(crate) async fn guard<B: MessageBody + 'static>(
     callers: Data<Callers>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody + use<B>>, Error> {
     let caller = request.peer_addr().map(|address| address.ip());
-    let caller = caller.filter(|caller| !is_this_machine(*caller) || !is_lured(request.headers()));
-    if OPEN.contains(&request.path()) || callers.admit(caller, key(request.headers())) {
-        return Ok(next.call(request).await?.map_into_left_body());
+    match callers.admit(caller, request.headers()) {
+        Err(problem) if !OPEN.contains(&request.path()) => {
+            Ok(request.into_response(problem.error_response()).map_into_right_body())
+        }
+        _ => Ok(next.call(request).await?.map_into_left_body()),
     }
-    let refusal = Problem::unknown_caller().error_response();
-    Ok(request.into_response(refusal).map_into_right_body())
 }
 
 /// The key a request has: in the API's own header, or in the one that scrapers can send.
 fn key(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
-    text("statsig-api-key").or_else(|| {
+    text(KEY).or_else(|| {
         let (scheme, key) = text(AUTHORIZATION.as_str())?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     })
-}
-
-/// Whether this may be a browser on this machine that was lured here by a page from elsewhere: it says
-/// so itself, or has another name for this machine than this machine has.
-fn is_lured(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let is_sent_from_elsewhere =
-        text("sec-fetch-site").is_some_and(|site| !matches!(site, "none" | "same-origin"));
-    is_sent_from_elsewhere || text("host").is_some_and(|host| !is_a_name_of_this_machine(host))
-}
-
-/// `localhost` or an address, for no server of names has a say in these.
-fn is_a_name_of_this_machine(host: &str) -> bool {
-    let Ok(host) = host.parse::<Authority>() else { return false };
-    let name = host.host();
-    name.eq_ignore_ascii_case("localhost")
-        || name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
-}
-
-/// An IPv4 address may come as an IPv6 one.
-fn is_this_machine(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 #[cfg(test)]
 mod tests {
     use actix_web::{
         App,
-        http::StatusCode,
+        http::{
+            StatusCode,
+            header::{HeaderName, HeaderValue},
+        },
         middleware::from_fn,
-        test::{TestRequest, call_service, init_service},
+        test::{TestRequest, call_service, init_service, read_body},
     };
 
     use super::*;
 
     const ELSEWHERE: &str = "192.0.2.7";
 
+    fn callers(others: Others) -> Callers {
+        Callers { others, trusts_loopback: true }
+    }
+
     fn listed() -> Callers {
-        Callers::Listed(Keys::from_list("caller-one,caller-two").unwrap())
+        callers(Others::Listed(Keys::from_list("caller-one,caller-two").unwrap()))
+    }
+
+    fn nobody_else() -> Callers {
+        callers(Others::Nobody)
+    }
+
+    fn anyone() -> Callers {
+        callers(Others::Anyone)
     }
 
     fn admit(callers: &Callers, caller: &str, key: Option<&str>) -> bool {
-        callers.admit(Some(caller.parse().unwrap()), key)
+        let mut headers = HeaderMap::new();
+        if let Some(key) = key {
+            headers.insert(HeaderName::from_static(KEY), HeaderValue::from_str(key).unwrap());
+        }
+        callers.admit(Some(caller.parse().unwrap()), &headers).is_ok()
     }
 
     #[test]
     fn whoever_is_on_this_machine_may_ask_with_any_key_or_none() {
         for caller in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"] {
-            for callers in [Callers::None, listed(), Callers::Anyone] {
+            for callers in [nobody_else(), listed(), anyone()] {
                 assert!(admit(&callers, caller, None), "{caller}");
                 assert!(admit(&callers, caller, Some("wrong")), "{caller}");
             }
@@ -153,51 +178,63 @@ mod tests {
     #[test]
     fn from_elsewhere_a_listed_key_is_needed_unless_anyone_may_ask() {
         for caller in [ELSEWHERE, "10.0.0.1", "0.0.0.0", "2001:db8::1", "::", "::ffff:10.0.0.1"] {
-            assert!(!admit(&Callers::None, caller, Some("caller-one")), "{caller}");
+            assert!(!admit(&nobody_else(), caller, Some("caller-one")), "{caller}");
             assert!(admit(&listed(), caller, Some("caller-two")), "{caller}");
             assert!(!admit(&listed(), caller, Some("caller")), "{caller}");
             assert!(!admit(&listed(), caller, None), "{caller}");
-            assert!(admit(&Callers::Anyone, caller, None), "{caller}");
+            assert!(admit(&anyone(), caller, None), "{caller}");
         }
-        assert!(!listed().admit(None, None));
+        assert!(listed().admit(None, &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn where_loopback_is_not_trusted_a_listed_key_is_needed_there_too() {
+        let callers = Callers { trusts_loopback: false, ..listed() };
+        for caller in ["127.0.0.1", "::1", ELSEWHERE] {
+            assert!(!admit(&callers, caller, None), "{caller}");
+            assert!(!admit(&callers, caller, Some("caller")), "{caller}");
+            assert!(admit(&callers, caller, Some("caller-one")), "{caller}");
+        }
     }
 
     #[test]
     fn where_the_network_can_reach_it_must_be_decided_who_may_ask() {
         let at = |address: &str| vec![address.parse().unwrap()];
         for address in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert!(Callers::None.are_decided_for(&at(address)), "{address}");
+            assert!(nobody_else().are_decided_for(&at(address)), "{address}");
         }
         for address in ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "[2001:db8::1]:1"] {
-            assert!(!Callers::None.are_decided_for(&at(address)), "{address}");
+            assert!(!nobody_else().are_decided_for(&at(address)), "{address}");
             assert!(listed().are_decided_for(&at(address)), "{address}");
-            assert!(Callers::Anyone.are_decided_for(&at(address)), "{address}");
+            assert!(anyone().are_decided_for(&at(address)), "{address}");
             let both = [at("127.0.0.1:1"), at(address)].concat();
-            assert!(!Callers::None.are_decided_for(&both), "{address}");
+            assert!(!nobody_else().are_decided_for(&both), "{address}");
         }
     }
 
     #[actix_web::test]
-    async fn a_browser_on_this_machine_that_was_lured_by_a_page_from_elsewhere_is_a_stranger() {
+    async fn what_comes_from_this_machine_and_may_be_another_s_is_a_stranger_s_and_is_told_why() {
         let app = App::new().app_data(Data::new(listed())).wrap(from_fn(guard));
         let app =
             init_service(app.default_service(actix_web::web::to(|| async { "served" }))).await;
-        for (headers, admitted) in [
-            (vec![("host", "127.0.0.1:8080")], true),
-            (vec![("host", "[::1]:8080"), ("sec-fetch-site", "same-origin")], true),
-            (vec![("host", "LOCALHOST:8080"), ("sec-fetch-site", "none")], true),
-            (vec![("host", "127.0.0.1"), ("sec-fetch-site", "cross-site")], false),
-            (vec![("host", "localhost"), ("sec-fetch-site", "same-site")], false),
-            (vec![("host", "rebound.example:8080")], false),
-            (vec![("host", "localhost.example")], false),
-            (vec![("host", "rebound.example"), ("statsig-api-key", "caller-one")], true),
+        for (header, why) in [
+            (("origin", "http://elsewhere.example"), "localhost"),
+            (("host", "rebound.example"), "localhost"),
+            (("x-forwarded-for", "192.0.2.7"), "forwarded"),
         ] {
             let peer = "127.0.0.1:1".parse().unwrap();
-            let request = TestRequest::with_uri("/stats").peer_addr(peer);
-            let request =
-                headers.iter().fold(request, |request, header| request.insert_header(*header));
-            let status = call_service(&app, request.to_request()).await.status();
-            assert_eq!(status == StatusCode::OK, admitted, "{headers:?}");
+            let ask = async |key: Option<(&str, &str)>| {
+                let request = TestRequest::with_uri("/stats").peer_addr(peer);
+                let request = request.insert_header(("host", "localhost")).insert_header(header);
+                let request =
+                    key.into_iter().fold(request, |request, key| request.insert_header(key));
+                let response = call_service(&app, request.to_request()).await;
+                (response.status().as_u16(), read_body(response).await)
+            };
+            assert_eq!(ask(Some((KEY, "caller-one"))).await.0, 200, "{header:?}");
+            let (status, body) = ask(None).await;
+            assert_eq!(status, 401, "{header:?}");
+            assert!(str::from_utf8(&body).unwrap().contains(why), "{header:?}: {body:?}");
         }
     }
 
@@ -229,10 +266,10 @@ mod tests {
             assert_eq!(status(path, &[]).await, StatusCode::UNAUTHORIZED, "{path}");
         }
         for (header, admitted) in [
-            (("statsig-api-key", "caller-one"), true),
+            ((KEY, "caller-one"), true),
             (("authorization", "Bearer caller-two"), true),
             (("authorization", "bearer caller-two"), true),
-            (("statsig-api-key", "caller-on"), false),
+            ((KEY, "caller-on"), false),
             (("authorization", "Basic caller-one"), false),
             (("authorization", "caller-one"), false),
             (("x-forwarded-for", "127.0.0.1"), false),

@@ -28,7 +28,7 @@ type Ended = Result<u8, (u8, String)>;
 pub(crate) async fn check(args: &Args, asked: &Asked) -> Ended {
     let ask = async |statsig: Statsig, user| statsig.gates(&user, asked.names.clone()).await;
     let gates = answer(args, asked, ask).await?;
-    output::say(if asked.json { by_name(&gates)? } else { in_words(&gates) });
+    print(if asked.json { by_name(&gates)? } else { in_words(&gates) })?;
     let is_open = gates.iter().all(GateEvaluation::value);
     Ok(if is_open { 0 } else { CLOSED })
 }
@@ -37,9 +37,13 @@ pub(crate) async fn check(args: &Args, asked: &Asked) -> Ended {
 pub(crate) async fn config(args: &Args, asked: &Asked) -> Ended {
     let ask = async |statsig: Statsig, user| statsig.get_configs(&user, asked.names.clone()).await;
     for config in answer(args, asked, ask).await? {
-        output::say(if asked.json { json(&config)? } else { json(config.value())? });
+        print(if asked.json { json(&config)? } else { json(config.value())? })?;
     }
     Ok(0)
+}
+
+fn print(answer: String) -> Result<(), (u8, String)> {
+    output::print(answer).map_err(|error| (MISUSE, format!("stdout: {error}")))
 }
 
 async fn answer<T>(
@@ -48,7 +52,7 @@ async fn answer<T>(
     ask: impl AsyncFnOnce(Statsig, User) -> Result<T, Error>,
 ) -> Result<T, (u8, String)> {
     let misuse = |message| (MISUSE, message);
-    output::log_to_stderr(args, output::ASKING).map_err(misuse)?;
+    output::log_to_stderr(args, output::USUAL_FOR_A_COMMAND).map_err(misuse)?;
     let user = user(&asked.user).map_err(misuse)?;
     let mut note = None;
     let upstream = Upstream::choose(args, |line| note = Some(line)).map_err(misuse)?;

@@ -37,10 +37,6 @@ impl Keys {
         self.0.extend(others.0);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether this is one of them. How long it takes says neither which one, nor how much of one
     /// was right: each is compared, whole.
     pub(crate) fn contain(&self, key: &str) -> bool {

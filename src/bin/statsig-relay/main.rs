@@ -10,8 +10,10 @@ mod access;
 mod api;
 mod args;
 mod ask;
+mod bind;
 mod health;
 mod keys;
+mod loopback;
 mod observe;
 mod output;
 mod page;
@@ -32,7 +34,7 @@ use crate::{
     args::{Args, Task},
     health::Probes,
     page::{Page, Recent},
-    server::{Behind, Serving},
+    server::{Serving, Sources},
     upstream::Upstream,
 };
 
@@ -73,7 +75,8 @@ struct Relay {
 
 /// Sets everything up; an error is one line that names the option or variable to mend.
 fn start(args: &Args) -> Result<Relay, String> {
-    output::log_to_stderr(args, output::SERVING)?;
+    output::log_to_stderr(args, output::USUAL_WHILE_SERVING)?;
+    output::log_panics();
     let serving = Serving::of(args)?;
     let upstream = Upstream::choose(args, output::say)?;
     let recent = Recent::default();
@@ -83,8 +86,8 @@ fn start(args: &Args) -> Result<Relay, String> {
     let metrics = Data::new(prometheus::install()?);
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
     let probes = Data::new(Probes::default());
-    let behind = Behind { statsig, probes, metrics, page };
-    let serving = serving.serve(behind, timeout)?.boxed_local();
+    let sources = Sources { statsig, probes, metrics, page };
+    let serving = serving.serve(sources, timeout)?.boxed_local();
     for variable in &args.unknown {
         tracing::warn!("{variable} is set, but there is no such setting");
     }

@@ -22,7 +22,15 @@ use serde_json::json;
 use crate::recent::RecentErrors;
 
 const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/script.js");
+/// One script, in the order in which its parts run.
+const SCRIPT: &str = concat!(
+    include_str!("page/script/figures.js"),
+    include_str!("page/script/asking.js"),
+    include_str!("page/script/words.js"),
+    include_str!("page/script/document.js"),
+    include_str!("page/script/charts.js"),
+    include_str!("page/script/controls.js"),
+);
 
 /// The page, and what it shows besides the component's own figures.
 pub(crate) struct Page {

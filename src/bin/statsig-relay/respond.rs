@@ -16,7 +16,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::request_id::RequestId;
+use crate::{loopback::Doubt, request_id::RequestId};
 
 /// Why a request is not answered with evaluations.
 #[derive(Clone, Debug)]
@@ -64,10 +64,20 @@ impl Problem {
         Self::new(status, "wrong_method", message).with(ALLOW, allow)
     }
 
-    /// Whoever asks is not on this machine, and has no key that is listed. Says the same of a key
-    /// that is wrong as of none.
-    pub(crate) fn unknown_caller() -> Self {
-        let message = "statsig-api-key must be a key that this relay has on its list of callers";
+    /// Whoever asks has no key that is listed, and is not on this machine, or seems not to be. Says
+    /// the same of a key that is wrong as of none.
+    pub(crate) fn unknown_caller(doubt: Option<Doubt>) -> Self {
+        let message = match doubt {
+            None => "statsig-api-key must be a key that this relay has on its list of callers",
+            Some(Doubt::Lured) => {
+                "on this machine, ask for localhost or a loopback address and from no page of \
+                 another site, or with a listed key as statsig-api-key"
+            }
+            Some(Doubt::Forwarded) => {
+                "what was forwarded needs a listed key as statsig-api-key, though it comes from \
+                 this machine"
+            }
+        };
         let status = StatusCode::UNAUTHORIZED;
         Self::new(status, "unknown_caller", message).with(WWW_AUTHENTICATE, "Bearer")
     }

@@ -15,10 +15,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::{
     access::{self, Callers},
     api::{self, MaxBody},
-    args::{Args, Given},
+    args::{Args, Given, MOST_WORKERS},
+    bind::bind,
     health::Probes,
-    observe, output,
+    loopback, observe, output,
     page::Page,
+    upstream,
 };
 
 /// Longer than clients keep the idle connections of their pools, so that none is closed just as it
@@ -32,9 +34,6 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 /// How much longer than a request the relay takes to leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// What actix-server takes.
-const MOST_WORKERS: usize = 512;
-
 /// How the relay is served, as it was told to be.
 pub(crate) struct Serving {
     listen: Given,
@@ -45,8 +44,8 @@ pub(crate) struct Serving {
     connections_each: usize,
 }
 
-/// What the routes ask.
-pub(crate) struct Behind {
+/// What the routes answer from.
+pub(crate) struct Sources {
     pub(crate) statsig: Statsig,
     pub(crate) probes: Data<Probes>,
     pub(crate) metrics: Data<PrometheusHandle>,
@@ -66,22 +65,21 @@ impl Serving {
                  STATSIG_RELAY_KEYS or --keys-file, or --allow-anyone",
             ));
         }
-        let cores = || thread::available_parallelism().map_or(2, NonZeroUsize::get);
-        let workers = args.number("workers", 1..=MOST_WORKERS)?;
-        let workers = workers.unwrap_or_else(|| cores().min(MOST_WORKERS));
-        let connections = args.number("max_connections", 1..=10_000_000)?.unwrap_or(workers);
-        if connections < workers {
-            let more = "--max-connections cannot be less than there are workers";
-            return Err(format!("{more}: {connections}, and {workers}"));
+        if loopback::are_reached_from_elsewhere(&addresses) && !upstream::is_decided(args) {
+            return Err(listen.cannot_be(
+                "the network would get made-up answers, for there is no key: set STATSIG_API_KEY \
+                 or --api-key-file, or --rules",
+            ));
         }
-        let max_body = args.number("max_body", 1..=1024 * 1024 * 1024)?.unwrap_or_default();
+        let (workers, connections_each) = shares(args)?;
+        let max_body = args.number("max_body")?.unwrap_or_default();
         Ok(Self {
             listen,
             addresses,
             callers: Data::new(callers),
             max_body: Data::new(MaxBody(max_body)),
             workers,
-            connections_each: connections / workers,
+            connections_each,
         })
     }
 
@@ -89,11 +87,11 @@ impl Serving {
     /// request takes.
     pub(crate) fn serve(
         self,
-        behind: Behind,
+        sources: Sources,
         timeout: Duration,
     ) -> Result<impl Future<Output = io::Result<ShutdownReport>> + use<>, String> {
         let Self { callers, max_body, .. } = self;
-        let Behind { statsig, probes, metrics, page } = behind;
+        let Sources { statsig, probes, metrics, page } = sources;
         let data = Data::new(statsig.clone());
         let app = move || {
             App::new()
@@ -111,9 +109,11 @@ impl Serving {
             .workers(self.workers)
             .max_connections(self.connections_each)
             .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_TIME)
-            .bind(&self.addresses[..])
-            .map_err(|error| self.listen.cannot_be(&error.to_string()))?;
+            .client_request_timeout(HEAD_TIME);
+        let cannot = |error: io::Error| self.listen.cannot_be(&error.to_string());
+        let mut listeners = bind(&self.addresses).map_err(cannot)?.into_iter();
+        let server = listeners.try_fold(server, HttpServer::listen);
+        let server = server.map_err(cannot)?;
         let addresses = server.addrs();
         let serving = web::serve(server, &statsig, timeout.saturating_add(LEAVE));
         // Whoever reads this may send a signal at once.
@@ -121,5 +121,19 @@ impl Serving {
             output::say(format_args!("listening on http://{address}"));
         }
         Ok(serving)
+    }
+}
+
+/// How many workers there are, and how many connections each of them has.
+fn shares(args: &Args) -> Result<(usize, usize), String> {
+    let connections = args.number("max_connections")?.unwrap_or(usize::MAX);
+    let most = connections.min(MOST_WORKERS);
+    let cores = || thread::available_parallelism().map_or(2, NonZeroUsize::get).min(most);
+    let workers = args.number("workers")?.unwrap_or_else(cores);
+    match (args.given("max_connections"), args.given("workers")) {
+        (Some(fewer), Some(more)) if connections < workers => {
+            Err(fewer.cannot_be(&format!("must be no less than {}, {workers}", more.by)))
+        }
+        _ => Ok((workers, connections / workers)),
     }
 }

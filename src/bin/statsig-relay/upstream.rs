@@ -14,6 +14,11 @@ pub(crate) enum Upstream {
     StandIn(LocalStatsig),
 }
 
+/// Whether somebody said who answers: where a key was forgotten, the answers would be made up.
+pub(crate) fn is_decided(args: &Args) -> bool {
+    args.given("api_key").is_some() || args.given("rules").is_some()
+}
+
 impl Upstream {
     /// Chooses by whether there is a key, and refuses options that would then have no effect. Says
     /// it where nobody would expect the answers to be made up.

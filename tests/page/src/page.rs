@@ -18,12 +18,21 @@ pub struct Page {
 impl Page {
     /// Opens it, and waits until it has figures.
     pub fn open(relay: &Relay) -> Self {
+        Self::open_until(relay, "live")
+    }
+
+    /// Opens it, and waits until it has been refused them.
+    pub fn open_without_key(relay: &Relay) -> Self {
+        Self::open_until(relay, "refused")
+    }
+
+    fn open_until(relay: &Relay, state: &str) -> Self {
         let mut page = Self { browser: Chromium::start() };
         for domain in ["Log", "Network", "Page", "Runtime"] {
             page.browser.call(&format!("{domain}.enable"), json!({}));
         }
         page.browser.call("Page.navigate", json!({"url": relay.url("/")}));
-        page.comes_to("document.body?.dataset.state === 'live'");
+        page.comes_to(&format!("document.body?.dataset.state === '{state}'"));
         page
     }
 

@@ -23,18 +23,23 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts it on a port that stays free when it ends: none that the system hands out.
+    /// Starts it on a port of its own.
     pub fn start(upstream: &LocalStatsig) -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let first = (process::id() % 100) as u16 * 100;
-        let mut ports =
-            iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Relaxed)) % 10_000);
-        let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-        Self::start_on(&format!("127.0.0.1:{}", port.expect("a free port")), upstream)
+        Self::start_on(&free_address(), upstream)
+    }
+
+    /// Starts it for those alone who have one of these keys, on this machine too.
+    pub fn start_for(upstream: &LocalStatsig, keys: &str) -> Self {
+        let only = [("STATSIG_RELAY_KEYS", keys), ("STATSIG_RELAY_TRUST_LOOPBACK", "off")];
+        Self::start_with(&free_address(), upstream, &only)
     }
 
     /// Starts it on this address.
     pub fn start_on(listen: &str, upstream: &LocalStatsig) -> Self {
+        Self::start_with(listen, upstream, &[])
+    }
+
+    fn start_with(listen: &str, upstream: &LocalStatsig, variables: &[(&str, &str)]) -> Self {
         let program = env::var("STATSIG_RELAY_BIN")
             .expect("STATSIG_RELAY_BIN says where the relay is: .ci/page builds it");
         let mut command = Command::new(program);
@@ -48,6 +53,7 @@ impl Relay {
         let command = command.args(["--cache-ttl", "3600s"]);
         // What keeps it from starting is said on stderr; its logs are not wanted.
         let command = command.env("STATSIG_API_KEY", KEY).env("RUST_LOG", "off");
+        let command = command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the relay starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let address = lines.find_map(|line| {
@@ -104,4 +110,13 @@ impl Drop for Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that stays free when who has it ends: none that the system hands out.
+fn free_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (process::id() % 100) as u16 * 100;
+    let mut ports = iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Relaxed)) % 10_000);
+    let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    format!("127.0.0.1:{}", port.expect("a free port"))
 }

@@ -130,6 +130,32 @@ fn an_outage_shows_the_breaker_and_the_errors_and_no_secret_and_is_over_when_it_
 }
 
 #[test]
+fn calls_saved_counts_no_check_that_was_refused_or_failed() {
+    let upstream = upstream();
+    let relay = Relay::start(&upstream);
+    let mut page = Page::open(&relay);
+    let user = json!({"userID": "ada"});
+    for _ in 0..3 {
+        relay.post("/v1/check_gate", &json!({"gateNames": ["?", "fine", "good"], "user": user}));
+    }
+    upstream.inject(Fault::status(503).always());
+    check(&relay, 0..1);
+    upstream.clear_faults();
+    page.comes_to(&format!("{} === '4'", count("Requests that got an error")));
+    assert_eq!(page.text("#saved"), "0");
+    assert_eq!(page.text("#saved-why"), "Nothing has been answered yet.");
+
+    check(&relay, 1..4);
+    page.comes_to_say("#saved", "3");
+    let why = page.text("#saved-why");
+    assert!(
+        why.starts_with("3 calls were enough for 6 answered checks")
+            && why.contains("50\u{a0}% fewer"),
+        "{why}"
+    );
+}
+
+#[test]
 fn what_an_error_quotes_is_text_and_no_markup() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
@@ -185,15 +211,8 @@ fn without_its_relay_it_says_since_when_and_recovers_by_itself() {
 #[test]
 fn where_a_key_is_needed_it_says_so_and_asks_with_the_one_it_is_given() {
     let upstream = upstream();
-    let relay = Relay::start(&upstream);
-    let mut page = Page::open(&relay);
-    page.eval(
-        "{
-            const real = window.fetch;
-            window.fetch = (url, options) => options.headers['statsig-api-key'] === 'key-of-ada'
-                ? real(url, options) : Promise.resolve(new Response('', { status: 401 }));
-        }",
-    );
+    let relay = Relay::start_for(&upstream, "key-of-ada,key-of-eve");
+    let mut page = Page::open_without_key(&relay);
 
     page.comes_to_say("#notice", "only to callers with a key");
     assert_eq!(page.eval("document.title"), "⚠ key needed – statsig-relay");

@@ -12,21 +12,21 @@ Environment:
   STATSIG_RELAY_KEYS  keys of callers who may ask, with commas between them; those of --keys-file
                       may ask as well
 
-Whoever is on this machine may ask. Others need one of those keys, in the header
-`statsig-api-key` or as `Authorization: Bearer KEY`. A flag wins over its variable. Logs go to
+Whoever is on this machine may ask, unless --trust-loopback is off. Others need one of those keys,
+in the header `statsig-api-key` or as `Authorization: Bearer KEY`. A flag wins over its variable. Logs go to
 stderr. What cannot be started with is one line on stderr, and exit code 2.";
 
 const AFTER_CHECK: &str = "\
 Exit codes:
   0  open; of several gates, all of them
   1  closed, at least one of them
-  2  something has to be mended: an option, a name, the user, the key
+  2  something has to be mended: an option, a name, the user, the key, stdout
   3  Statsig did not answer";
 
 const AFTER_CONFIG: &str = "\
 Exit codes:
   0  answered
-  2  something has to be mended: an option, the name, the user, the key
+  2  something has to be mended: an option, the name, the user, the key, stdout
   3  Statsig did not answer";
 
 /// What holds for both commands that ask.
@@ -80,10 +80,12 @@ fn asking(name: &'static str, about: &'static str) -> Command {
 }
 
 fn arg(opt: Opt) -> Option<Arg> {
-    let default = opt.default.as_ref().map(|text| format!("default: {text}, ")).unwrap_or_default();
+    let bounds = opt.bounds.as_ref().map(|of| format!("{} to {}", of.start(), of.end()));
+    let default = opt.default.as_ref().map(|text| format!("default: {text}"));
+    let variables = format!("env: {}", opt.variables().join(" or "));
+    let facts: Vec<_> = bounds.into_iter().chain(default).chain([variables]).collect();
     let (first, rest) = opt.meaning.split_at(1);
-    let help =
-        format!("{}{rest} [{default}env: {}]", first.to_uppercase(), opt.variables().join(" or "));
+    let help = format!("{}{rest} [{}]", first.to_uppercase(), facts.join(", "));
     let arg = Arg::new(opt.name)
         .long(opt.flag()?)
         .value_name(opt.value)

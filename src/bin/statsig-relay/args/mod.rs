@@ -3,11 +3,17 @@
 mod command;
 mod options;
 
-use std::{collections::BTreeMap, ffi::OsString, fs, ops::RangeInclusive, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+};
 
 use actix_statsig::{Config, Error};
 use clap::ArgMatches;
 
+pub(crate) use self::options::MOST_WORKERS;
 use self::options::{Opt, USUAL_LOG};
 
 /// What the relay was started with.
@@ -111,27 +117,24 @@ impl Args {
         given.clone().or_else(default)
     }
 
-    /// A number within these bounds.
-    pub(crate) fn number(
-        &self,
-        option: &str,
-        bounds: RangeInclusive<usize>,
-    ) -> Result<Option<usize>, String> {
+    /// A number within its bounds.
+    pub(crate) fn number(&self, option: &str) -> Result<Option<usize>, String> {
         let Some(given) = self.given_or_default(option) else { return Ok(None) };
-        match given.text()?.parse() {
-            Ok(number) if bounds.contains(&number) => Ok(Some(number)),
-            Ok(_) => {
+        let number = given.text()?.trim().parse();
+        let number = number.map_err(|_| given.cannot_be("must be a whole number"))?;
+        match self.options.get(option).and_then(|(opt, _)| opt.bounds.as_ref()) {
+            Some(bounds) if !bounds.contains(&number) => {
                 let rule = format!("must be from {} to {}", bounds.start(), bounds.end());
                 Err(given.cannot_be(&rule))
             }
-            Err(_) => Err(given.cannot_be("must be a whole number")),
+            _ => Ok(Some(number)),
         }
     }
 
     /// Yes or no, in the words that the component's settings know.
     pub(crate) fn is_on(&self, option: &str) -> Result<bool, String> {
         let Some(given) = self.given_or_default(option) else { return Ok(false) };
-        match given.text()? {
+        match given.text()?.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "on" | "yes" => Ok(true),
             "false" | "0" | "off" | "no" => Ok(false),
             _ => Err(given.cannot_be("must be true or false")),
@@ -161,14 +164,33 @@ impl Args {
     fn blame(&self, error: Error) -> String {
         match error {
             Error::InvalidConfig { setting, value, rule } => {
-                let by = match self.options.get(setting) {
-                    Some((_, Some(given))) => given.by.clone(),
-                    Some((opt, None)) => opt.title(),
-                    None => setting.to_owned(),
-                };
-                format!("{by} cannot be {value}: {rule}")
+                self.blame_setting(setting, &value, &rule)
             }
             other => other.to_string(),
+        }
+    }
+
+    /// A rule may have another setting in it, `in such marks`: where nobody gave this one, that one
+    /// is to be mended.
+    fn blame_setting(&self, setting: &str, value: &str, rule: &str) -> String {
+        let name = self.name_of(setting);
+        let Some((other, (before, after))) = marked(rule) else {
+            return format!("{name} cannot be {value}: {rule}");
+        };
+        let other_name = self.name_of(other);
+        let rule = format!("{before}{other_name}{after}");
+        match (self.given(setting), self.given(other)) {
+            (None, Some(_)) => format!("{other_name} does not fit: {name} is {value}, and {rule}"),
+            _ => format!("{name} cannot be {value}: {rule}"),
+        }
+    }
+
+    /// What gave this option, or would.
+    fn name_of(&self, option: &str) -> String {
+        match self.options.get(option) {
+            Some((_, Some(given))) => given.by.clone(),
+            Some((opt, None)) => opt.title(),
+            None => option.to_owned(),
         }
     }
 
@@ -193,7 +215,9 @@ impl Environment {
     fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let named = variables.into_iter().filter_map(|(name, value)| {
             let name = name.into_string().ok()?;
-            (name.starts_with("STATSIG_") || name == USUAL_LOG).then_some((name, value))
+            let may_be_one = name.starts_with("STATSIG_") && !is_service_link(&name, &value);
+            let says_what_to_log = name == USUAL_LOG && !value.is_empty();
+            (may_be_one || says_what_to_log).then_some((name, value))
         });
         Self(named.collect())
     }
@@ -204,6 +228,16 @@ impl Environment {
         let given: Vec<_> = opt.variables().into_iter().filter_map(given).collect();
         given.into_iter().next()
     }
+}
+
+/// Whether Kubernetes has set it, as it does for a service that is named like the relay:
+/// `STATSIG_RELAY_SERVICE_HOST`, `STATSIG_RELAY_PORT_8080_TCP_ADDR`, and a port that is a URL.
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let is_url = value.to_str().is_some_and(|value| value.contains("://"));
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.contains("_PORT_")
+        || (name.ends_with("_PORT") && is_url)
 }
 
 fn flag(opt: &Opt, matches: &mut ArgMatches) -> Option<Given> {
@@ -218,6 +252,13 @@ fn asked(command: &str, matches: &mut ArgMatches) -> Task {
         json: matches.get_flag("json"),
     };
     if command == "check" { Task::Check(asked) } else { Task::Config(asked) }
+}
+
+/// The setting that a rule names, and the rule around it.
+fn marked(rule: &str) -> Option<(&str, (&str, &str))> {
+    let (before, rest) = rule.split_once('`')?;
+    let (setting, after) = rest.split_once('`')?;
+    Config::SETTINGS.iter().any(|(name, _)| *name == setting).then_some((setting, (before, after)))
 }
 
 /// clap says what is wrong first, and how to use the program below.
@@ -312,6 +353,55 @@ mod tests {
     }
 
     #[test]
+    fn switches_and_numbers_are_read_as_the_components_own_are() {
+        for (text, wanted) in [("OFF", false), (" No ", false), ("True\n", true), ("ON", true)] {
+            let variable = [("STATSIG_RELAY_TRUST_LOOPBACK", text)];
+            assert_eq!(parse(&[], &variable).unwrap().is_on("trust_loopback"), Ok(wanted));
+        }
+        let args = parse(&["--trust-loopback", "off"], &[]).unwrap();
+        assert_eq!(args.is_on("trust_loopback"), Ok(false));
+        let args = parse(&[], &[("STATSIG_RELAY_WORKERS", " 7\n")]).unwrap();
+        assert_eq!(args.number("workers"), Ok(Some(7)));
+    }
+
+    #[test]
+    fn the_help_has_the_bounds_of_a_number_that_are_kept() {
+        let help = command::command().render_long_help().to_string();
+        for (flag, most) in [("workers", 512), ("max-connections", 10_000_000)] {
+            let text = help.split(&format!("--{flag} ")).nth(1).unwrap();
+            assert!(text.split(']').next().unwrap().contains(&format!("[1 to {most}")), "{text}");
+            let number = |number: usize| {
+                let args = parse(&[&format!("--{flag}"), &number.to_string()], &[]);
+                args.unwrap().number(&flag.replace('-', "_"))
+            };
+            assert_eq!(number(most), Ok(Some(most)));
+            assert!(number(most + 1).unwrap_err().contains(&format!("from 1 to {most}")));
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_says_of_a_service_named_like_the_relay_is_no_setting() {
+        let variables = [
+            ("STATSIG_RELAY_SERVICE_HOST", "10.0.0.1"),
+            ("STATSIG_RELAY_SERVICE_PORT", "8080"),
+            ("STATSIG_RELAY_SERVICE_PORT_HTTP", "8080"),
+            ("STATSIG_RELAY_PORT", "tcp://10.0.0.1:8080"),
+            ("STATSIG_RELAY_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("STATSIG_RELAY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ];
+        assert_eq!(parse(&[], &variables).unwrap().unknown, [] as [String; 0]);
+
+        let meant = [("STATSIG_RELAY_PORT", "9090"), ("STATSIG_SERVICE", "shop")];
+        assert_eq!(parse(&[], &meant).unwrap().unknown, ["STATSIG_RELAY_PORT", "STATSIG_SERVICE"]);
+    }
+
+    #[test]
+    fn an_empty_rust_log_says_nothing() {
+        assert!(parse(&[], &[("RUST_LOG", "")]).unwrap().given("log").is_none());
+        assert!(parse(&[], &[("RUST_LOG", "warn")]).unwrap().given("log").is_some());
+    }
+
+    #[test]
     fn a_flag_wins_over_its_variable_and_a_variable_over_the_default() {
         let variables = [("STATSIG_BATCH_SIZE", "7"), ("STATSIG_MAX_PENDING", "8")];
 
@@ -343,7 +433,28 @@ mod tests {
             (
                 &["--timeout", "4ms"],
                 &[],
-                "--flush-interval cannot be 5ms: must be less than `timeout`, 4ms",
+                "--timeout does not fit: --flush-interval is 5ms, and must be less than --timeout, 4ms",
+            ),
+            (
+                &[],
+                &[("STATSIG_TIMEOUT", "4ms")],
+                "STATSIG_TIMEOUT does not fit: --flush-interval is 5ms, and must be less than \
+                 STATSIG_TIMEOUT, 4ms",
+            ),
+            (
+                &[],
+                &[("STATSIG_FLUSH_INTERVAL", "3s")],
+                "STATSIG_FLUSH_INTERVAL cannot be 3s: must be less than --timeout, 3s",
+            ),
+            (
+                &["--timeout", "1s"],
+                &[("STATSIG_FLUSH_INTERVAL", "3s")],
+                "STATSIG_FLUSH_INTERVAL cannot be 3s: must be less than --timeout, 1s",
+            ),
+            (
+                &["--transports", "9"],
+                &[("STATSIG_MAX_IN_FLIGHT", "8")],
+                "--transports cannot be 9: must be at most STATSIG_MAX_IN_FLIGHT, 8",
             ),
             (&["--api-key=hunter2"], &[], "unexpected argument '--api-key' found"),
         ] {

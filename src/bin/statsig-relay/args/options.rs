@@ -1,5 +1,7 @@
 //! The options there are: the relay's own, and one for each setting of the component.
 
+use std::ops::RangeInclusive;
+
 use actix_statsig::Config;
 
 /// An option: a flag and a variable that give the same thing.
@@ -10,6 +12,8 @@ pub(crate) struct Opt {
     /// What stands for its value in the help.
     pub(crate) value: &'static str,
     pub(crate) default: Option<String>,
+    /// What a number of the relay's own may be; the component knows the bounds of its settings.
+    pub(crate) bounds: Option<RangeInclusive<usize>>,
     pub(crate) meaning: String,
     is_own: bool,
 }
@@ -29,66 +33,120 @@ const SECRET: [&str; 2] = ["api_key", "keys"];
 /// The variable by which many programs are told what to log.
 pub(crate) const USUAL_LOG: &str = "RUST_LOG";
 
-const OWN: [(&str, About, &str, Option<&str>, &str); 11] = [
-    (
-        "listen",
-        About::Serving,
-        "ADDR",
-        Some("127.0.0.1:8080"),
-        "where to listen: ADDRESS:PORT; port 0 picks one",
-    ),
-    (
-        "workers",
-        About::Serving,
-        "NUMBER",
-        None,
-        "threads that serve (1 to 1024); one for each core, if it is not given",
-    ),
-    (
-        "max_connections",
-        About::Serving,
-        "NUMBER",
-        Some("10000"),
-        "open connections, shared out evenly among the workers; more wait until one is closed",
-    ),
-    ("max_body", About::Serving, "BYTES", Some("1048576"), "largest body that is read"),
-    ("keys", About::Callers, "", None, "keys of callers who may ask, with commas between them"),
-    (
-        "keys_file",
-        About::Callers,
-        "FILE",
-        None,
-        "keys of callers who may ask, one a line; # begins a comment",
-    ),
-    (
-        "allow_anyone",
-        About::Callers,
-        "BOOL",
-        Some("false"),
-        "let anyone ask who can reach the relay, without a key",
-    ),
-    (
-        "log",
-        About::Logging,
-        "FILTER",
-        None,
-        "a level, or levels by target: warn, or info,actix_statsig=debug; serving logs info",
-    ),
-    ("log_format", About::Logging, "FORMAT", Some("text"), "how logs are written: text or json"),
-    (
-        "api_key_file",
-        About::Asking,
-        "FILE",
-        None,
-        "file with the server secret key, in place of STATSIG_API_KEY",
-    ),
-    (
-        "rules",
-        About::Asking,
-        "FILE",
-        None,
-        "rules for the stand-in for Statsig that answers where there is no key",
-    ),
+/// What actix-server takes.
+pub(crate) const MOST_WORKERS: usize = 512;
+
+/// An option of the relay's own.
+struct Own {
+    name: &'static str,
+    about: About,
+    value: &'static str,
+    default: Option<&'static str>,
+    /// Where it is a number: what it may be.
+    bounds: Option<RangeInclusive<usize>>,
+    meaning: &'static str,
+}
+
+const OWN: [Own; 12] = [
+    Own {
+        name: "listen",
+        about: About::Serving,
+        value: "ADDR",
+        default: Some("127.0.0.1:8080"),
+        bounds: None,
+        meaning: "where to listen: ADDRESS:PORT; port 0 picks one",
+    },
+    Own {
+        name: "workers",
+        about: About::Serving,
+        value: "NUMBER",
+        default: None,
+        bounds: Some(1..=MOST_WORKERS),
+        meaning: "threads that serve; if it is not given, one for each core, but no more than \
+                  connections",
+    },
+    Own {
+        name: "max_connections",
+        about: About::Serving,
+        value: "NUMBER",
+        default: Some("10000"),
+        bounds: Some(1..=10_000_000),
+        meaning: "open connections, shared out evenly among the workers; more wait until one is \
+                  closed",
+    },
+    Own {
+        name: "max_body",
+        about: About::Serving,
+        value: "BYTES",
+        default: Some("1048576"),
+        bounds: Some(1..=1024 * 1024 * 1024),
+        meaning: "largest body that is read",
+    },
+    Own {
+        name: "keys",
+        about: About::Callers,
+        value: "",
+        default: None,
+        bounds: None,
+        meaning: "keys of callers who may ask, with commas between them",
+    },
+    Own {
+        name: "keys_file",
+        about: About::Callers,
+        value: "FILE",
+        default: None,
+        bounds: None,
+        meaning: "keys of callers who may ask, one a line; # begins a comment",
+    },
+    Own {
+        name: "allow_anyone",
+        about: About::Callers,
+        value: "BOOL",
+        default: Some("false"),
+        bounds: None,
+        meaning: "let anyone ask who can reach the relay, without a key",
+    },
+    Own {
+        name: "trust_loopback",
+        about: About::Callers,
+        value: "on|off",
+        default: Some("on"),
+        bounds: None,
+        meaning: "let whoever is on this machine ask without a key",
+    },
+    Own {
+        name: "log",
+        about: About::Logging,
+        value: "FILTER",
+        default: None,
+        bounds: None,
+        meaning: "a level, or levels by target: warn, or info,actix_statsig=debug; serving logs \
+                  info",
+    },
+    Own {
+        name: "log_format",
+        about: About::Logging,
+        value: "FORMAT",
+        default: Some("text"),
+        bounds: None,
+        meaning: "how logs are written: text or json",
+    },
+    Own {
+        name: "api_key_file",
+        about: About::Asking,
+        value: "FILE",
+        default: None,
+        bounds: None,
+        meaning: "file with the server secret key, in place of STATSIG_API_KEY",
+    },
+    Own {
+        name: "rules",
+        about: About::Asking,
+        value: "FILE",
+        default: None,
+        bounds: None,
+        meaning: "rules for the stand-in for Statsig that answers where there is no key",
+    },
 ];
 
 impl Opt {
@@ -99,15 +157,17 @@ impl Opt {
             about: About::Asking,
             value: "VALUE",
             default: defaults.as_ref().and_then(|config| config.text(name)),
+            bounds: None,
             meaning: meaning.to_owned(),
             is_own: false,
         });
-        let own = OWN.into_iter().map(|(name, about, value, default, meaning)| Self {
-            name,
-            about,
-            value,
-            default: default.map(str::to_owned),
-            meaning: meaning.to_owned(),
+        let own = OWN.into_iter().map(|own| Self {
+            name: own.name,
+            about: own.about,
+            value: own.value,
+            default: own.default.map(str::to_owned),
+            bounds: own.bounds,
+            meaning: own.meaning.to_owned(),
             is_own: true,
         });
         own.chain(settings)

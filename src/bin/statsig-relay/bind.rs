@@ -1,0 +1,67 @@
+//! The addresses that the relay listens on.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use tokio::net::TcpSocket;
+
+/// How many connections wait to be accepted, at most.
+const BACKLOG: u32 = 1024;
+
+/// Listens on each of these; a name may stand for several. One that is taken is an error, though
+/// another is free: clients would reach whoever has it. One that this machine does not have is left
+/// out, unless there is no other.
+pub(crate) fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let (mut bound, mut left_out) = (Vec::new(), None);
+    for address in addresses {
+        match listen(*address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if is_absent(&error) => left_out = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match left_out {
+        Some(error) if bound.is_empty() => Err(error),
+        _ => Ok(bound),
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    // A machine without IPv6 has no such address.
+    let socket = socket.map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error))?;
+    // For a relay that takes the place of one that has just ended. Elsewhere it means something else.
+    socket.set_reuseaddr(cfg!(unix))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn one_address_that_is_taken_is_an_error_though_the_others_are_free() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let _taken = TcpListener::bind(taken).unwrap();
+        let free = SocketAddr::new("127.0.0.2".parse().unwrap(), taken.port());
+        for addresses in [[taken, free], [free, taken]] {
+            assert_eq!(bind(&addresses).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[actix_web::test]
+    async fn an_address_that_this_machine_does_not_have_is_left_out_unless_there_is_no_other() {
+        let absent = "192.0.2.1:0".parse().unwrap();
+        let bound = bind(&[absent, "127.0.0.1:0".parse().unwrap()]).unwrap();
+        assert_eq!(bound.len(), 1);
+        assert!(bound[0].local_addr().unwrap().ip().is_loopback());
+        assert_eq!(bind(&[absent]).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}
