@@ -299,7 +299,7 @@ mod tests {
         counters.answered::<()>(&Err(Error::Overloaded { limit: 1 }));
         counters.call_ended::<()>(&Err(Error::AttemptTimeout { limit }));
         let answered = |counters: &Counters| {
-            let stats = counters.snapshot();
+            let stats = snapshot(counters);
             (stats.answered_names, stats.answered_calls)
         };
         assert_eq!(answered(&counters), (0, 0));
