@@ -1,16 +1,22 @@
 //! What a request, a flush, a call and an attempt are in a trace. Their levels, names and fields
 //! stand here, and nowhere else; the crate's documentation lists them.
 
-use tracing::{Level, Span, debug_span, field::Empty};
+use tracing::{Span, debug_span, field::Empty, level_filters::LevelFilter};
 
 use crate::error::Error;
 
 /// A span, or one word where there is none: a span is five, and travels with each request.
 pub(crate) type Slim = Option<Box<Span>>;
 
-/// The caller's span, if a request's would be seen at all.
+/// The caller's span, if a request's could be seen at all.
+///
+/// The level is only looked at: where layers filter for themselves, `tracing::enabled!` with no span
+/// or event after it has them drop the next one, which is the app's (tokio-rs/tracing#2519).
 pub(crate) fn current() -> Slim {
-    tracing::enabled!(Level::DEBUG).then(|| Box::new(Span::current()))
+    (LevelFilter::current() >= LevelFilter::DEBUG)
+        .then(Span::current)
+        .filter(|span| !span.is_disabled())
+        .map(Box::new)
 }
 
 /// From a request's acceptance to its answer, within the span in which its message was made.

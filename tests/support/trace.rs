@@ -20,7 +20,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// What has been seen of the component's own spans and events, and of the test's spans.
+/// What a test's own events have as their target, so that they are kept beside the component's.
+pub const APP: &str = "actix_statsig_app";
+
+/// What has been seen of the component's own spans and events, and of the test's.
 #[derive(Clone, Default)]
 pub struct Trace(Arc<Mutex<Seen>>);
 
@@ -61,6 +64,13 @@ impl Trace {
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was said at INFO or louder.
+    pub fn said(&self) -> Vec<String> {
+        let seen = self.seen();
+        let said = seen.events.iter().filter(|event| event.level <= Level::INFO);
+        said.map(|event| event.fields.0["message"].clone()).collect()
     }
 
     /// The spans of this name, in the order of their beginnings.
