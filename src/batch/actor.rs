@@ -118,8 +118,11 @@ impl BatchActor {
             self.shared.counters.answered(&Ok(()));
             return Later::now(Ok(Vec::new()));
         }
-        let span = spans::request(&ask.within, M::KIND.operation(), ask.names.len());
-        let taken = self.guarded(ctx, |actor, ctx| actor.take::<M>(ask, ctx));
+        let mut span = None;
+        let taken = self.guarded(ctx, |actor, ctx| {
+            span = spans::request(&ask.within, M::KIND.operation(), ask.names.len());
+            actor.take::<M>(ask, ctx)
+        });
         match taken.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
             Ok(Taken::In(request, permit)) => {
                 Later::when_answered(request, permit, span, self.callers.clone())

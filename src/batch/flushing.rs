@@ -94,9 +94,7 @@ impl BatchActor {
         }
         let requests: HashSet<_> =
             calls.into_iter().flat_map(|call| self.buffer.requests_of(call)).collect();
-        for request in requests {
-            span.follows_from(self.callers.span(request));
-        }
+        self.callers.lead_to(span, requests);
     }
 
     pub(super) fn launch(

@@ -5,14 +5,14 @@
 //! that wait; there it costs nothing until it is used, where a `ResponseFuture` for each request
 //! would be polled on every wake of the actor.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, ops::Deref, rc::Rc};
 
 use actix::{
     Actor, Message,
     dev::{MessageResponse, OneshotSender},
 };
 use slotmap::SecondaryMap;
-use tracing::Id;
+use tracing::Span;
 
 use super::{
     buffer::{Answer, Evaluations},
@@ -61,9 +61,11 @@ impl Callers {
         caller.sender.is_some_and(|sender| sender.send(answer.result))
     }
 
-    /// The request's span.
-    pub(crate) fn span(&self, request: RequestId) -> Option<Id> {
-        self.0.borrow().get(request)?.span.as_ref()?.id()
+    /// Notes that this span follows from these requests.
+    pub(crate) fn lead_to(&self, span: &Span, requests: impl IntoIterator<Item = RequestId>) {
+        let callers = self.0.borrow();
+        let of = |request| callers.get(request)?.span.as_deref().map(Deref::deref);
+        spans::follow(span, requests.into_iter().filter_map(of));
     }
 
     /// Forgets a caller who has left, which frees the request's places.

@@ -13,7 +13,6 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Message, Supervised, fut
 use actix_rt::time::sleep;
 use futures_util::FutureExt;
 use rustls::ClientConfig;
-use tracing::{Instrument, Span};
 
 use super::{
     breaker::Permission,
@@ -195,12 +194,12 @@ impl TransportActor {
                 }
                 let attempt = http.attempt(job.call.request(), job.tried.reconnected, limit).await;
                 let result = attempt.as_ref().map_err(|failure| &failure.error);
-                spans::ended(&Span::current(), result);
+                spans::ended(&span, result);
                 #[cfg(feature = "metrics")]
                 crate::metrics::attempt_ended(kind, clock::now() - trial.began, result);
                 Some(attempt)
             };
-            let result = AssertUnwindSafe(attempt.instrument(span)).catch_unwind().await;
+            let result = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
             transport.do_send(Attempted { job, result, trial });
         });
     }
@@ -249,7 +248,11 @@ impl TransportActor {
             return self.time_out(job);
         }
         let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
-        tracing::debug!(parent: job.call.span(), %error, ?decision, "an attempt failed");
+        let call = job.call.span();
+        spans::under(
+            call,
+            || tracing::debug!(parent: call, %error, ?decision, "an attempt failed"),
+        );
         match decision {
             Decision::RetryAfter(delay) if self.upstream.may_retry() => {
                 self.count_retry();

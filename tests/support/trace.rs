@@ -62,6 +62,14 @@ impl Trace {
         (trace, guard)
     }
 
+    /// Sees what happens on every thread that has no subscriber of its own; once a process.
+    pub fn of_the_process() -> Self {
+        let trace = Self::default();
+        let subscriber = Registry::default().with(trace.clone());
+        tracing::subscriber::set_global_default(subscriber).expect("the first of this process");
+        trace
+    }
+
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,6 +94,11 @@ impl Trace {
 }
 
 impl Seen {
+    /// Forgets what has been seen.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// The span that has this id now: a registry uses ids again.
     fn open(&mut self, id: &Id) -> Option<&mut SeenSpan> {
         self.spans.iter_mut().rev().find(|span| span.id == id.into_u64() && !span.is_closed)
