@@ -56,7 +56,7 @@ use metrics::{
 };
 
 use crate::{
-    error::Error,
+    error::{Error, outcome},
     messages::{CallKind, CallRequest},
     stats::{BreakerState, Stats},
 };
@@ -208,8 +208,4 @@ fn describe() {
     ] {
         describe_histogram!(name, unit, text);
     }
-}
-
-fn outcome<T>(result: Result<T, &Error>) -> &'static str {
-    result.err().map_or("ok", Error::kind)
 }

@@ -8,8 +8,6 @@ use tracing::{
     level_filters::LevelFilter,
 };
 
-use crate::error::Error;
-
 /// A span that begins and ends under one subscriber, its parent's, on whatever thread. Another, which
 /// that thread may have, would look among its own spans for the parent, and panic if there is none.
 #[derive(Debug)]
@@ -118,26 +116,20 @@ pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) 
     under(span, || span.in_scope(follow));
 }
 
-/// Its caller has left.
-pub(crate) fn abandoned(request: &Slim) {
-    if let Some(request) = request {
-        request.record("outcome", "abandoned");
-    }
-}
+/// Nobody waits for it any more.
+pub(crate) const ABANDONED: &str = "abandoned";
 
 /// The transport lost it, and gets it again.
-pub(crate) fn lost(call: &Span) {
-    call.record("outcome", "lost");
-}
+pub(crate) const LOST: &str = "lost";
 
-/// A request has its answer.
-pub(crate) fn answered<T>(request: &Slim, result: Result<T, &Error>) {
+/// A request has ended: with an [`outcome`](crate::error::outcome), or as above.
+pub(crate) fn request_ended(request: &Slim, outcome: &'static str) {
     if let Some(request) = request {
-        ended(request, result);
+        ended(request, outcome);
     }
 }
 
-/// `ok`, or the kind of the error.
-pub(crate) fn ended<T>(span: &Span, result: Result<T, &Error>) {
-    span.record("outcome", result.err().map_or("ok", Error::kind));
+/// The same of a call or an attempt.
+pub(crate) fn ended(span: &Span, outcome: &'static str) {
+    span.record("outcome", outcome);
 }

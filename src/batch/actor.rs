@@ -27,7 +27,7 @@ use crate::{
     cache::Question,
     clock,
     config::Config,
-    error::Error,
+    error::{Error, outcome},
     evaluation::Evaluation,
     failpoint::failpoint,
     messages::{Asking, CallKind, check_name, parts::Ask},
@@ -128,13 +128,13 @@ impl BatchActor {
                 Later::when_answered(request, permit, span, self.callers.clone())
             }
             Ok(Taken::Kept(evaluations)) => {
-                spans::answered(&span, Ok(()));
+                spans::request_ended(&span, outcome(Ok(())));
                 self.shared.counters.answered_from_cache(&evaluations);
                 self.shared.counters.answered(&Ok(()));
                 Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
             }
             Err(error) => {
-                spans::answered::<()>(&span, Err(&error));
+                spans::request_ended(&span, outcome::<()>(Err(&error)));
                 self.shared.refused(&error);
                 Later::now(Err(error))
             }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     admission::Permit,
-    error::Error,
+    error::{Error, outcome},
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     messages::Asking,
     spans::{self, Slim},
@@ -57,8 +57,10 @@ impl Callers {
     /// Gives the answer; false if nobody took it.
     pub(crate) fn answer(&self, answer: Answer) -> bool {
         let Some(caller) = self.0.borrow_mut().remove(answer.request) else { return false };
-        spans::answered(&caller.span, answer.result.as_ref());
-        caller.sender.is_some_and(|sender| sender.send(answer.result))
+        let outcome = outcome(answer.result.as_ref());
+        let is_taken = caller.sender.is_some_and(|sender| sender.send(answer.result));
+        spans::request_ended(&caller.span, if is_taken { outcome } else { spans::ABANDONED });
+        is_taken
     }
 
     /// Notes that this span follows from these requests.
@@ -71,7 +73,7 @@ impl Callers {
     /// Forgets a caller who has left, which frees the request's places.
     pub(crate) fn forget(&self, request: RequestId) {
         if let Some(caller) = self.0.borrow_mut().remove(request) {
-            spans::abandoned(&caller.span);
+            spans::request_ended(&caller.span, spans::ABANDONED);
         }
     }
 }

@@ -19,7 +19,12 @@ use super::{
     upstream::Trial,
 };
 use crate::{
-    clock, error::Error, evaluation::Evaluation, failpoint::failpoint, messages::Call, spans,
+    clock,
+    error::{Error, outcome},
+    evaluation::Evaluation,
+    failpoint::failpoint,
+    messages::Call,
+    spans,
 };
 
 /// A call and what has been tried for it.
@@ -42,14 +47,41 @@ impl Job {
         let has_waited = call.request().refusal.is_some();
         Self { call, received, tried, last, has_waited, is_probe: false }
     }
+
+    /// Makes an attempt, if somebody wants it still.
+    async fn attempt(&self, http: &HttpClient, trial: Trial) -> Attempt {
+        if self.has_waited && !self.call.is_wanted().await {
+            return Ok(None);
+        }
+        let request = self.call.request();
+        let number = self.tried.attempts + 1;
+        let span = spans::attempt(self.call.span(), request.kind.operation(), number);
+        let attempt = async {
+            failpoint("attempt");
+            http.attempt(request, self.tried.reconnected, trial.limit).await
+        };
+        let made = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
+        let result = match &made {
+            Ok(result) => result.as_ref().map(drop).map_err(|failure| &failure.error),
+            Err(_) => Err(&PANICKED),
+        };
+        spans::ended(&span, outcome(result));
+        #[cfg(feature = "metrics")]
+        crate::metrics::attempt_ended(request.kind, clock::now() - trial.began, result);
+        made.map(Some)
+    }
 }
 
-/// An attempt has ended, or panicked.
+/// `Ok(None)` if nobody wanted it any more, `Err` if it panicked.
+type Attempt = thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>;
+
+const PANICKED: Error = Error::Internal { detail: "an attempt panicked" };
+
+/// An attempt has ended.
 #[derive(Debug)]
 pub(super) struct Attempted {
     job: Job,
-    /// `Ok(None)` if nobody wanted it any more.
-    result: thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>,
+    result: Attempt,
     pub(super) trial: Trial,
 }
 
@@ -84,24 +116,11 @@ impl TransportActor {
         let limit = left.min(self.config.attempt_timeout());
         let trial = Trial { is_probe: job.is_probe, began: now, limit };
         let transport = ctx.address();
-        let kind = job.call.request().kind;
-        let span = spans::attempt(job.call.span(), kind.operation(), job.tried.attempts + 1);
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
-            let attempt = async {
-                failpoint("attempt");
-                if job.has_waited && !job.call.is_wanted().await {
-                    return None;
-                }
-                let attempt = http.attempt(job.call.request(), job.tried.reconnected, limit).await;
-                let result = attempt.as_ref().map_err(|failure| &failure.error);
-                spans::ended(&span, result);
-                #[cfg(feature = "metrics")]
-                crate::metrics::attempt_ended(kind, clock::now() - trial.began, result);
-                Some(attempt)
-            };
-            let result = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
+            let attempt = AssertUnwindSafe(job.attempt(&http, trial)).catch_unwind();
+            let result = attempt.await.flatten();
             transport.do_send(Attempted { job, result, trial });
         });
     }
@@ -125,7 +144,7 @@ impl TransportActor {
             }
             Err(_) => {
                 self.upstream.without_outcome(trial, now);
-                self.finish(job, Err(Error::Internal { detail: "an attempt panicked" }));
+                self.finish(job, Err(PANICKED));
                 // Who knows what it left behind in the client: the restart makes another one.
                 self.restart_reason = Some("an attempt panicked");
                 return ctx.stop();
