@@ -127,6 +127,23 @@ fn documented() -> BTreeSet<&'static str> {
 }
 
 #[test]
+fn each_kind_of_failure_and_fallback_is_there_before_the_first_so_that_no_burst_is_missed() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        statsig.publish_metrics();
+
+        for metric in ["statsig_failed_requests_total", "statsig_fallbacks_total"] {
+            for kind in ["timeout", "circuit_open", "unauthorized", "invalid_name", "overloaded"] {
+                let series = format!("{metric}{{kind={kind:?}}}");
+                assert_eq!(value(&recorder, &series), Some(0.0), "{series}");
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_published_is_the_change_and_components_add_up_until_they_are_gone() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
