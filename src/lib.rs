@@ -122,7 +122,7 @@
 //! |---|---|---|
 //! | `statsig.request` | the span in which its message was made | `operation`, `names`, `outcome` |
 //! | `statsig.flush` | none; follows from the requests whose calls it makes | `calls` |
-//! | `statsig.call` | the flush; follows from each request it serves | `operation`, `names`, `outcome` |
+//! | `statsig.call` | the flush; follows from each request it is made for or that joined it | `operation`, `names`, `outcome` |
 //! | `statsig.attempt` | the call | `operation`, `number`, `outcome` |
 //!
 //! `operation` is `check_gate` or `get_config`; `outcome` is `ok`, an [`Error::kind`], `abandoned` where

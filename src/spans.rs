@@ -91,7 +91,7 @@ pub(crate) fn flush(calls: usize) -> Held {
 }
 
 /// From the `BatchActor` to the outcome, within the flush, or within the call whose names it asks
-/// for again. It follows from the requests that it serves, those that joined it included.
+/// for again. It follows from the requests that it is made for, and from those that join it.
 pub(crate) fn call(parent: &Span, operation: &'static str, names: usize) -> Held {
     let span = || debug_span!(parent: parent, "statsig.call", operation, names, outcome = Empty);
     Held::within(parent, span)

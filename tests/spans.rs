@@ -83,6 +83,29 @@ fn a_message_carries_its_callers_span_and_whoever_joins_a_call_is_one_of_those_i
 }
 
 #[test]
+fn a_call_follows_from_a_request_that_ended_before_it() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a transport that refuses one config at once, and has the other later
+        let script = Script::new(|call| match &*call.names[0] {
+            "bad" => Reaction::Reply(Err(Error::Unauthorized { path: "", status: 401 })),
+            _ => Reaction::AnswerAfter(Duration::from_millis(100)),
+        });
+        let statsig = script.start(config());
+
+        // When somebody asks for both, who has an error before the second call has its answer, and
+        // another joins that
+        statsig.get_configs(&user("u-1"), ["bad", "good"]).await.unwrap_err();
+        statsig.get_config(&user("u-1"), "good").await.unwrap();
+
+        // Then the first is what both calls were made for
+        let ids: Vec<_> = trace.spans("statsig.request").iter().map(|span| span.id).collect();
+        let calls = trace.spans("statsig.call");
+        assert_eq!((&calls[0].follows, &calls[1].follows), (&vec![ids[0]], &ids));
+    });
+}
+
+#[test]
 fn an_attempt_stands_within_its_call_and_each_says_how_it_ended() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {

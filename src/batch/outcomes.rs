@@ -56,8 +56,10 @@ impl BatchActor {
                     "a transport lost a call: sending it again"
                 );
                 spans::ended(span, spans::LOST);
-                let call = Call::new(call, request.clone(), ctx.address().recipient(), span);
-                return self.transports.send(call);
+                let next = Call::new(call, request.clone(), ctx.address().recipient(), span);
+                self.follow(span, self.buffer.joiners_of(call));
+                self.follow(next.span(), self.buffer.requests_of(call));
+                return self.transports.send(next);
             }
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
@@ -69,7 +71,7 @@ impl BatchActor {
         } else {
             spans::ended(span, spans::ABANDONED);
         }
-        self.follow_requests(span, [call]);
+        self.follow(span, self.buffer.joiners_of(call));
         let now = clock::now();
         self.keep(call, &outcome, now);
         let cache = &self.shared.cache;
