@@ -31,7 +31,7 @@
 //! |---|---|---|
 //! | `statsig_call_duration_seconds{operation, outcome}` | seconds | a call in the transport: its wait for a place, its attempts and the pauses between them |
 //! | `statsig_attempt_duration_seconds{operation, outcome}` | seconds | one HTTP attempt |
-//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait for a place in flight |
+//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait for a place in flight, also of one that was answered without: at its deadline, or because the breaker had opened |
 //! | `statsig_call_names{operation}` | names | how many a call asks for |
 //!
 //! `operation` is `check_gate` or `get_config`; `outcome` is `ok` or an [`Error::kind`]. Several
@@ -163,7 +163,7 @@ pub(crate) fn call_began(call: &CallRequest) {
         .record(call.names.len() as f64);
 }
 
-/// A call has got its place in flight.
+/// A call has waited for a place in flight, and got it or was answered without.
 pub(crate) fn call_waited(kind: CallKind, waited: Duration) {
     histogram!("statsig_queue_duration_seconds", "operation" => kind.operation()).record(waited);
 }

@@ -15,6 +15,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use prometheus_parse::{Sample, Scrape, Value};
 use support::{Script, config, user, virtual_time};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// A recorder for this thread, which has all of a component that is started here.
 fn recorder() -> PrometheusRecorder {
     let seconds = &[0.001, 0.01, 0.1, 1.0, 10.0, 100.0];
@@ -124,6 +126,39 @@ fn documented() -> BTreeSet<&'static str> {
     let tables = include_str!("../src/metrics.rs").lines();
     let names = tables.filter_map(|line| line.strip_prefix("//! | `"));
     names.filter_map(|name| name.split(['`', '{']).next()).collect()
+}
+
+#[test]
+fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    System::new().block_on(async {
+        let server = LocalStatsig::start(Rules::new()).unwrap();
+        let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
+
+        // Given three calls, the first of which has the only place until their deadline
+        let patient = config.clone().timeout(Duration::from_millis(200)).attempt_timeout(MINUTE);
+        let statsig = Statsig::start_here(patient.build().unwrap()).unwrap();
+        server.inject(Fault::hang());
+        statsig.get_configs(&user("u-1"), ["one", "two", "three"]).await.unwrap_err();
+        statsig.shutdown(MINUTE).await;
+
+        // Then each has waited
+        let waits = r#"statsig_queue_duration_seconds{operation="get_config"}"#;
+        assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (3, Some(3.0)));
+
+        // Given twenty calls, the first ten of which open the circuit breaker
+        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        server.inject(Fault::status(503).always());
+        let statsig = &statsig;
+        let ask = |n: u32| async move { statsig.check_gate(&user(n), "beta").await.unwrap_err() };
+        let errors = join_all((0..20).map(ask)).await;
+        assert_eq!(errors.iter().filter(|error| error.kind() == "circuit_open").count(), 10);
+
+        // Then the others have waited as well
+        let waits = r#"statsig_queue_duration_seconds{operation="check_gate"}"#;
+        assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (20, Some(20.0)));
+    });
 }
 
 #[test]

@@ -104,11 +104,13 @@ impl TransportActor {
     pub(super) fn start_attempts(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         for job in self.queue.expire(now) {
+            self.note_wait(&job, now);
             self.time_out(job);
         }
         while self.in_flight < self.max_in_flight
             && let Some(mut job) = self.queue.pop()
         {
+            self.note_wait(&job, now);
             let http = match self.http() {
                 Ok(http) => http,
                 Err(error) => {
@@ -127,6 +129,16 @@ impl TransportActor {
             }
         }
         self.watch_deadlines(now, ctx);
+    }
+
+    /// It has waited for a place: until it got one, or was answered without.
+    fn note_wait(&self, job: &Job, now: Instant) {
+        if job.is_untried() {
+            let waited = now.saturating_duration_since(job.received);
+            self.shared.counters.queueing.record(waited);
+            #[cfg(feature = "metrics")]
+            crate::metrics::call_waited(job.call.request().kind, waited);
+        }
     }
 
     /// Shows the breaker's state where it can be seen: once for each change.

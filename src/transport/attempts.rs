@@ -48,6 +48,10 @@ impl Job {
         Self { call, received, tried, last, has_waited, is_probe: false }
     }
 
+    pub(super) fn is_untried(&self) -> bool {
+        self.tried == Tried::default()
+    }
+
     /// Makes an attempt, if somebody wants it still.
     async fn attempt(&self, http: &HttpClient, trial: Trial) -> Attempt {
         if self.has_waited && !self.call.is_wanted().await {
@@ -106,12 +110,6 @@ impl TransportActor {
         ctx: &mut Context<Self>,
     ) {
         self.in_flight += 1;
-        if job.tried == Tried::default() {
-            let waited = now.saturating_duration_since(job.received);
-            self.shared.counters.queueing.record(waited);
-            #[cfg(feature = "metrics")]
-            crate::metrics::call_waited(job.call.request().kind, waited);
-        }
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
         let trial = Trial { is_probe: job.is_probe, began: now, limit };
