@@ -91,19 +91,8 @@ impl Shared {
 
     /// A default stands in for an answer.
     pub(crate) fn fell_back(&self, fallback: Fallback) {
-        let Fallback { kind, name, key, error } = &fallback;
-        let (operation, key) = (kind.operation(), key.as_deref());
-        // A field of text, which is escaped, and short: the name may come from anywhere.
-        let name: &str = &name.chars().take(100).collect::<String>();
-        self.counters.fell_back(error);
-        match self.warnings.note(clock::now()) {
-            Some(fallbacks) => {
-                tracing::warn!(fallbacks, operation, name, key, %error, "a default stands in for an answer");
-            }
-            None => {
-                tracing::debug!(operation, name, key, %error, "a default stands in for an answer");
-            }
-        }
+        self.counters.fell_back(&fallback.error);
+        fallback.log(self.warnings.note(clock::now()));
         self.hooks.fallback(fallback);
     }
 

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use actix_statsig::{CallKind, Error, Fallback};
+use actix_statsig::{CallKind, ConfigEvaluation, Error, Fallback};
+use serde_json::json;
 use support::{Reaction, Script, config, user, virtual_time};
 use trace::Trace;
 use tracing::Level;
@@ -146,6 +147,37 @@ fn a_name_that_came_from_anywhere_does_not_fill_the_log() {
         let seen = trace.seen();
         let logged = seen.events.iter().find_map(|event| event.fields.0.get("name"));
         assert_eq!(logged.map(String::len), Some(100));
+    });
+}
+
+#[test]
+fn a_key_that_came_from_anywhere_does_not_fill_the_log_either() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a config with a long key
+        let key = "k".repeat(100_000);
+        let of_it = key.clone();
+        let script = Script::new(move |call| {
+            let value = json!({of_it.as_str(): "text"}).as_object().cloned().unwrap();
+            let config = ConfigEvaluation::new(Arc::clone(&call.names[0]), value);
+            Reaction::Reply(Ok(vec![Some(config.into())]))
+        });
+        let statsig = script.start(config());
+
+        // When a default stands in for a value of another type, and for a key that is missing
+        statsig.config_or(&user("u-1"), "homepage", &key, 3).await;
+        statsig.config_or(&user("u-1"), "homepage", &key[1..], 3).await;
+
+        // Then what is logged of each is short, and says what happened
+        let seen = trace.seen();
+        let logged: Vec<_> = seen.events.iter().map(|event| &event.fields.0).collect();
+        let [wrong_type, missing] = &logged[..] else { panic!("{} lines", logged.len()) };
+        for fields in &logged {
+            assert_eq!(fields["key"].len(), 100);
+            assert!(fields["error"].len() <= 500, "{}", fields["error"].len());
+        }
+        assert!(wrong_type["error"].starts_with("config \"homepage\", key `kkk"));
+        assert!(missing["error"].starts_with("config \"homepage\" has no key \"kkk"));
     });
 }
 
