@@ -100,6 +100,7 @@ impl Shared {
         Stats {
             hooks_missed: self.hooks.missed(),
             is_leaving: self.is_leaving.load(Relaxed),
+            is_closing: self.is_closing.load(Relaxed),
             ..self.counters.snapshot()
         }
     }

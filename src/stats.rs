@@ -65,6 +65,9 @@ pub struct Stats {
     /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
     /// (`web::serve`).
     pub is_leaving: bool,
+    /// A shutdown has begun: nothing is answered any more.
+    #[serde(skip)]
+    pub(crate) is_closing: bool,
     /// How long calls waited for a place in flight, those included that were answered without: at
     /// their deadline, or because the circuit breaker had opened.
     pub queueing: Latency,
@@ -253,6 +256,7 @@ impl Counters {
             fallbacks: by_kind(&self.fallbacks),
             hooks_missed: 0,
             is_leaving: false,
+            is_closing: false,
             abandoned: self.abandoned.load(Relaxed),
             buffered: self.buffered.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
