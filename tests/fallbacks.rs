@@ -230,3 +230,35 @@ fn a_hook_that_blocks_keeps_nobody_waiting_and_what_it_misses_is_counted() {
         }
     });
 }
+
+#[test]
+fn a_hook_of_fallbacks_that_panics_or_blocks_leaves_everybody_with_the_default() {
+    virtual_time(async {
+        // Given a hook that panics at the first, and is stuck at the second
+        let gate = Arc::new(Barrier::new(2));
+        let (in_hook, test) = (Arc::clone(&gate), gate);
+        let (tell, told) = mpsc::channel();
+        let config = config().on_fallback(move |fallback| {
+            tell.send(fallback.name.to_string()).unwrap();
+            match &*fallback.name {
+                "first" => panic!("a hook's own fault"),
+                "second" => drop(in_hook.wait()),
+                _ => {}
+            }
+        });
+        let statsig = failing().start(config);
+
+        // When there are defaults
+        for gate in ["first", "second", "third"] {
+            assert!(statsig.gate_or(&user("u-1"), gate, true).await);
+        }
+
+        // Then they are given, while the hook is stuck, which is told of each in the end
+        let stats = statsig.stats();
+        assert_eq!((stats.fallbacks["internal"], stats.restarts, stats.hooks_missed), (3, 0, 0));
+        let next = || told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!([next(), next()], ["first", "second"]);
+        test.wait();
+        assert_eq!(next(), "third");
+    });
+}
