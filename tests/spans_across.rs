@@ -1,6 +1,7 @@
 //! Traces across threads, and across subscribers: one is the whole process's, and a caller may have
 //! another, whose ids mean nothing to the first.
 #![cfg(feature = "test-util")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 #[path = "support/trace.rs"]

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
 };
 
 use tracing::{
@@ -57,6 +57,13 @@ pub struct Fields(pub BTreeMap<&'static str, String>);
 impl Trace {
     /// Sees what happens on this thread for as long as the guard lives.
     pub fn of_this_thread() -> (Self, DefaultGuard) {
+        static OTHERS: Once = Once::new();
+        // For the threads of other tests. While there is one subscriber, the thread that comes first
+        // to an event asks its own whether anybody wants it; if it has none, nobody ever gets it.
+        OTHERS.call_once(|| {
+            // It is there already where a test has one of the process.
+            let _ = tracing::subscriber::set_global_default(Registry::default());
+        });
         let trace = Self::default();
         let guard = tracing::subscriber::set_default(Registry::default().with(trace.clone()));
         (trace, guard)
