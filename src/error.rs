@@ -301,6 +301,11 @@ impl Error {
     }
 }
 
+/// How it ended, as spans and metrics have it: `ok`, or the kind of the error.
+pub(crate) fn outcome<T>(result: Result<T, &Error>) -> &'static str {
+    result.err().map_or("ok", Error::kind)
+}
+
 /// The kinds of error, in the order of [`Error::index`].
 pub(crate) const KINDS: [&str; 20] = [
     "invalid_config",

@@ -2,6 +2,7 @@
 //! none.
 
 use std::{
+    fmt::Display,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,6 +22,43 @@ pub struct Fallback {
     pub key: Option<Arc<str>>,
     /// Why there was no answer.
     pub error: Error,
+}
+
+impl Fallback {
+    /// As a warning if it is time for one, which counts those there were since the last.
+    pub(crate) fn log(&self, fallbacks: Option<u64>) {
+        const NAME: usize = 100;
+        const ERROR: usize = 500;
+        let Self { kind, name, key, error } = self;
+        let operation = kind.operation();
+        // Fields of text, which is escaped, and short: names may come from anywhere, and the error
+        // repeats them.
+        let name = || short(name, NAME);
+        let key = || key.as_ref().map(|key| short(key, NAME));
+        let error = || short(error, ERROR);
+        match fallbacks {
+            Some(fallbacks) => tracing::warn!(
+                fallbacks,
+                operation,
+                name = name(),
+                key = key(),
+                error = error(),
+                "a default stands in for an answer"
+            ),
+            None => tracing::debug!(
+                operation,
+                name = name(),
+                key = key(),
+                error = error(),
+                "a default stands in for an answer"
+            ),
+        }
+    }
+}
+
+/// The beginning of what it shows.
+fn short(what: &impl Display, longest: usize) -> String {
+    what.to_string().chars().take(longest).collect()
 }
 
 /// Lets one event a second be a warning: an outage would fill the log with nothing else.

@@ -122,13 +122,15 @@
 //! |---|---|---|
 //! | `statsig.request` | the span in which its message was made | `operation`, `names`, `outcome` |
 //! | `statsig.flush` | none; follows from the requests whose calls it makes | `calls` |
-//! | `statsig.call` | the flush; follows from each request it serves | `operation`, `names`, `outcome` |
+//! | `statsig.call` | the flush; follows from each request it is made for or that joined it | `operation`, `names`, `outcome` |
 //! | `statsig.attempt` | the call | `operation`, `number`, `outcome` |
 //!
 //! `operation` is `check_gate` or `get_config`; `outcome` is `ok`, an [`Error::kind`], `abandoned` where
-//! the caller had left, or `lost` where a transport lost a call; the rest are numbers. An answer that the handle takes from the cache has no span, and costs none. In normal
-//! work nothing is logged at INFO or above between start and shutdown; no key and no private attribute
-//! is logged at any level.
+//! nobody waited for it any more, or `lost` where a transport lost a call; the rest are numbers. What is
+//! pending when the runtime is stopped has no outcome. Each span is with the subscriber that has its
+//! parent. An answer that the handle takes from the cache has no span, and costs none. In normal work
+//! nothing is logged at INFO or above between start and shutdown; no key and no private attribute is
+//! logged at any level.
 //!
 //! # Tuning
 //!

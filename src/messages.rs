@@ -17,7 +17,7 @@ use crate::{
     admission::Permit,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
-    spans::{self, Slim},
+    spans::{self, Held, Slim},
     user::User,
 };
 
@@ -260,7 +260,7 @@ pub struct Call {
     request: CallRequest,
     reply_to: Option<Recipient<Report>>,
     load: Option<Load>,
-    span: Span,
+    span: Held,
 }
 
 /// The calls that a transport has.
@@ -308,7 +308,7 @@ impl Call {
 
     fn reply(&mut self, outcome: Option<Outcome>) {
         if let Some(reply_to) = self.reply_to.take() {
-            let span = mem::replace(&mut self.span, Span::none());
+            let span = mem::replace(&mut self.span, Held::none());
             reply_to.do_send(Report::Completed { call: self.id, outcome, span });
         }
     }
@@ -337,7 +337,7 @@ impl Message for Call {
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The call has an outcome; none if the transport lost it.
-    Completed { call: u64, outcome: Option<Outcome>, span: Span },
+    Completed { call: u64, outcome: Option<Outcome>, span: Held },
     /// An attempt is about to be made.
     IsWanted { call: u64 },
 }

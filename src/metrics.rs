@@ -20,6 +20,8 @@
 //! | `statsig_missed_hook_events_total` | events a hook was not told of |
 //! | `statsig_restarts_total` | restarts of the actors by their supervisors |
 //!
+//! Each `kind` is there from the first publication on, with 0 where there was none.
+//!
 //! | gauge | what it shows |
 //! |---|---|
 //! | `statsig_buffered_names` | distinct names that wait for the next flush |
@@ -31,7 +33,7 @@
 //! |---|---|---|
 //! | `statsig_call_duration_seconds{operation, outcome}` | seconds | a call in the transport: its wait for a place, its attempts and the pauses between them |
 //! | `statsig_attempt_duration_seconds{operation, outcome}` | seconds | one HTTP attempt |
-//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait for a place in flight |
+//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait for a place in flight, also of one that was answered without: at its deadline, or because the breaker had opened |
 //! | `statsig_call_names{operation}` | names | how many a call asks for |
 //!
 //! `operation` is `check_gate` or `get_config`; `outcome` is `ok` or an [`Error::kind`]. Several
@@ -58,10 +60,12 @@ use metrics::{
 };
 
 use crate::{
-    error::Error,
+    error::{Error, KINDS, outcome},
     messages::{CallKind, CallRequest},
     stats::{BreakerState, Stats},
 };
+
+type ByKind = BTreeMap<&'static str, u64>;
 
 /// What has been published of the statistics so far.
 #[derive(Debug, Default)]
@@ -80,8 +84,7 @@ impl Published {
         show(before.as_ref(), Some(&now));
         let before = before.unwrap_or_default();
         count(&before, &now);
-        // The one count that goes back: an answer that found nobody was none.
-        *published = Some(Stats { answered: before.answered.max(now.answered), ..now });
+        *published = Some(highest(before, now));
     }
 }
 
@@ -111,19 +114,28 @@ fn count(before: &Stats, now: &Stats) {
     ] {
         counter.increment(now.saturating_sub(before));
     }
-    for (kind, more) in more(&before.errors, &now.errors) {
-        counter!("statsig_failed_requests_total", "kind" => kind).increment(more);
-    }
-    for (kind, more) in more(&before.fallbacks, &now.fallbacks) {
-        counter!("statsig_fallbacks_total", "kind" => kind).increment(more);
+    // Each kind, also while there is none of it: what Prometheus first sees as 5 rose by nothing.
+    for kind in KINDS {
+        let errors = more(&before.errors, &now.errors, kind);
+        counter!("statsig_failed_requests_total", "kind" => kind).increment(errors);
+        let fallbacks = more(&before.fallbacks, &now.fallbacks, kind);
+        counter!("statsig_fallbacks_total", "kind" => kind).increment(fallbacks);
     }
 }
 
-fn more<'a>(
-    before: &'a BTreeMap<&'static str, u64>,
-    now: &'a BTreeMap<&'static str, u64>,
-) -> impl Iterator<Item = (&'static str, u64)> + 'a {
-    now.iter().map(|(kind, now)| (*kind, now.saturating_sub(*before.get(kind).unwrap_or(&0))))
+fn more(before: &ByKind, now: &ByKind, kind: &str) -> u64 {
+    let of = |counts: &ByKind| counts.get(kind).copied().unwrap_or_default();
+    of(now).saturating_sub(of(before))
+}
+
+/// What has been published once `now` is. Some counts go back: an answer that found nobody was none.
+fn highest(before: Stats, now: Stats) -> Stats {
+    let Stats { answered, mut errors, .. } = before;
+    for (kind, count) in &now.errors {
+        let highest = errors.entry(kind).or_default();
+        *highest = (*highest).max(*count);
+    }
+    Stats { answered: answered.max(now.answered), errors, ..now }
 }
 
 fn show(before: Option<&Stats>, now: Option<&Stats>) {
@@ -155,7 +167,7 @@ pub(crate) fn call_began(call: &CallRequest) {
         .record(call.names.len() as f64);
 }
 
-/// A call has got its place in flight.
+/// A call has waited for a place in flight, and got it or was answered without.
 pub(crate) fn call_waited(kind: CallKind, waited: Duration) {
     histogram!("statsig_queue_duration_seconds", "operation" => kind.operation()).record(waited);
 }
@@ -216,6 +228,32 @@ fn describe() {
     }
 }
 
-fn outcome<T>(result: Result<T, &Error>) -> &'static str {
-    result.err().map_or("ok", Error::kind)
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    fn stats(answered: u64, timeouts: u64) -> Stats {
+        let errors = [("timeout", timeouts)].into_iter().filter(|(_, count)| *count > 0);
+        Stats { answered, errors: errors.collect(), ..Stats::default() }
+    }
+
+    #[test]
+    fn what_was_taken_back_and_comes_again_is_counted_once() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let published = Published::default();
+        metrics::with_local_recorder(&recorder, || {
+            for (answered, timeouts) in [(1, 1), (0, 0), (1, 1), (0, 0), (2, 3)] {
+                published.publish(|| stats(answered, timeouts));
+            }
+        });
+        let text = recorder.handle().render();
+        for line in [
+            "statsig_answered_requests_total 2",
+            "statsig_failed_requests_total{kind=\"timeout\"} 3",
+        ] {
+            assert!(text.lines().any(|of| of == line), "{line}: {text}");
+        }
+    }
 }

@@ -91,19 +91,8 @@ impl Shared {
 
     /// A default stands in for an answer.
     pub(crate) fn fell_back(&self, fallback: Fallback) {
-        let Fallback { kind, name, key, error } = &fallback;
-        let (operation, key) = (kind.operation(), key.as_deref());
-        // A field of text, which is escaped, and short: the name may come from anywhere.
-        let name: &str = &name.chars().take(100).collect::<String>();
-        self.counters.fell_back(error);
-        match self.warnings.note(clock::now()) {
-            Some(fallbacks) => {
-                tracing::warn!(fallbacks, operation, name, key, %error, "a default stands in for an answer");
-            }
-            None => {
-                tracing::debug!(operation, name, key, %error, "a default stands in for an answer");
-            }
-        }
+        self.counters.fell_back(&fallback.error);
+        fallback.log(self.warnings.note(clock::now()));
         self.hooks.fallback(fallback);
     }
 
@@ -137,7 +126,7 @@ impl Shared {
         question: Question<'_>,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
-        if self.is_closing.load(Relaxed) { None } else { self.recall(question, read) }
+        if self.is_closing() { None } else { self.recall(question, read) }
     }
 
     /// The circuit breaker lets nothing through until then.
@@ -161,6 +150,10 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.leave();
         self.is_closing.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Relaxed)
     }
 
     pub(crate) fn ended_with(&self, report: ShutdownReport) {

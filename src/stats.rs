@@ -67,7 +67,8 @@ pub struct Stats {
     /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
     /// (`web::serve`).
     pub is_leaving: bool,
-    /// How long calls waited for a place in flight, lately.
+    /// How long calls waited for a place in flight, lately, those included that were answered without:
+    /// at their deadline, or because the circuit breaker had opened.
     pub queueing: Latency,
     /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
     /// pauses between them.

@@ -222,6 +222,12 @@ impl Statsig {
         self.shared.leave();
     }
 
+    /// A shutdown has begun, or the component has ended: nothing is answered any more.
+    #[cfg(feature = "open-feature")]
+    pub(crate) fn is_over(&self) -> bool {
+        self.shared.is_closing() || !self.addr.connected()
+    }
+
     async fn ask_for_one<M: Asking, N: Name>(
         &self,
         user: &User,

@@ -14,7 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, se
 use serde_json::{Map, Value, value::RawValue};
 
 pub use self::builder::{Attribute, Tier, UserBuilder};
-use self::fields::{MAX_DEPTH, PRIVATE, check, invalid, is_deeper, is_identified, require};
+pub(crate) use self::fields::invalid;
+use self::fields::{MAX_DEPTH, PRIVATE, check, is_deeper, is_identified, require};
 use crate::error::Error;
 
 /// The longest user the component takes, in bytes of JSON: far above what an evaluation needs, low

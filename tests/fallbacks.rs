@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use actix_statsig::{CallKind, Error, Fallback};
+use actix_statsig::{CallKind, ConfigEvaluation, Error, Fallback};
+use serde_json::json;
 use support::{Reaction, Script, config, user, virtual_time};
 use trace::Trace;
 use tracing::Level;
@@ -150,6 +151,37 @@ fn a_name_that_came_from_anywhere_does_not_fill_the_log() {
 }
 
 #[test]
+fn a_key_that_came_from_anywhere_does_not_fill_the_log_either() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a config with a long key
+        let key = "k".repeat(100_000);
+        let of_it = key.clone();
+        let script = Script::new(move |call| {
+            let value = json!({of_it.as_str(): "text"}).as_object().cloned().unwrap();
+            let config = ConfigEvaluation::new(Arc::clone(&call.names[0]), value);
+            Reaction::Reply(Ok(vec![Some(config.into())]))
+        });
+        let statsig = script.start(config());
+
+        // When a default stands in for a value of another type, and for a key that is missing
+        statsig.config_or(&user("u-1"), "homepage", &key, 3).await;
+        statsig.config_or(&user("u-1"), "homepage", &key[1..], 3).await;
+
+        // Then what is logged of each is short, and says what happened
+        let seen = trace.seen();
+        let logged: Vec<_> = seen.events.iter().map(|event| &event.fields.0).collect();
+        let [wrong_type, missing] = &logged[..] else { panic!("{} lines", logged.len()) };
+        for fields in &logged {
+            assert_eq!(fields["key"].len(), 100);
+            assert!(fields["error"].len() <= 500, "{}", fields["error"].len());
+        }
+        assert!(wrong_type["error"].starts_with("config \"homepage\", key `kkk"));
+        assert!(missing["error"].starts_with("config \"homepage\" has no key \"kkk"));
+    });
+}
+
+#[test]
 fn a_hook_that_panics_harms_nothing() {
     virtual_time(async {
         let (tell, told) = mpsc::channel();
@@ -196,5 +228,37 @@ fn a_hook_that_blocks_keeps_nobody_waiting_and_what_it_misses_is_counted() {
             told.recv().unwrap();
             test.wait();
         }
+    });
+}
+
+#[test]
+fn a_hook_of_fallbacks_that_panics_or_blocks_leaves_everybody_with_the_default() {
+    virtual_time(async {
+        // Given a hook that panics at the first, and is stuck at the second
+        let gate = Arc::new(Barrier::new(2));
+        let (in_hook, test) = (Arc::clone(&gate), gate);
+        let (tell, told) = mpsc::channel();
+        let config = config().on_fallback(move |fallback| {
+            tell.send(fallback.name.to_string()).unwrap();
+            match &*fallback.name {
+                "first" => panic!("a hook's own fault"),
+                "second" => drop(in_hook.wait()),
+                _ => {}
+            }
+        });
+        let statsig = failing().start(config);
+
+        // When there are defaults
+        for gate in ["first", "second", "third"] {
+            assert!(statsig.gate_or(&user("u-1"), gate, true).await);
+        }
+
+        // Then they are given, while the hook is stuck, which is told of each in the end
+        let stats = statsig.stats();
+        assert_eq!((stats.fallbacks["internal"], stats.restarts, stats.hooks_missed), (3, 0, 0));
+        let next = || told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!([next(), next()], ["first", "second"]);
+        test.wait();
+        assert_eq!(next(), "third");
     });
 }

@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use actix_rt::System;
 use actix_statsig::{
@@ -14,6 +17,8 @@ use futures_util::future::join_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use prometheus_parse::{Sample, Scrape, Value};
 use support::{Script, config, user, virtual_time};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A recorder for this thread, which has all of a component that is started here.
 fn recorder() -> PrometheusRecorder {
@@ -26,8 +31,17 @@ fn text(recorder: &PrometheusRecorder) -> String {
 }
 
 fn samples(recorder: &PrometheusRecorder) -> Vec<Sample> {
-    let lines = text(recorder).lines().map(|line| Ok(line.to_owned())).collect::<Vec<_>>();
-    Scrape::parse(lines.into_iter()).expect("what Prometheus can read").samples
+    let text = text(recorder);
+    // The parser skips what it cannot read.
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        assert_eq!(parse(line).len(), 1, "{line}");
+    }
+    parse(&text)
+}
+
+fn parse(text: &str) -> Vec<Sample> {
+    let lines = text.lines().map(|line| Ok(line.to_owned()));
+    Scrape::parse(lines).expect("what Prometheus can read").samples
 }
 
 /// The value of a series, written as Prometheus shows it.
@@ -106,24 +120,136 @@ fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
             assert_eq!(value(&recorder, series), Some(expected), "{series}");
         }
 
-        // And each series is documented
+        // And it has each metric that is documented, with these labels, and no other
         let documented = documented();
+        let mut seen = BTreeSet::new();
         for sample in samples(&recorder) {
             let base = sample.metric.trim_end_matches("_sum").trim_end_matches("_count");
-            assert!(documented.contains(base), "{base}");
+            let metric = documented.get(base).unwrap_or_else(|| panic!("{base}"));
+            let labels: BTreeSet<_> = sample.labels.keys().map(String::as_str).collect();
+            assert_eq!(labels, metric.labels, "{base}");
+            seen.insert(base.to_owned());
         }
+        assert!(documented.keys().all(|name| seen.contains(*name)), "{seen:?}");
         let text = text(&recorder);
+        for (name, metric) in documented {
+            assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+            assert!(text.contains(&format!("# TYPE {name} {}\n", metric.kind)), "{name}");
+        }
         for private in ["u-1", "somebody", "beta", "gamma", "homepage", "secret"] {
             assert!(!text.contains(private), "{private}");
         }
     });
 }
 
-/// The names in the module's tables.
-fn documented() -> BTreeSet<&'static str> {
-    let tables = include_str!("../src/metrics.rs").lines();
-    let names = tables.filter_map(|line| line.strip_prefix("//! | `"));
-    names.filter_map(|name| name.split(['`', '{']).next()).collect()
+/// A row of the module's tables.
+struct Documented {
+    kind: &'static str,
+    labels: BTreeSet<&'static str>,
+}
+
+/// The module's tables, by the metrics' names.
+fn documented() -> BTreeMap<&'static str, Documented> {
+    let mut kind = "";
+    let mut metrics = BTreeMap::new();
+    for line in include_str!("../src/metrics.rs").lines() {
+        let Some(cell) = line.strip_prefix("//! | ").and_then(|row| row.split(" |").next()) else {
+            continue;
+        };
+        let Some(series) = cell.strip_prefix('`') else {
+            kind = cell;
+            continue;
+        };
+        let (name, labels) = series
+            .trim_end_matches(['`', '}'])
+            .split_once('{')
+            .unwrap_or((series.trim_end_matches('`'), ""));
+        let labels = labels.split(", ").filter(|label| !label.is_empty()).collect();
+        metrics.insert(name, Documented { kind, labels });
+    }
+    metrics
+}
+
+#[test]
+fn durations_are_in_seconds_and_names_are_counted() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    System::new().block_on(async {
+        // Given a server that never answers, attempts of a tenth of a second, and one place
+        let server = LocalStatsig::start(Rules::new()).unwrap();
+        server.inject(Fault::hang().always());
+        let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
+        let config = config.timeout(MINUTE).attempt_timeout(Duration::from_millis(100));
+        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+
+        // When two ask at once
+        let ask = |id: &'static str| {
+            let statsig = statsig.clone();
+            async move { statsig.check_gates(&user(id), ["beta", "gamma"]).await.unwrap_err() }
+        };
+        join_all(["u-1", "u-2"].map(ask)).await;
+
+        // Then there are tenths of seconds, where milliseconds would be hundreds
+        let sum = |series: &str| value(&recorder, series).unwrap_or_else(|| panic!("{series}"));
+        for metric in ["statsig_call_duration_seconds", "statsig_attempt_duration_seconds"] {
+            let labels = r#"operation="check_gate",outcome="attempt_timeout""#;
+            let sum = sum(&format!("{metric}_sum{{{labels}}}"));
+            assert!((0.2..100.0).contains(&sum), "{metric}: {sum}");
+        }
+        let waited = sum(r#"statsig_queue_duration_seconds_sum{operation="check_gate"}"#);
+        assert!(waited > 0.0 && waited < 50.0, "{waited}");
+        assert_eq!(sum(r#"statsig_call_names_sum{operation="check_gate"}"#), 4.0);
+    });
+}
+
+#[test]
+fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    System::new().block_on(async {
+        let server = LocalStatsig::start(Rules::new()).unwrap();
+        let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
+
+        // Given three calls, the first of which has the only place until their deadline
+        let patient = config.clone().timeout(Duration::from_millis(200)).attempt_timeout(MINUTE);
+        let statsig = Statsig::start_here(patient.build().unwrap()).unwrap();
+        server.inject(Fault::hang());
+        statsig.get_configs(&user("u-1"), ["one", "two", "three"]).await.unwrap_err();
+        statsig.shutdown(MINUTE).await;
+
+        // Then each has waited
+        let waits = r#"statsig_queue_duration_seconds{operation="get_config"}"#;
+        assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (3, Some(3.0)));
+
+        // Given twenty calls, the first ten of which open the circuit breaker
+        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        server.inject(Fault::status(503).always());
+        let statsig = &statsig;
+        let ask = |n: u32| async move { statsig.check_gate(&user(n), "beta").await.unwrap_err() };
+        let errors = join_all((0..20).map(ask)).await;
+        assert_eq!(errors.iter().filter(|error| error.kind() == "circuit_open").count(), 10);
+
+        // Then the others have waited as well
+        let waits = r#"statsig_queue_duration_seconds{operation="check_gate"}"#;
+        assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (20, Some(20.0)));
+    });
+}
+
+#[test]
+fn each_kind_of_failure_and_fallback_is_there_before_the_first_so_that_no_burst_is_missed() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+        statsig.publish_metrics();
+
+        for metric in ["statsig_failed_requests_total", "statsig_fallbacks_total"] {
+            for kind in ["timeout", "circuit_open", "unauthorized", "invalid_name", "overloaded"] {
+                let series = format!("{metric}{{kind={kind:?}}}");
+                assert_eq!(value(&recorder, &series), Some(0.0), "{series}");
+            }
+        }
+    });
 }
 
 #[test]

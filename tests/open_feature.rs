@@ -125,6 +125,34 @@ async fn the_status_says_whether_statsig_can_be_asked() {
 }
 
 #[tokio::test]
+async fn while_the_component_drains_the_provider_is_not_ready() {
+    // Given a call in flight
+    let app = App::start_with(Rules::new(), |config| config.retry_attempts(1)).await;
+    let provider = StatsigProvider::new(app.statsig.clone());
+    app.server.inject(Fault::hang());
+    let statsig = app.statsig.clone();
+    let user = User::new("u-1").unwrap();
+    let pending = tokio::spawn(async move { statsig.check_gate(&user, "beta").await });
+    while app.server.calls() < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(provider.status(), ProviderStatus::Ready);
+
+    // When a shutdown has begun, which waits for it
+    let statsig = app.statsig.clone();
+    let shutdown = tokio::spawn(async move { statsig.shutdown(MINUTE).await });
+    tokio::task::yield_now().await;
+
+    // Then the status is that of every evaluation
+    let refused = app.client.get_bool_value("gamma", Some(&somebody()), None).await;
+    assert_eq!(code(refused), EvaluationErrorCode::ProviderNotReady);
+    assert_eq!(provider.status(), ProviderStatus::NotReady);
+    app.server.stop();
+    assert!(pending.await.unwrap().is_err());
+    assert_eq!(shutdown.await.unwrap().failed, 1);
+}
+
+#[tokio::test]
 async fn the_sdk_that_lets_go_of_the_provider_leaves_the_component_running() {
     let mut app = App::start(Rules::new().gate("beta", true)).await;
 

@@ -14,8 +14,9 @@ use actix_statsig::{
 };
 use futures_util::future::{join, join_all};
 use support::{Reaction, Script, config, user, virtual_time};
-use trace::{SeenSpan, Trace};
-use tracing::{Instrument, Level, info_span};
+use trace::{APP, SeenSpan, Trace};
+use tracing::{Instrument, Level, info, info_span, level_filters::LevelFilter};
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
 
 fn ids(spans: &[SeenSpan]) -> BTreeSet<u64> {
     spans.iter().map(|span| span.id).collect()
@@ -82,6 +83,29 @@ fn a_message_carries_its_callers_span_and_whoever_joins_a_call_is_one_of_those_i
 }
 
 #[test]
+fn a_call_follows_from_a_request_that_ended_before_it() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a transport that refuses one config at once, and has the other later
+        let script = Script::new(|call| match &*call.names[0] {
+            "bad" => Reaction::Reply(Err(Error::Unauthorized { path: "", status: 401 })),
+            _ => Reaction::AnswerAfter(Duration::from_millis(100)),
+        });
+        let statsig = script.start(config());
+
+        // When somebody asks for both, who has an error before the second call has its answer, and
+        // another joins that
+        statsig.get_configs(&user("u-1"), ["bad", "good"]).await.unwrap_err();
+        statsig.get_config(&user("u-1"), "good").await.unwrap();
+
+        // Then the first is what both calls were made for
+        let ids: Vec<_> = trace.spans("statsig.request").iter().map(|span| span.id).collect();
+        let calls = trace.spans("statsig.call");
+        assert_eq!((&calls[0].follows, &calls[1].follows), (&vec![ids[0]], &ids));
+    });
+}
+
+#[test]
 fn an_attempt_stands_within_its_call_and_each_says_how_it_ended() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {
@@ -136,10 +160,7 @@ fn the_log_says_when_calls_begin_to_fail_and_when_they_are_answered_again() {
         }
 
         // Then each change is a line
-        let seen = trace.seen();
-        let said = seen.events.iter().filter(|event| event.level <= Level::INFO);
-        let said: Vec<_> = said.map(|event| event.fields.0["message"].as_str()).collect();
-        assert_eq!(said, ["calls to Statsig fail", "calls to Statsig are answered again"]);
+        assert_eq!(trace.said(), ["calls to Statsig fail", "calls to Statsig are answered again"]);
     });
 }
 
@@ -177,5 +198,30 @@ fn in_normal_work_nothing_is_said_at_info_and_no_field_grows_with_names_or_users
             count += 1;
         }
         assert!(count > 29 * 4, "{count} spans");
+    });
+}
+
+#[test]
+fn the_apps_own_lines_reach_all_of_its_layers_though_each_filters_for_itself() {
+    // Given an app that writes its log at INFO, and traces at DEBUG
+    let (log, traces) = (Trace::default(), Trace::default());
+    let subscriber = Registry::default()
+        .with(log.clone().with_filter(LevelFilter::INFO))
+        .with(traces.clone().with_filter(LevelFilter::DEBUG));
+    let _guard = tracing::subscriber::set_default(subscriber);
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+
+        // When it says something after a message was made, and after it was answered
+        let message = CheckGates::new(user("u-1"), ["beta"]);
+        info!(target: APP, "asking");
+        statsig.ask(message).await.unwrap();
+        info!(target: APP, "answered");
+
+        // Then nothing of it is lost
+        for layer in [&log, &traces] {
+            assert_eq!(layer.said(), ["asking", "answered"]);
+        }
+        assert_eq!((log.spans("statsig.call").len(), traces.spans("statsig.call").len()), (0, 1));
     });
 }

@@ -27,7 +27,7 @@ use crate::{
     cache::Question,
     clock,
     config::Config,
-    error::Error,
+    error::{Error, outcome},
     evaluation::Evaluation,
     failpoint::failpoint,
     messages::{Asking, CallKind, check_name, parts::Ask},
@@ -118,20 +118,23 @@ impl BatchActor {
             self.shared.counters.answered(&Ok(()));
             return Later::now(Ok(Vec::new()));
         }
-        let span = spans::request(&ask.within, M::KIND.operation(), ask.names.len());
-        let taken = self.guarded(ctx, |actor, ctx| actor.take::<M>(ask, ctx));
+        let mut span = None;
+        let taken = self.guarded(ctx, |actor, ctx| {
+            span = spans::request(&ask.within, M::KIND.operation(), ask.names.len());
+            actor.take::<M>(ask, ctx)
+        });
         match taken.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
             Ok(Taken::In(request, permit)) => {
                 Later::when_answered(request, permit, span, self.callers.clone())
             }
             Ok(Taken::Kept(evaluations)) => {
-                spans::answered(&span, Ok(()));
+                spans::request_ended(&span, outcome(Ok(())));
                 self.shared.counters.answered_with(&evaluations);
                 self.shared.counters.answered(&Ok(()));
                 Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
             }
             Err(error) => {
-                spans::answered::<()>(&span, Err(&error));
+                spans::request_ended(&span, outcome::<()>(Err(&error)));
                 self.shared.refused(&error);
                 Later::now(Err(error))
             }

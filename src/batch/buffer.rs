@@ -207,9 +207,18 @@ impl Buffer {
 
     /// The requests that wait for the call, once for each of the names they wait for.
     pub(crate) fn requests_of(&self, call: CallId) -> impl Iterator<Item = RequestId> {
+        self.places_of(call).map(|place| place.request)
+    }
+
+    /// Those of them that joined it when it was under way.
+    pub(crate) fn joiners_of(&self, call: CallId) -> impl Iterator<Item = RequestId> {
+        self.places_of(call).filter(|place| place.joined && !place.again).map(|place| place.request)
+    }
+
+    fn places_of(&self, call: CallId) -> impl Iterator<Item = &Place> {
         let names = self.calls.get(&call).into_iter().flat_map(|call| &call.names);
         let names = names.filter_map(|name| self.lanes.names.get(*name));
-        names.flat_map(|(_, name)| &name.places).map(|place| place.request)
+        names.flat_map(|(_, name)| &name.places)
     }
 
     /// What the call asks for, if it has no outcome yet.

@@ -8,6 +8,7 @@ use tracing::Span;
 use super::{
     actor::{BatchActor, Settle},
     buffer::{CallId, Flushed},
+    lane::RequestId,
     waits::Ending,
 };
 use crate::{
@@ -81,21 +82,17 @@ impl BatchActor {
         }
         if !flushed.calls.is_empty() {
             let span = spans::flush(flushed.calls.len());
-            self.follow_requests(&span, flushed.calls.iter().map(|(call, _)| *call));
+            let calls: Vec<_> = flushed.calls.iter().map(|(call, _)| *call).collect();
             self.launch(flushed.calls, &span, ctx);
+            self.follow(&span, calls.into_iter().flat_map(|call| self.buffer.requests_of(call)));
         }
         self.schedule(ctx);
     }
 
-    /// The span follows from the requests that wait for these calls.
-    pub(super) fn follow_requests(&self, span: &Span, calls: impl IntoIterator<Item = CallId>) {
-        if span.is_disabled() {
-            return;
-        }
-        let requests: HashSet<_> =
-            calls.into_iter().flat_map(|call| self.buffer.requests_of(call)).collect();
-        for request in requests {
-            span.follows_from(self.callers.span(request));
+    /// Notes that the span follows from these requests, as far as they have not ended.
+    pub(super) fn follow(&self, span: &Span, requests: impl Iterator<Item = RequestId>) {
+        if !span.is_disabled() {
+            self.callers.lead_to(span, requests.collect::<HashSet<_>>());
         }
     }
 
@@ -111,8 +108,10 @@ impl BatchActor {
         // dropped, and says so.
         let calls = requests.into_iter();
         let calls: Vec<_> =
-            calls.map(|(id, request)| Call::new(id, request, reply_to(), within)).collect();
-        for call in calls {
+            calls.map(|(id, request)| (id, Call::new(id, request, reply_to(), within))).collect();
+        for (id, call) in calls {
+            // Now, for some may have ended when it has its outcome.
+            self.follow(call.span(), self.buffer.requests_of(id));
             #[cfg(feature = "metrics")]
             crate::metrics::call_began(call.request());
             self.transports.send(call);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cache::{Key, Question},
     clock,
-    error::Error,
+    error::{self, Error},
     evaluation::Evaluation,
     failpoint::failpoint,
     messages::{Call, Outcome},
@@ -55,9 +55,11 @@ impl BatchActor {
                     path = request.kind.path(),
                     "a transport lost a call: sending it again"
                 );
-                spans::lost(span);
-                let call = Call::new(call, request.clone(), ctx.address().recipient(), span);
-                return self.transports.send(call);
+                spans::ended(span, spans::LOST);
+                let next = Call::new(call, request.clone(), ctx.address().recipient(), span);
+                self.follow(span, self.buffer.joiners_of(call));
+                self.follow(next.span(), self.buffer.requests_of(call));
+                return self.transports.send(next);
             }
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
@@ -65,9 +67,11 @@ impl BatchActor {
         // What nobody waits for any more was given up here, and says nothing of Statsig.
         if outcome.is_ok() || self.is_wanted(call) {
             self.shared.call_ended(&outcome);
+            spans::ended(span, error::outcome(outcome.as_ref()));
+        } else {
+            spans::ended(span, spans::ABANDONED);
         }
-        spans::ended(span, outcome.as_ref());
-        self.follow_requests(span, [call]);
+        self.follow(span, self.buffer.joiners_of(call));
         let now = clock::now();
         self.keep(call, &outcome, now);
         let cache = &self.shared.cache;

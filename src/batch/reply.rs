@@ -5,14 +5,14 @@
 //! that wait; there it costs nothing until it is used, where a `ResponseFuture` for each request
 //! would be polled on every wake of the actor.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, ops::Deref, rc::Rc};
 
 use actix::{
     Actor, Message,
     dev::{MessageResponse, OneshotSender},
 };
 use slotmap::SecondaryMap;
-use tracing::Id;
+use tracing::Span;
 
 use super::{
     buffer::{Answer, Evaluations},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     admission::Permit,
-    error::Error,
+    error::{Error, outcome},
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     messages::Asking,
     spans::{self, Slim},
@@ -57,19 +57,23 @@ impl Callers {
     /// Gives the answer; false if nobody took it.
     pub(crate) fn answer(&self, answer: Answer) -> bool {
         let Some(caller) = self.0.borrow_mut().remove(answer.request) else { return false };
-        spans::answered(&caller.span, answer.result.as_ref());
-        caller.sender.is_some_and(|sender| sender.send(answer.result))
+        let outcome = outcome(answer.result.as_ref());
+        let is_taken = caller.sender.is_some_and(|sender| sender.send(answer.result));
+        spans::request_ended(&caller.span, if is_taken { outcome } else { spans::ABANDONED });
+        is_taken
     }
 
-    /// The request's span.
-    pub(crate) fn span(&self, request: RequestId) -> Option<Id> {
-        self.0.borrow().get(request)?.span.as_ref()?.id()
+    /// Notes that this span follows from these requests.
+    pub(crate) fn lead_to(&self, span: &Span, requests: impl IntoIterator<Item = RequestId>) {
+        let callers = self.0.borrow();
+        let of = |request| callers.get(request)?.span.as_deref().map(Deref::deref);
+        spans::follow(span, requests.into_iter().filter_map(of));
     }
 
     /// Forgets a caller who has left, which frees the request's places.
     pub(crate) fn forget(&self, request: RequestId) {
         if let Some(caller) = self.0.borrow_mut().remove(request) {
-            spans::abandoned(&caller.span);
+            spans::request_ended(&caller.span, spans::ABANDONED);
         }
     }
 }

@@ -8,7 +8,10 @@ use open_feature::{
 use serde_json::{Map, Number, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::{error::Error, user::User};
+use crate::{
+    error::Error,
+    user::{User, invalid},
+};
 
 /// The attributes that are fields of the user; every other is one of its `custom` attributes.
 const FIELDS: [&str; 10] = [
@@ -34,7 +37,7 @@ pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
         let is_field = FIELDS.contains(&name.as_str());
         let value = json(value).map_err(|rule| {
             let field = if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
-            Error::InvalidUser { field, rule }
+            invalid(&field, rule)
         })?;
         let attributes = if is_field { &mut fields } else { &mut custom };
         attributes.insert(name.clone(), value);

@@ -14,19 +14,28 @@ pub(super) struct Decision<'a> {
 
 impl<'a> From<&'a GateEvaluation> for Decision<'a> {
     fn from(gate: &'a GateEvaluation) -> Self {
-        let (rule_id, group_name) = (gate.rule_id(), gate.group_name());
-        Self { source: gate.source(), rule_id, group_name }
+        Self::new(gate.source(), gate.rule_id(), gate.group_name())
     }
 }
 
 impl<'a> From<&'a ConfigEvaluation> for Decision<'a> {
     fn from(config: &'a ConfigEvaluation) -> Self {
-        let (rule_id, group_name) = (config.rule_id(), config.group_name());
-        Self { source: config.source(), rule_id, group_name }
+        Self::new(config.source(), config.rule_id(), config.group_name())
     }
 }
 
-impl Decision<'_> {
+impl<'a> Decision<'a> {
+    /// An empty id is none, as a server may write it.
+    fn new(source: Source, rule_id: Option<&'a str>, group_name: Option<&'a str>) -> Self {
+        let [rule_id, group_name] = [rule_id, group_name].map(|id| id.filter(|id| !id.is_empty()));
+        Self { source, rule_id, group_name }
+    }
+
+    /// Neither a rule nor a group decided.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        self.rule_id.is_none() && self.group_name.is_none()
+    }
+
     pub(super) fn details<T>(self, value: T) -> ResolutionDetails<T> {
         ResolutionDetails {
             value,

@@ -106,7 +106,7 @@
 //! | reason | when |
 //! |---|---|
 //! | `TARGETING_MATCH` | Statsig has answered now, by a rule |
-//! | `DEFAULT` | Statsig has answered now, and no rule decided: the rule id is null or `default` |
+//! | `DEFAULT` | Statsig has answered now, and no rule decided: the rule id is null, empty or `default` |
 //! | `DISABLED` | the same with the rule id `disabled` |
 //! | `CACHED` | from the cache: [`Source::Cache`](crate::Source::Cache) |
 //! | `STALE` | from the cache, because Statsig fails: [`Source::Stale`](crate::Source::Stale). The SDK has it as `EvaluationReason::Other` |

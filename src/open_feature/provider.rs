@@ -68,10 +68,7 @@ impl StatsigProvider {
     async fn known_config(&self, user: &User, name: &str) -> Result<ConfigEvaluation, Error> {
         let config = self.statsig.get_config(user, name).await?;
         // The API's answer for a config that it does not know.
-        let is_unknown = config.value().is_empty()
-            && config.rule_id().is_none()
-            && config.group_name().is_none();
-        if is_unknown {
+        if config.value().is_empty() && Decision::from(&config).is_of_nothing() {
             let path = CallKind::GetConfig.path();
             return Err(Error::MissingName { path, name: name.into() });
         }
@@ -98,12 +95,12 @@ impl FeatureProvider for StatsigProvider {
         &self.metadata
     }
 
-    /// [`NotReady`](ProviderStatus::NotReady) once the component has ended, otherwise
-    /// [`Ready`](ProviderStatus::Ready) or [`Error`](ProviderStatus::Error), as
+    /// [`NotReady`](ProviderStatus::NotReady) once a shutdown has begun or the component has ended,
+    /// otherwise [`Ready`](ProviderStatus::Ready) or [`Error`](ProviderStatus::Error), as
     /// [`Stats::is_ready`](crate::Stats::is_ready) has it: while Statsig fails, only what is kept of
     /// earlier answers can be resolved.
     fn status(&self) -> ProviderStatus {
-        if !self.statsig.addr().connected() {
+        if self.statsig.is_over() {
             ProviderStatus::NotReady
         } else if self.statsig.stats().is_ready() {
             ProviderStatus::Ready

@@ -5,42 +5,38 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    thread,
     time::Instant,
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Message, Supervised, fut::wrap_future};
+use actix::{Actor, ActorContext, AsyncContext, Context, Supervised, fut::wrap_future};
 use actix_rt::time::sleep;
-use futures_util::FutureExt;
 use rustls::ClientConfig;
-use tracing::{Instrument, Span};
 
 use super::{
+    attempts::Job,
     breaker::Permission,
-    http::{Failure, HttpClient},
+    http::HttpClient,
     queue::FairQueue,
-    retry::{Decision, RetryPolicy, Tried},
-    upstream::{Server, Trial, Upstream},
+    retry::RetryPolicy,
+    upstream::{Server, Upstream},
 };
 use crate::{
     clock,
     config::Config,
     error::Error,
-    evaluation::Evaluation,
     failpoint::failpoint,
     messages::{Call, Outcome},
     restarts::Restarts,
     shared::Shared,
-    spans,
     stats::BreakerState,
     turns::Turns,
 };
 
 /// Makes the HTTP calls: so many at once, each with its retries, all within their deadlines.
 pub(super) struct TransportActor {
-    config: Config,
+    pub(super) config: Config,
     tls: Arc<ClientConfig>,
-    retry: RetryPolicy,
+    pub(super) retry: RetryPolicy,
     pub(super) upstream: Upstream,
     queue: FairQueue<Job>,
     max_in_flight: usize,
@@ -49,46 +45,12 @@ pub(super) struct TransportActor {
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
     restarts: Restarts,
-    restart_reason: Option<&'static str>,
+    pub(super) restart_reason: Option<&'static str>,
     pub(super) turns: Turns,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-/// A call and what has been tried for it.
-#[derive(Debug)]
-pub(super) struct Job {
-    call: Call,
-    received: Instant,
-    tried: Tried,
-    last: Option<Arc<Error>>,
-    /// It could not start when it came: by now its callers may have left.
-    has_waited: bool,
-    /// Its outcome decides for the circuit breaker.
-    is_probe: bool,
-}
-
-/// An attempt has ended, or panicked.
-#[derive(Debug)]
-pub(super) struct Attempted {
-    job: Job,
-    /// `Ok(None)` if nobody wanted it any more.
-    result: thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>,
-    pub(super) trial: Trial,
-}
-
-impl Message for Attempted {
-    type Result = ();
-}
-
-/// A call's backoff is over.
-#[derive(Debug)]
-pub(super) struct Again(pub(super) Job);
-
-impl Message for Again {
-    type Result = ();
-}
-
-const CONNECTIONS_FAIL: &str = "its connections fail";
+pub(super) const CONNECTIONS_FAIL: &str = "its connections fail";
 
 impl TransportActor {
     pub(super) fn new(
@@ -117,11 +79,7 @@ impl TransportActor {
 
     pub(super) fn receive(&mut self, call: Call, ctx: &mut Context<Self>) {
         failpoint("transport.call");
-        let received = clock::now();
-        let (tried, last) = (Tried::default(), None);
-        // What asks for a part of a call that was refused comes later than its callers asked.
-        let has_waited = call.request().refusal.is_some();
-        let job = Job { call, received, tried, last, has_waited, is_probe: false };
+        let job = Job::new(call, clock::now());
         match &job.call.request().refusal {
             None => self.upstream.called(),
             // A part of the names of a call that was refused: it is a retry.
@@ -146,11 +104,13 @@ impl TransportActor {
     pub(super) fn start_attempts(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         for job in self.queue.expire(now) {
+            self.note_wait(&job, now);
             self.time_out(job);
         }
         while self.in_flight < self.max_in_flight
             && let Some(mut job) = self.queue.pop()
         {
+            self.note_wait(&job, now);
             let http = match self.http() {
                 Ok(http) => http,
                 Err(error) => {
@@ -171,97 +131,13 @@ impl TransportActor {
         self.watch_deadlines(now, ctx);
     }
 
-    fn start(&mut self, job: Job, http: Rc<HttpClient>, now: Instant, ctx: &mut Context<Self>) {
-        self.in_flight += 1;
-        if job.tried == Tried::default() {
+    /// It has waited for a place: until it got one, or was answered without.
+    fn note_wait(&self, job: &Job, now: Instant) {
+        if job.is_untried() {
             let waited = now.saturating_duration_since(job.received);
             self.shared.counters.queueing.record(waited, now);
             #[cfg(feature = "metrics")]
             crate::metrics::call_waited(job.call.request().kind, waited);
-        }
-        let left = job.call.request().deadline.saturating_duration_since(now);
-        let limit = left.min(self.config.attempt_timeout());
-        let trial = Trial { is_probe: job.is_probe, began: now, limit };
-        let transport = ctx.address();
-        let kind = job.call.request().kind;
-        let span = spans::attempt(job.call.span(), kind.operation(), job.tried.attempts + 1);
-        // A task of its own: in the actor's context every wake would poll every attempt, and a
-        // panic in one would end them all.
-        actix_rt::spawn(async move {
-            let attempt = async {
-                failpoint("attempt");
-                if job.has_waited && !job.call.is_wanted().await {
-                    return None;
-                }
-                let attempt = http.attempt(job.call.request(), job.tried.reconnected, limit).await;
-                let result = attempt.as_ref().map_err(|failure| &failure.error);
-                spans::ended(&Span::current(), result);
-                #[cfg(feature = "metrics")]
-                crate::metrics::attempt_ended(kind, clock::now() - trial.began, result);
-                Some(attempt)
-            };
-            let result = AssertUnwindSafe(attempt.instrument(span)).catch_unwind().await;
-            transport.do_send(Attempted { job, result, trial });
-        });
-    }
-
-    pub(super) fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
-        failpoint("transport.attempted");
-        let Attempted { mut job, result, trial } = attempted;
-        job.is_probe = false;
-        let now = clock::now();
-        let Failure { error, died_on_reuse } = match result {
-            Ok(Some(Ok(evaluations))) => {
-                self.upstream.answered(now);
-                return self.finish(job, Ok(evaluations));
-            }
-            Ok(Some(Err(failure))) => failure,
-            Ok(None) => {
-                self.upstream.without_outcome(trial, now);
-                // Nobody is there to read it; whoever joins in this moment is asked for again.
-                let timeout = self.timeout(&job);
-                return job.call.complete(Err(timeout));
-            }
-            Err(_) => {
-                self.upstream.without_outcome(trial, now);
-                self.finish(job, Err(Error::Internal { detail: "an attempt panicked" }));
-                // Who knows what it left behind in the client: the restart makes another one.
-                self.restart_reason = Some("an attempt panicked");
-                return ctx.stop();
-            }
-        };
-        if died_on_reuse && !job.tried.reconnected {
-            // No sign of trouble, and no attempt that counts.
-            self.upstream.without_outcome(trial, now);
-            job.tried.reconnected = true;
-            self.count_retry();
-            return self.enqueue(job, ctx);
-        }
-        job.tried.attempts += 1;
-        if self.upstream.failed(trial, &error, now) {
-            self.restart_reason = Some(CONNECTIONS_FAIL);
-            ctx.stop();
-        }
-        let request = job.call.request();
-        let left = request.deadline.saturating_duration_since(now);
-        if left.is_zero() {
-            job.last = job.last.or(Some(Arc::new(error)));
-            return self.time_out(job);
-        }
-        let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
-        tracing::debug!(parent: job.call.span(), %error, ?decision, "an attempt failed");
-        match decision {
-            Decision::RetryAfter(delay) if self.upstream.may_retry() => {
-                self.count_retry();
-                job.last = Some(Arc::new(error));
-                job.has_waited = true;
-                let transport = ctx.address();
-                actix_rt::spawn(async move {
-                    sleep(delay).await;
-                    transport.do_send(Again(job));
-                });
-            }
-            Decision::RetryAfter(_) | Decision::GiveUp => self.finish(job, Err(error)),
         }
     }
 
@@ -285,11 +161,7 @@ impl TransportActor {
         });
     }
 
-    fn count_retry(&self) {
-        self.shared.counters.retries.fetch_add(1, Relaxed);
-    }
-
-    fn finish(&self, job: Job, outcome: Outcome) {
+    pub(super) fn finish(&self, job: Job, outcome: Outcome) {
         let now = clock::now();
         let took = now.saturating_duration_since(job.received);
         self.shared.counters.call.record(took, now);
@@ -298,12 +170,12 @@ impl TransportActor {
         job.call.complete(outcome);
     }
 
-    fn time_out(&self, job: Job) {
+    pub(super) fn time_out(&self, job: Job) {
         let timeout = self.timeout(&job);
         self.finish(job, Err(timeout));
     }
 
-    fn timeout(&self, job: &Job) -> Error {
+    pub(super) fn timeout(&self, job: &Job) -> Error {
         Error::Timeout { limit: self.config.timeout(), last: job.last.clone() }
     }
 

@@ -2,7 +2,10 @@
 
 use actix::{Context, Handler};
 
-use super::actor::{Again, Attempted, TransportActor};
+use super::{
+    actor::TransportActor,
+    attempts::{Again, Attempted},
+};
 use crate::{clock, messages::Call};
 
 impl Handler<Call> for TransportActor {

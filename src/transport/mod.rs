@@ -1,6 +1,7 @@
 //! From calls to HTTP, and back.
 
 mod actor;
+mod attempts;
 mod breaker;
 mod budget;
 mod connect;

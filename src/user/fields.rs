@@ -74,7 +74,8 @@ pub(super) fn require(holds: bool, field: &str, rule: &'static str) -> Result<()
     if holds { Ok(()) } else { Err(invalid(field, rule)) }
 }
 
-pub(super) fn invalid(field: &str, rule: &'static str) -> Error {
+/// The error of a field, which names it by its beginning if it is long.
+pub(crate) fn invalid(field: &str, rule: &'static str) -> Error {
     Error::InvalidUser { field: field.chars().take(MAX_FIELD).collect(), rule }
 }
 

@@ -174,6 +174,20 @@ async fn what_does_not_fit_is_refused_by_its_name_and_not_dropped() {
 }
 
 #[tokio::test]
+async fn a_long_name_is_refused_by_its_beginning_whatever_is_wrong_with_its_value() {
+    let app = App::start(Rules::new()).await;
+    let long = "n".repeat(100_000);
+    for value in [Field::from(f64::NAN), Field::new_struct(json!(null))] {
+        let context = somebody().with_custom_field(long.as_str(), value);
+        let error = app.client.get_bool_value("beta", Some(&context), None).await.unwrap_err();
+        let message = error.message.unwrap();
+        let name = "n".repeat(100 - "custom.".len());
+        let expected = format!("invalid_user: user field `custom.{name}` must ");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn contexts_are_merged_and_the_nearer_counts() {
     let mut app = App::start(Rules::new()).await;
     let context = |key: &str, plan: &str, own: &str| {

@@ -40,14 +40,17 @@ async fn a_fresh_answer_has_its_reason_from_the_rule_and_its_variant_from_the_gr
         ("groupless", Some("2RamGs"), None, Reason::TargetingMatch, Some("2RamGs")),
         ("ruleless", None, None, Reason::Default, None),
         ("defaulted", Some("default"), None, Reason::Default, Some("default")),
+        ("emptygroup", Some("2RamGs"), Some(""), Reason::TargetingMatch, Some("2RamGs")),
+        ("empty", Some(""), Some(""), Reason::Default, None),
         ("disabled", Some("disabled"), None, Reason::Disabled, Some("disabled")),
     ] {
         decide(&app.server, name, rule, group);
         let mut metadata = FlagMetadata::default();
-        if let Some(rule) = rule {
+        // An empty one is none.
+        if let Some(rule) = rule.filter(|rule| !rule.is_empty()) {
             metadata.add_value("rule_id", rule);
         }
-        if let Some(group) = group {
+        if let Some(group) = group.filter(|group| !group.is_empty()) {
             metadata.add_value("group_name", group);
         }
 

@@ -51,6 +51,20 @@ async fn a_config_that_comes_empty_without_rule_and_group_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_config_that_comes_empty_with_empty_ids_is_not_found_either() {
+    let app = App::start(Rules::new()).await;
+    let answer = json!({
+        "name": "homepage", "value": {}, "group": "", "rule_id": "", "group_name": "",
+    });
+    app.server.inject(Fault::body(answer.to_string()).always());
+
+    let context = somebody();
+    let whole = app.client.get_struct_value::<StructValue>("homepage", Some(&context), None).await;
+
+    assert_eq!(code(whole), Code::FlagNotFound);
+}
+
+#[tokio::test]
 async fn a_config_that_has_a_rule_a_group_or_a_value_is_found() {
     let app = App::start(Rules::new()).await;
     let (client, context) = (&app.client, somebody());

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
 };
 
 use tracing::{
@@ -20,7 +20,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// What has been seen of the component's own spans and events, and of the test's spans.
+/// What a test's own events have as their target, so that they are kept beside the component's.
+pub const APP: &str = "actix_statsig_app";
+
+/// What has been seen of the component's own spans and events, and of the test's.
 #[derive(Clone, Default)]
 pub struct Trace(Arc<Mutex<Seen>>);
 
@@ -54,13 +57,35 @@ pub struct Fields(pub BTreeMap<&'static str, String>);
 impl Trace {
     /// Sees what happens on this thread for as long as the guard lives.
     pub fn of_this_thread() -> (Self, DefaultGuard) {
+        static OTHERS: Once = Once::new();
+        // For the threads of other tests. While there is one subscriber, the thread that comes first
+        // to an event asks its own whether anybody wants it; if it has none, nobody ever gets it.
+        OTHERS.call_once(|| {
+            // It is there already where a test has one of the process.
+            let _ = tracing::subscriber::set_global_default(Registry::default());
+        });
         let trace = Self::default();
         let guard = tracing::subscriber::set_default(Registry::default().with(trace.clone()));
         (trace, guard)
     }
 
+    /// Sees what happens on every thread that has no subscriber of its own; once a process.
+    pub fn of_the_process() -> Self {
+        let trace = Self::default();
+        let subscriber = Registry::default().with(trace.clone());
+        tracing::subscriber::set_global_default(subscriber).expect("the first of this process");
+        trace
+    }
+
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was said at INFO or louder.
+    pub fn said(&self) -> Vec<String> {
+        let seen = self.seen();
+        let said = seen.events.iter().filter(|event| event.level <= Level::INFO);
+        said.map(|event| event.fields.0["message"].clone()).collect()
     }
 
     /// The spans of this name, in the order of their beginnings.
@@ -76,6 +101,11 @@ impl Trace {
 }
 
 impl Seen {
+    /// Forgets what has been seen.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// The span that has this id now: a registry uses ids again.
     fn open(&mut self, id: &Id) -> Option<&mut SeenSpan> {
         self.spans.iter_mut().rev().find(|span| span.id == id.into_u64() && !span.is_closed)

@@ -1,0 +1,193 @@
+//! The actor's part in making attempts: how one begins, and what follows from its end.
+
+use std::{
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::Instant,
+};
+
+use actix::{ActorContext, AsyncContext, Context, Message};
+use actix_rt::time::sleep;
+use futures_util::FutureExt;
+
+use super::{
+    actor::{CONNECTIONS_FAIL, TransportActor},
+    http::{Failure, HttpClient},
+    retry::{Decision, Tried},
+    upstream::Trial,
+};
+use crate::{
+    clock,
+    error::{Error, outcome},
+    evaluation::Evaluation,
+    failpoint::failpoint,
+    messages::Call,
+    spans,
+};
+
+/// A call and what has been tried for it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) call: Call,
+    pub(super) received: Instant,
+    tried: Tried,
+    pub(super) last: Option<Arc<Error>>,
+    /// It could not start when it came: by now its callers may have left.
+    pub(super) has_waited: bool,
+    /// Its outcome decides for the circuit breaker.
+    pub(super) is_probe: bool,
+}
+
+impl Job {
+    pub(super) fn new(call: Call, received: Instant) -> Self {
+        let (tried, last) = (Tried::default(), None);
+        // What asks for a part of a call that was refused comes later than its callers asked.
+        let has_waited = call.request().refusal.is_some();
+        Self { call, received, tried, last, has_waited, is_probe: false }
+    }
+
+    pub(super) fn is_untried(&self) -> bool {
+        self.tried == Tried::default()
+    }
+
+    /// Makes an attempt, if somebody wants it still.
+    async fn attempt(&self, http: &HttpClient, trial: Trial) -> Attempt {
+        if self.has_waited && !self.call.is_wanted().await {
+            return Ok(None);
+        }
+        let request = self.call.request();
+        let number = self.tried.attempts + 1;
+        let span = spans::attempt(self.call.span(), request.kind.operation(), number);
+        let attempt = async {
+            failpoint("attempt");
+            http.attempt(request, self.tried.reconnected, trial.limit).await
+        };
+        let made = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
+        let result = match &made {
+            Ok(result) => result.as_ref().map(drop).map_err(|failure| &failure.error),
+            Err(_) => Err(&PANICKED),
+        };
+        spans::ended(&span, outcome(result));
+        #[cfg(feature = "metrics")]
+        crate::metrics::attempt_ended(request.kind, clock::now() - trial.began, result);
+        made.map(Some)
+    }
+}
+
+/// `Ok(None)` if nobody wanted it any more, `Err` if it panicked.
+type Attempt = thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>;
+
+const PANICKED: Error = Error::Internal { detail: "an attempt panicked" };
+
+/// An attempt has ended.
+#[derive(Debug)]
+pub(super) struct Attempted {
+    job: Job,
+    result: Attempt,
+    pub(super) trial: Trial,
+}
+
+impl Message for Attempted {
+    type Result = ();
+}
+
+/// A call's backoff is over.
+#[derive(Debug)]
+pub(super) struct Again(pub(super) Job);
+
+impl Message for Again {
+    type Result = ();
+}
+
+impl TransportActor {
+    pub(super) fn start(
+        &mut self,
+        job: Job,
+        http: Rc<HttpClient>,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        self.in_flight += 1;
+        let left = job.call.request().deadline.saturating_duration_since(now);
+        let limit = left.min(self.config.attempt_timeout());
+        let trial = Trial { is_probe: job.is_probe, began: now, limit };
+        let transport = ctx.address();
+        // A task of its own: in the actor's context every wake would poll every attempt, and a
+        // panic in one would end them all.
+        actix_rt::spawn(async move {
+            let attempt = AssertUnwindSafe(job.attempt(&http, trial)).catch_unwind();
+            let result = attempt.await.flatten();
+            transport.do_send(Attempted { job, result, trial });
+        });
+    }
+
+    pub(super) fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
+        failpoint("transport.attempted");
+        let Attempted { mut job, result, trial } = attempted;
+        job.is_probe = false;
+        let now = clock::now();
+        let Failure { error, died_on_reuse } = match result {
+            Ok(Some(Ok(evaluations))) => {
+                self.upstream.answered(now);
+                return self.finish(job, Ok(evaluations));
+            }
+            Ok(Some(Err(failure))) => failure,
+            Ok(None) => {
+                self.upstream.without_outcome(trial, now);
+                // Nobody is there to read it; whoever joins in this moment is asked for again.
+                let timeout = self.timeout(&job);
+                return job.call.complete(Err(timeout));
+            }
+            Err(_) => {
+                self.upstream.without_outcome(trial, now);
+                self.finish(job, Err(PANICKED));
+                // Who knows what it left behind in the client: the restart makes another one.
+                self.restart_reason = Some("an attempt panicked");
+                return ctx.stop();
+            }
+        };
+        if died_on_reuse && !job.tried.reconnected {
+            // No sign of trouble, and no attempt that counts.
+            self.upstream.without_outcome(trial, now);
+            job.tried.reconnected = true;
+            self.count_retry();
+            return self.enqueue(job, ctx);
+        }
+        job.tried.attempts += 1;
+        if self.upstream.failed(trial, &error, now) {
+            self.restart_reason = Some(CONNECTIONS_FAIL);
+            ctx.stop();
+        }
+        let request = job.call.request();
+        let left = request.deadline.saturating_duration_since(now);
+        if left.is_zero() {
+            job.last = job.last.or(Some(Arc::new(error)));
+            return self.time_out(job);
+        }
+        let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
+        let call = job.call.span();
+        spans::under(
+            call,
+            || tracing::debug!(parent: call, %error, ?decision, "an attempt failed"),
+        );
+        match decision {
+            Decision::RetryAfter(delay) if self.upstream.may_retry() => {
+                self.count_retry();
+                job.last = Some(Arc::new(error));
+                job.has_waited = true;
+                let transport = ctx.address();
+                actix_rt::spawn(async move {
+                    sleep(delay).await;
+                    transport.do_send(Again(job));
+                });
+            }
+            Decision::RetryAfter(_) | Decision::GiveUp => self.finish(job, Err(error)),
+        }
+    }
+
+    pub(super) fn count_retry(&self) {
+        self.shared.counters.retries.fetch_add(1, Relaxed);
+    }
+}
