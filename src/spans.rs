@@ -1,7 +1,7 @@
 //! What a request, a flush, a call and an attempt are in a trace. Their levels, names and fields
 //! stand here, and nowhere else; the crate's documentation lists them.
 
-use std::{future::poll_fn, ops::Deref, pin::pin};
+use std::{future::poll_fn, mem, ops::Deref, pin::pin};
 
 use tracing::{
     Dispatch, Id, Span, debug_span, dispatcher::with_default, field::Empty,
@@ -40,7 +40,7 @@ impl Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let span = std::mem::replace(&mut self.0, Span::none());
+        let span = mem::replace(&mut self.0, Span::none());
         as_default(subscriber(&span), || drop(span));
     }
 }
@@ -48,6 +48,12 @@ impl Drop for Held {
 /// Does this under the subscriber that has the span.
 pub(crate) fn under<T>(span: &Span, work: impl FnOnce() -> T) -> T {
     as_default(subscriber(span), work)
+}
+
+/// The same for work that takes longer, which stands within the span.
+pub(crate) async fn inside<T>(span: &Span, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| under(span, || span.in_scope(|| work.as_mut().poll(context)))).await
 }
 
 fn subscriber(span: &Span) -> Option<Dispatch> {
@@ -59,12 +65,6 @@ fn as_default<T>(subscriber: Option<Dispatch>, work: impl FnOnce() -> T) -> T {
         Some(subscriber) => with_default(&subscriber, work),
         None => work(),
     }
-}
-
-/// The same for work that takes longer, which stands within the span.
-pub(crate) async fn inside<T>(span: &Span, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|context| under(span, || span.in_scope(|| work.as_mut().poll(context)))).await
 }
 
 /// The caller's span, if a request's could be seen at all.
@@ -103,8 +103,8 @@ pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> Held
     Held::within(call, span)
 }
 
-/// Notes that the span follows from these requests, as far as its own subscriber has them: it is the
-/// one that finds the span entered.
+/// Notes that the span follows from these requests, as far as its own subscriber has them. Two can't
+/// be compared, but it is the one that finds the span entered.
 pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) {
     let entered = |(_, subscriber): (&Id, &Dispatch)| subscriber.current_span().id().cloned();
     let known = |request: &&Span| request.with_subscriber(entered).flatten() == span.id();
