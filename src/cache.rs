@@ -16,8 +16,8 @@ use foldhash::fast::RandomState;
 use papaya::{Equivalent, HashMap};
 
 use crate::{
+    call::CallKind,
     evaluation::{Evaluation, Origin},
-    messages::CallKind,
     user::User,
 };
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{error::Error, messages::CallKind};
+use crate::{call::CallKind, error::Error};
 
 /// A default that stood in for an answer, as
 /// [`ConfigBuilder::on_fallback`](crate::ConfigBuilder::on_fallback) is told of it.

@@ -175,6 +175,7 @@
 mod admission;
 mod batch;
 mod cache;
+mod call;
 mod clock;
 mod component;
 mod config;
@@ -188,6 +189,7 @@ mod latency;
 mod messages;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod name;
 mod restarts;
 mod shared;
 mod spans;
@@ -205,15 +207,13 @@ pub mod test_util;
 pub mod web;
 
 pub use batch::BatchActor;
+pub use call::{Call, CallKind, CallRequest, Outcome};
 pub use config::{Config, ConfigBuilder, FlushPolicy};
 pub use error::{ConnectFault, Error};
 pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source};
 pub use fallback::Fallback;
 pub use latency::Latency;
-pub use messages::{
-    Asking, Call, CallKind, CallRequest, CheckGates, Flush, GetConfigs, Outcome, Shutdown,
-    ShutdownReport,
-};
+pub use messages::{Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport};
 pub use stats::{BreakerState, Stats};
 pub use statsig::{Name, Statsig};
 pub use user::{Attribute, Tier, User, UserBuilder};

@@ -60,8 +60,8 @@ use metrics::{
 };
 
 use crate::{
+    call::{CallKind, CallRequest},
     error::{Error, KINDS, outcome},
-    messages::{CallKind, CallRequest},
     stats::{BreakerState, Stats},
 };
 

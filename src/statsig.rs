@@ -18,9 +18,9 @@ use crate::{
     error::Error,
     evaluation::{ConfigEvaluation, GateEvaluation},
     messages::{
-        Admitted, Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport, check_name,
-        parts::Ask,
+        Admitted, Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport, parts::Ask,
     },
+    name::check_name,
     shared::Shared,
     stats::Stats,
     user::User,

@@ -23,10 +23,11 @@ use super::{
     lanes::Lanes,
 };
 use crate::{
+    call::{CallKind, CallRequest},
     config::FlushPolicy,
     error::Error,
     evaluation::Evaluation,
-    messages::{CallKind, CallRequest, parts::Names},
+    messages::parts::Names,
 };
 
 pub(crate) type CallId = u64;

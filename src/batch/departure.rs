@@ -1,7 +1,7 @@
 //! When a lane's names leave before the interval has run. Pure.
 
 use super::lane::Names;
-use crate::{config::FlushPolicy, messages::CallKind};
+use crate::{call::CallKind, config::FlushPolicy};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Departure {

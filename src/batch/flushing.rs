@@ -12,8 +12,8 @@ use super::{
     waits::Ending,
 };
 use crate::{
+    call::{Call, CallRequest},
     failpoint::failpoint,
-    messages::{Call, CallRequest},
     spans,
 };
 

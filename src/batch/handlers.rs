@@ -7,7 +7,10 @@ use super::{
     flushing::FlushDue,
     reply::{Audience, Later},
 };
-use crate::messages::{CheckGates, Flush, GetConfigs, Report, Shutdown, ShutdownReport};
+use crate::{
+    call::Report,
+    messages::{CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport},
+};
 
 impl Handler<CheckGates> for BatchActor {
     type Result = Later<CheckGates>;

@@ -1,6 +1,6 @@
 //! How a refused name is found among others: by halving. Pure.
 
-use crate::{error::Error, messages::CallRequest};
+use crate::{call::CallRequest, error::Error};
 
 /// Whether the server has refused a call without saying for which of its names.
 pub(super) fn is_for_the_whole(error: &Error) -> bool {

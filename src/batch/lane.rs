@@ -6,7 +6,7 @@ use slotmap::new_key_type;
 use smallvec::SmallVec;
 
 use crate::{
-    messages::{CallKind, CallRequest},
+    call::{CallKind, CallRequest},
     user::User,
 };
 

@@ -7,7 +7,7 @@ use super::{
     keyed::Keyed,
     lane::{Lane, LaneId, Name, NameId, Names, Place, Wanted},
 };
-use crate::messages::CallKind;
+use crate::call::CallKind;
 
 #[derive(Debug)]
 pub(super) struct Lanes {

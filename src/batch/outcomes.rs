@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     cache::{Key, Question},
+    call::{Call, Outcome},
     clock,
     error::{self, Error},
     evaluation::Evaluation,
     failpoint::failpoint,
-    messages::{Call, Outcome},
     spans,
 };
 

@@ -6,8 +6,8 @@ use actix::Recipient;
 use smallvec::SmallVec;
 
 use crate::{
+    call::{Call, Load},
     error::Error,
-    messages::{Call, Load},
 };
 
 /// Makes the transport of this index: called when one is needed, and again when it has gone.

@@ -15,7 +15,7 @@ use super::{
     value::{Int, Struct},
 };
 use crate::{
-    error::Error, evaluation::ConfigEvaluation, messages::CallKind, statsig::Statsig, user::User,
+    call::CallKind, error::Error, evaluation::ConfigEvaluation, statsig::Statsig, user::User,
 };
 
 /// Statsig as a provider for the OpenFeature SDK; the [module](super) says what becomes of flag

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::{Name, Statsig, recall::value};
-use crate::{
-    error::Error,
-    fallback::Fallback,
-    messages::{CallKind, CheckGates},
-    user::User,
-};
+use crate::{call::CallKind, error::Error, fallback::Fallback, messages::CheckGates, user::User};
 
 impl Statsig {
     /// Whether the gate is open for the user, or this default if there is no answer: for those who

@@ -6,10 +6,10 @@ use actix::Recipient;
 
 use super::Statsig;
 use crate::{
+    call::Call,
     component::{self, Component},
     config::Config,
     error::Error,
-    messages::Call,
     transport::{self, tls},
 };
 

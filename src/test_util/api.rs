@@ -17,7 +17,7 @@ use super::{
     attribute::{FREE_VALUE, TEXT_FIELDS, TIER_VALUE, TIERS, is_free_value},
     rules::{Rules, name_fault},
 };
-use crate::messages::CallKind;
+use crate::call::CallKind;
 
 /// A request that keeps to the API document.
 #[derive(Clone, Debug)]

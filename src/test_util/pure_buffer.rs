@@ -6,10 +6,10 @@ use slotmap::Key;
 
 use crate::{
     batch::{Buffer, Dealt, Found, Lane, Request},
+    call::{CallKind, CallRequest},
     config::FlushPolicy,
     error::Error,
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
-    messages::{CallKind, CallRequest},
     user::User,
 };
 

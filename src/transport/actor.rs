@@ -13,19 +13,19 @@ use actix_rt::time::sleep;
 use rustls::ClientConfig;
 
 use super::{
-    attempts::Job,
     breaker::Permission,
     http::HttpClient,
+    job::Job,
     queue::FairQueue,
     retry::RetryPolicy,
     upstream::{Server, Upstream},
 };
 use crate::{
+    call::{Call, Outcome},
     clock,
     config::Config,
     error::Error,
     failpoint::failpoint,
-    messages::{Call, Outcome},
     restarts::Restarts,
     shared::Shared,
     stats::BreakerState,

@@ -4,7 +4,6 @@ use std::{
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    thread,
     time::Instant,
 };
 
@@ -15,71 +14,11 @@ use futures_util::FutureExt;
 use super::{
     actor::{CONNECTIONS_FAIL, TransportActor},
     http::{Failure, HttpClient},
-    retry::{Decision, Tried},
+    job::{Attempt, Job, PANICKED},
+    retry::Decision,
     upstream::Trial,
 };
-use crate::{
-    clock,
-    error::{Error, outcome},
-    evaluation::Evaluation,
-    failpoint::failpoint,
-    messages::Call,
-    spans,
-};
-
-/// A call and what has been tried for it.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) call: Call,
-    pub(super) received: Instant,
-    tried: Tried,
-    pub(super) last: Option<Arc<Error>>,
-    /// It could not start when it came: by now its callers may have left.
-    pub(super) has_waited: bool,
-    /// Its outcome decides for the circuit breaker.
-    pub(super) is_probe: bool,
-}
-
-impl Job {
-    pub(super) fn new(call: Call, received: Instant) -> Self {
-        let (tried, last) = (Tried::default(), None);
-        // What asks for a part of a call that was refused comes later than its callers asked.
-        let has_waited = call.request().refusal.is_some();
-        Self { call, received, tried, last, has_waited, is_probe: false }
-    }
-
-    pub(super) fn is_untried(&self) -> bool {
-        self.tried == Tried::default()
-    }
-
-    /// Makes an attempt, if somebody wants it still.
-    async fn attempt(&self, http: &HttpClient, trial: Trial) -> Attempt {
-        if self.has_waited && !self.call.is_wanted().await {
-            return Ok(None);
-        }
-        let request = self.call.request();
-        let number = self.tried.attempts + 1;
-        let span = spans::attempt(self.call.span(), request.kind.operation(), number);
-        let attempt = async {
-            failpoint("attempt");
-            http.attempt(request, self.tried.reconnected, trial.limit).await
-        };
-        let made = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
-        let result = match &made {
-            Ok(result) => result.as_ref().map(drop).map_err(|failure| &failure.error),
-            Err(_) => Err(&PANICKED),
-        };
-        spans::ended(&span, outcome(result));
-        #[cfg(feature = "metrics")]
-        crate::metrics::attempt_ended(request.kind, clock::now() - trial.began, result);
-        made.map(Some)
-    }
-}
-
-/// `Ok(None)` if nobody wanted it any more, `Err` if it panicked.
-type Attempt = thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>;
-
-const PANICKED: Error = Error::Internal { detail: "an attempt panicked" };
+use crate::{clock, failpoint::failpoint, spans};
 
 /// An attempt has ended.
 #[derive(Debug)]

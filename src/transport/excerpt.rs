@@ -2,7 +2,7 @@
 
 use serde_json::error::Category;
 
-use crate::messages::CallRequest;
+use crate::call::CallRequest;
 
 /// The longest part of a body that goes into an error, in characters.
 const MAX_EXCERPT: usize = 120;
@@ -70,7 +70,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{messages::CallKind, user::User};
+    use crate::{call::CallKind, user::User};
 
     const KEY: &str = "secret-key-with-\"quotes\"-and-some-length";
 

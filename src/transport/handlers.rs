@@ -6,7 +6,7 @@ use super::{
     actor::TransportActor,
     attempts::{Again, Attempted},
 };
-use crate::{clock, messages::Call};
+use crate::{call::Call, clock};
 
 impl Handler<Call> for TransportActor {
     type Result = ();

@@ -27,11 +27,11 @@ use super::{
     wire,
 };
 use crate::{
+    call::{CallKind, CallRequest},
     clock,
     config::Config,
     error::{ConnectFault, Error},
     evaluation::Evaluation,
-    messages::{CallKind, CallRequest},
 };
 
 /// The API, over HTTP. Lives on one arbiter, as awc's client does.

@@ -12,6 +12,7 @@ mod failure;
 mod handlers;
 mod health;
 mod http;
+mod job;
 mod queue;
 mod retry;
 pub(crate) mod tls;

@@ -16,8 +16,8 @@ use smol_str::SmolStr;
 
 use super::distinct::DistinctKeys;
 use crate::{
+    call::{CallKind, CallRequest},
     evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
-    messages::{CallKind, CallRequest},
 };
 
 /// The body of the call's request.

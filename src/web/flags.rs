@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::{snapshot::Snapshot, wiring};
 use crate::{
+    call::CallKind,
     error::Error,
     evaluation::{ConfigEvaluation, GateEvaluation},
-    messages::CallKind,
     statsig::{Name, only},
     user::User,
 };

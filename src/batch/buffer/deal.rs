@@ -10,9 +10,9 @@ use crate::{
         isolate::{halves, is_for_the_whole},
         lane::{Lane, Place, Places, Wanted},
     },
+    call::{CallKind, CallRequest, Outcome},
     error::Error,
     evaluation::Evaluation,
-    messages::{CallKind, CallRequest, Outcome},
 };
 
 /// Why a name has no evaluation from Statsig, and what there is instead.

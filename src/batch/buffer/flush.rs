@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{Buffer, Flushed, Open};
 use crate::{
     batch::lane::{LaneId, Leaving, NameId, RequestId},
-    messages::CallKind,
+    call::CallKind,
 };
 
 impl Buffer {

@@ -8,8 +8,8 @@ use crate::{
         lane::{LaneId, NameId},
         lanes::Lanes,
     },
+    call::CallKind,
     error::Error,
-    messages::CallKind,
 };
 
 /// A request that is pending through this many restarts gets an error: it may be their cause.

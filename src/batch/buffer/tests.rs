@@ -9,10 +9,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::{
+    call::Outcome,
     config::FlushPolicy::{Adaptive, Interval},
     error::ConnectFault,
     evaluation::{ConfigEvaluation, GateEvaluation},
-    messages::Outcome,
     user::User,
 };
 
