@@ -82,9 +82,9 @@ impl BatchActor {
         }
         if !flushed.calls.is_empty() {
             let span = spans::flush(flushed.calls.len());
-            let calls: Vec<_> = flushed.calls.iter().map(|(call, _)| *call).collect();
+            let calls = flushed.calls.iter();
+            self.follow(&span, calls.flat_map(|(call, _)| self.buffer.requests_of(*call)));
             self.launch(flushed.calls, &span, ctx);
-            self.follow(&span, calls.into_iter().flat_map(|call| self.buffer.requests_of(call)));
         }
         self.schedule(ctx);
     }
