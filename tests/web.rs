@@ -19,7 +19,7 @@ use std::{
 
 use actix_rt::task::yield_now;
 use actix_statsig::{
-    Error, FlushPolicy, Statsig, User,
+    CheckGates, Error, FlushPolicy, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
     web::{Flags, Unidentified},
 };
@@ -386,6 +386,24 @@ async fn a_default_that_stands_in_is_counted_and_told_each_time() {
             (of("chat", None), "unavailable"),
         ]
     );
+}
+
+#[actix_rt::test]
+async fn what_is_asked_without_an_exposure_is_asked_of_the_component_and_is_no_part_of_the_snapshot()
+ {
+    async fn page(flags: Flags) -> Result<String> {
+        let quietly = CheckGates::new(flags.user().clone(), ["chat"]).without_exposure();
+        let quiet = flags.statsig().ask(quietly).await?[0].value();
+        Ok(format!("{quiet} {}", flags.gate("chat").await?))
+    }
+    let (server, statsig) = start(Rules::new().gate("chat", true));
+    let app = App::new().configure(statsig.configure(identify));
+    let app = init_service(app.route("/", web::get().to(page))).await;
+
+    assert_eq!(answer(&app, get("/")).await.1, "true true");
+
+    let exposures: Vec<_> = server.requests().iter().map(|request| request.exposure).collect();
+    assert_eq!(exposures, [false, true]);
 }
 
 #[actix_rt::test]

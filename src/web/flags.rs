@@ -11,7 +11,7 @@ use crate::{
     call::CallKind,
     error::Error,
     evaluation::{ConfigEvaluation, GateEvaluation},
-    statsig::{Name, only},
+    statsig::{Name, Statsig, only},
     user::User,
 };
 
@@ -45,6 +45,20 @@ impl Flags {
     /// Whom the answers are about.
     pub fn user(&self) -> &User {
         &self.0.user
+    }
+
+    /// The component, for questions outside of the snapshot: without an exposure, or past the cache.
+    ///
+    /// ```
+    /// # use actix_statsig::{CheckGates, Error, web::Flags};
+    /// # async fn menu(flags: Flags) -> Result<(), Error> {
+    /// let quietly = CheckGates::new(flags.user().clone(), ["beta"]).without_exposure();
+    /// let gates = flags.statsig().ask(quietly).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn statsig(&self) -> &Statsig {
+        &self.0.statsig
     }
 
     /// Whether the gate is open.
