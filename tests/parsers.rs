@@ -164,7 +164,8 @@ fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
 }
 
 fn setting() -> impl Strategy<Value = String> {
-    let settings = actix_statsig::Config::SETTINGS.map(|(setting, _)| setting);
+    let settings =
+        actix_statsig::Config::SETTINGS.iter().map(|&(setting, _)| setting).collect::<Vec<_>>();
     let value = prop_oneof![
         "[0-9]{1,4}(ms|s|)",
         "(true|false|on|off|maybe)",

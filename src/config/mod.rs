@@ -63,7 +63,7 @@ pub struct Config {
 
 impl Config {
     /// The settings' names, each with a line on what it means, in the order of the table above.
-    pub const SETTINGS: [(&'static str, &'static str); 18] = [
+    pub const SETTINGS: &'static [(&'static str, &'static str)] = &[
         ("api_key", "the server secret key"),
         ("base_url", "where the Statsig HTTP API is"),
         ("flush_interval", "longest a request waits in the buffer"),
@@ -137,7 +137,7 @@ impl Config {
     /// As [`from_env`](Self::from_env).
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let mut builder = Self::builder("");
-        for (setting, _) in Self::SETTINGS {
+        for &(setting, _) in Self::SETTINGS {
             let variable = format!("STATSIG_{}", setting.to_ascii_uppercase());
             if let Some(text) = lookup(&variable) {
                 builder = builder.set(setting, &text).map_err(from_environment)?;
@@ -345,7 +345,7 @@ mod tests {
         let config = Config::builder("secret-key").timeout(Duration::from_millis(1_500));
         let config = config.batch_size(8).exposure_logging(false).build().unwrap();
         let mut again = Config::builder("secret-key");
-        for (setting, _) in Config::SETTINGS {
+        for &(setting, _) in Config::SETTINGS {
             match config.text(setting) {
                 Some(text) => again = again.set(setting, &text).unwrap(),
                 None => assert!(["api_key", "extra_root_certificates"].contains(&setting)),

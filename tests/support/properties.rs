@@ -99,13 +99,13 @@ pub fn settings(input: &[u8]) {
     };
     assert!((1..=100).contains(&config.batch_size()) && config.flush_interval() < config.timeout());
     let mut again = Config::builder("secret-key");
-    for (setting, _) in Config::SETTINGS {
+    for &(setting, _) in Config::SETTINGS {
         if let Some(text) = config.text(setting) {
             again = again.set(setting, &text).expect("what a setting is as text can be read");
         }
     }
     let again = again.build().expect("settings that were good");
-    for (setting, _) in Config::SETTINGS {
+    for &(setting, _) in Config::SETTINGS {
         assert_eq!(again.text(setting), config.text(setting), "{setting}");
     }
 }

@@ -149,7 +149,7 @@ impl Args {
         on_error: impl Fn(&Error) + Send + Sync + 'static,
     ) -> Result<Config, String> {
         let mut builder = Config::builder("");
-        for (setting, _) in Config::SETTINGS {
+        for &(setting, _) in Config::SETTINGS {
             if let Some(given) = self.given(setting) {
                 builder = builder.set(setting, given.text()?).map_err(|error| self.blame(error))?;
             }

@@ -152,7 +152,7 @@ const OWN: [Own; 12] = [
 impl Opt {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let defaults = Config::new("-").ok();
-        let settings = Config::SETTINGS.into_iter().map(move |(name, meaning)| Self {
+        let settings = Config::SETTINGS.iter().map(move |&(name, meaning)| Self {
             name,
             about: About::Asking,
             value: "VALUE",
