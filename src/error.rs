@@ -41,10 +41,35 @@ pub enum Error {
     },
 
     /// As many names as [`max_pending`](crate::Config::max_pending) allows are waiting already.
+    ///
+    /// The two that follow are overload as well: [`is_overload`](Self::is_overload) is for all three.
     #[error("overloaded: more than {limit} names would be pending")]
     Overloaded {
         /// The bound that was reached.
         limit: usize,
+    },
+
+    /// The requests that are waiting already have as many bytes as
+    /// [`max_pending_bytes`](crate::Config::max_pending_bytes) allows.
+    #[error("overloaded: more than {limit} bytes of requests would be pending")]
+    OverloadedBytes {
+        /// The bound that was reached.
+        limit: usize,
+    },
+
+    /// As much of this user is waiting already as one user may hold: three quarters of what others
+    /// leave. There is still room for other users.
+    #[error(
+        "overloaded: more than {limit} {unit} of this user would be pending; the rest of \
+         `{setting}` is kept for other users"
+    )]
+    OverloadedUser {
+        /// The most that this user may hold for now.
+        limit: usize,
+        /// What it is counted in: `names` or `bytes`.
+        unit: &'static str,
+        /// The setting that it is a part of: `max_pending` or `max_pending_bytes`.
+        setting: &'static str,
     },
 
     /// The component is draining or has been shut down.
@@ -243,6 +268,8 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Overloaded { .. }
+            | Self::OverloadedBytes { .. }
+            | Self::OverloadedUser { .. }
             | Self::Timeout { .. }
             | Self::AttemptTimeout { .. }
             | Self::CircuitOpen { .. }
@@ -250,6 +277,19 @@ impl Error {
             Self::Connect { fault, .. } => !fault.is_tls(),
             _ => false,
         }
+    }
+
+    /// Whether too much is pending already for this request to be taken: of all users or of its own,
+    /// in names or in bytes.
+    ///
+    /// ```
+    /// assert!(actix_statsig::Error::Overloaded { limit: 10_000 }.is_overload());
+    /// ```
+    pub fn is_overload(&self) -> bool {
+        matches!(
+            self,
+            Self::Overloaded { .. } | Self::OverloadedBytes { .. } | Self::OverloadedUser { .. }
+        )
     }
 
     /// Whether it is Statsig, or the way to it, that fails: a stale evaluation is then better than
@@ -280,7 +320,9 @@ impl Error {
             Self::InvalidConfig { .. } => 0,
             Self::InvalidUser { .. } => 1,
             Self::InvalidName { .. } => 2,
-            Self::Overloaded { .. } => 3,
+            Self::Overloaded { .. }
+            | Self::OverloadedBytes { .. }
+            | Self::OverloadedUser { .. } => 3,
             Self::ShuttingDown => 4,
             Self::Closed => 5,
             Self::NoArbiter => 6,

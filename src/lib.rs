@@ -191,6 +191,7 @@ mod messages;
 pub mod metrics;
 mod name;
 mod restarts;
+mod share;
 mod shared;
 mod spans;
 mod stats;

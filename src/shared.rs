@@ -46,7 +46,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            admission: Admission::new(config.max_pending()),
+            admission: Admission::new(config.max_pending(), config.max_pending_bytes()),
             counters: Counters::default(),
             hooks: Teller::new(config.hooks()),
             warnings: Warnings::default(),

@@ -248,7 +248,7 @@ impl Statsig {
         BatchActor: Handler<M>,
     {
         let ask = message.parts();
-        match self.admit(&ask.names) {
+        match self.admit(&ask.user, &ask.names) {
             Ok(admitted) => ask.admitted = Some(admitted),
             Err(error) => {
                 self.shared.counters.received(ask.names.len());
@@ -266,13 +266,19 @@ impl Statsig {
         })
     }
 
-    fn admit(&self, names: &[Arc<str>]) -> Result<Admitted, Error> {
-        if self.shared.report().is_some() {
-            return Err(Error::ShuttingDown);
+    fn admit(&self, user: &User, names: &[Arc<str>]) -> Result<Admitted, Error> {
+        // First of all, as the actor does.
+        if self.shared.is_closing() {
+            return Err(self.why_it_takes_nothing());
         }
         names.iter().try_for_each(|name| check_name(name))?;
-        let permit = self.shared.admission.admit(names.len())?;
+        let permit = self.shared.admission.admit(user, names)?;
         Ok(Admitted { permit, deadline: clock::now() + self.timeout })
+    }
+
+    fn why_it_takes_nothing(&self) -> Error {
+        // It is gone without a shutdown only if its runtime was stopped.
+        if self.addr.connected() { Error::ShuttingDown } else { self.shared.why_closed() }
     }
 }
 

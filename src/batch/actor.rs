@@ -158,7 +158,7 @@ impl BatchActor {
         let now = clock::now();
         let (permit, deadline) = match admitted {
             Some(admitted) => (admitted.permit, admitted.deadline),
-            None => (self.shared.admission.admit(names.len())?, now + self.timeout),
+            None => (self.shared.admission.admit(&lane.user, &names)?, now + self.timeout),
         };
         if deadline <= now {
             return Err(Error::Timeout { limit: self.timeout, last: None });

@@ -42,7 +42,16 @@ impl ConfigBuilder {
         /// is the most one call may have. Default 100.
         batch_size: usize;
         /// The number of names that may be buffered, queued and in flight together. Default 10,000.
+        ///
+        /// One user may hold three quarters of what others leave, or 100 where there is room: so
+        /// one with very many leaves others their places.
         max_pending: usize;
+        /// The number of bytes that the requests for these names may have together: 1 MiB to 4 GB.
+        /// A request counts the JSON of its user, the text of its names, and for what else it takes
+        /// until it is answered, 512 bytes and 256 for each name. Default 64 MiB.
+        ///
+        /// One user may hold three quarters of what others leave, or 128 KiB where there is room.
+        max_pending_bytes: usize;
         /// The longest a request takes, from acceptance to answer: 1 ms to 10 min. Default 3 s.
         timeout: Duration;
         /// The longest one HTTP attempt takes, body included: 1 ms to 10 min. Default 1 s.
@@ -144,6 +153,7 @@ impl ConfigBuilder {
         }
         bounded("batch_size", s.batch_size, 1..=100)?;
         bounded("max_pending", s.max_pending, 1..=10_000_000)?;
+        bounded("max_pending_bytes", s.max_pending_bytes, 1 << 20..=4_000_000_000)?;
         bounded("retry_attempts", s.retry_attempts, 1..=10)?;
         bounded("max_in_flight", s.max_in_flight, 1..=1024)?;
         bounded("transports", s.transports, 1..=64)?;

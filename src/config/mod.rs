@@ -25,6 +25,7 @@ use crate::{error::Error, hooks::Hooks};
 /// | `flush_interval` | 5 ms | 1 ms to 1 min, less than `timeout` |
 /// | `batch_size` | 100 | 1 to 100 |
 /// | `max_pending` | 10,000 | 1 to 10,000,000 |
+/// | `max_pending_bytes` | 67,108,864 (64 MiB) | 1,048,576 (1 MiB) to 4,000,000,000 |
 /// | `timeout` | 3 s | 1 ms to 10 min |
 /// | `attempt_timeout` | 1 s | 1 ms to 10 min |
 /// | `retry_attempts` | 3 | 1 to 10 |
@@ -69,6 +70,7 @@ impl Config {
         ("flush_interval", "longest a request waits in the buffer"),
         ("batch_size", "distinct names of one user that flush that user at once (1 to 100)"),
         ("max_pending", "names buffered, queued and in flight; more are refused as overload"),
+        ("max_pending_bytes", "bytes of their requests, users included; more are refused too"),
         ("timeout", "longest a request takes, from acceptance to answer"),
         ("attempt_timeout", "longest one HTTP attempt takes, body included"),
         ("retry_attempts", "attempts of a call in total (1 to 10)"),
@@ -164,6 +166,12 @@ impl Config {
     /// The number of names that may be buffered, queued and in flight together.
     pub fn max_pending(&self) -> usize {
         self.settings.max_pending
+    }
+
+    /// The number of bytes that the requests may have that are buffered, queued and in flight
+    /// together.
+    pub fn max_pending_bytes(&self) -> usize {
+        self.settings.max_pending_bytes
     }
 
     /// The longest a request takes, from acceptance to answer.
@@ -292,6 +300,7 @@ mod tests {
         assert_eq!(config.flush_interval(), Duration::from_millis(5));
         assert_eq!(config.batch_size(), 100);
         assert_eq!(config.max_pending(), 10_000);
+        assert_eq!(config.max_pending_bytes(), 64 << 20);
         assert_eq!(config.timeout(), Duration::from_secs(3));
         assert_eq!(config.attempt_timeout(), Duration::from_secs(1));
         assert_eq!(config.retry_attempts(), 3);
@@ -311,6 +320,7 @@ mod tests {
             ("STATSIG_FLUSH_INTERVAL", "7"),
             ("STATSIG_BATCH_SIZE", "8"),
             ("STATSIG_MAX_PENDING", "9"),
+            ("STATSIG_MAX_PENDING_BYTES", "2000000"),
             ("STATSIG_TIMEOUT", "10s"),
             ("STATSIG_ATTEMPT_TIMEOUT", "11ms"),
             ("STATSIG_RETRY_ATTEMPTS", "2"),
@@ -331,6 +341,7 @@ mod tests {
         assert_eq!(config.base_url(), "http://statsig.internal:81/edge");
         assert_eq!(config.flush_interval(), Duration::from_millis(7));
         assert_eq!((config.batch_size(), config.max_pending()), (8, 9));
+        assert_eq!(config.max_pending_bytes(), 2_000_000);
         assert_eq!(config.timeout(), Duration::from_secs(10));
         assert_eq!(config.attempt_timeout(), Duration::from_millis(11));
         assert_eq!((config.retry_attempts(), config.max_in_flight()), (2, 13));
@@ -389,6 +400,11 @@ mod tests {
             ("BATCH_SIZE", "101", "setting `batch_size` cannot be 101: must be from 1 to 100"),
             ("BATCH_SIZE", "ten", "setting `batch_size` cannot be \"ten\": must be a whole number"),
             ("MAX_PENDING", "0", "setting `max_pending` cannot be 0: must be from 1 to 10000000"),
+            (
+                "MAX_PENDING_BYTES",
+                "1000000",
+                "setting `max_pending_bytes` cannot be 1000000: must be from 1048576 to 4000000000",
+            ),
             ("RETRY_ATTEMPTS", "11", "setting `retry_attempts` cannot be 11: must be from 1 to 10"),
             (
                 "MAX_IN_FLIGHT",

@@ -14,6 +14,7 @@ pub(super) struct Settings {
     pub(super) flush_interval: Duration,
     pub(super) batch_size: usize,
     pub(super) max_pending: usize,
+    pub(super) max_pending_bytes: usize,
     pub(super) timeout: Duration,
     pub(super) attempt_timeout: Duration,
     pub(super) retry_attempts: u32,
@@ -38,6 +39,7 @@ impl Settings {
             flush_interval: Duration::from_millis(5),
             batch_size: 100,
             max_pending: 10_000,
+            max_pending_bytes: 64 * 1024 * 1024,
             timeout: Duration::from_secs(3),
             attempt_timeout: Duration::from_secs(1),
             retry_attempts: 3,
@@ -62,6 +64,9 @@ impl Settings {
             "flush_interval" => self.flush_interval = parse::duration("flush_interval", text)?,
             "batch_size" => self.batch_size = parse::number("batch_size", text)?,
             "max_pending" => self.max_pending = parse::number("max_pending", text)?,
+            "max_pending_bytes" => {
+                self.max_pending_bytes = parse::number("max_pending_bytes", text)?;
+            }
             "timeout" => self.timeout = parse::duration("timeout", text)?,
             "attempt_timeout" => self.attempt_timeout = parse::duration("attempt_timeout", text)?,
             "retry_attempts" => self.retry_attempts = parse::number("retry_attempts", text)?,
@@ -87,6 +92,7 @@ impl Settings {
             "flush_interval" => parse::duration_text(self.flush_interval),
             "batch_size" => self.batch_size.to_string(),
             "max_pending" => self.max_pending.to_string(),
+            "max_pending_bytes" => self.max_pending_bytes.to_string(),
             "timeout" => parse::duration_text(self.timeout),
             "attempt_timeout" => parse::duration_text(self.attempt_timeout),
             "retry_attempts" => self.retry_attempts.to_string(),
@@ -113,6 +119,7 @@ impl fmt::Debug for Settings {
             .field("flush_interval", &self.flush_interval)
             .field("batch_size", &self.batch_size)
             .field("max_pending", &self.max_pending)
+            .field("max_pending_bytes", &self.max_pending_bytes)
             .field("timeout", &self.timeout)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("retry_attempts", &self.retry_attempts)

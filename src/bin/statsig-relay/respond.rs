@@ -108,7 +108,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let problem = Self::new(status(&error), error.kind(), error.to_string());
         match error {
-            Error::Overloaded { .. } => problem.with(RETRY_AFTER, "1"),
+            error if error.is_overload() => problem.with(RETRY_AFTER, "1"),
             _ => problem,
         }
     }
@@ -144,7 +144,7 @@ impl ResponseError for Problem {
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::InvalidName { .. } | Error::InvalidUser { .. } => StatusCode::BAD_REQUEST,
-        Error::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
+        error if error.is_overload() => StatusCode::TOO_MANY_REQUESTS,
         Error::ShuttingDown | Error::Closed | Error::CircuitOpen { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
         }
