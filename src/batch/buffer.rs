@@ -3,7 +3,9 @@
 //!
 //! A request asks for names of one *lane*: a user, compared in full, and an exposure mode. Within a
 //! lane a name is either buffered or in flight, never both and never twice, and has a list of the
-//! places in the requests that its evaluation goes to.
+//! places in the requests that its evaluation goes to. There is one exception: who asks past the
+//! cache joins no call that was made before. Then the name is asked for anew, whoever asks from then
+//! on is with the new one, and the old one has its places until its call ends.
 //!
 //! What comes in is found by its key once, and has an id from then on: an outcome finds its names,
 //! and an evaluation its places, without a search.
@@ -21,6 +23,7 @@ use super::{
     departure::Departure,
     lane::{Lane, LaneId, NameId, Place, RequestId},
     lanes::Lanes,
+    refused::{IsolationId, Refused},
 };
 use crate::{
     call::{CallKind, CallRequest},
@@ -36,6 +39,7 @@ pub(crate) type CallId = u64;
 #[derive(Debug)]
 pub(crate) struct Buffer {
     lanes: Lanes,
+    refused: Refused,
     requests: SlotMap<RequestId, Pending>,
     calls: HashMap<CallId, Open, RandomState>,
     last_call: CallId,
@@ -99,6 +103,8 @@ struct Open {
     request: CallRequest,
     lane: LaneId,
     names: Vec<NameId>,
+    /// If it asks for a part of a call that was refused: in search of the name.
+    isolation: Option<IsolationId>,
 }
 
 /// Less time than this is not worth another call.
@@ -108,6 +114,7 @@ impl Buffer {
     pub(crate) fn new(batch_size: usize, policy: FlushPolicy) -> Self {
         Self {
             lanes: Lanes::new(Departure { batch_size, policy }),
+            refused: Refused::default(),
             requests: SlotMap::with_key(),
             calls: HashMap::default(),
             last_call: 0,
@@ -132,7 +139,7 @@ impl Buffer {
             if known.get(position as usize).is_some_and(Option::is_some) {
                 continue;
             }
-            let name = self.lanes.want(lane, kind, name);
+            let name = self.lanes.want(lane, kind, name, past_cache);
             let place = Place { request, position, joined: false, again: false };
             joined += usize::from(self.lanes.join(name, place));
             missing += 1;
@@ -225,6 +232,13 @@ impl Buffer {
     /// What the call asks for, if it has no outcome yet.
     pub(crate) fn call(&self, call: CallId) -> Option<&CallRequest> {
         self.calls.get(&call).map(|call| &call.request)
+    }
+
+    /// For each name of the call, whether it has been asked for anew since, past the cache: then what
+    /// the call brings is not the last that Statsig said.
+    pub(crate) fn is_superseded(&self, call: CallId) -> impl Iterator<Item = bool> {
+        let names = self.calls.get(&call).into_iter().flat_map(|call| &call.names);
+        names.map(|name| self.lanes.names.get(*name).is_none_or(|(_, name)| name.is_superseded))
     }
 
     /// The call that was made last; zero before the first.

@@ -41,6 +41,20 @@ impl<Id: Key, K: Eq + Hash, V> Keyed<Id, K, V> {
         id
     }
 
+    /// Makes something new of the same key, which is what is found by it from now on. The other is
+    /// there until it is removed.
+    pub(super) fn supersede(&mut self, id: Id, value: V) -> Option<Id>
+    where
+        K: Clone,
+    {
+        let Self { entries, index, .. } = self;
+        let Entry { hash, key, .. } = entries.get(id)?;
+        let (hash, key) = (*hash, key.clone());
+        let found = index.find_mut(hash, |other| *other == id)?;
+        *found = entries.insert(Entry { hash, key, value });
+        Some(*found)
+    }
+
     pub(super) fn get(&self, id: Id) -> Option<(&K, &V)> {
         self.entries.get(id).map(|entry| (&entry.key, &entry.value))
     }
@@ -90,5 +104,21 @@ mod tests {
         assert_ne!(again, removed);
         assert_eq!(keyed.get(again), Some((&"key 500".to_owned(), &0)));
         assert_eq!(keyed.iter().count(), 1_000);
+    }
+
+    #[test]
+    fn what_is_superseded_is_found_by_its_id_alone_and_takes_nothing_along_when_it_goes() {
+        let mut keyed: Keyed<DefaultKey, &str, u32> = Keyed::new();
+        let old = keyed.id_of("key", || 1);
+
+        let new = keyed.supersede(old, 2).unwrap();
+
+        assert_eq!(keyed.id_of("key", || 3), new);
+        assert_eq!(keyed.get(old), Some((&"key", &1)));
+        assert_eq!(keyed.supersede(old, 4), None, "it has been already");
+        assert_eq!(keyed.remove(old), Some(("key", 1)));
+        assert_eq!(keyed.id_of("key", || 5), new);
+        assert_eq!(keyed.remove(new), Some(("key", 2)));
+        assert!(keyed.index.is_empty() && keyed.entries.is_empty());
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Names {
 }
 
 /// What a name is known by.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
     pub(super) lane: LaneId,
     pub(super) kind: CallKind,
@@ -51,6 +51,9 @@ pub(super) struct Name {
     /// Asked a second time, for those who joined a call that failed: they have less time left than
     /// who asks now.
     pub(super) again: bool,
+    /// It is in flight, and has been asked for anew by somebody who does not want what an earlier
+    /// call brings: it is found no more.
+    pub(super) is_superseded: bool,
     pub(super) places: Places,
 }
 

@@ -32,13 +32,29 @@ impl Lanes {
         self.lanes.id_of(lane, Names::default)
     }
 
-    /// The name's id; it is buffered if nobody has asked for it so far.
-    pub(super) fn want(&mut self, lane: LaneId, kind: CallKind, name: Arc<str>) -> NameId {
+    /// The name's id; it is buffered if nobody has asked for it so far, or if it is to be asked for
+    /// anew and is in flight.
+    pub(super) fn want(
+        &mut self,
+        lane: LaneId,
+        kind: CallKind,
+        name: Arc<str>,
+        anew: bool,
+    ) -> NameId {
         let mut is_new = false;
-        let id = self.names.id_of(Wanted { lane, kind, name }, || {
+        let mut id = self.names.id_of(Wanted { lane, kind, name }, || {
             is_new = true;
             Name::default()
         });
+        if anew
+            && self.names.get(id).is_some_and(|(_, name)| name.in_flight)
+            && let Some(new) = self.names.supersede(id, Name::default())
+        {
+            if let Some((_, name)) = self.names.get_mut(id) {
+                name.is_superseded = true;
+            }
+            (id, is_new) = (new, true);
+        }
         if is_new && let Some((_, names)) = self.lanes.get_mut(lane) {
             names.count += 1;
             names.buffered.push(id);

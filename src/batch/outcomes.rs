@@ -85,14 +85,19 @@ impl BatchActor {
         self.schedule(ctx);
     }
 
-    /// Keeps what Statsig has said. Where it has refused the key, nothing is good any more of what was
+    /// Keeps what Statsig has said, but for what has been asked anew since. Where it has refused the key, nothing is good any more of what was
     /// asked before, be it answered yet or not.
     fn keep(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
         let cache = &self.shared.cache;
         match (outcome, self.buffer.call(id)) {
             (Ok(evaluations), Some(call)) if cache.is_on() && id > self.refused_up_to => {
-                for (name, evaluation) in call.names.iter().zip(evaluations) {
-                    let Some(evaluation) = evaluation else { continue };
+                let superseded = self.buffer.is_superseded(id);
+                for ((name, evaluation), is_superseded) in
+                    call.names.iter().zip(evaluations).zip(superseded)
+                {
+                    let Some(evaluation) = evaluation.as_ref().filter(|_| !is_superseded) else {
+                        continue;
+                    };
                     let (user, name) = (call.user.clone(), Arc::clone(name));
                     let key = Key { user, exposure: call.exposure, kind: call.kind, name };
                     cache.keep(key, evaluation.clone(), now);

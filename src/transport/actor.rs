@@ -38,9 +38,7 @@ pub(super) struct TransportActor {
     tls: Arc<ClientConfig>,
     pub(super) retry: RetryPolicy,
     pub(super) upstream: Upstream,
-    queue: FairQueue<Job>,
-    max_in_flight: usize,
-    pub(super) in_flight: usize,
+    pub(super) queue: FairQueue<Job>,
     http: Option<Rc<HttpClient>>,
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
@@ -63,9 +61,7 @@ impl TransportActor {
         Self {
             retry: RetryPolicy::new(config.retry_attempts()),
             upstream: Upstream::new(&config, server),
-            max_in_flight,
-            queue: FairQueue::default(),
-            in_flight: 0,
+            queue: FairQueue::new(max_in_flight),
             http: None,
             watched: None,
             restarts: Restarts::default(),
@@ -93,9 +89,10 @@ impl TransportActor {
     }
 
     pub(super) fn enqueue(&mut self, mut job: Job, ctx: &mut Context<Self>) {
-        job.has_waited |= self.in_flight >= self.max_in_flight;
         let request = job.call.request();
-        self.queue.push(request.user.clone(), request.deadline, job);
+        let (user, deadline) = (request.user.clone(), request.deadline);
+        job.has_waited |= !self.queue.may_start(&user);
+        self.queue.push(user, deadline, job);
         self.start_attempts(ctx);
     }
 
@@ -107,9 +104,7 @@ impl TransportActor {
             self.note_wait(&job, now);
             self.time_out(job);
         }
-        while self.in_flight < self.max_in_flight
-            && let Some(mut job) = self.queue.pop()
-        {
+        while let Some(mut job) = self.queue.pop() {
             self.note_wait(&job, now);
             let http = match self.http() {
                 Ok(http) => http,

@@ -18,7 +18,7 @@ use super::{
     retry::Decision,
     upstream::Trial,
 };
-use crate::{clock, failpoint::failpoint, spans};
+use crate::{clock, failpoint::failpoint, spans, user::User};
 
 /// An attempt has ended.
 #[derive(Debug)]
@@ -26,6 +26,12 @@ pub(super) struct Attempted {
     job: Job,
     result: Attempt,
     pub(super) trial: Trial,
+}
+
+impl Attempted {
+    pub(super) fn user(&self) -> &User {
+        &self.job.call.request().user
+    }
 }
 
 impl Message for Attempted {
@@ -48,7 +54,7 @@ impl TransportActor {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        self.in_flight += 1;
+        self.queue.enter(&job.call.request().user);
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
         let trial = Trial { is_probe: job.is_probe, began: now, limit };

@@ -22,7 +22,7 @@ impl Handler<Attempted> for TransportActor {
 
     fn handle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         // First of all, so that nothing that fails later leaves the place taken.
-        self.in_flight -= 1;
+        self.queue.leave(attempted.user());
         let trial = attempted.trial;
         let settled = self.guarded(ctx, |actor, ctx| {
             actor.settle(attempted, ctx);

@@ -7,8 +7,9 @@ use smallvec::smallvec;
 use super::{Answer, Buffer, CallId, Dealt, Evaluations, Open, Pending, WORTHWHILE};
 use crate::{
     batch::{
-        isolate::{halves, is_for_the_whole},
+        isolate::{is_for_the_whole, part, parts},
         lane::{Lane, Place, Places, Wanted},
+        refused::Said,
     },
     call::{CallKind, CallRequest, Outcome},
     error::Error,
@@ -26,8 +27,8 @@ impl Buffer {
     /// which a restarted transport may bring, changes nothing.
     ///
     /// A refusal of several names together does not say which of them is to blame: they are asked
-    /// for again in halves, until the refused ones stand alone. Where a name has failed, `fallback`
-    /// may have an evaluation instead of the error.
+    /// for again in halves, until the refused ones stand alone; they are remembered, and go out alone
+    /// from then on. Where a name has failed, `fallback` may have an evaluation instead of the error.
     pub(crate) fn complete(
         &mut self,
         call: CallId,
@@ -40,11 +41,14 @@ impl Buffer {
             && is_for_the_whole(error)
             && open.names.len() > 1
         {
-            return self.ask_in_halves(call, error);
+            return self.ask_in_parts(call, error);
         }
         // Before anything is changed: a panic in the fallback leaves the call in flight.
+        let said = Said::of(&outcome);
         let given = given(&open.request, outcome, fallback);
-        let Some(Open { request, lane, names }) = self.close(call) else { return Dealt::default() };
+        let Some(open) = self.close(call) else { return Dealt::default() };
+        let Open { request, lane, names, isolation } = open;
+        self.refused.note(isolation, &request, said, now);
         let mut answers = Vec::with_capacity(names.len());
         for (name, given) in names.into_iter().zip(given) {
             let Some((wanted, name)) = self.lanes.forget(name) else { continue };
@@ -60,12 +64,16 @@ impl Buffer {
         Dealt { answers, calls: Vec::new() }
     }
 
-    fn ask_in_halves(&mut self, call: CallId, refusal: &Error) -> Dealt {
-        let Some(Open { request, lane, names }) = self.close(call) else { return Dealt::default() };
-        let halves = halves(&request, refusal);
-        let (first, second) = names.split_at(halves[0].names.len());
-        let halves = halves.into_iter().zip([first.to_vec(), second.to_vec()]);
-        let calls = halves.map(|(request, names)| self.open(Open { request, lane, names }));
+    fn ask_in_parts(&mut self, call: CallId, refusal: &Error) -> Dealt {
+        let Some(open) = self.close(call) else { return Dealt::default() };
+        let Open { request, lane, names, isolation } = open;
+        let parts = parts(&request, |name| self.refused.contains(request.kind, name));
+        let isolation = Some(self.refused.split(isolation, parts.len()));
+        let calls = parts.into_iter().map(|positions| {
+            let request = part(&request, refusal, &positions);
+            let names = positions.iter().map(|at| names[*at]).collect();
+            self.open(Open { request, lane, names, isolation })
+        });
         Dealt { answers: Vec::new(), calls: calls.collect() }
     }
 
@@ -128,7 +136,8 @@ impl Buffer {
         if places.is_empty() {
             return;
         }
-        let id = self.lanes.want(lane, kind, name);
+        // Of the newest that is asked for, if somebody has asked past the cache meanwhile.
+        let id = self.lanes.want(lane, kind, name, false);
         for place in places {
             self.lanes.join(id, Place { again: true, ..place });
         }

@@ -18,13 +18,18 @@ impl Buffer {
     ) -> Flushed {
         let mut flushed = Flushed::default();
         for lane in lanes {
-            // What is asked again travels alone: its short deadline would be the whole call's.
+            // What is asked again travels by itself: its short deadline would be the whole call's.
             let (mut gates, mut again, mut configs) = (Vec::new(), Vec::new(), Vec::new());
+            // So does each name that was refused: the refusal would be the whole call's.
+            let mut alone = Vec::new();
             for id in self.lanes.take_buffered(lane, may_hold_back) {
                 let Some(deadline) = self.present(id, &is_present, &mut flushed) else { continue };
                 let Some((wanted, name)) = self.lanes.names.get_mut(id) else { continue };
                 name.in_flight = true;
                 let names = match wanted.kind {
+                    CallKind::CheckGate if self.refused.contains(wanted.kind, &wanted.name) => {
+                        &mut alone
+                    }
                     CallKind::CheckGate if name.again => &mut again,
                     CallKind::CheckGate => &mut gates,
                     CallKind::GetConfig => &mut configs,
@@ -33,6 +38,9 @@ impl Buffer {
             }
             self.make_calls(lane, CallKind::CheckGate, &gates, &mut flushed);
             self.make_calls(lane, CallKind::CheckGate, &again, &mut flushed);
+            for name in alone.chunks(1) {
+                self.make_calls(lane, CallKind::CheckGate, name, &mut flushed);
+            }
             self.make_calls(lane, CallKind::GetConfig, &configs, &mut flushed);
             self.lanes.settle(lane);
         }
@@ -79,7 +87,7 @@ impl Buffer {
             let Some((of, _)) = self.lanes.lanes.get(lane) else { return };
             let Some(request) = of.call(kind, names) else { return };
             let names = names.iter().map(|leaving| leaving.id).collect();
-            flushed.calls.push(self.open(Open { request, lane, names }));
+            flushed.calls.push(self.open(Open { request, lane, names, isolation: None }));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Answer, Buffer};
 use crate::{
     batch::{
-        lane::{LaneId, NameId},
+        lane::{LaneId, Name, NameId},
         lanes::Lanes,
     },
     call::CallKind,
@@ -45,6 +45,7 @@ impl Lanes {
     /// Derives what is buffered and what is due from the names that are known and from what the
     /// calls ask for that are open.
     fn recover(&mut self, asked: &HashSet<NameId>, gate_calls: &HashMap<LaneId, usize>) {
+        self.reunite(asked);
         let Self { departure, lanes, names, waiting, due, buffered } = self;
         waiting.clear();
         due.clear();
@@ -73,6 +74,21 @@ impl Lanes {
             let mut kinds = wanted.map(|(wanted, _)| wanted.kind);
             lane.is_due = kinds.any(|kind| departure.is_due(lane, kind));
             due.extend(lane.is_due.then_some(id));
+        }
+    }
+
+    /// What was superseded and is in no call any more goes to what has taken its place: a name is
+    /// buffered once.
+    fn reunite(&mut self, asked: &HashSet<NameId>) {
+        let strays =
+            self.names.iter().filter(|(id, _, name)| name.is_superseded && !asked.contains(id));
+        let strays: Vec<_> = strays.map(|(id, ..)| id).collect();
+        for stray in strays {
+            let Some((wanted, Name { places, .. })) = self.names.remove(stray) else { continue };
+            let id = self.names.id_of(wanted, Name::default);
+            if let Some((_, name)) = self.names.get_mut(id) {
+                name.places.extend(places);
+            }
         }
     }
 }

@@ -78,6 +78,8 @@ struct Driven {
     in_flight: Vec<(CallId, CallRequest)>,
     /// Names that some call left out.
     left_out: HashSet<(Lane, Arc<str>)>,
+    /// Names in flight that somebody has asked for past the cache since.
+    superseded: HashSet<(CallId, Arc<str>)>,
 }
 
 struct Asked {
@@ -85,9 +87,15 @@ struct Asked {
     kind: CallKind,
     names: Vec<Arc<str>>,
     cached: Cached,
+    /// The last call that had been made.
+    after: CallId,
 }
 
 impl Asked {
+    fn new(lane: Lane, kind: CallKind, names: Vec<Arc<str>>, cached: Cached) -> Self {
+        Self { lane, kind, names, cached, after: 0 }
+    }
+
     fn knows(&self, position: usize) -> bool {
         position + 1 < self.names.len() && self.cached.known == Some(position)
     }
@@ -111,14 +119,22 @@ impl Driven {
             ended: HashSet::new(),
             in_flight: Vec::new(),
             left_out: HashSet::new(),
+            superseded: HashSet::new(),
         }
     }
 
     fn ask(&mut self, lane: Lane, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
-        self.ask_with(Asked { lane, kind, names, cached: Cached::default() })
+        self.ask_with(Asked::new(lane, kind, names, Cached::default()))
     }
 
-    fn ask_with(&mut self, asked: Asked) -> RequestId {
+    fn ask_with(&mut self, mut asked: Asked) -> RequestId {
+        asked.after = self.buffer.last_call();
+        for (id, call) in self.in_flight.iter().filter(|_| asked.cached.past_cache) {
+            if (lane_of(call), call.kind) == (asked.lane.clone(), asked.kind) {
+                let names = call.names.iter().filter(|name| asked.asks_for(name));
+                self.superseded.extend(names.map(|name| (*id, Arc::clone(name))));
+            }
+        }
         let known = asked.names.iter().enumerate().map(|(position, name)| {
             asked.knows(position).then(|| evaluation_from("cache", &asked.lane, asked.kind, name))
         });
@@ -148,9 +164,12 @@ impl Driven {
             assert!((1..=call.kind.max_names()).contains(&call.names.len()), "{call:?}");
             let names: BTreeSet<_> = call.names.iter().collect();
             assert_eq!(names.len(), call.names.len(), "a name stands in a call twice");
-            for (_, other) in &self.in_flight {
+            for (other_id, other) in &self.in_flight {
                 let same = other.kind == call.kind && lane_of(other) == lane_of(&call);
-                let twice = same && other.names.iter().any(|name| names.contains(name));
+                let is_current =
+                    |name: &Arc<str>| !self.superseded.contains(&(*other_id, Arc::clone(name)));
+                let mut current = other.names.iter().filter(|name| is_current(name));
+                let twice = same && current.any(|name| names.contains(name));
                 assert!(!twice, "a name is asked while it is in flight: {call:?}, {other:?}");
             }
             self.assert_wanted(&call);
@@ -176,11 +195,26 @@ impl Driven {
             return;
         }
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
+        for request in self.buffer.requests_of(id) {
+            let joined = self
+                .asked
+                .get(&request)
+                .is_some_and(|asked| asked.cached.past_cache && asked.after >= id);
+            assert!(!joined, "{request:?} asked past the cache, and waits for an earlier call");
+        }
+        let outdated = call.names.iter().map(|name| (id, Arc::clone(name)));
+        let outdated: Vec<_> = outdated.map(|key| self.superseded.contains(&key)).collect();
+        assert_eq!(self.buffer.is_superseded(id).collect::<Vec<_>>(), outdated);
         let outcome = outcome(self, &call);
         let error = outcome.as_ref().err().cloned();
         let dealt = self.buffer.complete(id, outcome, self.now, fallback);
         for answer in dealt.answers {
             self.check(answer, &call, error.as_ref());
+        }
+        for (part, request) in &dealt.calls {
+            let names = request.names.iter().map(|name| (id, Arc::clone(name)));
+            let names: Vec<_> = names.filter(|key| self.superseded.contains(key)).collect();
+            self.superseded.extend(names.into_iter().map(|(_, name)| (*part, name)));
         }
         self.in_flight.extend(dealt.calls);
         let stale = self.buffer.complete(id, Ok(Vec::new()), self.now, NOTHING_INSTEAD);
@@ -191,7 +225,7 @@ impl Driven {
     /// right names in the right order.
     fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
         let asked = &self.asked[&answer.request];
-        let Asked { lane, kind, names, cached } = asked;
+        let Asked { lane, kind, names, cached, after: _ } = asked;
         assert_eq!((lane, *kind), (&lane_of(call), call.kind), "promise 2");
         match (answer.result, failed) {
             (Ok(evaluations), _) => {
@@ -225,7 +259,7 @@ impl Driven {
             Step::Ask { user, exposure, kind, names, cached } => {
                 let names = names.into_iter().map(|name| Arc::from(format!("name {name}")));
                 let lane = lane(user, exposure);
-                self.ask_with(Asked { lane, kind, names: names.collect(), cached });
+                self.ask_with(Asked::new(lane, kind, names.collect(), cached));
             }
             Step::AskMany { user, names } => {
                 let names = (0..names).map(|name| Arc::from(format!("name {name}")));
@@ -312,9 +346,13 @@ impl Driven {
     }
 }
 
-fn has_nothing(Buffer { lanes, .. }: &Buffer) -> bool {
+fn has_nothing(Buffer { lanes, refused, .. }: &Buffer) -> bool {
     let is_known = lanes.names.iter().next().is_some() || lanes.lanes.iter().next().is_some();
-    !is_known && lanes.buffered == 0 && lanes.waiting.is_empty() && lanes.due.is_empty()
+    !is_known
+        && lanes.buffered == 0
+        && lanes.waiting.is_empty()
+        && lanes.due.is_empty()
+        && refused.is_settled()
 }
 
 fn lane(user: u8, exposure: bool) -> Lane {
@@ -671,7 +709,7 @@ fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
     let mut driven = Driven::new(100, Interval);
     let (kind, names) = (CallKind::CheckGate, names(["a", "b", "a", "c"]));
     let cached = Cached { known: Some(1), past_cache: false };
-    driven.ask_with(Asked { lane: lane(0, true), kind, names, cached });
+    driven.ask_with(Asked::new(lane(0, true), kind, names, cached));
     let (call, request) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
     assert_eq!(request.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
 
@@ -705,24 +743,86 @@ fn where_a_call_failed_its_requests_get_what_there_is_instead() {
     assert!(driven.buffer.is_empty() && driven.buffer.buffered() == 0);
 }
 
+fn past_cache(names: Vec<Arc<str>>) -> Asked {
+    let cached = Cached { known: None, past_cache: true };
+    Asked::new(lane(0, true), CallKind::CheckGate, names, cached)
+}
+
 #[test]
-fn who_asks_past_the_cache_gets_nothing_instead_but_a_second_chance() {
+fn who_asks_past_the_cache_gets_nothing_instead() {
     let mut driven = Driven::new(100, Interval);
-    let past_cache = |names| {
-        let cached = Cached { known: None, past_cache: true };
-        Asked { lane: lane(0, true), kind: CallKind::CheckGate, names, cached }
-    };
-    let first = driven.ask_with(past_cache(names(["name 0"])));
+    let strict = driven.ask_with(past_cache(names(["name 0"])));
     driven.step(Step::FlushAll);
-    let joined = driven.ask_with(past_cache(names(["name 0"])));
     let lenient = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0"]));
+    let (call, _) = driven.in_flight.remove(0);
+
+    let broken = Err(failure(Failing::Broken));
+    let dealt = driven.buffer.complete(call, broken, driven.now, fallback);
+
+    let ends: HashMap<_, _> =
+        dealt.answers.iter().map(|answer| (answer.request, answer.result.is_ok())).collect();
+    assert_eq!(ends, [(strict, false), (lenient, true)].into());
+}
+
+#[test]
+fn who_asks_past_the_cache_joins_no_call_that_was_made_before_but_what_is_buffered() {
+    let mut driven = Driven::new(100, Interval);
+    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.step(Step::FlushAll);
+
+    let strict = driven.ask_with(past_cache(names(["a", "a"])));
+    let also = driven.ask_with(past_cache(names(["a"])));
+    let plain = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let other = driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.step(Step::FlushAll);
+    let joins = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+
+    let calls: Vec<_> = driven.in_flight.iter().map(|(_, call)| call.names.to_vec()).collect();
+    assert_eq!(calls, [names(["a", "b"]), names(["a"])]);
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    assert_eq!(driven.ended, [first, other].into());
+    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
+    assert_eq!(driven.ended, [first, other, strict, also, plain, joins].into());
+    driven.finish();
+}
+
+#[test]
+fn who_joined_a_call_that_failed_is_asked_for_with_who_asked_past_the_cache_meanwhile() {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let strict = driven.ask_with(past_cache(names(["a"])));
+    driven.step(Step::FlushAll);
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
-    assert_eq!(driven.ended, [first, lenient].into());
-
     driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight.len(), 1, "its call is on the way already");
+
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
-    assert!(driven.ended.contains(&joined));
+    assert!(driven.ended.contains(&joined) && driven.ended.contains(&strict));
+    driven.finish();
+}
+
+#[test]
+fn promise_5_a_restart_leaves_a_name_buffered_once_that_was_asked_for_anew() {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    driven.ask_with(past_cache(names(["a"])));
+    // As if a panic had come after the call was closed, before its names were dealt with.
+    driven.buffer.calls.clear();
+    driven.in_flight.clear();
+
+    assert!(driven.buffer.restarted().is_empty());
+
+    let (id, call) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    assert_eq!(*call.names, *names(["a"]));
+    let there = evaluation(&lane(0, true), CallKind::CheckGate, &call.names[0]);
+    let outcome = Ok(vec![Some(there)]);
+    let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+    assert_eq!(dealt.answers.len(), 2);
+    assert!(driven.buffer.is_empty() && has_nothing(&driven.buffer));
 }
 
 #[test]
@@ -798,6 +898,74 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
     assert_eq!((refused, answered), (1, 99));
     assert!(made <= 1 + 2 * 7, "{made} calls: two for each halving");
     assert!(driven.buffer.is_empty() && has_nothing(&driven.buffer));
+}
+
+/// Has everything that is buffered asked of a server that refuses this name. Says how many were
+/// refused, and how many of the calls asked again for a part of one.
+fn ask_a_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, usize) {
+    let mut calls = driven.buffer.flush_all(EVERYBODY).calls;
+    let (mut refused, mut parts) = (0, 0);
+    while let Some((id, call)) = calls.pop() {
+        parts += usize::from(call.refusal.is_some());
+        let lane = lane_of(&call);
+        let evaluations = || call.names.iter().map(|name| Some(evaluation(&lane, call.kind, name)));
+        let outcome = match call.names.iter().any(|name| **name == *poison) {
+            true => Err(failure(Failing::Refused)),
+            false => Ok(evaluations().collect()),
+        };
+        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+        refused += dealt.answers.iter().filter(|answer| answer.result.is_err()).count();
+        calls.extend(dealt.calls);
+    }
+    assert!(driven.buffer.is_empty());
+    (refused, parts)
+}
+
+#[test]
+fn promise_3_a_name_that_was_refused_goes_out_alone_whoever_asks_for_it() {
+    let mut driven = Driven::new(100, Interval);
+    let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
+    for round in 0..50 {
+        for name in &names {
+            driven.ask(lane(round, true), CallKind::CheckGate, vec![Arc::clone(name)]);
+        }
+        let (refused, parts) = ask_a_server_that_refuses(&mut driven, "gate 7");
+        assert_eq!(refused, 1, "round {round}");
+        assert!(if round == 0 { (1..=10).contains(&parts) } else { parts == 0 }, "{parts} parts");
+    }
+
+    driven.ask(lane(0, true), CallKind::CheckGate, vec![Arc::clone(&names[7])]);
+    assert_eq!(ask_a_server_that_refuses(&mut driven, "nothing"), (0, 0));
+    driven.ask(lane(0, true), CallKind::CheckGate, names);
+    let calls = driven.buffer.flush_all(EVERYBODY).calls;
+    assert_eq!(calls.len(), 1, "once it is answered it is like any other");
+}
+
+#[test]
+fn a_call_that_left_before_its_name_was_known_is_told_apart_in_one_step() {
+    let mut driven = Driven::new(100, Interval);
+    let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
+    for user in 0..2 {
+        driven.ask(lane(user, true), CallKind::CheckGate, names.clone());
+        driven.step(Step::FlushAll);
+    }
+    let late = driven.in_flight.remove(1);
+    let mut calls = vec![driven.in_flight.remove(0)];
+    let refused = |names: &[Arc<str>]| names.contains(&Arc::from("gate 7"));
+    while let Some((id, call)) = calls.pop() {
+        let outcome = match refused(&call.names) {
+            true => Err(failure(Failing::Refused)),
+            false => Ok(vec![None; call.names.len()]),
+        };
+        calls.extend(driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD).calls);
+    }
+
+    let outcome = Err(failure(Failing::Refused));
+    let dealt = driven.buffer.complete(late.0, outcome, driven.now, NOTHING_INSTEAD);
+
+    let sizes: Vec<_> = dealt.calls.iter().map(|(_, call)| call.names.len()).collect();
+    assert_eq!(sizes, [19, 1]);
+    assert!(dealt.calls.iter().all(|(_, call)| call.refusal.is_some()));
 }
 
 #[test]
