@@ -50,7 +50,8 @@ impl Model {
         }
         for name in call.names.iter() {
             let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
-            if calls.any(|call| call.ends_at > now) {
+            if calls.any(|call| call.ends_at > now && !self.is_asked_anew(lane, name, call.at, now))
+            {
                 complaints.push(format!("{name:?} is in flight already"));
             }
             if let Some(waiting) = self.waits_too_long(lane, name, now) {
@@ -93,9 +94,39 @@ impl Model {
             !calls.any(|call| {
                 let is_over = call.ends_at > request.at && call.ends_at < now;
                 let may_have_been_missed = self.doubt_about(call).missed;
-                is_over && call.answered.contains(name) && !may_have_been_missed
+                let is_its_own = self.serves(call, request, name) == Some(true);
+                let has_it = call.answered.contains(name) && !may_have_been_missed;
+                is_over && is_its_own && has_it
             })
         })
+    }
+
+    /// Whether somebody has asked for the name past the cache, in this time.
+    pub(super) fn is_asked_anew(
+        &self,
+        lane: Lane,
+        name: &Arc<str>,
+        from: Instant,
+        to: Instant,
+    ) -> bool {
+        let mut requests = self.requests_for(lane, name);
+        requests.any(|request| request.past_cache && (from..=to).contains(&request.at))
+    }
+
+    /// Whether what a call brings is for this request too, if that is clear: who asked past the
+    /// cache, and whoever asked for the same after that, is with a call made since.
+    fn serves(&self, call: &CallMade, request: &Request, name: &Arc<str>) -> Option<bool> {
+        let asked = self.requests_for(request.lane, name);
+        let anew = asked.filter(|other| other.past_cache && other.at <= request.at);
+        let Some(anew) = anew.max_by_key(|other| other.at) else { return Some(true) };
+        if call.at > anew.at {
+            return Some(true);
+        }
+        // It may have been refused at once, and then nothing was asked anew.
+        let was_taken = anew.end != Some(End::Answered(anew.at));
+        let is_after = anew.at < request.at || request.past_cache;
+        let is_clear = call.at < anew.at && is_after && was_taken && self.panics() == 0;
+        is_clear.then_some(false)
     }
 
     /// Nobody waits in the buffer for longer than the interval; under `FlushPolicy::Adaptive`,
@@ -125,8 +156,12 @@ impl Model {
 
     fn turn(&self, request: &Request, name: &Arc<str>) -> Turn {
         let mut calls = self.calls_for(request.lane, name).map(|(_, call)| call);
-        if calls.clone().any(|call| call.ends_at > request.at) {
-            return Turn::Again;
+        for call in calls.clone().filter(|call| call.ends_at > request.at) {
+            match self.serves(call, request, name) {
+                Some(true) => return Turn::Again,
+                None => return Turn::Unclear,
+                Some(false) => {}
+            }
         }
         let kept_for = |call: &CallMade| self.settings.cache.ttl + self.doubt_about(call).later;
         let is_unclear = calls.any(|call| {

@@ -36,7 +36,11 @@ impl Model {
 
     fn is_no_news(&self, request: &Request, call: &CallMade, now: Instant) -> Option<String> {
         let is_news = call.ends_at >= request.at && call.ends_at <= now;
-        (!is_news).then(|| "that call was not under way".to_owned())
+        if !is_news {
+            return Some("that call was not under way".to_owned());
+        }
+        let is_older = request.past_cache && call.at < request.at;
+        is_older.then(|| "it asked past the cache, and joined an earlier call".to_owned())
     }
 
     fn is_not_kept(
@@ -101,9 +105,10 @@ impl Model {
             other.ends_at > call.ends_at && other.ends_at + doubt.later < moment
         };
         let mut others = self.calls_for(lane, name);
-        if let Some((newer, _)) =
-            others.find(|(_, other)| other.answered.contains(name) && is_between(other))
-        {
+        if let Some((newer, _)) = others.find(|(_, other)| {
+            let may_be_kept = other.answered.contains(name) && is_between(other);
+            may_be_kept && !self.may_be_superseded(lane, name, other)
+        }) {
             return Some(format!("call {newer} brought a newer one"));
         }
         let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
@@ -135,7 +140,10 @@ impl Model {
         };
         let calls = self.calls_for(lane, name).map(|(_, call)| call);
         let answers = calls.filter(|call| call.answered.contains(name) && is_surely_in(call));
-        let answers = answers.filter(|call| !self.may_be_from_before_a_refusal(call));
+        let answers = answers.filter(|call| {
+            let is_last = !self.may_be_superseded(lane, name, call);
+            is_last && !self.may_be_from_before_a_refusal(call)
+        });
         let kept = answers.map(|call| call.ends_at).max()?;
         let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
         let is_forgotten = refusals.any(|call| {
@@ -143,6 +151,13 @@ impl Model {
             latest >= kept && call.ends_at <= moment
         });
         (!is_forgotten).then(|| moment - kept)
+    }
+
+    /// Whether the name may have been asked for anew while the call was under way: then what it
+    /// brought is not kept.
+    fn may_be_superseded(&self, lane: Lane, name: &Arc<str>, call: &CallMade) -> bool {
+        let latest = call.ends_at + self.doubt_about(call).later;
+        self.is_asked_anew(lane, name, call.at, latest)
     }
 
     /// Whether the key may have been refused between the call and its end: then its answer is not

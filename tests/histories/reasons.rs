@@ -46,6 +46,13 @@ impl Model {
                 let pending = self.ghosts + open.map(|request| request.names.len()).sum::<usize>();
                 *limit == self.settings.max_pending && pending > *limit
             }
+            Error::OverloadedUser { limit, unit: "names", .. } => {
+                let was_open = |end: Option<End>| end.is_none_or(|end| end == End::Answered(now));
+                let own = self.requests.iter().filter(|request| request.lane.who == lane.who);
+                let open = own.filter(|request| was_open(request.end));
+                let held = self.ghosts + open.map(|request| request.names.len()).sum::<usize>();
+                *limit < self.settings.max_pending && held > *limit
+            }
             Error::MissingName { name, .. } => {
                 let left_out = |call: &CallMade| {
                     let has_answer = call.error.is_none() && !call.is_lost();
