@@ -123,6 +123,42 @@ fn a_message_can_ask_past_the_cache_and_its_answer_is_kept() {
     });
 }
 
+/// Each call takes half a second less than the one before it, and says which it is.
+fn overtaking() -> Script {
+    let mut calls = 0;
+    Script::new(move |call| {
+        calls += 1;
+        let gate = GateEvaluation::new(&*call.names[0], true).with_rule("r-1", calls.to_string());
+        let after = SECOND * 2 - SECOND / 2 * calls;
+        Reaction::ReplyAfter(after, Ok(vec![Some(gate.into())]))
+    })
+}
+
+#[test]
+fn whoever_asks_past_the_cache_does_not_join_a_call_that_was_made_before() {
+    virtual_time(async {
+        for is_by_handle in [true, false] {
+            let statsig = overtaking().start(caching());
+            let who = user("u-1");
+            let early = statsig.addr().send(CheckGates::new(who.clone(), ["beta"]));
+            sleep(SECOND / 10).await;
+
+            let past = CheckGates::new(who.clone(), ["beta"]).past_cache();
+            let past = match is_by_handle {
+                true => statsig.ask(past).await.unwrap(),
+                false => statsig.addr().send(past).await.unwrap().unwrap(),
+            };
+            let early = early.await.unwrap().unwrap();
+
+            assert_eq!((past[0].group_name(), early[0].group_name()), (Some("2"), Some("1")));
+            let kept = statsig.gate(&who, "beta").await.unwrap();
+            let group = kept.group_name();
+            assert_eq!(group, Some("2"), "what was asked for earlier came later, and is not kept");
+            assert!(matches!(kept.source(), Source::Cache { .. }));
+        }
+    });
+}
+
 #[test]
 fn with_a_time_to_live_of_zero_nothing_is_kept() {
     virtual_time(async {

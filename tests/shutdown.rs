@@ -61,6 +61,44 @@ fn promise_6_new_work_is_refused_while_draining_and_afterwards() {
 }
 
 #[test]
+fn promise_6_while_it_drains_the_handle_says_so_whatever_else_is_wrong() {
+    with_each_variant(|config| async move {
+        let script = Script::new(|_| Reaction::AnswerAfter(SECOND / 2));
+        let statsig = script.start(config.max_pending(1));
+        let who = user("u-1");
+        let pending = statsig.addr().send(CheckGates::new(who.clone(), ["aa"]));
+        let closing = statsig.clone();
+        let shutdown = actix_rt::spawn(async move { closing.shutdown(SECOND).await });
+        settle().await;
+
+        let none: [&str; 0] = [];
+        for (what, names) in
+            [("a bad name", &["a/b"][..]), ("too many", &["aa", "bb"]), ("none", &none)]
+        {
+            let message = || CheckGates::new(who.clone(), names.iter().copied());
+            let by_handle = [
+                statsig.ask(message()).await.map(drop),
+                statsig.ask(message().past_cache()).await.map(drop),
+                statsig.check_gates(&who, names.iter().copied()).await.map(drop),
+                statsig.get_configs(&who, names.iter().copied()).await.map(drop),
+            ];
+            for told in by_handle {
+                assert!(matches!(told, Err(Error::ShuttingDown)), "{what}: {told:?}");
+            }
+            let by_address = statsig.addr().send(message()).await.unwrap();
+            assert!(matches!(by_address, Err(Error::ShuttingDown)), "{what}: {by_address:?}");
+        }
+        let probed = statsig.probe().await;
+        assert!(matches!(probed, Err(Error::ShuttingDown)), "{probed:?}");
+
+        assert_eq!(shutdown.await.unwrap().answered, 1);
+        pending.await.unwrap().unwrap();
+        let after = statsig.check_gate(&who, "a/b").await;
+        assert!(matches!(after, Err(Error::ShuttingDown)), "{after:?}");
+    });
+}
+
+#[test]
 fn promise_6_what_is_not_answered_at_the_limit_is_told_so() {
     with_each_variant(|config| async move {
         let statsig = Script::new(|_| Reaction::Hold).start(config);
@@ -189,9 +227,11 @@ fn when_its_system_is_stopped_the_component_says_that_it_is_gone() {
     let statsig = system.block_on(async { Script::answering().start(config()) });
     drop(system);
 
-    let answer = outside(async move { statsig.check_gate(&user("u-1"), "aa").await });
-
-    assert!(matches!(answer.join().unwrap(), Err(Error::Closed)));
+    for name in ["aa", "a/b"] {
+        let statsig = statsig.clone();
+        let answer = outside(async move { statsig.check_gate(&user("u-1"), name).await });
+        assert!(matches!(answer.join().unwrap(), Err(Error::Closed)), "{name}");
+    }
 }
 
 #[test]
