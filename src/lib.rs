@@ -156,6 +156,7 @@
 //! has no call in flight does not wait at all. Gates leave as calls of up to 100 names, configs as a
 //! call each, which is what the API takes. A name that is in flight already is joined,
 //! not asked again; whoever joined a call that fails is asked for again, once, while there is time.
+//! A name that Statsig refused leaves alone for a while, so that it fails nobody else's.
 //!
 //! What was answered is kept for [`cache_ttl`](Config::cache_ttl) in a map that every thread reads
 //! and only the `BatchActor` writes: the same question is answered there and then, before there is
@@ -164,7 +165,7 @@
 //! Calls go to a `TransportActor` of its own, as messages, or to the one of several
 //! ([`transports`](Config::transports)) that has the fewest. Together they have
 //! [`max_in_flight`](Config::max_in_flight) of them on the way and queue the rest, users taking
-//! turns; they retry what time may mend, with backoff and full jitter; and they answer each call by
+//! turns, and none of them with more than its share; they retry what time may mend, with backoff and full jitter; and they answer each call by
 //! the deadline of the request that caused it. Outcomes come back as messages too, so that each
 //! actor alone writes its state.
 //!

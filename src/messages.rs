@@ -119,7 +119,9 @@ macro_rules! asking {
             }
 
             /// Asks Statsig, whatever is kept of earlier answers, and takes nothing stale if that
-            /// fails. What Statsig says is kept as any other answer is.
+            /// fails. It joins no call that was made before it was asked: the answer is not older
+            /// than the question. What Statsig says is kept as any other answer is, and nothing
+            /// that an earlier call brings after it.
             pub fn past_cache(mut self) -> Self {
                 self.0.past_cache = true;
                 self

@@ -60,6 +60,9 @@ impl ConfigBuilder {
         /// allowed for a connection that died as it was reused.
         retry_attempts: u32;
         /// The number of HTTP calls at once: 1 to 1,024. Default 64.
+        ///
+        /// One user may have three quarters of what others leave, and one wherever there is room:
+        /// calls of one user that hang leave places for everybody else.
         max_in_flight: usize;
         /// Whether a message that does not choose for itself has its exposures logged. Default on.
         exposure_logging: bool;

@@ -104,7 +104,7 @@ impl TransportActor {
             self.note_wait(&job, now);
             self.time_out(job);
         }
-        while let Some(mut job) = self.queue.pop() {
+        while let Some(mut job) = self.queue.pop(true) {
             self.note_wait(&job, now);
             let http = match self.http() {
                 Ok(http) => http,

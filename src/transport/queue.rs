@@ -67,16 +67,17 @@ impl<T> FairQueue<T> {
         calls.line.push_back(self.last);
     }
 
-    /// The next item of the first user in turn who may have another place.
-    pub(super) fn pop(&mut self) -> Option<T> {
+    /// The next item of the first user in turn who may have another place, or of the first in turn
+    /// where none is needed.
+    pub(super) fn pop(&mut self, needs_place: bool) -> Option<T> {
         let mut at = 0;
         // Users at their share have calls in flight: there are never more of them than places.
-        while let Some(user) = self.turns.get(at).filter(|_| self.in_flight < self.places) {
-            if !self.may_start(user) {
+        while let Some(user) = self.turns.get(at).filter(|_| !needs_place || !self.is_full()) {
+            if needs_place && !self.may_start(user) {
                 at += 1;
                 continue;
             }
-            let Some(user) = self.turns.remove(at) else { return None };
+            let user = self.turns.remove(at)?;
             let Some(calls) = self.users.get_mut(&user) else { continue };
             // What has expired is no longer waiting, but still in its line.
             let next = std::iter::from_fn(|| calls.line.pop_front())
@@ -92,6 +93,10 @@ impl<T> FairQueue<T> {
             }
         }
         None
+    }
+
+    fn is_full(&self) -> bool {
+        self.in_flight >= self.places
     }
 
     /// A call of this user is in flight.
@@ -171,7 +176,7 @@ mod tests {
     type Queue = FairQueue<(usize, usize)>;
 
     fn start_next(queue: &mut Queue) -> Option<(usize, usize)> {
-        let next = queue.pop()?;
+        let next = queue.pop(true)?;
         queue.enter(&user(next.0));
         Some(next)
     }
@@ -200,7 +205,7 @@ mod tests {
         queue.push(user(1), deadline, (1, 0));
         queue.push(user(1), deadline, (1, 1));
 
-        let first = std::iter::from_fn(|| queue.pop());
+        let first = std::iter::from_fn(|| queue.pop(true));
 
         assert_eq!(first.take(5).collect::<Vec<_>>(), [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)]);
     }
@@ -239,6 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_no_place_waits_for_none() {
+        let mut queue = full_of_a_hog(4);
+        queue.push(user(1), start(), (1, 0));
+        assert_eq!(start_all(&mut queue), [(1, 0)]);
+        queue.push(user(1), start(), (1, 1));
+
+        assert_eq!((queue.pop(true), queue.pop(false)), (None, Some((0, 3))));
+        assert_eq!((queue.pop(false), queue.in_flight), (Some((1, 1)), 4));
+    }
+
+    #[test]
     fn what_waits_until_its_deadline_is_taken_out_and_does_not_come_again() {
         let mut queue = FairQueue::new(2);
         let now = start();
@@ -249,8 +265,8 @@ mod tests {
         assert_eq!(queue.next_deadline(), Some(now));
         assert_eq!(queue.expire(now), ["early"]);
         assert_eq!(queue.next_deadline(), Some(later));
-        assert_eq!(queue.pop(), Some("late"));
-        assert_eq!((queue.pop(), queue.next_deadline()), (None, None));
+        assert_eq!(queue.pop(true), Some("late"));
+        assert_eq!((queue.pop(true), queue.next_deadline()), (None, None));
         assert!(queue.expire(later).is_empty());
         assert!(queue.users.is_empty());
     }
@@ -310,7 +326,7 @@ mod tests {
                 popped.extend(&next);
                 running.extend(next);
             }
-            popped.extend(std::iter::from_fn(|| queue.pop()));
+            popped.extend(std::iter::from_fn(|| queue.pop(true)));
             for who in 0..4 {
                 let of = |list: &[(usize, usize)]| -> Vec<_> {
                     list.iter().filter(|item| item.0 == who).copied().collect()
