@@ -257,7 +257,7 @@ async fn refusal_cost(statsig: &Statsig, server: &LocalStatsig) -> Duration {
         let statsig = statsig.clone();
         let names = (0..100).map(move |gate| format!("gate {n} {gate}"));
         actix_rt::spawn(async move {
-            let _ = statsig.check_gates(&user(0), names).await;
+            let _ = statsig.check_gates(&user(1_000 + n), names).await;
         })
     });
     let full: Vec<_> = full.collect();
