@@ -243,6 +243,29 @@ mod tests {
         assert_eq!(admission.0.names.taken.load(Relaxed), 0);
     }
 
+    #[test]
+    fn promise_4_threads_together_take_no_more_than_there_is() {
+        let admission = Admission::new(1_000, BYTES);
+        let names = names(7);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (admission, names) = (&admission, &names);
+                scope.spawn(move || {
+                    let mut held = Vec::new();
+                    for n in 0..5_000 {
+                        match admission.admit(&user((thread + n) % 5), names) {
+                            Ok(permit) => held.push(permit),
+                            Err(_) => held.truncate(held.len() / 2),
+                        }
+                        assert!(admission.0.names.taken.load(Relaxed) <= 1_000);
+                    }
+                });
+            }
+        });
+        assert_eq!(admission.0.names.taken.load(Relaxed), 0);
+        assert_eq!(admission.0.bytes.taken.load(Relaxed), 0);
+    }
+
     proptest! {
         /// What is taken is the sum of what the permits hold, for all and for each user, and never
         /// more than the limit; who holds nothing gets what a call has room for while there is some.

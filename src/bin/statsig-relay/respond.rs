@@ -180,6 +180,8 @@ mod tests {
             (400, User::new("").unwrap_err()),
             (400, Error::InvalidName { name: "a".into(), rule: "is short" }),
             (429, Error::Overloaded { limit: 1 }),
+            (429, Error::OverloadedBytes { limit: 1 }),
+            (429, Error::OverloadedUser { limit: 1, unit: "names", setting: "max_pending" }),
             (503, Error::ShuttingDown),
             (503, Error::Closed),
             (503, Error::CircuitOpen { cause: Arc::new(Error::AttemptTimeout { limit }) }),
