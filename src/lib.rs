@@ -185,6 +185,7 @@ mod failpoint;
 mod fallback;
 mod hits;
 mod hooks;
+mod json;
 mod latency;
 mod messages;
 #[cfg(feature = "metrics")]
