@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 
 use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
-use crate::{error::Error, hooks::Hooks};
+use crate::{error::Error, hooks::Hooks, user::Tier};
 
 /// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
 /// setting against its bounds.
@@ -30,6 +30,7 @@ use crate::{error::Error, hooks::Hooks};
 /// | `retry_attempts` | 3 | 1 to 10 |
 /// | `max_in_flight` | 64 | 1 to 1,024 |
 /// | `exposure_logging` | on | |
+/// | `environment` | none | 1 to 100 characters; no text: none |
 /// | `extra_root_certificates` | none | PEM |
 /// | `allow_plain_http` | off | |
 /// | `circuit_breaker` | on | |
@@ -74,6 +75,7 @@ impl Config {
         ("retry_attempts", "attempts of a call in total (1 to 10)"),
         ("max_in_flight", "HTTP calls at once"),
         ("exposure_logging", "whether Statsig logs exposures where a message does not say"),
+        ("environment", "tier of every user who has none, like staging"),
         (
             "extra_root_certificates",
             "PEM, or a file of it: certificates to trust besides the roots",
@@ -191,8 +193,13 @@ impl Config {
         self.settings.exposure_logging
     }
 
+    /// The tier of every user who has none.
+    pub fn environment(&self) -> Option<&Tier> {
+        self.settings.environment.as_ref()
+    }
+
     /// One setting by its name, as text that [`ConfigBuilder::set`] reads. None for the key, for
-    /// certificates, and where there is no such setting.
+    /// certificates, for a setting that is none, and where there is no such setting.
     ///
     /// ```
     /// # use actix_statsig::Config;

@@ -22,7 +22,7 @@ use crate::{
 
 /// The body of the call's request.
 pub(super) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
-    let user = call.user.json().get();
+    let user = call.user.json();
     let names = call.names.iter().map(|name| name.len() + r#""","#.len()).sum::<usize>();
     let mut body = Vec::with_capacity(names + user.len() + ROOM_FOR_THE_REST);
     match (call.kind, &*call.names) {

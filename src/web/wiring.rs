@@ -117,6 +117,7 @@ pub(super) async fn snapshot(request: &HttpRequest) -> Result<Rc<Snapshot>, acti
     let made = visit.get_or_init(|| async {
         let user =
             (wiring.identify)(request).await.map_err(|error| Unidentified(Rc::new(error)))?;
+        let user = wiring.statsig.in_environment(user);
         Ok(Rc::new(Snapshot::new(Arc::clone(&wiring.statsig), user)))
     });
     Ok(made.await.clone()?)
