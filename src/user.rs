@@ -16,11 +16,11 @@ use std::{
 
 use serde_json::{Value, value::RawValue};
 
-pub(crate) use self::{environment::Environment, fields::invalid};
 pub use self::{
     builder::{Attribute, UserBuilder},
     tier::Tier,
 };
+pub(crate) use self::{environment::Environment, fields::invalid};
 use self::{
     environment::{InEnvironment, Lack, write},
     fields::{MAX_DEPTH, PRIVATE, settle},
@@ -116,7 +116,8 @@ impl User {
     /// # Ok::<(), actix_statsig::Error>(())
     /// ```
     pub fn from_json_text(json: &str) -> Result<Self, Error> {
-        let json: &RawValue = serde_json::from_str(json).map_err(|_| unreadable(Unreadable::NotJson))?;
+        let json: &RawValue =
+            serde_json::from_str(json).map_err(|_| unreadable(Unreadable::NotJson))?;
         Self::try_from(json)
     }
 
@@ -225,179 +226,4 @@ impl fmt::Debug for User {
 /// Seeded once a process, so that nobody outside can choose users that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    /// One user for each field there is, each differing from the first in that field alone.
-    fn users_who_differ_in_one_field() -> Vec<User> {
-        let base = || User::builder().user_id("u");
-        let built = [
-            base(),
-            User::builder().user_id("v"),
-            base().email("a@b.c"),
-            base().ip("10.0.0.1"),
-            base().user_agent("curl"),
-            base().country("NL"),
-            base().country("nl"),
-            base().locale("en_US"),
-            base().app_version("1.2.3"),
-            base().custom("plan", "pro"),
-            base().custom("plan", true),
-            base().custom("plan", 1),
-            base().custom("plan", 1.5),
-            base().custom("plan", ["pro"]),
-            base().custom("plan", Vec::<String>::new()),
-            base().private_attribute("plan", "pro"),
-            base().custom_id("plan", "pro"),
-            base().environment(Tier::Staging),
-            base().environment(Tier::Production),
-        ];
-        built.into_iter().map(|user| user.build().expect("a valid user")).collect()
-    }
-
-    #[test]
-    fn promise_2_users_are_equal_only_when_every_field_is() {
-        let users = users_who_differ_in_one_field();
-        let again = users_who_differ_in_one_field();
-        for (i, a) in users.iter().enumerate() {
-            for (j, b) in again.iter().enumerate() {
-                assert_eq!(a == b, i == j, "{a:?} and {b:?}");
-            }
-        }
-        assert_eq!(users.iter().chain(&again).collect::<HashSet<_>>().len(), users.len());
-    }
-
-    #[test]
-    fn the_order_in_which_fields_are_set_does_not_matter() {
-        let a = User::builder().custom("a", 1).custom("b", 2).user_id("u").build().unwrap();
-        let b = User::builder().user_id("u").custom("b", 2).custom("a", 1).build().unwrap();
-        assert_eq!(a, b);
-    }
-
-    #[test]
-    fn every_field_is_sent_by_the_name_the_api_gives_it() {
-        let user = User::builder()
-            .user_id("u-1")
-            .email("a@b.c")
-            .ip("10.0.0.1")
-            .user_agent("curl")
-            .country("NL")
-            .locale("nl_NL")
-            .app_version("1.2.3")
-            .custom("plan", "pro")
-            .private_attribute("salary", 1)
-            .custom_id("companyID", "c-1")
-            .environment(Tier::Development)
-            .build()
-            .unwrap();
-        let sent: Value = serde_json::from_str(user.json()).unwrap();
-        assert_eq!(
-            sent,
-            json!({
-                "userID": "u-1", "email": "a@b.c", "ip": "10.0.0.1", "userAgent": "curl",
-                "country": "NL", "locale": "nl_NL", "appVersion": "1.2.3",
-                "custom": {"plan": "pro"}, "privateAttributes": {"salary": 1},
-                "customIDs": {"companyID": "c-1"}, "statsigEnvironment": {"tier": "development"},
-            })
-        );
-        assert_eq!(User::from_json(sent).unwrap(), user);
-    }
-
-    #[test]
-    fn a_bad_field_is_refused_by_name_and_rule() {
-        for (json, message) in [
-            (json!({}), "user field `userID` must not be empty where no custom id is given"),
-            (
-                json!({"userID": ""}),
-                "user field `userID` must not be empty where no custom id is given",
-            ),
-            (
-                json!({"customIDs": {"a": ""}}),
-                "user field `userID` must not be empty where no custom id is given",
-            ),
-            (json!({"userID": 1}), "user field `userID` must be a string"),
-            (json!({"userID": "u", "country": "N1"}), "user field `country` must be two letters"),
-            (json!({"userID": "u", "country": "É"}), "user field `country` must be two letters"),
-            (json!({"userID": "u", "custom": []}), "user field `custom` must be an object"),
-            (
-                json!({"userID": "u", "custom": {"a": {}}}),
-                "user field `custom.a` must be a string, a finite number, a boolean or a list of strings",
-            ),
-            (
-                json!({"userID": "u", "privateAttributes": {"a": [1]}}),
-                "user field `privateAttributes.a` must be a string, a finite number, a boolean or a list of strings",
-            ),
-            (
-                json!({"userID": "u", "customIDs": {"a": 1}}),
-                "user field `customIDs.a` must be a string",
-            ),
-            (
-                json!({"userID": "u", "statsigEnvironment": {"tier": "qa"}}),
-                "user field `statsigEnvironment.tier` must be production, staging or development",
-            ),
-            (json!("u"), "user field `user` must be an object"),
-            (
-                json!({"userID": "u".repeat(MAX_USER_BYTES)}),
-                "user field `user` must have at most 65536 bytes as JSON",
-            ),
-        ] {
-            assert_eq!(User::from_json(json).unwrap_err().to_string(), message);
-        }
-        let infinite = User::builder().user_id("u").custom("a", f64::NAN).build();
-        assert!(matches!(infinite, Err(Error::InvalidUser { field, .. }) if field == "custom.a"));
-    }
-
-    #[test]
-    fn null_counts_as_not_set_and_what_the_api_does_not_name_is_kept() {
-        let user = User::from_json(json!({"userID": "u", "email": null, "stableID": "s"})).unwrap();
-        assert_eq!(user.json(), r#"{"stableID":"s","userID":"u"}"#);
-    }
-
-    #[test]
-    fn a_user_nested_too_deep_is_refused_before_any_code_that_calls_itself_sees_it() {
-        let nested = |levels: usize| {
-            let deep = (0..levels).fold(Value::Null, |inner, _| json!([inner]));
-            User::from_json(json!({"userID": "u", "privateAttributes": {"a": 1}, "deep": deep}))
-        };
-        let deepest = nested(63).unwrap();
-        assert!(deepest.has_private_attributes() && !format!("{deepest:?}").is_empty());
-        for levels in [64, 1_000] {
-            let error = nested(levels).unwrap_err().to_string();
-            assert_eq!(error, "user field `user` must have at most 64 levels of nesting");
-        }
-    }
-
-    #[test]
-    fn an_error_quotes_a_part_of_a_long_field_name() {
-        let error = User::from_json(json!({"userID": "u", "custom": {"é".repeat(60_000): null}}));
-        let error = error.unwrap_err();
-        assert!(error.to_string().chars().count() < 250, "{error}");
-    }
-
-    #[test]
-    fn promise_7_debug_shows_no_private_attribute() {
-        let builder = User::builder().user_id("u").private_attribute("secret", "hunter2");
-        let user = builder.clone().build().unwrap();
-        let shown = format!("{builder:?} {user:?} {:?}", Attribute::from("hunter2"));
-        assert!(shown.contains("[redacted]") && !shown.contains("hunter2"), "{shown}");
-        assert!(user.has_private_attributes() && !User::new("u").unwrap().has_private_attributes());
-    }
-
-    proptest! {
-        #[test]
-        fn equality_agrees_with_equality_of_the_fields(
-            a in proptest::collection::btree_map("[a-c]", 0..3i64, 0..3),
-            b in proptest::collection::btree_map("[a-c]", 0..3i64, 0..3),
-        ) {
-            let user = |custom: &std::collections::BTreeMap<String, i64>| {
-                User::from_json(json!({"userID": "u", "custom": custom})).expect("a valid user")
-            };
-            prop_assert_eq!(user(&a) == user(&b), a == b);
-        }
-    }
-}
+mod tests;

@@ -26,7 +26,9 @@ pub(super) enum Lack {
     /// The environment has no tier.
     Tier,
     /// There is no environment; this is where it belongs.
-    Environment { at: usize },
+    Environment {
+        at: usize,
+    },
 }
 
 /// The same user in the first environment that it was asked about in, by its tier: mostly there is
@@ -77,7 +79,11 @@ impl User {
     fn with_environment(&self, at: usize, field: &str) -> String {
         let (before, after) = self.json().split_at(at);
         // Every user has at least an id.
-        if after == "}" { [before, ",", field, after].concat() } else { [before, field, ",", after].concat() }
+        if after == "}" {
+            [before, ",", field, after].concat()
+        } else {
+            [before, field, ",", after].concat()
+        }
     }
 
     fn with_tier_in_environment(&self, tier: &str) -> String {

@@ -57,10 +57,7 @@ pub(super) fn settle(fields: &mut Fields<'_>) -> Result<(), Error> {
     require(is_identified, USER_ID, "must not be empty where no custom id is given")
 }
 
-fn entries<'a, 'b>(
-    field: &str,
-    node: &'a mut Node<'b>,
-) -> Result<&'a mut Fields<'b>, Error> {
+fn entries<'a, 'b>(field: &str, node: &'a mut Node<'b>) -> Result<&'a mut Fields<'b>, Error> {
     let Node::Object(entries) = node else { return Err(invalid(field, "must be an object")) };
     sort_without_nulls(entries);
     Ok(entries)

@@ -75,7 +75,8 @@ struct Nodes {
 impl Nodes {
     fn below<E: serde::de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1);
-        let depth = depth.ok_or_else(|| E::custom("a user must have at most 64 levels of nesting"))?;
+        let depth =
+            depth.ok_or_else(|| E::custom("a user must have at most 64 levels of nesting"))?;
         Ok(Self { depth })
     }
 

@@ -55,9 +55,9 @@ impl<'a> Node<'a> {
             }
             Value::Object(object) => {
                 let below = below()?;
-                let entries = object.into_iter().map(|(key, value)| {
-                    Ok((Cow::Owned(key), Self::from_value(value, below)?))
-                });
+                let entries = object
+                    .into_iter()
+                    .map(|(key, value)| Ok((Cow::Owned(key), Self::from_value(value, below)?)));
                 Self::Object(entries.collect::<Result<_, _>>()?)
             }
         })
@@ -222,8 +222,7 @@ impl<'a> Reader<'a> {
         }
         let quoted = self.split(end + 1)?;
         if has_escapes {
-            let text: String =
-                serde_json::from_str(quoted).map_err(|_| Unreadable::NotJson)?;
+            let text: String = serde_json::from_str(quoted).map_err(|_| Unreadable::NotJson)?;
             self.spend(text.len() + 2)?;
             Ok(Cow::Owned(text))
         } else {

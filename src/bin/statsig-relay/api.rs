@@ -169,7 +169,8 @@ impl<'a> Body<'a> {
     /// Whether Statsig is to log exposures, if the client says.
     fn exposure(&self) -> Result<Option<bool>, Problem> {
         let Some(metadata) = self.metadata else { return Ok(None) };
-        let Ok(metadata) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(metadata.get())
+        let Ok(metadata) =
+            serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(metadata.get())
         else {
             return Err(Problem::bad_request("statsigMetadata must be an object"));
         };
@@ -191,9 +192,9 @@ fn name(field: &str, name: Option<&RawValue>) -> Result<Option<String>, Problem>
 
 fn names(field: &str, names: Option<&RawValue>) -> Result<Option<Vec<String>>, Problem> {
     let names = names.map(|names| serde_json::from_str::<Vec<String>>(names.get())).transpose();
-    let names = names.ok().filter(|names| {
-        names.as_ref().is_none_or(|names| (1..=MAX_NAMES).contains(&names.len()))
-    });
+    let names = names
+        .ok()
+        .filter(|names| names.as_ref().is_none_or(|names| (1..=MAX_NAMES).contains(&names.len())));
     let rule = || Problem::bad_request(format!("{field} must be a list of 1 to 100 strings"));
     names.ok_or_else(rule)
 }
