@@ -308,6 +308,7 @@ mod tests {
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Interval, 1));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::from_secs(10), 10_000));
         assert_eq!(config.stale_if_error(), Duration::from_secs(3600));
+        assert_eq!(config.environment(), None);
     }
 
     #[test]
@@ -323,6 +324,7 @@ mod tests {
             ("STATSIG_RETRY_ATTEMPTS", "2"),
             ("STATSIG_MAX_IN_FLIGHT", "13"),
             ("STATSIG_EXPOSURE_LOGGING", "off"),
+            ("STATSIG_ENVIRONMENT", " qa "),
             ("STATSIG_EXTRA_ROOT_CERTIFICATES", ""),
             ("STATSIG_ALLOW_PLAIN_HTTP", "true"),
             ("STATSIG_CIRCUIT_BREAKER", "0"),
@@ -345,12 +347,14 @@ mod tests {
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Adaptive, 4));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::ZERO, 14));
         assert_eq!(config.stale_if_error(), Duration::from_secs(15));
+        assert_eq!(config.environment(), Some(&Tier::Other("qa".to_owned())));
     }
 
     #[test]
     fn what_a_setting_is_as_text_can_be_read_again() {
         let config = Config::builder("secret-key").timeout(Duration::from_millis(1_500));
-        let config = config.batch_size(8).exposure_logging(false).build().unwrap();
+        let config =
+            config.batch_size(8).exposure_logging(false).environment("qa").build().unwrap();
         let mut again = Config::builder("secret-key");
         for &(setting, _) in Config::SETTINGS {
             match config.text(setting) {
@@ -359,6 +363,22 @@ mod tests {
             }
         }
         assert_eq!(format!("{:?}", again.build().unwrap()), format!("{config:?}"));
+    }
+
+    #[test]
+    fn environment_is_a_known_tier_by_its_name_and_none_without_a_name() {
+        for (text, tier) in [
+            ("staging", Some(Tier::Staging)),
+            ("Staging", Some(Tier::Other("Staging".to_owned()))),
+            ("", None),
+            (" ", None),
+        ] {
+            let config = Config::builder("secret-key").set("environment", text).unwrap();
+            assert_eq!(config.build().unwrap().environment(), tier.as_ref(), "{text:?}");
+        }
+        let error = Config::builder("secret-key").environment("").build().unwrap_err();
+        let rule = "must have 1 to 100 characters, and no control character";
+        assert_eq!(error.to_string(), format!("setting `environment` cannot be \"\": {rule}"));
     }
 
     #[test]
@@ -417,6 +437,11 @@ mod tests {
                 "STALE_IF_ERROR",
                 "8d",
                 "setting `stale_if_error` cannot be \"8d\": must be whole milliseconds, or a number with `ms` or `s`",
+            ),
+            (
+                "ENVIRONMENT",
+                "a\tb",
+                "setting `environment` cannot be \"a\\tb\": must have 1 to 100 characters, and no control character",
             ),
             (
                 "FLUSH_POLICY",

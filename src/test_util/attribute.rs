@@ -4,7 +4,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, DeserializeSeed, MapAccess, Visitor},
+    de::{
+        self, DeserializeSeed, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
 use serde_json::{Map, Value};
 
@@ -209,21 +212,66 @@ impl<'de> Deserialize<'de> for Attribute {
     }
 }
 
-/// Reads a value that a user's attribute can have.
+/// Reads a value that a user's attribute can have. As a visitor, so that an error is told where the
+/// value stands.
 struct ValueOf<'a>(&'a Attribute);
+
+impl ValueOf<'_> {
+    fn accept<E: de::Error>(self, value: Value) -> Result<Value, E> {
+        if self.0.accepts(&value) {
+            Ok(value)
+        } else {
+            Err(E::custom(format_args!("`{}` must be {}", self.0, self.0.expected())))
+        }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for ValueOf<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        if self.0.accepts(&value) {
-            Ok(value)
-        } else {
-            let Self(attribute) = self;
-            let expected = attribute.expected();
-            Err(de::Error::custom(format_args!("`{attribute}` must be {expected}")))
-        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueOf<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for `{}`", self.0.expected(), self.0)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        self.accept(Value::Null)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.accept(text.into())
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        self.accept(value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        self.accept(number.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
+        self.accept(number.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        self.accept(number.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
+        self.accept(Value::deserialize(SeqAccessDeserializer::new(seq))?)
+    }
+
+    /// Also a number, where some crate of the app turns on serde_json's `arbitrary_precision`.
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        self.accept(Value::deserialize(MapAccessDeserializer::new(map))?)
     }
 }
 

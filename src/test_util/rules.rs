@@ -336,15 +336,50 @@ mod tests {
     }
 
     #[test]
+    fn numbers_lists_and_objects_are_equal_by_value_and_ids_by_their_text() {
+        let rule = Rule::new(true)
+            .when("userID", 4711)
+            .when("customIDs.companyID", "7")
+            .when("os_version", 14)
+            .when("custom.list", json!([1, "a", {"b": null}]))
+            .when("custom.object", json!({"a": 1.0, "b": [true]}));
+        let fits = json!({
+            "userID": "4711", "customIDs": {"companyID": 7}, "os_version": "14",
+            "custom": {"list": [1.0, "a", {"b": null}], "object": {"b": [true], "a": 1}},
+        });
+        assert!(open(rule.clone(), fits.clone()));
+        for part in [
+            "/userID",
+            "/customIDs/companyID",
+            "/os_version",
+            "/custom/list/2/b",
+            "/custom/object/a",
+        ] {
+            let mut other = fits.clone();
+            *other.pointer_mut(part).unwrap() = json!("other");
+            assert!(!open(rule.clone(), other), "{part} does not count");
+        }
+    }
+
+    #[test]
+    fn id_that_is_a_number_counts_as_its_digits() {
+        let rules = |id: &str| Rules::new().gate("gate", Rule::new(false).override_for(id, true));
+        assert!(rules("4711").check_gate("gate", &user(json!({"userID": 4711}))).value());
+        let at = |json| bucket("gate", &user(json));
+        assert_eq!(at(json!({"userID": 4711})), at(json!({"userID": "4711"})));
+        assert_eq!(at(json!({"customIDs": {"a": 4711}})), at(json!({"userID": "4711"})));
+    }
+
+    #[test]
     #[should_panic(expected = "unknown attribute `contry`")]
     fn an_attribute_that_users_lack_is_refused() {
         let _ = Rule::new(true).when("contry", "NL");
     }
 
     #[test]
-    #[should_panic(expected = "`statsigEnvironment.tier` must be production")]
+    #[should_panic(expected = "`statsigEnvironment.tier` must be a string")]
     fn a_value_that_an_attribute_cannot_have_is_refused() {
-        let _ = Rule::new(true).when("statsigEnvironment.tier", "prod");
+        let _ = Rule::new(true).when("statsigEnvironment.tier", 1);
     }
 
     #[test]
