@@ -281,6 +281,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_users_numbers_are_sent_as_they_were_written() {
+        let user = r#"{"custom":{"a":100000000000000000001,"b":1.50,"c":1e400},"userID":"u"}"#;
+        let mut call = call(CallKind::CheckGate, &["beta"], true);
+        call.user = User::from_json_text(user).unwrap();
+        let body = String::from_utf8(encode(&call).unwrap()).unwrap();
+        assert!(body.contains(&format!(r#","user":{user},"#)), "{body}");
+    }
+
     fn read(kind: CallKind, names: &[&str], body: &str) -> Result<Vec<Option<Evaluation>>, String> {
         decode(
             kind,
