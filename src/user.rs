@@ -145,15 +145,15 @@ impl User {
 
     fn from_node(node: Result<Node<'_>, Unreadable>) -> Result<Self, Error> {
         match node.map_err(unreadable)? {
-            Node::Object(fields) => Self::from_fields(fields),
+            Node::Object(mut fields) => Self::from_fields(&mut fields),
             _ => Err(invalid("user", "must be an object")),
         }
     }
 
-    fn from_fields(mut fields: Fields<'_>) -> Result<Self, Error> {
-        settle(&mut fields)?;
+    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, Error> {
+        settle(fields)?;
         let is_private = fields.iter().any(|(field, _)| field == PRIVATE);
-        let (json, lack) = write(&fields);
+        let (json, lack) = write(fields);
         if json.len() > MAX_USER_BYTES {
             return Err(unreadable(Unreadable::TooLong));
         }

@@ -86,8 +86,8 @@ impl ConfigBuilder {
     }
 
     /// The tier of every user who has none: a user is asked about, and kept, as if it had been
-    /// [built](crate::UserBuilder::environment) with this tier. A name of up to 100 characters, without
-    /// control characters. Default none.
+    /// [built](crate::UserBuilder::environment) with this tier. Its name has up to 100 characters, none of
+    /// them a control character, and no space at either end. Default none.
     ///
     /// ```
     /// # use actix_statsig::{Config, Tier};
@@ -167,10 +167,11 @@ impl ConfigBuilder {
             return Err(invalid("transports", s.transports.to_string(), rule));
         }
         if let Some(tier) = &s.environment {
-            let is_short = (1..=100).contains(&tier.as_str().chars().count());
-            if !is_short || tier.as_str().contains(char::is_control) {
-                let rule = "must have 1 to 100 characters, and no control character";
-                return Err(invalid("environment", format!("{:?}", tier.as_str()), rule));
+            let name = tier.as_str();
+            let is_odd = name.trim() != name || name.contains(char::is_control);
+            if is_odd || !(1..=100).contains(&name.chars().count()) {
+                let rule = "must have 1 to 100 characters, no control character, and no space at either end";
+                return Err(invalid("environment", format!("{name:?}"), rule));
             }
         }
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);

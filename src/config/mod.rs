@@ -377,7 +377,8 @@ mod tests {
             assert_eq!(config.build().unwrap().environment(), tier.as_ref(), "{text:?}");
         }
         let error = Config::builder("secret-key").environment("").build().unwrap_err();
-        let rule = "must have 1 to 100 characters, and no control character";
+        let rule =
+            "must have 1 to 100 characters, no control character, and no space at either end";
         assert_eq!(error.to_string(), format!("setting `environment` cannot be \"\": {rule}"));
     }
 
@@ -441,7 +442,7 @@ mod tests {
             (
                 "ENVIRONMENT",
                 "a\tb",
-                "setting `environment` cannot be \"a\\tb\": must have 1 to 100 characters, and no control character",
+                "setting `environment` cannot be \"a\\tb\": must have 1 to 100 characters, no control character, and no space at either end",
             ),
             (
                 "FLUSH_POLICY",

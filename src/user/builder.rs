@@ -16,6 +16,8 @@ pub struct UserBuilder {
     fields: Fields<'static>,
     /// What was no value.
     refused: Option<Error>,
+    /// The user agent and the locale are what a stranger wrote.
+    has_headers: bool,
 }
 
 impl UserBuilder {
@@ -83,11 +85,24 @@ impl UserBuilder {
     /// [`Error::InvalidUser`] for the first field that breaks a rule: an identifier is needed (a user id
     /// or a custom id that is not empty), and a number is finite. The whole user has at most 64 KiB as
     /// JSON.
-    pub fn build(self) -> Result<User, Error> {
-        match self.refused {
-            None => User::from_fields(self.fields),
-            Some(error) => Err(error),
+    pub fn build(mut self) -> Result<User, Error> {
+        if let Some(error) = self.refused {
+            return Err(error);
         }
+        let user = User::from_fields(&mut self.fields);
+        if user.is_ok() || !self.has_headers {
+            return user;
+        }
+        // They may have made it too long.
+        self.fields.retain(|(field, _)| field != "userAgent" && field != "locale");
+        User::from_fields(&mut self.fields)
+    }
+
+    /// Says that the user agent and the locale are a request's: no user fails for their sake.
+    #[cfg(feature = "web")]
+    pub(crate) fn with_headers(mut self) -> Self {
+        self.has_headers = true;
+        self
     }
 
     fn field(mut self, field: &'static str, value: String) -> Self {

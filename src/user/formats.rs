@@ -61,8 +61,8 @@ impl<'de> Visitor<'de> for UserVisitor {
             let json: &RawValue = serde_json::from_str(&json).map_err(A::Error::custom)?;
             return User::try_from(json).map_err(A::Error::custom);
         }
-        let fields = Nodes { depth: MAX_DEPTH - 1 }.fields(first, map)?;
-        User::from_fields(fields).map_err(A::Error::custom)
+        let mut fields = Nodes { depth: MAX_DEPTH - 1 }.fields(first, map)?;
+        User::from_fields(&mut fields).map_err(A::Error::custom)
     }
 }
 
