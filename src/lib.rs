@@ -186,6 +186,7 @@ mod failpoint;
 mod fallback;
 mod hits;
 mod hooks;
+mod json;
 mod latency;
 mod messages;
 #[cfg(feature = "metrics")]

@@ -19,6 +19,7 @@ use crate::{
     hooks::Teller,
     messages::ShutdownReport,
     stats::{Counters, Stats},
+    user::Environment,
 };
 
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     published: crate::metrics::Published,
     /// Whether exposures are logged where a message does not say.
     pub(crate) exposure_logging: bool,
+    /// What every user is in who has no tier.
+    pub(crate) environment: Option<Environment>,
     began: Instant,
     /// The circuit breaker lets nothing through until then, in microseconds since the beginning.
     denied_until: AtomicU64,
@@ -59,6 +62,7 @@ impl Shared {
                 stale: config.stale_if_error(),
             }),
             exposure_logging: config.exposure_logging(),
+            environment: config.environment().map(Environment::new),
             began: clock::now(),
             denied_until: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),

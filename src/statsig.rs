@@ -228,6 +228,12 @@ impl Statsig {
         self.shared.is_closing() || !self.addr.connected()
     }
 
+    /// The user as the component asks about them: in its environment.
+    #[cfg(feature = "web")]
+    pub(crate) fn in_environment(&self, user: User) -> User {
+        user.into_environment(self.shared.environment.as_ref())
+    }
+
     async fn ask_for_one<M: Asking, N: Name>(
         &self,
         user: &User,

@@ -1,7 +1,11 @@
 //! The user whom a check is about.
 
 mod builder;
+mod environment;
 mod fields;
+mod formats;
+mod node;
+mod tier;
 
 use std::{
     collections::hash_map::RandomState,
@@ -10,13 +14,19 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
-pub use self::builder::{Attribute, Tier, UserBuilder};
-pub(crate) use self::fields::invalid;
-use self::fields::{MAX_DEPTH, PRIVATE, check, is_deeper, is_identified, require};
-use crate::error::Error;
+pub use self::{
+    builder::{Attribute, UserBuilder},
+    tier::Tier,
+};
+pub(crate) use self::{environment::Environment, fields::invalid};
+use self::{
+    environment::{InEnvironment, Lack, write},
+    fields::{MAX_DEPTH, PRIVATE, settle},
+    node::{Fields, Node, Unreadable},
+};
+use crate::{error::Error, json::replace_lone_surrogates};
 
 /// The longest user the component takes, in bytes of JSON: far above what an evaluation needs, low
 /// enough that `max_pending` bounds memory.
@@ -41,13 +51,37 @@ pub(crate) const MAX_USER_BYTES: usize = 64 * 1024;
 /// assert_ne!(user, User::new("u-1")?);
 /// # Ok::<(), actix_statsig::Error>(())
 /// ```
+///
+/// # JSON
+///
+/// A `User` is also read from JSON: with [`from_json_text`](Self::from_json_text), with serde, or from
+/// a value with [`from_json`](Self::from_json). Whatever Statsig may evaluate is passed on as it is:
+///
+/// - A field that is `null` counts as not set, and so does an entry of `custom`, `customIDs`,
+///   `privateAttributes` or `statsigEnvironment`. Inside of lists and nested objects `null` stays.
+/// - An id (`userID`, or one of `customIDs`) is a string or a number. An integer becomes the string of
+///   its digits.
+/// - `email`, `ip`, `userAgent`, `country`, `locale` and `appVersion` are strings, numbers or booleans,
+///   of any form: a country may be `""`, `T1` or `NLD`.
+/// - `custom` and `privateAttributes` hold any JSON, and the tier of `statsigEnvironment` is any string.
+/// - Numbers keep their text where text is read: `100000000000000000001` and `100000000000000000002`
+///   are different users. So are `1` and `1.0`.
+/// - A lone surrogate, as `"\ud800"`, becomes U+FFFD.
+/// - A key that stands twice has its last value. Any other field is passed on as it is.
+///
+/// An [`Error::InvalidUser`] names the field and the rule it breaks. Refused is a user without an
+/// identifier (a user id or a custom id that is not empty), a field of another type than the above, a
+/// `userId` or `user_id` where there is no `userID`, and a user of more than 64 KiB as JSON or 64
+/// levels of nesting.
 #[derive(Clone)]
 pub struct User(Arc<Inner>);
 
 struct Inner {
     hash: u64,
     is_private: bool,
-    json: Box<RawValue>,
+    lack: Lack,
+    json: Box<str>,
+    in_environment: InEnvironment,
 }
 
 impl User {
@@ -64,10 +98,33 @@ impl User {
         UserBuilder::default()
     }
 
-    /// Takes a user in the API's own JSON form, `{"userID": "u-1", …}`.
+    /// Reads a user from text in the API's JSON form, `{"userID": "u-1", …}`.
     ///
-    /// A field that is `null` counts as not set. A field the API document does not name is kept
-    /// and sent as it is.
+    /// Numbers keep their text, however long they are.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUser`] if the text is not JSON, or names the field and the rule it breaks.
+    ///
+    /// ```
+    /// use actix_statsig::User;
+    ///
+    /// let user = User::from_json_text(r#"{"country": "NL", "userID": 4711}"#)?;
+    /// assert_eq!(user, User::builder().user_id("4711").country("NL").build()?);
+    ///
+    /// let error = User::from_json_text(r#"{"userId": "u-1"}"#).unwrap_err();
+    /// assert_eq!(error.to_string(), "user field `userId` must be spelt `userID`");
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn from_json_text(json: &str) -> Result<Self, Error> {
+        let json: &RawValue =
+            serde_json::from_str(json).map_err(|_| unreadable(Unreadable::NotJson))?;
+        Self::try_from(json)
+    }
+
+    /// Takes a user in the API's JSON form, `{"userID": "u-1", …}`.
+    ///
+    /// A [`Value`] holds a number in 64 bits and a number that is not finite as `null`; use
+    /// [`from_json_text`](Self::from_json_text) where the text is at hand.
     ///
     /// # Errors
     /// [`Error::InvalidUser`] names the field and the rule it breaks.
@@ -78,41 +135,38 @@ impl User {
     /// let user = User::from_json(serde_json::json!({"userID": "u-1", "country": "NL"}))?;
     /// assert_eq!(user, User::builder().country("NL").user_id("u-1").build()?);
     ///
-    /// let error = User::from_json(serde_json::json!({"userID": "u-1", "country": "Holland"}));
-    /// assert_eq!(error.unwrap_err().to_string(), "user field `country` must be two letters");
+    /// let error = User::from_json(serde_json::json!({"userID": "u-1", "custom": "pro"}));
+    /// assert_eq!(error.unwrap_err().to_string(), "user field `custom` must be an object");
     /// # Ok::<(), actix_statsig::Error>(())
     /// ```
     pub fn from_json(json: Value) -> Result<Self, Error> {
-        match json {
-            Value::Object(fields) => Self::from_fields(fields),
+        Self::from_node(Node::from_value(json, MAX_DEPTH))
+    }
+
+    fn from_node(node: Result<Node<'_>, Unreadable>) -> Result<Self, Error> {
+        match node.map_err(unreadable)? {
+            Node::Object(mut fields) => Self::from_fields(&mut fields),
             _ => Err(invalid("user", "must be an object")),
         }
     }
 
-    fn from_fields(mut fields: Map<String, Value>) -> Result<Self, Error> {
-        fields.retain(|_, value| !value.is_null());
-        for (field, value) in &fields {
-            check(field, value)?;
+    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, Error> {
+        settle(fields)?;
+        let is_private = fields.iter().any(|(field, _)| field == PRIVATE);
+        let (json, lack) = write(fields);
+        if json.len() > MAX_USER_BYTES {
+            return Err(unreadable(Unreadable::TooLong));
         }
-        if !is_identified(&fields) {
-            return Err(invalid("userID", "must not be empty where no custom id is given"));
-        }
-        let is_private = fields.contains_key(PRIVATE);
-        let mut json = Value::Object(fields);
-        require(!is_deeper(&json, MAX_DEPTH), "user", "must have at most 64 levels of nesting")?;
-        // A no-op unless some crate of the app turns on serde_json's `preserve_order`.
-        json.sort_all_objects();
-        let json = serde_json::value::to_raw_value(&json)
-            .map_err(|_| invalid("user", "must be representable as JSON"))?;
-        if json.get().len() > MAX_USER_BYTES {
-            return Err(invalid("user", "must have at most 65536 bytes as JSON"));
-        }
-        let hash = HASHER.hash_one(json.get());
-        Ok(Self(Arc::new(Inner { hash, is_private, json })))
+        Ok(Self::of(json, is_private, lack))
+    }
+
+    fn of(json: String, is_private: bool, lack: Lack) -> Self {
+        let (hash, json) = (HASHER.hash_one(&*json), json.into_boxed_str());
+        Self(Arc::new(Inner { hash, is_private, lack, json, in_environment: Default::default() }))
     }
 
     /// The canonical JSON: what is compared, hashed and sent.
-    pub(crate) fn json(&self) -> &RawValue {
+    pub(crate) fn json(&self) -> &str {
         &self.0.json
     }
 
@@ -122,10 +176,28 @@ impl User {
     }
 }
 
+impl TryFrom<&RawValue> for User {
+    type Error = Error;
+
+    /// The same as [`User::from_json_text`], for what is known to be JSON.
+    fn try_from(json: &RawValue) -> Result<Self, Error> {
+        Self::from_node(Node::read(&replace_lone_surrogates(json.get()), MAX_USER_BYTES))
+    }
+}
+
+fn unreadable(why: Unreadable) -> Error {
+    let rule = match why {
+        Unreadable::NotJson => "must be JSON",
+        Unreadable::TooDeep => "must have at most 64 levels of nesting",
+        Unreadable::TooLong => "must have at most 65536 bytes as JSON",
+    };
+    invalid("user", rule)
+}
+
 impl PartialEq for User {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.hash == other.0.hash && self.0.json.get() == other.0.json.get())
+            || (self.0.hash == other.0.hash && self.0.json == other.0.json)
     }
 }
 
@@ -140,206 +212,18 @@ impl Hash for User {
 /// Shows the fields as JSON, with the private attributes left out.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut fields: Map<String, Value> =
-            serde_json::from_str(self.0.json.get()).map_err(|_| fmt::Error)?;
-        if let Some(private) = fields.get_mut(PRIVATE) {
-            *private = Value::from("[redacted]");
+        let mut node = Node::read(self.json(), usize::MAX).map_err(|_| fmt::Error)?;
+        if let Node::Object(fields) = &mut node {
+            let private = fields.iter_mut().filter(|(field, _)| field == PRIVATE);
+            private.for_each(|(_, node)| *node = Node::String("[redacted]".into()));
         }
-        write!(f, "User({})", Value::Object(fields))
-    }
-}
-
-/// Writes the API's JSON form, private attributes included.
-impl Serialize for User {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.json.serialize(serializer).map_err(S::Error::custom)
-    }
-}
-
-/// Reads the API's JSON form; the same as [`User::from_json`].
-impl<'de> Deserialize<'de> for User {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_json(Value::deserialize(deserializer)?).map_err(D::Error::custom)
+        let mut shown = String::new();
+        node.write(&mut shown);
+        write!(f, "User({shown})")
     }
 }
 
 /// Seeded once a process, so that nobody outside can choose users that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    /// One user for each field there is, each differing from the first in that field alone.
-    fn users_who_differ_in_one_field() -> Vec<User> {
-        let base = || User::builder().user_id("u");
-        let built = [
-            base(),
-            User::builder().user_id("v"),
-            base().email("a@b.c"),
-            base().ip("10.0.0.1"),
-            base().user_agent("curl"),
-            base().country("NL"),
-            base().country("nl"),
-            base().locale("en_US"),
-            base().app_version("1.2.3"),
-            base().custom("plan", "pro"),
-            base().custom("plan", true),
-            base().custom("plan", 1),
-            base().custom("plan", 1.5),
-            base().custom("plan", ["pro"]),
-            base().custom("plan", Vec::<String>::new()),
-            base().private_attribute("plan", "pro"),
-            base().custom_id("plan", "pro"),
-            base().environment(Tier::Staging),
-            base().environment(Tier::Production),
-        ];
-        built.into_iter().map(|user| user.build().expect("a valid user")).collect()
-    }
-
-    #[test]
-    fn promise_2_users_are_equal_only_when_every_field_is() {
-        let users = users_who_differ_in_one_field();
-        let again = users_who_differ_in_one_field();
-        for (i, a) in users.iter().enumerate() {
-            for (j, b) in again.iter().enumerate() {
-                assert_eq!(a == b, i == j, "{a:?} and {b:?}");
-            }
-        }
-        assert_eq!(users.iter().chain(&again).collect::<HashSet<_>>().len(), users.len());
-    }
-
-    #[test]
-    fn the_order_in_which_fields_are_set_does_not_matter() {
-        let a = User::builder().custom("a", 1).custom("b", 2).user_id("u").build().unwrap();
-        let b = User::builder().user_id("u").custom("b", 2).custom("a", 1).build().unwrap();
-        assert_eq!(a, b);
-    }
-
-    #[test]
-    fn every_field_is_sent_by_the_name_the_api_gives_it() {
-        let user = User::builder()
-            .user_id("u-1")
-            .email("a@b.c")
-            .ip("10.0.0.1")
-            .user_agent("curl")
-            .country("NL")
-            .locale("nl_NL")
-            .app_version("1.2.3")
-            .custom("plan", "pro")
-            .private_attribute("salary", 1)
-            .custom_id("companyID", "c-1")
-            .environment(Tier::Development)
-            .build()
-            .unwrap();
-        let sent: Value = serde_json::from_str(user.json().get()).unwrap();
-        assert_eq!(
-            sent,
-            json!({
-                "userID": "u-1", "email": "a@b.c", "ip": "10.0.0.1", "userAgent": "curl",
-                "country": "NL", "locale": "nl_NL", "appVersion": "1.2.3",
-                "custom": {"plan": "pro"}, "privateAttributes": {"salary": 1},
-                "customIDs": {"companyID": "c-1"}, "statsigEnvironment": {"tier": "development"},
-            })
-        );
-        assert_eq!(User::from_json(sent).unwrap(), user);
-    }
-
-    #[test]
-    fn a_bad_field_is_refused_by_name_and_rule() {
-        for (json, message) in [
-            (json!({}), "user field `userID` must not be empty where no custom id is given"),
-            (
-                json!({"userID": ""}),
-                "user field `userID` must not be empty where no custom id is given",
-            ),
-            (
-                json!({"customIDs": {"a": ""}}),
-                "user field `userID` must not be empty where no custom id is given",
-            ),
-            (json!({"userID": 1}), "user field `userID` must be a string"),
-            (json!({"userID": "u", "country": "N1"}), "user field `country` must be two letters"),
-            (json!({"userID": "u", "country": "É"}), "user field `country` must be two letters"),
-            (json!({"userID": "u", "custom": []}), "user field `custom` must be an object"),
-            (
-                json!({"userID": "u", "custom": {"a": {}}}),
-                "user field `custom.a` must be a string, a finite number, a boolean or a list of strings",
-            ),
-            (
-                json!({"userID": "u", "privateAttributes": {"a": [1]}}),
-                "user field `privateAttributes.a` must be a string, a finite number, a boolean or a list of strings",
-            ),
-            (
-                json!({"userID": "u", "customIDs": {"a": 1}}),
-                "user field `customIDs.a` must be a string",
-            ),
-            (
-                json!({"userID": "u", "statsigEnvironment": {"tier": "qa"}}),
-                "user field `statsigEnvironment.tier` must be production, staging or development",
-            ),
-            (json!("u"), "user field `user` must be an object"),
-            (
-                json!({"userID": "u".repeat(MAX_USER_BYTES)}),
-                "user field `user` must have at most 65536 bytes as JSON",
-            ),
-        ] {
-            assert_eq!(User::from_json(json).unwrap_err().to_string(), message);
-        }
-        let infinite = User::builder().user_id("u").custom("a", f64::NAN).build();
-        assert!(matches!(infinite, Err(Error::InvalidUser { field, .. }) if field == "custom.a"));
-    }
-
-    #[test]
-    fn null_counts_as_not_set_and_what_the_api_does_not_name_is_kept() {
-        let user = User::from_json(json!({"userID": "u", "email": null, "stableID": "s"})).unwrap();
-        assert_eq!(user.json().get(), r#"{"stableID":"s","userID":"u"}"#);
-    }
-
-    #[test]
-    fn a_user_nested_too_deep_is_refused_before_any_code_that_calls_itself_sees_it() {
-        let nested = |levels: usize| {
-            let deep = (0..levels).fold(Value::Null, |inner, _| json!([inner]));
-            User::from_json(json!({"userID": "u", "privateAttributes": {"a": 1}, "deep": deep}))
-        };
-        let deepest = nested(63).unwrap();
-        assert!(deepest.has_private_attributes() && !format!("{deepest:?}").is_empty());
-        for levels in [64, 1_000] {
-            let error = nested(levels).unwrap_err().to_string();
-            assert_eq!(error, "user field `user` must have at most 64 levels of nesting");
-        }
-    }
-
-    #[test]
-    fn an_error_quotes_a_part_of_a_long_field_name() {
-        let error = User::from_json(json!({"userID": "u", "custom": {"é".repeat(60_000): null}}));
-        let error = error.unwrap_err();
-        assert!(error.to_string().chars().count() < 250, "{error}");
-    }
-
-    #[test]
-    fn promise_7_debug_shows_no_private_attribute() {
-        let builder = User::builder().user_id("u").private_attribute("secret", "hunter2");
-        let user = builder.clone().build().unwrap();
-        let shown = format!("{builder:?} {user:?} {:?}", Attribute::from("hunter2"));
-        assert!(shown.contains("[redacted]") && !shown.contains("hunter2"), "{shown}");
-        assert!(user.has_private_attributes() && !User::new("u").unwrap().has_private_attributes());
-    }
-
-    proptest! {
-        #[test]
-        fn equality_agrees_with_equality_of_the_fields(
-            a in proptest::collection::btree_map("[a-c]", 0..3i64, 0..3),
-            b in proptest::collection::btree_map("[a-c]", 0..3i64, 0..3),
-        ) {
-            let user = |custom: &std::collections::BTreeMap<String, i64>| {
-                User::from_json(json!({"userID": "u", "custom": custom})).expect("a valid user")
-            };
-            prop_assert_eq!(user(&a) == user(&b), a == b);
-        }
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ mod support;
 
 use std::{alloc::System, time::Duration};
 
+use actix_statsig::ConfigBuilder;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{Script, config, user, virtual_time};
 
@@ -13,8 +14,15 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[test]
 fn an_answer_from_the_cache_allocates_nothing() {
+    let caching = || config().cache_ttl(Duration::from_secs(10));
+    hits_allocate_nothing(caching());
+    // A user in the component's environment is made once.
+    hits_allocate_nothing(caching().environment("staging"));
+}
+
+fn hits_allocate_nothing(config: ConfigBuilder) {
     virtual_time(async {
-        let statsig = Script::answering().start(config().cache_ttl(Duration::from_secs(10)));
+        let statsig = Script::answering().start(config);
         let who = user("u-1");
         statsig.check_gate(&who, "beta").await.unwrap();
         statsig.get_config(&who, "homepage").await.unwrap();

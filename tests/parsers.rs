@@ -60,7 +60,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn word() -> impl Strategy<Value = String> {
     let words: Vec<&str> =
         "name value rule_id group_name open shut homepage userID country NL email \
-        custom privateAttributes customIDs statsigEnvironment tier staging gates configs when \
+        userId os_name custom privateAttributes customIDs statsigEnvironment tier staging gates configs when \
         overrides percentage gateName gateNames configName user statsigMetadata \
         exposureLoggingDisabled sdkType"
             .split_whitespace()

@@ -165,15 +165,15 @@ async fn bad_input_is_refused_with_what_is_wrong_and_where() {
         (gate, r#"{"gateName":"aa","user":"u"}"#, "invalid_user", "`user` must be an object"),
         (
             gate,
-            r#"{"gateName":"aa","user":{"userID":"u","country":"NLD"}}"#,
+            r#"{"gateName":"aa","user":{"userId":"u"}}"#,
             "invalid_user",
-            "`country` must be two letters",
+            "`userId` must be spelt `userID`",
         ),
         (
             gate,
-            r#"{"gateName":"aa","user":{"userID":"u","custom":{"a":{}}}}"#,
+            r#"{"gateName":"aa","user":{"userID":"u","customIDs":{"a":{}}}}"#,
             "invalid_user",
-            "`custom.a`",
+            "`customIDs.a`",
         ),
         (
             gate,
@@ -208,6 +208,38 @@ async fn bad_input_is_refused_with_what_is_wrong_and_where() {
     let (status, _) = relay.post(gate, &json!({"gateNames": many, "user": {"userID": "u"}})).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(upstream.calls(), 0);
+}
+
+#[actix_rt::test]
+async fn users_are_taken_by_their_text_and_as_they_come() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    let users = [
+        r#"{"userID":"u","custom":{"n":100000000000000000001}}"#,
+        r#"{"userID":"u","custom":{"n":100000000000000000002}}"#,
+        r#"{"userID":100000000000000000001}"#,
+        r#"{"userID":100000000000000000002}"#,
+        r#"{"userID":"u","country":"T1","custom":{"a":null,"b":[1,null,{}]},"email":null}"#,
+        r#"{"userID":"\ud800","statsigEnvironment":{"tier":"qa"}}"#,
+    ];
+    for (number, user) in users.into_iter().enumerate() {
+        let body = format!(r#"{{"gateName":"aa","user":{user},"else":[1e400]}}"#);
+        let response =
+            relay.client.post(relay.url("/v1/check_gate")).send_body(body).await.unwrap();
+        let (status, answer) = read(response).await;
+        assert_eq!(status, StatusCode::OK, "{user}: {answer}");
+        assert_eq!(upstream.calls(), number + 1, "{user} is a user of its own");
+    }
+}
+
+#[actix_rt::test]
+async fn environment_is_an_option() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--environment", "staging"]).await;
+    let body = json!({"gateName": "aa", "user": {"userID": "u"}});
+    let (status, answer) = relay.post("/v1/check_gate", &body).await;
+    let user = r#"{"statsigEnvironment":{"tier":"staging"},"userID":"u"}"#;
+    assert_eq!((status, &answer["rule_id"]), (StatusCode::OK, &json!(user)));
 }
 
 #[actix_rt::test]

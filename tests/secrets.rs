@@ -348,7 +348,6 @@ fn at_rest(shown: &mut Shown) {
     shown.debug(&private());
     shown.debug(&Attribute::from(PRIVATE));
     shown.debug(&Attribute::from([PRIVATE]));
-    shown.answer(&private().country(PRIVATE).build());
     shown.answer(&private().private_attribute("n", f64::NAN).build());
     let too_long = private().private_attribute("long", PRIVATE.repeat(5_000));
     shown.answer(&too_long.build());

@@ -21,7 +21,7 @@ use actix_rt::task::yield_now;
 use actix_statsig::{
     CheckGates, Error, FlushPolicy, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
-    web::{Flags, Unidentified},
+    web::{Flags, RequireGate, Unidentified},
 };
 use actix_web::{
     App, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, Result,
@@ -33,7 +33,7 @@ use actix_web::{
     web::{self, Data},
 };
 use app::{answer, asked, config, fallbacks, get, identify, start};
-use futures_util::future::{FutureExt as _, LocalBoxFuture, join_all, join3};
+use futures_util::future::{FutureExt as _, LocalBoxFuture, join, join_all, join3};
 use serde_json::json;
 
 #[actix_rt::test]
@@ -494,6 +494,91 @@ async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stra
     let request = get("/").to_http_request();
     let error = Flags::extract(&request).await.unwrap_err();
     assert!(error.to_string().contains("statsig.configure("), "{error}");
+}
+
+#[actix_rt::test]
+async fn identify_that_extracts_flags_is_an_error_that_says_so() {
+    async fn asks(request: &HttpRequest) -> Result<User> {
+        yield_now().await;
+        let flags = Flags::extract(request).await?;
+        Ok(flags.user().clone())
+    }
+    fn asks_at_once(request: &HttpRequest) -> Result<User> {
+        let flags = Flags::extract(request).now_or_never().expect("it does not wait")?;
+        Ok(flags.user().clone())
+    }
+    /// Asks for flags beside other things, in a task that polls several.
+    async fn asks_beside(request: &HttpRequest) -> Result<User> {
+        let (_, flags) = join(yield_now(), Flags::extract(request)).await;
+        flags.map(|flags| flags.user().clone())
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let (server, statsig) = start(Rules::new());
+    let handler = || web::get().to(|_: Flags, _: Flags| async { "flags" });
+    let behind_a_gate = || web::scope("/gate").wrap(RequireGate::new("beta").fail_open());
+    let scope = |path| web::scope(path).route("/page", handler());
+    let app = App::new()
+        .service(scope("/async").configure(statsig.configure_async(asks)))
+        .service(scope("/sync").configure(statsig.configure(asks_at_once)))
+        .service(scope("/beside").configure(statsig.configure_async(asks_beside)))
+        .service(scope("/wired").configure(statsig.configure_async(asks)).service(behind_a_gate()))
+        .configure(statsig.configure(asks_at_once))
+        .service(behind_a_gate());
+    let app = init_service(app).await;
+
+    let paths = ["/async/page", "/sync/page", "/beside/page", "/wired/gate", "/gate"];
+    for path in paths {
+        assert_eq!(answer(&app, get(path)).await, (500, "Internal Server Error".into()), "{path}");
+    }
+
+    let log = log.0.lock().unwrap().clone();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), paths.len(), "{log}");
+    assert!(errors.iter().all(|line| line.contains("`identify` extracts `Flags`")), "{log}");
+    assert!(errors[0].contains("/async/page"), "{log}");
+    assert_eq!(server.calls(), 0);
+}
+
+#[actix_rt::test]
+async fn identify_may_go_on_without_the_flags_that_it_did_not_get() {
+    async fn stubborn(request: &HttpRequest) -> Result<User> {
+        assert!(Flags::extract(request).await.is_err());
+        yield_now().await;
+        assert!(Flags::extract(request).await.is_err());
+        identify(request)
+    }
+    // Two who want to know at once: the second waits, and is not taken for `identify`.
+    async fn page(flags: Flags, other: Flags) -> String {
+        format!("{:?} {}", flags.user(), flags.user() == other.user())
+    }
+    let (_server, statsig) = start(Rules::new());
+    let app = App::new().configure(statsig.configure_async(stubborn));
+    let app = init_service(app.route("/", web::get().to(page))).await;
+    let user = r#"User({"userID":"marie"}) true"#;
+    assert_eq!(answer(&app, get("/")).await, (200, user.into()));
+}
+
+#[actix_rt::test]
+async fn flags_are_of_the_user_in_the_components_environment() {
+    async fn page(flags: Flags) -> Result<String> {
+        let gate = flags.gate("staged").await?;
+        let again = flags.statsig().check_gate(flags.user(), "staged").await?;
+        Ok(format!("{:?} {gate} {again}", flags.user()))
+    }
+    let rule = Rule::new(true).when("statsigEnvironment.tier", "staging");
+    let server = LocalStatsig::start(Rules::new().gate("staged", rule)).unwrap();
+    let config = config(&server).environment("staging").build().unwrap();
+    let statsig = Statsig::start(config).unwrap();
+    let gated =
+        web::scope("/gated").wrap(RequireGate::new("staged")).route("", web::get().to(page));
+    let app = App::new().configure(statsig.configure(identify)).route("/", web::get().to(page));
+    let app = init_service(app.service(gated)).await;
+    let page = r#"User({"statsigEnvironment":{"tier":"staging"},"userID":"marie"}) true true"#;
+    assert_eq!(answer(&app, get("/")).await, (200, page.into()));
+    assert_eq!(answer(&app, get("/gated")).await, (200, page.into()));
 }
 
 #[test]

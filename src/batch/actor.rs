@@ -150,6 +150,7 @@ impl BatchActor {
         }
         let Ask { user, names, exposure, past_cache, admitted, within: _ } = ask;
         names.iter().try_for_each(|name| check_name(name))?;
+        let user = user.into_environment(self.shared.environment.as_ref());
         let lane = Lane { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
         let known = self.known(&lane, M::KIND, &names, past_cache);
         if known.len() == names.len() && known.iter().all(Option::is_some) {

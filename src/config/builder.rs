@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Config, FlushPolicy, invalid, parse, settings::Settings};
-use crate::{error::Error, fallback::Fallback, hooks::Hooks};
+use crate::{error::Error, fallback::Fallback, hooks::Hooks, user::Tier};
 
 /// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
 #[derive(Clone, Debug)]
@@ -97,6 +97,21 @@ impl ConfigBuilder {
         stale_if_error: Duration;
     }
 
+    /// The tier of every user who has none: a user is asked about, and kept, as if it had been
+    /// [built](crate::UserBuilder::environment) with this tier. Its name has up to 100 characters, none of
+    /// them a control character, and no space at either end. Default none.
+    ///
+    /// ```
+    /// # use actix_statsig::{Config, Tier};
+    /// let config = Config::builder("secret-key").environment(Tier::Staging).build()?;
+    /// assert_eq!(config.environment(), Some(&Tier::from("staging")));
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn environment(mut self, tier: impl Into<Tier>) -> Self {
+        self.settings.environment = Some(tier.into());
+        self
+    }
+
     /// Has this called for each request that is answered with an error. Default none; the last one
     /// given counts.
     ///
@@ -163,6 +178,14 @@ impl ConfigBuilder {
         if s.transports > s.max_in_flight {
             let rule = format!("must be at most `max_in_flight`, {}", s.max_in_flight);
             return Err(invalid("transports", s.transports.to_string(), rule));
+        }
+        if let Some(tier) = &s.environment {
+            let name = tier.as_str();
+            let is_odd = name.trim() != name || name.contains(char::is_control);
+            if is_odd || !(1..=100).contains(&name.chars().count()) {
+                let rule = "must have 1 to 100 characters, no control character, and no space at either end";
+                return Err(invalid("environment", format!("{name:?}"), rule));
+            }
         }
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         bounded("cache_ttl", s.cache_ttl, Duration::ZERO..=DAY)?;

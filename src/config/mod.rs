@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 
 use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
-use crate::{error::Error, hooks::Hooks};
+use crate::{error::Error, hooks::Hooks, user::Tier};
 
 /// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
 /// setting against its bounds.
@@ -31,6 +31,7 @@ use crate::{error::Error, hooks::Hooks};
 /// | `retry_attempts` | 3 | 1 to 10 |
 /// | `max_in_flight` | 64 | 1 to 1,024 |
 /// | `exposure_logging` | on | |
+/// | `environment` | none | 1 to 100 characters; no text: none |
 /// | `extra_root_certificates` | none | PEM |
 /// | `allow_plain_http` | off | |
 /// | `circuit_breaker` | on | |
@@ -76,6 +77,7 @@ impl Config {
         ("retry_attempts", "attempts of a call in total (1 to 10)"),
         ("max_in_flight", "HTTP calls at once"),
         ("exposure_logging", "whether Statsig logs exposures where a message does not say"),
+        ("environment", "tier of every user who has none, like staging"),
         (
             "extra_root_certificates",
             "PEM, or a file of it: certificates to trust besides the roots",
@@ -199,8 +201,13 @@ impl Config {
         self.settings.exposure_logging
     }
 
+    /// The tier of every user who has none.
+    pub fn environment(&self) -> Option<&Tier> {
+        self.settings.environment.as_ref()
+    }
+
     /// One setting by its name, as text that [`ConfigBuilder::set`] reads. None for the key, for
-    /// certificates, and where there is no such setting.
+    /// certificates, for a setting that is none, and where there is no such setting.
     ///
     /// ```
     /// # use actix_statsig::Config;
@@ -310,6 +317,7 @@ mod tests {
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Interval, 1));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::from_secs(10), 10_000));
         assert_eq!(config.stale_if_error(), Duration::from_secs(3600));
+        assert_eq!(config.environment(), None);
     }
 
     #[test]
@@ -326,6 +334,7 @@ mod tests {
             ("STATSIG_RETRY_ATTEMPTS", "2"),
             ("STATSIG_MAX_IN_FLIGHT", "13"),
             ("STATSIG_EXPOSURE_LOGGING", "off"),
+            ("STATSIG_ENVIRONMENT", " qa "),
             ("STATSIG_EXTRA_ROOT_CERTIFICATES", ""),
             ("STATSIG_ALLOW_PLAIN_HTTP", "true"),
             ("STATSIG_CIRCUIT_BREAKER", "0"),
@@ -349,12 +358,14 @@ mod tests {
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Adaptive, 4));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::ZERO, 14));
         assert_eq!(config.stale_if_error(), Duration::from_secs(15));
+        assert_eq!(config.environment(), Some(&Tier::Other("qa".to_owned())));
     }
 
     #[test]
     fn what_a_setting_is_as_text_can_be_read_again() {
         let config = Config::builder("secret-key").timeout(Duration::from_millis(1_500));
-        let config = config.batch_size(8).exposure_logging(false).build().unwrap();
+        let config =
+            config.batch_size(8).exposure_logging(false).environment("qa").build().unwrap();
         let mut again = Config::builder("secret-key");
         for &(setting, _) in Config::SETTINGS {
             match config.text(setting) {
@@ -363,6 +374,23 @@ mod tests {
             }
         }
         assert_eq!(format!("{:?}", again.build().unwrap()), format!("{config:?}"));
+    }
+
+    #[test]
+    fn environment_is_a_known_tier_by_its_name_and_none_without_a_name() {
+        for (text, tier) in [
+            ("staging", Some(Tier::Staging)),
+            ("Staging", Some(Tier::Other("Staging".to_owned()))),
+            ("", None),
+            (" ", None),
+        ] {
+            let config = Config::builder("secret-key").set("environment", text).unwrap();
+            assert_eq!(config.build().unwrap().environment(), tier.as_ref(), "{text:?}");
+        }
+        let error = Config::builder("secret-key").environment("").build().unwrap_err();
+        let rule =
+            "must have 1 to 100 characters, no control character, and no space at either end";
+        assert_eq!(error.to_string(), format!("setting `environment` cannot be \"\": {rule}"));
     }
 
     #[test]
@@ -426,6 +454,11 @@ mod tests {
                 "STALE_IF_ERROR",
                 "8d",
                 "setting `stale_if_error` cannot be \"8d\": must be whole milliseconds, or a number with `ms` or `s`",
+            ),
+            (
+                "ENVIRONMENT",
+                "a\tb",
+                "setting `environment` cannot be \"a\\tb\": must have 1 to 100 characters, no control character, and no space at either end",
             ),
             (
                 "FLUSH_POLICY",

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, time::Duration};
 use awc::http::Uri;
 
 use super::{FlushPolicy, invalid};
-use crate::error::Error;
+use crate::{error::Error, user::Tier};
 
 pub(super) fn duration(setting: &'static str, text: &str) -> Result<Duration, Error> {
     let trimmed = text.trim();
@@ -47,6 +47,11 @@ pub(super) fn flush_policy(setting: &'static str, text: &str) -> Result<FlushPol
     let wanted = text.trim().to_ascii_lowercase();
     let policy = FlushPolicy::ALL.into_iter().find(|policy| policy.to_string() == wanted);
     policy.ok_or_else(|| invalid(setting, format!("{text:?}"), "must be interval or adaptive"))
+}
+
+/// Nothing is no tier.
+pub(super) fn tier(text: &str) -> Option<Tier> {
+    Some(text.trim()).filter(|name| !name.is_empty()).map(Tier::from)
 }
 
 /// PEM itself, or the path of a file of it.

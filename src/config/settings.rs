@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use secrecy::SecretString;
 
 use super::{FlushPolicy, invalid, parse};
-use crate::error::Error;
+use crate::{error::Error, user::Tier};
 
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -20,6 +20,7 @@ pub(super) struct Settings {
     pub(super) retry_attempts: u32,
     pub(super) max_in_flight: usize,
     pub(super) exposure_logging: bool,
+    pub(super) environment: Option<Tier>,
     pub(super) extra_root_certificates: Vec<u8>,
     pub(super) allow_plain_http: bool,
     pub(super) circuit_breaker: bool,
@@ -45,6 +46,7 @@ impl Settings {
             retry_attempts: 3,
             max_in_flight: 64,
             exposure_logging: true,
+            environment: None,
             extra_root_certificates: Vec::new(),
             allow_plain_http: false,
             circuit_breaker: true,
@@ -72,6 +74,7 @@ impl Settings {
             "retry_attempts" => self.retry_attempts = parse::number("retry_attempts", text)?,
             "max_in_flight" => self.max_in_flight = parse::number("max_in_flight", text)?,
             "exposure_logging" => self.exposure_logging = parse::flag("exposure_logging", text)?,
+            "environment" => self.environment = parse::tier(text),
             "extra_root_certificates" => self.extra_root_certificates = parse::pem(text)?,
             "allow_plain_http" => self.allow_plain_http = parse::flag("allow_plain_http", text)?,
             "circuit_breaker" => self.circuit_breaker = parse::flag("circuit_breaker", text)?,
@@ -98,6 +101,7 @@ impl Settings {
             "retry_attempts" => self.retry_attempts.to_string(),
             "max_in_flight" => self.max_in_flight.to_string(),
             "exposure_logging" => self.exposure_logging.to_string(),
+            "environment" => self.environment.as_ref()?.to_string(),
             "allow_plain_http" => self.allow_plain_http.to_string(),
             "circuit_breaker" => self.circuit_breaker.to_string(),
             "flush_policy" => self.flush_policy.to_string(),
@@ -125,6 +129,7 @@ impl fmt::Debug for Settings {
             .field("retry_attempts", &self.retry_attempts)
             .field("max_in_flight", &self.max_in_flight)
             .field("exposure_logging", &self.exposure_logging)
+            .field("environment", &self.environment)
             .field("extra_root_certificates", &self.extra_root_certificates.len())
             .field("allow_plain_http", &self.allow_plain_http)
             .field("circuit_breaker", &self.circuit_breaker)

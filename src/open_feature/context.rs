@@ -35,10 +35,8 @@ pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     let (mut fields, mut custom) = (Map::new(), Map::new());
     for (name, value) in &context.custom_fields {
         let is_field = FIELDS.contains(&name.as_str());
-        let value = json(value).map_err(|rule| {
-            let field = if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
-            invalid(&field, rule)
-        })?;
+        let place = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
+        let value = json(value, &place)?;
         let attributes = if is_field { &mut fields } else { &mut custom };
         attributes.insert(name.clone(), value);
     }
@@ -64,20 +62,25 @@ fn add_custom(fields: &mut Map<String, Value>, custom: Map<String, Value>) {
     }
 }
 
-fn json(field: &Field) -> Result<Value, &'static str> {
+/// Where a value stands in the user, for an error.
+type Place<'a> = &'a dyn Fn() -> String;
+
+fn json(field: &Field, place: Place<'_>) -> Result<Value, Error> {
     match field {
         Field::Bool(value) => Ok(Value::from(*value)),
         Field::Int(value) => Ok(Value::from(*value)),
-        Field::Float(value) => {
-            Number::from_f64(*value).map(Value::Number).ok_or("must be a finite number")
-        }
+        Field::Float(value) => number(*value, place),
         Field::String(value) => Ok(Value::from(value.as_str())),
-        Field::DateTime(value) => {
-            timestamp(*value).map(Value::String).ok_or("must be a date of the years 0 to 9999")
-        }
-        Field::Struct(value) => structure(&**value)
-            .ok_or("must be a StructValue, a Value of the SDK or of serde_json, or a Vec<String>"),
+        Field::DateTime(value) => timestamp(*value)
+            .map(Value::String)
+            .ok_or_else(|| invalid(&place(), "must be a date of the years 0 to 9999")),
+        Field::Struct(value) => structure(&**value, place),
     }
+}
+
+fn number(value: f64, place: Place<'_>) -> Result<Value, Error> {
+    let number = Number::from_f64(value).map(Value::Number);
+    number.ok_or_else(|| invalid(&place(), "must be a finite number"))
 }
 
 /// In UTC, so that the same moment makes the same user.
@@ -85,31 +88,38 @@ fn timestamp(moment: OffsetDateTime) -> Option<String> {
     moment.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok()
 }
 
-fn structure(value: &(dyn Any + Send + Sync)) -> Option<Value> {
+fn structure(value: &(dyn Any + Send + Sync), place: Place<'_>) -> Result<Value, Error> {
     if let Some(value) = value.downcast_ref::<StructValue>() {
-        Some(object(value))
+        object(value, place)
     } else if let Some(value) = value.downcast_ref::<FlagValue>() {
-        Some(from_flag_value(value))
+        from_flag_value(value, place)
     } else if let Some(value) = value.downcast_ref::<Value>() {
-        Some(value.clone())
+        Ok(value.clone())
     } else if let Some(value) = value.downcast_ref::<Map<String, Value>>() {
-        Some(Value::Object(value.clone()))
+        Ok(Value::Object(value.clone()))
+    } else if let Some(list) = value.downcast_ref::<Vec<String>>() {
+        Ok(Value::from(list.as_slice()))
     } else {
-        value.downcast_ref::<Vec<String>>().map(|list| Value::from(list.as_slice()))
+        let rule = "must be a StructValue, a Value of the SDK or of serde_json, or a Vec<String>";
+        Err(invalid(&place(), rule))
     }
 }
 
-fn object(value: &StructValue) -> Value {
-    value.fields.iter().map(|(key, value)| (key.clone(), from_flag_value(value))).collect()
+fn object(value: &StructValue, place: Place<'_>) -> Result<Value, Error> {
+    let fields = value.fields.iter().map(|(key, value)| {
+        let place = || format!("{}.{key}", place());
+        Ok((key.clone(), from_flag_value(value, &place)?))
+    });
+    fields.collect()
 }
 
-fn from_flag_value(value: &FlagValue) -> Value {
+fn from_flag_value(value: &FlagValue, place: Place<'_>) -> Result<Value, Error> {
     match value {
-        FlagValue::Bool(value) => Value::from(*value),
-        FlagValue::Int(value) => Value::from(*value),
-        FlagValue::Float(value) => Value::from(*value),
-        FlagValue::String(value) => Value::from(value.as_str()),
-        FlagValue::Array(list) => list.iter().map(from_flag_value).collect(),
-        FlagValue::Struct(value) => object(value),
+        FlagValue::Bool(value) => Ok(Value::from(*value)),
+        FlagValue::Int(value) => Ok(Value::from(*value)),
+        FlagValue::Float(value) => number(*value, place),
+        FlagValue::String(value) => Ok(Value::from(value.as_str())),
+        FlagValue::Array(list) => list.iter().map(|value| from_flag_value(value, place)).collect(),
+        FlagValue::Struct(value) => object(value, place),
     }
 }

@@ -16,8 +16,9 @@ impl Statsig {
         name: &str,
         read: impl FnOnce(&Evaluation, Origin) -> Option<R>,
     ) -> Option<R> {
+        let user = user.within(self.shared.environment.as_ref());
         let exposure = self.shared.exposure_logging;
-        let question = Question { user, exposure, kind: M::KIND, name };
+        let question = Question { user: &user, exposure, kind: M::KIND, name };
         let (kept, is_stale) =
             self.shared.recall_unless_closing(question, |evaluation, origin| {
                 (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
@@ -34,10 +35,11 @@ impl Statsig {
         names: &[N],
         read: impl Fn(&Evaluation, Origin) -> Option<R>,
     ) -> Option<Vec<R>> {
+        let user = user.within(self.shared.environment.as_ref());
         let exposure = exposure.unwrap_or(self.shared.exposure_logging);
         let mut stale = 0;
         let kept = names.iter().map(|name| {
-            let question = Question { user, exposure, kind: M::KIND, name: name.as_ref() };
+            let question = Question { user: &user, exposure, kind: M::KIND, name: name.as_ref() };
             self.shared.recall_unless_closing(question, |evaluation, origin| {
                 stale += usize::from(matches!(origin, Origin::Stale { .. }));
                 read(evaluation, origin)

@@ -1,10 +1,11 @@
 //! The API's side of a request: what the OpenAPI document "Statsig SDK HTTP API" 1.0.0 refuses is
 //! refused, the rest is answered from the rules. Pure.
 //!
-//! Written from the document alone, not with the client's own checks: a server that shared them
-//! would also share their mistakes. Stricter than the schema in three places where its prose is: a
-//! user is required, with an identifier; a country has two letters; `custom` and
-//! `privateAttributes` hold what they are said to hold. Fields it does not name are tolerated.
+//! Not written with the client's own checks: a server that shared them would also share their
+//! mistakes. Stricter than the schema where its prose is: a user is required, with an identifier.
+//! Looser than the document where Statsig's own SDKs are: a user's fields and entries may be `null`,
+//! ids may be numbers, a country, a tier and a custom attribute may be any. Fields it does not name
+//! are tolerated.
 
 use hyper::{
     Method,
@@ -14,7 +15,7 @@ use hyper::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    attribute::{FREE_VALUE, TEXT_FIELDS, TIER_VALUE, TIERS, is_free_value},
+    attribute::{ID_VALUE, TEXT_VALUE, TIER_VALUE, is_id_value, is_text_value},
     rules::{Rules, name_fault},
 };
 use crate::call::CallKind;
@@ -150,37 +151,40 @@ fn name_in(field: &str, name: &Value) -> Result<String, Refusal> {
 
 /// Names fields only, never their values: those may be private.
 fn check_user(user: &Map<String, Value>) -> Result<(), Refusal> {
-    for field in TEXT_FIELDS {
-        user.get(field).map_or(Ok(""), |value| string(&format!("user.{field}"), value))?;
-    }
-    if let Some(country) = user.get("country").and_then(Value::as_str)
-        && !(country.len() == 2 && country.bytes().all(|b| b.is_ascii_alphabetic()))
-    {
-        return Err(bad("user.country must have 2 letters"));
+    let given = |field: &str| user.get(field).filter(|value| !value.is_null());
+    for field in ["email", "ip", "userAgent", "country", "locale", "appVersion"] {
+        if given(field).is_some_and(|value| !is_text_value(value)) {
+            return Err(bad(format!("user.{field} must be {TEXT_VALUE}")));
+        }
     }
     for field in ["custom", "privateAttributes"] {
-        let Some(attributes) = user.get(field) else { continue };
-        for (key, value) in object(&format!("user.{field}"), attributes)? {
-            if !is_free_value(value) {
-                return Err(bad(format!("user.{field}.{key} must be {FREE_VALUE}")));
-            }
+        given(field).map_or(Ok(()), |value| object(&format!("user.{field}"), value).map(drop))?;
+    }
+    let mut identified = false;
+    if let Some(id) = given("userID") {
+        identified |= is_identifier("user.userID", id)?;
+    }
+    if let Some(ids) = given("customIDs") {
+        for (key, id) in object("user.customIDs", ids)?.iter().filter(|(_, id)| !id.is_null()) {
+            identified |= is_identifier(&format!("user.customIDs.{key}"), id)?;
         }
     }
-    let mut identified = user.get("userID").is_some_and(|id| id != "");
-    if let Some(ids) = user.get("customIDs") {
-        for (key, id) in object("user.customIDs", ids)? {
-            identified |= !string(&format!("user.customIDs.{key}"), id)?.is_empty();
-        }
-    }
-    if let Some(environment) = user.get("statsigEnvironment") {
+    if let Some(environment) = given("statsigEnvironment") {
         let tier = object("user.statsigEnvironment", environment)?.get("tier");
-        if tier.is_some_and(|tier| !TIERS.iter().any(|known| tier == known)) {
+        if tier.is_some_and(|tier| !tier.is_null() && !tier.is_string()) {
             return Err(bad(format!("user.statsigEnvironment.tier must be {TIER_VALUE}")));
         }
     }
     match identified {
         true => Ok(()),
         false => Err(bad("user must have an identifier: userID or one of customIDs")),
+    }
+}
+
+fn is_identifier(field: &str, id: &Value) -> Result<bool, Refusal> {
+    match is_id_value(id) {
+        true => Ok(id != ""),
+        false => Err(bad(format!("{field} must be {ID_VALUE}"))),
     }
 }
 
@@ -290,31 +294,19 @@ mod tests {
             (json!({}), identifier),
             (json!({"userID": ""}), identifier),
             (json!({"email": "e@example.com", "customIDs": {"a": ""}}), identifier),
-            (json!({"userID": 1}), "user.userID must be a string"),
-            (json!({"userID": "u", "email": null}), "user.email must be a string"),
-            (json!({"userID": "u", "ip": 1}), "user.ip must be a string"),
-            (json!({"userID": "u", "userAgent": []}), "user.userAgent must be a string"),
-            (json!({"userID": "u", "locale": {}}), "user.locale must be a string"),
-            (json!({"userID": "u", "appVersion": 1.2}), "user.appVersion must be a string"),
-            (json!({"userID": "u", "country": "NLD"}), "user.country must have 2 letters"),
-            (json!({"userID": "u", "country": "\u{e9}"}), "user.country must have 2 letters"),
+            (json!({"userID": null}), identifier),
+            (json!({"customIDs": {"a": null}}), identifier),
+            (json!({"userID": []}), "user.userID must be a string or a number"),
+            (json!({"userID": "u", "ip": []}), "user.ip must be a string, a number, true or false"),
+            (
+                json!({"userID": "u", "locale": {}}),
+                "user.locale must be a string, a number, true or false",
+            ),
             (json!({"userID": "u", "custom": []}), "user.custom must be an object"),
+            (json!({"customIDs": {"a": true}}), "user.customIDs.a must be a string or a number"),
             (
-                json!({"userID": "u", "custom": {"a": null}}),
-                "user.custom.a must be a string, a number, true, false or an array of strings",
-            ),
-            (
-                json!({"userID": "u", "privateAttributes": {"a": ["secret", 1]}}),
-                "user.privateAttributes.a must be a string, a number, true, false or an array of strings",
-            ),
-            (json!({"customIDs": {"a": 1}}), "user.customIDs.a must be a string"),
-            (
-                json!({"userID": "u", "statsigEnvironment": {"tier": "prod"}}),
-                "user.statsigEnvironment.tier must be production, staging or development",
-            ),
-            (
-                json!({"userID": "u", "statsigEnvironment": {"tier": null}}),
-                "user.statsigEnvironment.tier must be production, staging or development",
+                json!({"userID": "u", "statsigEnvironment": {"tier": 1}}),
+                "user.statsigEnvironment.tier must be a string",
             ),
             (
                 json!({"userID": "u", "statsigEnvironment": "staging"}),
@@ -326,9 +318,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_document_allows_is_taken() {
+    fn what_the_api_document_allows_and_what_statsigs_sdks_send_is_taken() {
         for user in [
             json!({"userID": "u"}),
+            json!({"userID": 1, "email": null, "customIDs": null, "appVersion": 1.2}),
+            json!({"userID": null, "customIDs": {"a": 1.5, "b": null}, "country": "T1"}),
+            json!({"userID": "u", "country": "", "custom": {"a": null, "b": [1, {}], "c": {}}}),
+            json!({"userID": "u", "privateAttributes": {"a": ["secret", 1]}, "os_name": "Linux"}),
+            json!({"userID": "u", "statsigEnvironment": {"tier": "qa"}}),
+            json!({"userID": "u", "statsigEnvironment": {"tier": null}}),
             json!({"customIDs": {"companyID": "c"}}),
             json!({"userID": "u", "unheard_of": null, "statsigEnvironment": {"region": 1}}),
             json!({

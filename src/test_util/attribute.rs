@@ -1,28 +1,39 @@
 //! The user attributes a rule can ask for, by the API's field names.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
+    de::{
+        self, DeserializeSeed, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
 use serde_json::{Map, Value};
 
-/// The user's fields that hold one string.
-pub(super) const TEXT_FIELDS: [&str; 7] =
-    ["userID", "email", "ip", "userAgent", "country", "locale", "appVersion"];
-
-/// The environments the API knows.
-pub(super) const TIERS: [&str; 3] = ["production", "staging", "development"];
+/// The user's fields that hold one text.
+pub(super) const TEXT_FIELDS: [&str; 11] = [
+    "userID",
+    "email",
+    "ip",
+    "userAgent",
+    "country",
+    "locale",
+    "appVersion",
+    "os_name",
+    "os_version",
+    "browser_name",
+    "browser_version",
+];
 
 /// One attribute of a user.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Attribute {
-    /// A field that holds one string.
+    /// A field that holds one text.
     Text(&'static str),
-    /// `custom.NAME`, `privateAttributes.NAME` or `statsigEnvironment.NAME`: a string, number, boolean or array of strings.
+    /// `custom.NAME`, `privateAttributes.NAME` or `statsigEnvironment.NAME`: anything.
     Free(&'static str, String),
-    /// `customIDs.NAME`: a string.
+    /// `customIDs.NAME`: a string or a number.
     CustomId(String),
     /// `statsigEnvironment.tier`.
     Tier,
@@ -32,22 +43,25 @@ impl Attribute {
     /// Whether a user can have this value at all.
     pub(super) fn accepts(&self, value: &Value) -> bool {
         match self {
-            Self::Text(_) | Self::CustomId(_) => value.is_string(),
-            Self::Free(..) => is_free_value(value),
-            Self::Tier => value.as_str().is_some_and(|tier| TIERS.contains(&tier)),
+            Self::Text(_) => is_text_value(value),
+            Self::CustomId(_) => is_id_value(value),
+            Self::Free(..) => !value.is_null(),
+            Self::Tier => value.is_string(),
         }
     }
 
     /// What a value must be, for an error.
     pub(super) fn expected(&self) -> &'static str {
         match self {
-            Self::Text(_) | Self::CustomId(_) => "a string",
+            Self::Text(_) => TEXT_VALUE,
+            Self::CustomId(_) => ID_VALUE,
             Self::Free(..) => FREE_VALUE,
             Self::Tier => TIER_VALUE,
         }
     }
 
-    /// Whether the user has the attribute with exactly this value.
+    /// Whether the user has the attribute with exactly this value. A text is the same as the number
+    /// that reads so: ids that are integers are sent as strings.
     pub(super) fn equals(&self, user: &Map<String, Value>, value: &Value) -> bool {
         let found = match self {
             Self::Text(field) => user.get(*field),
@@ -55,27 +69,53 @@ impl Attribute {
             Self::CustomId(name) => user.get("customIDs").and_then(|map| map.get(name)),
             Self::Tier => user.get("statsigEnvironment").and_then(|map| map.get("tier")),
         };
-        found.is_some_and(|found| same(found, value))
+        let is_text = matches!(self, Self::Text(_) | Self::CustomId(_));
+        found.is_some_and(|found| {
+            same(found, value) || (is_text && text(found).is_some() && text(found) == text(value))
+        })
     }
 }
 
+/// What a field that holds one text may be, for an error.
+pub(super) const TEXT_VALUE: &str = "a string, a number, true or false";
+/// What an id may be, for an error.
+pub(super) const ID_VALUE: &str = "a string or a number";
 /// What `custom` and `privateAttributes` may hold, for an error.
-pub(super) const FREE_VALUE: &str = "a string, a number, true, false or an array of strings";
+const FREE_VALUE: &str = "anything but null";
 /// What a tier may be, for an error.
-pub(super) const TIER_VALUE: &str = "production, staging or development";
+pub(super) const TIER_VALUE: &str = "a string";
 
-/// Whether `custom` and `privateAttributes` may hold this value.
-pub(super) fn is_free_value(value: &Value) -> bool {
+pub(super) fn is_text_value(value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
+}
+
+pub(super) fn is_id_value(value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Number(_))
+}
+
+/// A string, or what a number is written as.
+pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => true,
-        Value::Array(items) => items.iter().all(Value::is_string),
-        Value::Null | Value::Object(_) => false,
+        Value::String(text) => Some(text.into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        _ => None,
     }
 }
 
 /// `serde_json` holds 3 and 3.0 for different; JSON knows only one kind of number.
 fn same(a: &Value, b: &Value) -> bool {
-    a == b || (a.is_f64() != b.is_f64() && a.as_f64().is_some() && a.as_f64() == b.as_f64())
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let in_b = |(key, a)| b.get(key).is_some_and(|b| same(a, b));
+            a.len() == b.len() && a.iter().all(in_b)
+        }
+        _ => {
+            a == b || (a.is_f64() != b.is_f64() && a.as_f64().is_some() && a.as_f64() == b.as_f64())
+        }
+    }
 }
 
 impl FromStr for Attribute {
@@ -172,7 +212,8 @@ impl<'de> Deserialize<'de> for Attribute {
     }
 }
 
-/// Reads a value that a user's attribute can have.
+/// Reads a value that a user's attribute can have. As a visitor, so that an error is told where the
+/// value stands.
 struct ValueOf<'a>(&'a Attribute);
 
 impl ValueOf<'_> {
@@ -200,6 +241,10 @@ impl<'de> Visitor<'de> for ValueOf<'_> {
         write!(f, "{} for `{}`", self.0.expected(), self.0)
     }
 
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        self.accept(Value::Null)
+    }
+
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
         self.accept(text.into())
     }
@@ -220,12 +265,13 @@ impl<'de> Visitor<'de> for ValueOf<'_> {
         self.accept(number.into())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element::<String>()? {
-            items.push(Value::String(item));
-        }
-        self.accept(Value::Array(items))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
+        self.accept(Value::deserialize(SeqAccessDeserializer::new(seq))?)
+    }
+
+    /// Also a number, where some crate of the app turns on serde_json's `arbitrary_precision`.
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        self.accept(Value::deserialize(MapAccessDeserializer::new(map))?)
     }
 }
 
@@ -248,7 +294,7 @@ mod tests {
         let region: Attribute = "statsigEnvironment.region".parse().expect("it is an attribute");
         let user = json!({"statsigEnvironment": {"tier": "staging", "region": 1}});
 
-        assert!(region.accepts(&json!(1)) && !Attribute::Tier.accepts(&json!("prod")));
+        assert!(region.accepts(&json!(1)) && !Attribute::Tier.accepts(&json!(1)));
         assert!(region.equals(user.as_object().expect("an object"), &json!(1)));
     }
 

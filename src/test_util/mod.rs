@@ -34,6 +34,7 @@
 
 mod api;
 mod attribute;
+mod body;
 mod fault;
 mod local_statsig;
 mod parsers;

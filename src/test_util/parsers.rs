@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{api, rules::Rules};
+use super::{api, body::parse, rules::Rules};
 use crate::{call::CallKind, evaluation::Evaluation, transport};
 
 /// What the transport makes of the body of an answer to a call for these names, which are distinct:
@@ -32,8 +32,7 @@ pub fn answer_request(
     kind: CallKind,
     body: &[u8],
 ) -> Result<(Vec<String>, Value), String> {
-    let asked =
-        api::read(kind, &serde_json::from_slice(body)).map_err(|refusal| refusal.message)?;
+    let asked = api::read(kind, &parse(body)).map_err(|refusal| refusal.message)?;
     let answer = api::answer(&asked, rules, &[]);
     Ok((asked.names, answer))
 }

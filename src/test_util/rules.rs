@@ -1,12 +1,12 @@
 //! What [`LocalStatsig`](super::LocalStatsig) answers: rules from a file or from a test, and their
 //! evaluation, which is pure.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value};
 use smol_str::SmolStr;
 
-use super::attribute::Attribute;
+use super::attribute::{Attribute, text};
 use crate::evaluation::{ConfigEvaluation, GateEvaluation};
 
 /// Gates and configs with the rules that decide them.
@@ -48,9 +48,10 @@ pub struct Rules {
 ///
 /// 1. an override for the user's `userID` is the answer;
 /// 2. otherwise each attribute in `when` must be equal to the user's: `userID`, `email`, `ip`,
-///    `userAgent`, `country`, `locale`, `appVersion`, `custom.x`, `privateAttributes.x`,
-///    `customIDs.x`, `statsigEnvironment.tier` or another `statsigEnvironment.x`. What the user
-///    lacks equals nothing;
+///    `userAgent`, `country`, `locale`, `appVersion`, `os_name`, `os_version`, `browser_name`,
+///    `browser_version`, `custom.x`, `privateAttributes.x`, `customIDs.x`, `statsigEnvironment.tier`
+///    or another `statsigEnvironment.x`. Numbers are compared by value, and ids and the other single
+///    fields by their text: `1` is the user id `"1"`. What the user lacks equals nothing;
 /// 3. and the user must be among the `percentage` of users: the same ones in every run and version,
 ///    and all those of a smaller percentage among those of a larger. It goes by the name and the
 ///    `userID`, or without one by the custom id whose key sorts first;
@@ -183,8 +184,8 @@ impl<T> Rule<T> {
     }
 
     fn decide(&self, name: &str, user: &Map<String, Value>) -> Option<(&T, &Self)> {
-        let id = user.get("userID").and_then(Value::as_str);
-        if let Some(value) = id.and_then(|id| self.overrides.get(id)) {
+        let id = user.get("userID").and_then(text);
+        if let Some(value) = id.and_then(|id| self.overrides.get(&*id)) {
             return Some((value, self));
         }
         let holds = self.when.iter().all(|(attribute, value)| attribute.equals(user, value));
@@ -227,13 +228,12 @@ fn bucket(name: &str, user: &Map<String, Value>) -> f64 {
     ((mixed >> 32) % 10_000) as f64
 }
 
-fn identifier(user: &Map<String, Value>) -> Option<&str> {
-    let user_id = user.get("userID").and_then(Value::as_str).filter(|id| !id.is_empty());
-    user_id.or_else(|| {
+fn identifier(user: &Map<String, Value>) -> Option<Cow<'_, str>> {
+    let id = |value| text(value).filter(|id| !id.is_empty());
+    user.get("userID").and_then(id).or_else(|| {
         // By its key: whether a JSON object keeps its order is up to the features of the whole app.
         let ids = user.get("customIDs")?.as_object()?.iter();
-        let ids = ids.filter_map(|(key, id)| Some((key, id.as_str().filter(|id| !id.is_empty())?)));
-        ids.min().map(|(_, id)| id)
+        ids.filter_map(|(key, value)| Some((key, id(value)?))).min().map(|(_, id)| id)
     })
 }
 
@@ -336,15 +336,50 @@ mod tests {
     }
 
     #[test]
+    fn numbers_lists_and_objects_are_equal_by_value_and_ids_by_their_text() {
+        let rule = Rule::new(true)
+            .when("userID", 4711)
+            .when("customIDs.companyID", "7")
+            .when("os_version", 14)
+            .when("custom.list", json!([1, "a", {"b": null}]))
+            .when("custom.object", json!({"a": 1.0, "b": [true]}));
+        let fits = json!({
+            "userID": "4711", "customIDs": {"companyID": 7}, "os_version": "14",
+            "custom": {"list": [1.0, "a", {"b": null}], "object": {"b": [true], "a": 1}},
+        });
+        assert!(open(rule.clone(), fits.clone()));
+        for part in [
+            "/userID",
+            "/customIDs/companyID",
+            "/os_version",
+            "/custom/list/2/b",
+            "/custom/object/a",
+        ] {
+            let mut other = fits.clone();
+            *other.pointer_mut(part).unwrap() = json!("other");
+            assert!(!open(rule.clone(), other), "{part} does not count");
+        }
+    }
+
+    #[test]
+    fn id_that_is_a_number_counts_as_its_digits() {
+        let rules = |id: &str| Rules::new().gate("gate", Rule::new(false).override_for(id, true));
+        assert!(rules("4711").check_gate("gate", &user(json!({"userID": 4711}))).value());
+        let at = |json| bucket("gate", &user(json));
+        assert_eq!(at(json!({"userID": 4711})), at(json!({"userID": "4711"})));
+        assert_eq!(at(json!({"customIDs": {"a": 4711}})), at(json!({"userID": "4711"})));
+    }
+
+    #[test]
     #[should_panic(expected = "unknown attribute `contry`")]
     fn an_attribute_that_users_lack_is_refused() {
         let _ = Rule::new(true).when("contry", "NL");
     }
 
     #[test]
-    #[should_panic(expected = "`statsigEnvironment.tier` must be production")]
+    #[should_panic(expected = "`statsigEnvironment.tier` must be a string")]
     fn a_value_that_an_attribute_cannot_have_is_refused() {
-        let _ = Rule::new(true).when("statsigEnvironment.tier", "prod");
+        let _ = Rule::new(true).when("statsigEnvironment.tier", 1);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use tokio::{
 
 use super::{
     api::{self, Asked},
+    body::parse,
     fault::{Facts, Faults, Kind},
     record::{Recorded, Recorder},
     rules::Rules,
@@ -149,7 +150,7 @@ async fn read_body(body: Incoming) -> Result<Result<Json, api::Refusal>, io::Err
         return Ok(Err(api::Refusal::too_long()));
     }
     match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ok(Ok(serde_json::from_slice(&body.to_bytes()))),
+        Ok(body) => Ok(Ok(parse(&body.to_bytes()))),
         Err(error) if error.is::<LengthLimitError>() => Ok(Err(api::Refusal::too_long())),
         Err(error) => Err(io::Error::other(error)),
     }

@@ -22,7 +22,7 @@ use crate::{
 
 /// The body of the call's request.
 pub(super) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
-    let user = call.user.json().get();
+    let user = call.user.json();
     let names = call.names.iter().map(|name| name.len() + r#""","#.len()).sum::<usize>();
     let mut body = Vec::with_capacity(names + user.len() + ROOM_FOR_THE_REST);
     match (call.kind, &*call.names) {
@@ -279,6 +279,15 @@ mod tests {
             sent(&call(CallKind::GetConfig, &["homepage"], true)),
             json!({"configName": "homepage", "user": user, "statsigMetadata": metadata(false)})
         );
+    }
+
+    #[test]
+    fn a_users_numbers_are_sent_as_they_were_written() {
+        let user = r#"{"custom":{"a":100000000000000000001,"b":1.50,"c":1e400},"userID":"u"}"#;
+        let mut call = call(CallKind::CheckGate, &["beta"], true);
+        call.user = User::from_json_text(user).unwrap();
+        let body = String::from_utf8(encode(&call).unwrap()).unwrap();
+        assert!(body.contains(&format!(r#","user":{user},"#)), "{body}");
     }
 
     fn read(kind: CallKind, names: &[&str], body: &str) -> Result<Vec<Option<Evaluation>>, String> {

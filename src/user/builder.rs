@@ -1,17 +1,23 @@
 //! Setting a user's fields one by one.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use serde_json::{Map, Value};
-
-use super::{User, fields::PRIVATE};
+use super::{
+    Tier, User,
+    fields::{ENVIRONMENT, PRIVATE, invalid},
+    node::{Fields, Node},
+};
 use crate::error::Error;
 
 /// Sets the fields of a [`User`]; nothing is checked before [`build`](Self::build).
 #[derive(Clone, Default)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct UserBuilder {
-    fields: Map<String, Value>,
+    fields: Fields<'static>,
+    /// What was no value.
+    refused: Option<Error>,
+    /// The user agent and the locale are what a stranger wrote.
+    has_headers: bool,
 }
 
 impl UserBuilder {
@@ -35,7 +41,7 @@ impl UserBuilder {
         self.field("userAgent", user_agent.into())
     }
 
-    /// `country`: two letters (ISO 3166-1 alpha-2).
+    /// `country`, for example `NL`: Statsig's rules compare it with two letters (ISO 3166-1 alpha-2).
     pub fn country(self, country: impl Into<String>) -> Self {
         self.field("country", country.into())
     }
@@ -52,45 +58,76 @@ impl UserBuilder {
 
     /// One attribute of `custom`; a later value for the same key replaces the earlier.
     pub fn custom(self, key: impl Into<String>, value: impl Into<Attribute>) -> Self {
-        self.entry("custom", key.into(), value.into().0)
+        self.attribute("custom", key.into(), value.into())
     }
 
     /// One attribute of `privateAttributes`: used in the evaluation, logged neither by Statsig nor
     /// by this crate.
     pub fn private_attribute(self, key: impl Into<String>, value: impl Into<Attribute>) -> Self {
-        self.entry(PRIVATE, key.into(), value.into().0)
+        self.attribute(PRIVATE, key.into(), value.into())
     }
 
     /// One identifier of `customIDs`, for example `companyID`.
     pub fn custom_id(self, key: impl Into<String>, id: impl Into<String>) -> Self {
-        self.entry("customIDs", key.into(), Value::from(id.into()))
+        self.entry("customIDs", key.into(), Node::String(id.into().into()))
     }
 
-    /// `statsigEnvironment.tier`.
-    pub fn environment(self, tier: Tier) -> Self {
-        self.entry("statsigEnvironment", "tier".to_owned(), Value::from(tier.as_str()))
+    /// `statsigEnvironment.tier`, in place of the tier that the component gives to users who have none:
+    /// [`ConfigBuilder::environment`](crate::ConfigBuilder::environment).
+    pub fn environment(self, tier: impl Into<Tier>) -> Self {
+        let tier = Node::String(tier.into().as_str().to_owned().into());
+        self.entry(ENVIRONMENT, "tier".to_owned(), tier)
     }
 
     /// Checks every field and makes the user.
     ///
     /// # Errors
-    /// [`Error::InvalidUser`] for the first field that breaks a rule of the API: an identifier is
-    /// needed (a user id or a custom id that is not empty), a country has two letters, an attribute
-    /// is a string, a finite number, a boolean or a list of strings. The whole user has at most
-    /// 64 KiB as JSON and 64 levels of nesting.
-    pub fn build(self) -> Result<User, Error> {
-        User::from_fields(self.fields)
+    /// [`Error::InvalidUser`] for the first field that breaks a rule: an identifier is needed (a user id
+    /// or a custom id that is not empty), and a number is finite. The whole user has at most 64 KiB as
+    /// JSON.
+    pub fn build(mut self) -> Result<User, Error> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let user = User::from_fields(&mut self.fields);
+        if user.is_ok() || !self.has_headers {
+            return user;
+        }
+        // They may have made it too long.
+        self.fields.retain(|(field, _)| field != "userAgent" && field != "locale");
+        User::from_fields(&mut self.fields)
     }
 
-    fn field(mut self, field: &'static str, value: String) -> Self {
-        self.fields.insert(field.to_owned(), Value::from(value));
+    /// Says that the user agent and the locale are a request's: no user fails for their sake.
+    #[cfg(feature = "web")]
+    pub(crate) fn with_headers(mut self) -> Self {
+        self.has_headers = true;
         self
     }
 
-    fn entry(mut self, field: &'static str, key: String, value: Value) -> Self {
-        let object = self.fields.entry(field).or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(object) = object {
-            object.insert(key, value);
+    fn field(mut self, field: &'static str, value: String) -> Self {
+        self.fields.push((field.into(), Node::String(value.into())));
+        self
+    }
+
+    fn attribute(mut self, field: &'static str, key: String, value: Attribute) -> Self {
+        match value.0 {
+            Some(node) => self.entry(field, key, node),
+            None => {
+                let error = || invalid(&format!("{field}.{key}"), "must be a finite number");
+                self.refused.get_or_insert_with(error);
+                self
+            }
+        }
+    }
+
+    fn entry(mut self, field: &'static str, key: String, node: Node<'static>) -> Self {
+        let entry = (key.into(), node);
+        let known = self.fields.iter_mut().find(|(known, _)| known == field);
+        if let Some((_, Node::Object(entries))) = known {
+            entries.push(entry);
+        } else {
+            self.fields.push((field.into(), Node::Object(vec![entry])));
         }
         self
     }
@@ -99,7 +136,8 @@ impl UserBuilder {
 /// Shows which fields are set, not what they hold.
 impl fmt::Debug for UserBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.fields.keys()).finish()
+        let fields: BTreeSet<_> = self.fields.iter().map(|(field, _)| field).collect();
+        f.debug_set().entries(fields).finish()
     }
 }
 
@@ -108,19 +146,61 @@ impl fmt::Debug for UserBuilder {
 /// Made with `into()` from any of these. A number that is not finite is refused when the user is
 /// built.
 #[derive(Clone, PartialEq)]
-pub struct Attribute(Value);
+pub struct Attribute(Option<Node<'static>>);
 
-macro_rules! attribute_from {
+macro_rules! number_from {
     ($($from:ty),*) => {$(
         impl From<$from> for Attribute {
             fn from(value: $from) -> Self {
-                Self(Value::from(value))
+                Self(Some(Node::Number(value.to_string().into())))
             }
         }
     )*};
 }
 
-attribute_from!(&str, String, bool, i32, i64, u32, u64, f64, Vec<String>, Vec<&str>, &[&str]);
+number_from!(i32, i64, u32, u64);
+
+impl From<f64> for Attribute {
+    fn from(value: f64) -> Self {
+        Self(Node::from_f64(value))
+    }
+}
+
+impl From<bool> for Attribute {
+    fn from(value: bool) -> Self {
+        Self(Some(Node::Bool(value)))
+    }
+}
+
+impl From<String> for Attribute {
+    fn from(value: String) -> Self {
+        Self(Some(Node::String(value.into())))
+    }
+}
+
+impl From<&str> for Attribute {
+    fn from(value: &str) -> Self {
+        Self::from(value.to_owned())
+    }
+}
+
+impl From<Vec<String>> for Attribute {
+    fn from(list: Vec<String>) -> Self {
+        Self(Some(Node::List(list.into_iter().map(|value| Node::String(value.into())).collect())))
+    }
+}
+
+impl From<&[&str]> for Attribute {
+    fn from(list: &[&str]) -> Self {
+        Self::from(list.iter().map(|&value| value.to_owned()).collect::<Vec<_>>())
+    }
+}
+
+impl From<Vec<&str>> for Attribute {
+    fn from(list: Vec<&str>) -> Self {
+        Self::from(&list[..])
+    }
+}
 
 impl<const N: usize> From<[&str; N]> for Attribute {
     fn from(list: [&str; N]) -> Self {
@@ -131,29 +211,6 @@ impl<const N: usize> From<[&str; N]> for Attribute {
 /// Shows the type only: the value may be private.
 impl fmt::Debug for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Attribute({})", crate::evaluation::type_name(&self.0))
-    }
-}
-
-/// The environment's tier: `statsigEnvironment.tier` of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tier {
-    /// `production`
-    Production,
-    /// `staging`
-    Staging,
-    /// `development`
-    Development,
-}
-
-impl Tier {
-    pub(super) const ALL: [Self; 3] = [Self::Production, Self::Staging, Self::Development];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Staging => "staging",
-            Self::Development => "development",
-        }
+        write!(f, "Attribute({})", self.0.as_ref().map_or("no number", Node::type_name))
     }
 }

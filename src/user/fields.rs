@@ -1,8 +1,11 @@
-//! What the API allows in a user's fields. Pure.
+//! What a user's fields may be. Pure.
+//!
+//! What Statsig may evaluate is passed on: a user breaks no call but its own. Refused is what Statsig
+//! surely refuses, for then its names would seem to be at fault.
 
-use serde_json::{Map, Value};
+use std::mem;
 
-use super::Tier;
+use super::node::{Fields, Node, sort};
 use crate::error::Error;
 
 /// The deepest user the component takes: a part of a request, whose readers have limits, and written
@@ -11,66 +14,90 @@ pub(super) const MAX_DEPTH: usize = 64;
 
 pub(super) const PRIVATE: &str = "privateAttributes";
 
-/// The API's rule for a field of this name.
-pub(super) fn check(field: &str, value: &Value) -> Result<(), Error> {
-    match field {
-        "country" => match value.as_str() {
-            Some(c) if c.len() == 2 && c.bytes().all(|b| b.is_ascii_alphabetic()) => Ok(()),
-            _ => Err(invalid(field, "must be two letters")),
-        },
-        "userID" | "email" | "ip" | "userAgent" | "locale" | "appVersion" => {
-            require(value.is_string(), field, "must be a string")
+pub(super) const ENVIRONMENT: &str = "statsigEnvironment";
+
+const USER_ID: &str = "userID";
+
+/// Puts the fields into the form that is compared and sent, or says which of them cannot be: keys in
+/// order, each there once, none that is null, ids as strings.
+pub(super) fn settle(fields: &mut Fields<'_>) -> Result<(), Error> {
+    sort_without_nulls(fields);
+    let mut is_identified = false;
+    for (field, node) in &mut *fields {
+        match &**field {
+            USER_ID => is_identified |= settle_id(node).ok_or_else(|| no_id(USER_ID))?,
+            "email" | "ip" | "userAgent" | "country" | "locale" | "appVersion" => {
+                let is_scalar = matches!(node, Node::String(_) | Node::Number(_) | Node::Bool(_));
+                require(is_scalar, field, "must be a string, a number or a boolean")?;
+            }
+            "custom" | PRIVATE => {
+                entries(field, node)?.iter_mut().for_each(|(_, node)| node.settle());
+            }
+            "customIDs" => {
+                for (key, node) in entries(field, node)? {
+                    let no_id = || no_id(&format!("customIDs.{key}"));
+                    is_identified |= settle_id(node).ok_or_else(no_id)?;
+                }
+            }
+            ENVIRONMENT => {
+                for (key, node) in entries(field, node)? {
+                    let is_fit = key != "tier" || matches!(node, Node::String(_));
+                    require(is_fit, "statsigEnvironment.tier", "must be a string")?;
+                    node.settle();
+                }
+            }
+            _ => node.settle(),
         }
-        "custom" | PRIVATE => entries(field, value)?.try_for_each(|(key, value)| {
-            let rule = "must be a string, a finite number, a boolean or a list of strings";
-            require(is_attribute(value), &format!("{field}.{key}"), rule)
-        }),
-        "customIDs" => entries(field, value)?.try_for_each(|(key, value)| {
-            require(value.is_string(), &format!("{field}.{key}"), "must be a string")
-        }),
-        "statsigEnvironment" => entries(field, value)?.try_for_each(|(key, value)| {
-            let known = key != "tier" || Tier::ALL.iter().any(|tier| value == tier.as_str());
-            let rule = "must be production, staging or development";
-            require(known, &format!("{field}.{key}"), rule)
-        }),
-        _ => Ok(()),
+    }
+    if !fields.iter().any(|(field, _)| field == USER_ID)
+        && let Some((field, _)) = fields.iter().find(|(field, _)| is_misspelt_user_id(field))
+    {
+        return Err(invalid(field, "must be spelt `userID`"));
+    }
+    require(is_identified, USER_ID, "must not be empty where no custom id is given")
+}
+
+fn entries<'a, 'b>(field: &str, node: &'a mut Node<'b>) -> Result<&'a mut Fields<'b>, Error> {
+    let Node::Object(entries) = node else { return Err(invalid(field, "must be an object")) };
+    sort_without_nulls(entries);
+    Ok(entries)
+}
+
+fn sort_without_nulls(fields: &mut Fields<'_>) {
+    sort(fields);
+    fields.retain(|(_, node)| *node != Node::Null);
+}
+
+/// Makes a string of an id that is an integer. Says whether it identifies anybody, unless it cannot
+/// be an id.
+fn settle_id(node: &mut Node<'_>) -> Option<bool> {
+    match node {
+        Node::String(id) => Some(!id.is_empty()),
+        Node::Number(number) => {
+            if is_integer(number) {
+                *node = Node::String(mem::take(number));
+            }
+            Some(true)
+        }
+        _ => None,
     }
 }
 
-pub(super) fn is_deeper(value: &Value, depth: usize) -> bool {
-    let below = |value| is_deeper(value, depth - 1);
-    match value {
-        Value::Array(list) => depth == 0 || list.iter().any(below),
-        Value::Object(object) => depth == 0 || object.values().any(below),
-        _ => false,
-    }
+fn no_id(field: &str) -> Error {
+    invalid(field, "must be a string or a number")
 }
 
-fn entries<'a>(
-    field: &str,
-    value: &'a Value,
-) -> Result<impl Iterator<Item = (&'a String, &'a Value)>, Error> {
-    match value {
-        Value::Object(object) => Ok(object.iter()),
-        _ => Err(invalid(field, "must be an object")),
-    }
+fn is_integer(number: &str) -> bool {
+    number.strip_prefix('-').unwrap_or(number).bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn is_attribute(value: &Value) -> bool {
-    match value {
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => true,
-        Value::Array(list) => list.iter().all(Value::is_string),
-        Value::Null | Value::Object(_) => false,
-    }
+/// `userId`, `user_id`, `UserID` and so on.
+fn is_misspelt_user_id(field: &str) -> bool {
+    let letters = field.bytes().filter(|byte| !matches!(byte, b'_' | b'-' | b' '));
+    letters.map(|byte| byte.to_ascii_lowercase()).eq(*b"userid")
 }
 
-pub(super) fn is_identified(fields: &Map<String, Value>) -> bool {
-    let is_id = |value: &Value| value.as_str().is_some_and(|id| !id.is_empty());
-    let custom_ids = fields.get("customIDs").and_then(Value::as_object);
-    fields.get("userID").is_some_and(is_id) || custom_ids.is_some_and(|ids| ids.values().any(is_id))
-}
-
-pub(super) fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
+fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(invalid(field, rule)) }
 }
 

@@ -1,5 +1,7 @@
 //! What goes wrong, as responses: a fitting status, and a body that tells a stranger nothing else.
 
+use std::fmt;
+
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::{StatusCode, header::ContentType},
@@ -42,9 +44,7 @@ pub(super) struct NotConfigured;
 
 impl NotConfigured {
     pub(super) fn log(request: &HttpRequest) -> Self {
-        let handler = request.match_pattern();
-        let handler = handler.as_deref().unwrap_or_else(|| request.path());
-        tracing::error!(handler, "{Self}");
+        log(request, &Self);
         Self
     }
 }
@@ -53,6 +53,33 @@ impl ResponseError for NotConfigured {
     fn error_response(&self) -> HttpResponse {
         bare(self.status_code())
     }
+}
+
+/// A function that identifies the user asks for the user's flags. What it says is for the developer.
+#[derive(Debug, ThisError)]
+#[error(
+    "`identify` extracts `Flags`, which need the user that it is about to make: build the user from the \
+     request alone, and ask for flags in the handler, or ask `Statsig` about a user of your own"
+)]
+pub(super) struct AsksWithin;
+
+impl AsksWithin {
+    pub(super) fn log(request: &HttpRequest) -> Self {
+        log(request, &Self);
+        Self
+    }
+}
+
+impl ResponseError for AsksWithin {
+    fn error_response(&self) -> HttpResponse {
+        bare(self.status_code())
+    }
+}
+
+fn log(request: &HttpRequest, error: &impl fmt::Display) {
+    let handler = request.match_pattern();
+    let handler = handler.as_deref().unwrap_or_else(|| request.path());
+    tracing::error!(handler, "{error}");
 }
 
 fn bare(status: StatusCode) -> HttpResponse {

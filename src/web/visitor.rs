@@ -17,7 +17,8 @@ use crate::user::{User, UserBuilder};
 /// falls into another group with each request.
 ///
 /// The locale is the language tag that the request's `Accept-Language` likes best, for example
-/// `en-US`. A header that is not UTF-8, or longer than 1024 bytes, is left out.
+/// `en-US`. A header that is not UTF-8, or longer than 1024 bytes, is left out, and so are user agent and
+/// locale where they would make the user too long: no header keeps a user from being built.
 ///
 /// ```
 /// use actix_statsig::{User, web::Visitor};
@@ -60,7 +61,7 @@ impl Visitor {
 
     /// Starts the user whose request it is.
     pub fn user(&self, request: &HttpRequest) -> UserBuilder {
-        let mut user = User::builder();
+        let mut user = User::builder().with_headers();
         if let Some(ip) = self.ip(request) {
             user = user.ip(ip);
         }
@@ -174,10 +175,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn headers_are_left_out_where_they_would_make_the_user_too_long() {
+        let (quotes, tag) = ([b'"'; MAX_HEADER], [&b"de-"[..], &[b'a'; 8]].concat());
+        let request = from(&[("user-agent", &quotes), ("accept-language", &tag)]).to_http_request();
+        for (length, is_there) in [(60_000, true), (65_000, false)] {
+            let user = Visitor::new().user(&request).user_id("u").custom("a", "b".repeat(length));
+            let user = serde_json::to_value(user.build().unwrap()).unwrap();
+            assert_eq!(
+                (user["ip"].as_str(), user["userID"].as_str()),
+                (Some("192.0.2.10"), Some("u"))
+            );
+            assert_eq!(user.get("userAgent").is_some(), is_there);
+            assert_eq!(user.get("locale").is_some(), is_there);
+        }
+        let too_long = Visitor::new().user(&request).user_id("u").custom("a", "b".repeat(66_000));
+        assert!(too_long.build().is_err(), "that is the app's doing");
+    }
+
     proptest! {
+        /// Any lines of these headers, most of them nearly what they should be.
+        #[test]
+        fn no_languages_or_addresses_keep_a_user_from_being_built(
+            lines in vec((0..3usize, "[a-zA-Z]{0,3}[-_]?[a-zA-Z0-9*]{0,9}(;?q=[-0-9.eé]{0,8})?[ ,;:\\[\\]0-9.]{0,9}"), 0..8),
+            proxies in 0..4usize,
+        ) {
+            let names = ["user-agent", "accept-language", "x-forwarded-for"];
+            let headers: Vec<_> =
+                lines.iter().map(|(name, line)| (names[*name], line.as_bytes())).collect();
+            sent(Visitor::new().trust_proxies(proxies), from(&headers));
+        }
+
         #[test]
         fn no_header_makes_a_user_that_statsig_would_refuse(
-            values in vec(vec(prop_oneof![32..127u8, 128..=255u8], 0..1200), 3),
+            values in vec(vec(prop_oneof![Just(b'\t'), 32..127u8, 128..=255u8], 0..1200), 3),
             proxies in 0..4usize,
         ) {
             let names = ["user-agent", "accept-language", "x-forwarded-for"];

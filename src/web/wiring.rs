@@ -1,6 +1,13 @@
 //! What an `App` is told once: whom to ask, and how a request becomes a user.
 
-use std::{fmt, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    fmt,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, ResponseError, http::StatusCode, web::ServiceConfig,
@@ -8,7 +15,10 @@ use actix_web::{
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 use tokio::sync::OnceCell;
 
-use super::{errors::NotConfigured, snapshot::Snapshot};
+use super::{
+    errors::{AsksWithin, NotConfigured},
+    snapshot::Snapshot,
+};
 use crate::{statsig::Statsig, user::User};
 
 impl Statsig {
@@ -20,6 +30,9 @@ impl Statsig {
     /// what it says holds for the whole request: what it needs must be there by then. A middleware
     /// that opens a session goes outside of those that ask for flags, and a middleware of the `App`
     /// runs before the request has a route and with that path parameters.
+    ///
+    /// It cannot ask for flags itself, which need the user: [`Flags`](crate::web::Flags) that it
+    /// extracts are an error, which answers with 500, and the log says at level ERROR what to do instead.
     ///
     /// Its error is the request's answer, [`Unidentified`](crate::web::Unidentified). A user needs an
     /// id, so a visitor who has not logged in needs one from the app, in a cookie or a session; see
@@ -114,9 +127,15 @@ where
 pub(super) async fn snapshot(request: &HttpRequest) -> Result<Rc<Snapshot>, actix_web::Error> {
     let wiring = request.app_data::<Arc<Wiring>>().ok_or_else(|| NotConfigured::log(request))?;
     let visit = Visits::visit(request, wiring);
-    let made = visit.get_or_init(|| async {
-        let user =
-            (wiring.identify)(request).await.map_err(|error| Unidentified(Rc::new(error)))?;
+    if visit.is_identifying.get() {
+        return Err(AsksWithin::log(request).into());
+    }
+    let made = visit.made.get_or_init(|| async {
+        // Called when it is polled, for `identify` itself may be no async function.
+        let identify = async { (wiring.identify)(request).await };
+        let identified = Identifying { visit: &visit, identify: pin!(identify) }.await;
+        let user = identified.map_err(|error| Unidentified(Rc::new(error)))?;
+        let user = wiring.statsig.in_environment(user);
         Ok(Rc::new(Snapshot::new(Arc::clone(&wiring.statsig), user)))
     });
     Ok(made.await.clone()?)
@@ -124,26 +143,56 @@ pub(super) async fn snapshot(request: &HttpRequest) -> Result<Rc<Snapshot>, acti
 
 /// A request's snapshot, or why there is none. Not a future that everybody polls: that would hold
 /// the request which holds it, and both would stay when the client leaves in the meantime.
-type Visit = Rc<OnceCell<Result<Rc<Snapshot>, Unidentified>>>;
+#[derive(Default)]
+struct Visit {
+    made: OnceCell<Result<Rc<Snapshot>, Unidentified>>,
+    /// The app's function runs right now: what is asked now, that function asks.
+    is_identifying: Cell<bool>,
+}
+
+/// The app's function, while it finds out whose request it is.
+struct Identifying<'a, F> {
+    visit: &'a Visit,
+    identify: Pin<&'a mut F>,
+}
+
+impl<F: Future> Future for Identifying<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.visit.is_identifying.set(true);
+        let _reset = Reset(&self.visit.is_identifying);
+        self.identify.as_mut().poll(cx)
+    }
+}
+
+/// Also where the app's function panics.
+struct Reset<'a>(&'a Cell<bool>);
+
+impl Drop for Reset<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
 
 /// One for each wiring that the request came by, among the request's extensions.
 #[derive(Default)]
-struct Visits(Vec<(Arc<Wiring>, Visit)>);
+struct Visits(Vec<(Arc<Wiring>, Rc<Visit>)>);
 
 impl Visits {
-    fn visit(request: &HttpRequest, wiring: &Arc<Wiring>) -> Visit {
+    fn visit(request: &HttpRequest, wiring: &Arc<Wiring>) -> Rc<Visit> {
         // The app may hold the extensions while it identifies, for the first who wanted to know.
         if let Some(visit) = request.extensions().get::<Self>().and_then(|known| known.of(wiring)) {
             return visit;
         }
-        let visit = Visit::default();
+        let visit = Rc::<Visit>::default();
         let mut extensions = request.extensions_mut();
         let Self(visits) = extensions.get_or_insert_with(Self::default);
         visits.push((Arc::clone(wiring), Rc::clone(&visit)));
         visit
     }
 
-    fn of(&self, wiring: &Arc<Wiring>) -> Option<Visit> {
+    fn of(&self, wiring: &Arc<Wiring>) -> Option<Rc<Visit>> {
         let found = self.0.iter().find(|(other, _)| Arc::ptr_eq(other, wiring));
         found.map(|(_, visit)| Rc::clone(visit))
     }

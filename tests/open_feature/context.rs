@@ -145,20 +145,19 @@ async fn what_does_not_fit_is_refused_by_its_name_and_not_dropped() {
     let app = App::start(Rules::new()).await;
     let ancient = OffsetDateTime::from_unix_timestamp(-100_000_000_000).unwrap();
     for (name, value, field) in [
-        ("country", Field::from("Holland"), "country"),
-        ("email", Field::from(1), "email"),
+        ("country", Field::new_struct(vec!["NL".to_owned()]), "country"),
         ("email", Field::from(f64::NAN), "email"),
         ("locale", structure([]), "locale"),
         ("custom", Field::from("plan"), "custom"),
-        ("custom", structure([("plan", StructValue::default().into())]), "custom.plan"),
-        ("customIDs", structure([("companyID", 1.into())]), "customIDs.companyID"),
+        ("custom", structure([("share", f64::NAN.into())]), "custom.share"),
+        ("customIDs", structure([("companyID", true.into())]), "customIDs.companyID"),
+        ("customIDs", structure([("companyID", f64::INFINITY.into())]), "customIDs.companyID"),
         ("privateAttributes", Field::from(true), "privateAttributes"),
         ("privateAttributes", structure([("pay", f64::NAN.into())]), "privateAttributes.pay"),
-        ("statsigEnvironment", structure([("tier", "qa".into())]), "statsigEnvironment.tier"),
-        ("plan", structure([("name", "pro".into())]), "custom.plan"),
+        ("statsigEnvironment", structure([("tier", 1.into())]), "statsigEnvironment.tier"),
         ("plan", Field::new_struct(vec![1, 2]), "custom.plan"),
-        ("plan", Field::new_struct(json!([1, 2])), "custom.plan"),
-        ("plan", Field::new_struct(json!(null)), "custom.plan"),
+        ("plan", structure([("share", f64::NAN.into())]), "custom.plan.share"),
+        ("plan", nested_in_a_list(f64::NEG_INFINITY), "custom.plan.deep"),
         ("share", Field::from(f64::INFINITY), "custom.share"),
         ("since", Field::from(ancient), "custom.since"),
         ("bio", Field::from("x".repeat(65 * 1024)), "user"),
@@ -173,11 +172,46 @@ async fn what_does_not_fit_is_refused_by_its_name_and_not_dropped() {
     assert_eq!(app.server.calls(), 0);
 }
 
+/// A number in an object in a list.
+fn nested_in_a_list(number: f64) -> Field {
+    let inner = StructValue::default().with_field("deep", number);
+    Field::new_struct(FlagValue::Array(vec![FlagValue::Struct(inner)]))
+}
+
+#[tokio::test]
+async fn what_statsig_may_evaluate_arrives_as_it_is() {
+    let app = App::start(Rules::new()).await;
+    let context = somebody()
+        .with_custom_field("country", "Holland")
+        .with_custom_field("email", 1)
+        .with_custom_field("customIDs", structure([("a", 7.into()), ("b", 1.5.into())]))
+        .with_custom_field("statsigEnvironment", structure([("tier", "qa".into())]))
+        .with_custom_field("plan", structure([("name", "pro".into())]))
+        .with_custom_field("none", Field::new_struct(json!(null)))
+        .with_custom_field("list", Field::new_struct(json!([1, null, {"a": [null]}])))
+        .with_custom_field("deep", nested_in_a_list(0.5));
+    assert_eq!(
+        arrives(&app, &context).await,
+        json!({
+            "userID": "u-1", "country": "Holland", "email": 1, "customIDs": {"a": "7", "b": 1.5},
+            "statsigEnvironment": {"tier": "qa"},
+            "custom": {"plan": {"name": "pro"}, "list": [1, null, {"a": [null]}], "deep": [{"deep": 0.5}]},
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_context_is_in_the_components_environment() {
+    let app = App::start_with(Rules::new(), |config| config.environment("staging")).await;
+    let user = arrives(&app, &somebody()).await;
+    assert_eq!(user, json!({"userID": "u-1", "statsigEnvironment": {"tier": "staging"}}));
+}
+
 #[tokio::test]
 async fn a_long_name_is_refused_by_its_beginning_whatever_is_wrong_with_its_value() {
     let app = App::start(Rules::new()).await;
     let long = "n".repeat(100_000);
-    for value in [Field::from(f64::NAN), Field::new_struct(json!(null))] {
+    for value in [Field::from(f64::NAN), Field::new_struct(vec![1, 2])] {
         let context = somebody().with_custom_field(long.as_str(), value);
         let error = app.client.get_bool_value("beta", Some(&context), None).await.unwrap_err();
         let message = error.message.unwrap();

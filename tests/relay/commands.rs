@@ -114,12 +114,13 @@ fn without_a_key_a_stand_in_answers_and_stderr_says_so() {
 #[test]
 fn what_is_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_is() {
     let server = statsig();
-    let private = r#"{"userID": "u", "privateAttributes": {"hunter3": {}}}"#;
+    let private = r#"{"userID": "u", "privateAttributes": "hunter3"}"#;
     for (line, name) in [
         (&["check", "b", "--user", JANE][..], "name \"b\""),
         (&["check", "beta", "--user", "jane"], "--user is not JSON"),
         (&["check", "beta", "--user", r#"{"country": "NL"}"#], "--user: "),
         (&["check", "beta", "--user", private], "--user: "),
+        (&["check", "beta", "--user", r#"{"user_id": "u"}"#], "must be spelt `userID`"),
         (&["check", "beta"], "--user <JSON>"),
         (&["check", "--user", JANE], "<GATE>"),
         (&["config", "homepage", "beta", "--user", JANE], "'beta'"),
@@ -140,6 +141,23 @@ fn what_is_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_is() {
     server.inject(Fault::status(503).always());
     let (code, stdout, stderr) = ask(&server, &["check", "beta", "--user", JANE]);
     assert_eq!((code, &*stdout, stderr.lines().count()), (3, "", 1), "{stderr}");
+}
+
+#[test]
+fn user_of_a_command_is_taken_as_it_comes() {
+    let server = statsig();
+    for user in [
+        r#"{"userID": 100000000000000000001, "custom": {"n": 1e400}, "country": null}"#,
+        r#"{"userID": "\ud800", "custom": {"list": [1, null]}}"#,
+    ] {
+        assert_eq!(ask(&server, &["check", "beta", "--user", user]), answer(1, "closed\n"));
+    }
+    assert_eq!(server.requests()[0].user["userID"], "100000000000000000001");
+    assert_eq!(server.requests()[1].user["userID"], "\u{fffd}");
+
+    let staging = ["check", "beta", "--user", JANE, "--environment", "staging"];
+    assert_eq!(ask(&server, &staging), answer(1, "closed\n"));
+    assert_eq!(server.requests()[2].user["statsigEnvironment"]["tier"], "staging");
 }
 
 #[test]

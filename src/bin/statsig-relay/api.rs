@@ -3,7 +3,7 @@
 //! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Fields that
 //! the API document does not name are ignored, and `null` counts as absent.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 use actix_statsig::{CheckGates, Error, GetConfigs, Statsig, User};
 use actix_web::{
@@ -11,8 +11,11 @@ use actix_web::{
     rt::time::timeout,
     web::{self, Data, Payload, ServiceConfig},
 };
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{error::Category, value::RawValue};
 
 use crate::{health, page, prometheus, respond::Problem};
 
@@ -55,8 +58,10 @@ async fn check_gate(
     limit: Data<MaxBody>,
     body: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body = Body::read(body, **limit).await?;
-    let (field, names, single) = match (body.name("gateName")?, body.names("gateNames")?) {
+    let text = read_body(body, **limit).await?;
+    let body = Body::of(&text)?;
+    let gate_names = names("gateNames", body.gate_names)?;
+    let (field, names, single) = match (name("gateName", body.gate_name)?, gate_names) {
         (Some(name), None) => ("gateName", vec![name], true),
         (None, Some(names)) => ("gateNames", names, false),
         (None, None) => return Err(Problem::bad_request("gateName or gateNames must be given")),
@@ -81,10 +86,11 @@ async fn get_config(
     limit: Data<MaxBody>,
     body: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body = Body::read(body, **limit).await?;
+    let text = read_body(body, **limit).await?;
+    let body = Body::of(&text)?;
     let field = "configName";
     let missing = || Problem::bad_request("configName must be given");
-    let name = body.name(field)?.ok_or_else(missing)?;
+    let name = name(field, body.config_name)?.ok_or_else(missing)?;
     let exposure = body.exposure()?;
     let message = GetConfigs::new(body.user()?, [name]);
     let message =
@@ -124,68 +130,107 @@ fn blame(field: &str, error: Error) -> Problem {
     if is_name { problem.at(field) } else { problem }
 }
 
-/// A request's body, taken apart field by field.
-struct Body(Map<String, Value>);
+/// A request's body, as text.
+async fn read_body(payload: Payload, MaxBody(limit): MaxBody) -> Result<String, Problem> {
+    let read = timeout(BODY_TIME, payload.to_bytes_limited(limit)).await;
+    let bytes = read
+        .map_err(|_| Problem::too_slow())?
+        .map_err(|_| Problem::too_large(limit))?
+        .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
+    String::from_utf8(bytes.into())
+        .map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))
+}
 
-impl Body {
-    async fn read(payload: Payload, MaxBody(limit): MaxBody) -> Result<Self, Problem> {
-        let read = timeout(BODY_TIME, payload.to_bytes_limited(limit)).await;
-        let bytes = read
-            .map_err(|_| Problem::too_slow())?
-            .map_err(|_| Problem::too_large(limit))?
-            .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(Problem::bad_request("the body must be an object")),
-            Err(error) => Err(Problem::not_json(&error)),
-        }
+/// A request's body, taken apart field by field. What is `null` is not there, and the last of what is
+/// there twice counts.
+#[derive(Default)]
+struct Body<'a> {
+    gate_name: Option<&'a RawValue>,
+    gate_names: Option<&'a RawValue>,
+    config_name: Option<&'a RawValue>,
+    /// As text: a number in it may have any length.
+    user: Option<&'a RawValue>,
+    metadata: Option<&'a RawValue>,
+}
+
+impl<'a> Body<'a> {
+    fn of(text: &'a str) -> Result<Self, Problem> {
+        serde_json::from_str(text).map_err(|error| match error.classify() {
+            Category::Data => Problem::bad_request("the body must be an object"),
+            _ => Problem::not_json(&error),
+        })
     }
 
-    fn name(&mut self, field: &str) -> Result<Option<String>, Problem> {
-        match self.take(field) {
-            None => Ok(None),
-            Some(Value::String(name)) => Ok(Some(name)),
-            Some(_) => Err(Problem::bad_request(format!("{field} must be a string"))),
-        }
-    }
-
-    fn names(&mut self, field: &str) -> Result<Option<Vec<String>>, Problem> {
-        let rule = || Problem::bad_request(format!("{field} must be a list of 1 to 100 strings"));
-        match self.take(field) {
-            None => Ok(None),
-            Some(Value::Array(names)) if (1..=MAX_NAMES).contains(&names.len()) => {
-                let strings = names.into_iter().map(|name| match name {
-                    Value::String(name) => Ok(name),
-                    _ => Err(rule()),
-                });
-                strings.collect::<Result<_, _>>().map(Some)
-            }
-            Some(_) => Err(rule()),
-        }
-    }
-
-    fn user(&mut self) -> Result<User, Problem> {
-        let user = self.take("user").ok_or_else(|| Problem::bad_request("user must be given"))?;
-        Ok(User::from_json(user)?)
+    fn user(&self) -> Result<User, Problem> {
+        let user = self.user.ok_or_else(|| Problem::bad_request("user must be given"))?;
+        Ok(User::try_from(user)?)
     }
 
     /// Whether Statsig is to log exposures, if the client says.
-    fn exposure(&mut self) -> Result<Option<bool>, Problem> {
-        let disabled = match self.take("statsigMetadata") {
-            None => None,
-            Some(Value::Object(mut metadata)) => metadata.remove("exposureLoggingDisabled"),
-            Some(_) => return Err(Problem::bad_request("statsigMetadata must be an object")),
+    fn exposure(&self) -> Result<Option<bool>, Problem> {
+        let Some(metadata) = self.metadata else { return Ok(None) };
+        let Ok(metadata) =
+            serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(metadata.get())
+        else {
+            return Err(Problem::bad_request("statsigMetadata must be an object"));
         };
-        match disabled {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Bool(disabled)) => Ok(Some(!disabled)),
+        match metadata.get("exposureLoggingDisabled").map(|disabled| disabled.get()) {
+            None | Some("null") => Ok(None),
+            Some("true") => Ok(Some(false)),
+            Some("false") => Ok(Some(true)),
             Some(_) => Err(Problem::bad_request(
                 "statsigMetadata.exposureLoggingDisabled must be a boolean",
             )),
         }
     }
+}
 
-    fn take(&mut self, field: &str) -> Option<Value> {
-        self.0.remove(field).filter(|value| !value.is_null())
+fn name(field: &str, name: Option<&RawValue>) -> Result<Option<String>, Problem> {
+    let name = name.map(|name| serde_json::from_str(name.get())).transpose();
+    name.map_err(|_| Problem::bad_request(format!("{field} must be a string")))
+}
+
+fn names(field: &str, names: Option<&RawValue>) -> Result<Option<Vec<String>>, Problem> {
+    let names = names.map(|names| serde_json::from_str::<Vec<String>>(names.get())).transpose();
+    let names = names
+        .ok()
+        .filter(|names| names.as_ref().is_none_or(|names| (1..=MAX_NAMES).contains(&names.len())));
+    let rule = || Problem::bad_request(format!("{field} must be a list of 1 to 100 strings"));
+    names.ok_or_else(rule)
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Body<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BodyVisitor(PhantomData))
+    }
+}
+
+struct BodyVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Visitor<'de> for BodyVisitor<'a> {
+    type Value = Body<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut body = Body::default();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let field = match &*key {
+                "gateName" => &mut body.gate_name,
+                "gateNames" => &mut body.gate_names,
+                "configName" => &mut body.config_name,
+                "user" => &mut body.user,
+                "statsigMetadata" => &mut body.metadata,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            let value: &RawValue = map.next_value()?;
+            *field = Some(value).filter(|value| value.get() != "null");
+        }
+        Ok(body)
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use actix_statsig::{Error, GateEvaluation, Statsig, User};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::{
     MISUSE,
@@ -80,9 +81,9 @@ fn user(given: &str) -> Result<User, String> {
     } else {
         given
     };
-    let user =
+    let user: &RawValue =
         serde_json::from_str(text).map_err(|error| format!("--user is not JSON: {error}"))?;
-    User::from_json(user).map_err(|error| format!("--user: {error}"))
+    User::try_from(user).map_err(|error| format!("--user: {error}"))
 }
 
 fn in_words(gates: &[GateEvaluation]) -> String {

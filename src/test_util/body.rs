@@ -1,0 +1,88 @@
+//! A request's body, read as leniently as JavaScript reads it. Pure.
+
+use std::str;
+
+use serde_json::Value;
+
+use crate::json::replace_lone_surrogates;
+
+/// Reads JSON. serde_json refuses numbers beyond an `f64`, which JavaScript takes for infinite, and
+/// lone surrogates, which JavaScript makes: here they are the largest number, and U+FFFD.
+pub(super) fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(body).or_else(|error| {
+        let text = str::from_utf8(body).map_err(|_| error)?;
+        serde_json::from_str(&bounded(&replace_lone_surrogates(text)))
+    })
+}
+
+/// The JSON with the largest number in place of each that is beyond it.
+fn bounded(json: &str) -> String {
+    let mut bounded = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => rest.bytes().take_while(|byte| is_of_number(*byte)).count(),
+            other => other.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(length);
+        rest = behind;
+        match token.parse::<f64>() {
+            Ok(number) if number == f64::INFINITY => bounded.push_str(LARGEST),
+            Ok(number) if number == f64::NEG_INFINITY => bounded.extend(["-", LARGEST]),
+            _ => bounded.push_str(token),
+        }
+    }
+    bounded
+}
+
+const LARGEST: &str = "1.7976931348623157e308";
+
+fn is_of_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E')
+}
+
+/// With its quotes; all of the text if it has no end.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_a_float_are_the_largest_and_lone_surrogates_are_replaced() {
+        let body =
+            br#"{"a": [1e400, -1E+999, 1e300, 1e-400], "b 1e400": "1e400 \" \\", "c": "\ud800"}"#;
+        let read = parse(body).unwrap();
+        // With `arbitrary_precision` serde_json reads these numbers itself.
+        if read["a"][0].to_string() != "1e400" {
+            assert_eq!(read["a"], json!([f64::MAX, f64::MIN, 1e300, 0.0]));
+        }
+        assert_eq!((&read["b 1e400"], &read["c"]), (&json!("1e400 \" \\"), &json!("\u{fffd}")));
+        for bad in ["{", "\"\\", "1e400 1e400", "-", "\"1e400"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_as_serde_json_reads_it_where_it_does(text in r#"[\\u"d8e{}\[\]:,0-9é-]{0,60}"#) {
+            if let Ok(value) = serde_json::from_str::<Value>(&text) {
+                prop_assert_eq!(serde_json::from_str::<Value>(&bounded(&text)).unwrap(), value.clone());
+                prop_assert_eq!(parse(text.as_bytes()).unwrap(), value);
+            }
+            let _ = bounded(&text);
+        }
+    }
+}
