@@ -13,7 +13,7 @@ use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
 use secrecy::ExposeSecret;
 
-pub(crate) use self::proxy::WayOut;
+pub(crate) use self::proxy::{Proxy, WayOut};
 use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 use crate::{error::Error, hooks::Hooks};

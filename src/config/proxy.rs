@@ -116,6 +116,11 @@ impl Proxy {
         Ok(Self { host: host.to_owned(), port, authorization })
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_tests(url: &str) -> Self {
+        Self::parse(url).expect("a proxy's URL")
+    }
+
     /// The proxy's host, with brackets around an IPv6 address.
     pub(crate) fn host(&self) -> &str {
         &self.host

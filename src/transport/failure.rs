@@ -16,6 +16,7 @@ use awc::{
 };
 use rustls::CertificateError;
 
+use super::connect::DialError;
 use crate::error::{ConnectFault, Error};
 
 pub(super) fn status_error(
@@ -109,6 +110,9 @@ pub(super) fn connect_error(fault: ConnectFault, source: &dyn fmt::Display) -> E
 }
 
 fn io_fault(error: &io::Error) -> ConnectFault {
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<DialError>()) {
+        return error.fault();
+    }
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {

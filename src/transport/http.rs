@@ -3,9 +3,8 @@
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix_rt::time::timeout;
-use actix_tls::connect as tcp;
 use awc::{
-    Client, Connector, FrozenClientRequest,
+    Client, FrozenClientRequest,
     error::SendRequestError,
     http::{
         Uri,
@@ -21,7 +20,7 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
-    connect::{Noting, noting_reuse},
+    connect::{Connector, Way, noting_reuse, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
     wire,
@@ -75,8 +74,9 @@ impl HttpClient {
         })?;
         // awc logs request heads at TRACE.
         api_key.set_sensitive(true);
+        let way = Way::new(config, tls);
         let requests = |keep_alive| {
-            let client = client(config, tls, keep_alive);
+            let client = client(config, &way, keep_alive);
             let to = |kind| request(&client, &endpoint(config.uri(), kind)?, &api_key);
             let (check_gate, get_config) = (to(CallKind::CheckGate)?, to(CallKind::GetConfig)?);
             Ok(Requests { check_gate, get_config })
@@ -190,18 +190,16 @@ enum Broken {
 
 const UNENCODABLE: Error = Error::Internal { detail: "a call could not be written as JSON" };
 
-fn client(config: &Config, tls: &Arc<ClientConfig>, keep_alive: Duration) -> Client {
-    let connector = Connector::new()
-        .connector(Noting(tcp::Connector::default().service()))
-        // The attempt's deadline is around these; they only must not be shorter.
+fn client(config: &Config, way: &Rc<Way>, keep_alive: Duration) -> Client {
+    let connector = awc::Connector::new()
+        .connector(Connector::new(way))
+        // The attempt's deadline is around it; it only must not be shorter.
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
-        .handshake_timeout(config.attempt_timeout() + Duration::from_secs(1))
         .conn_keep_alive(keep_alive)
         .disconnect_timeout(Duration::from_millis(500))
         // The transport bounds what is in flight. A request that waited here for a connection
         // would be taken for one that cannot connect.
-        .limit(0)
-        .rustls_0_23(Arc::clone(tls));
+        .limit(0);
     Client::builder()
         .connector(connector)
         .disable_timeout()
@@ -218,7 +216,7 @@ fn request(
     api_key: &HeaderValue,
 ) -> Result<FrozenClientRequest, Error> {
     let request = client
-        .post(uri)
+        .post(without_tls(uri))
         // As awc would say it, which does so for each request anew.
         .insert_header((HOST, host(uri)))
         .insert_header(("statsig-api-key", api_key.clone()))
