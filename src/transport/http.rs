@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
-    connect::{Connector, Way, noting_reuse, without_tls},
+    connect::{Connector, Way, noting_link, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
     wire,
@@ -31,6 +31,7 @@ use crate::{
     config::Config,
     error::{ConnectFault, Error},
     evaluation::Evaluation,
+    shared::Shared,
 };
 
 /// The API, over HTTP. Lives on one arbiter, as awc's client does.
@@ -67,23 +68,27 @@ const MAX_ERROR_BODY: usize = 16 * 1024;
 const ERROR_BODY_PATIENCE: Duration = Duration::from_millis(250);
 
 impl HttpClient {
-    pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Result<Rc<Self>, Error> {
+    pub(super) fn new(
+        config: &Config,
+        tls: &Arc<ClientConfig>,
+        shared: &Arc<Shared>,
+    ) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
             let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
             Error::InvalidConfig { setting: "api_key", value, rule }
         })?;
         // awc logs request heads at TRACE.
         api_key.set_sensitive(true);
-        let way = Way::new(config, tls);
-        let requests = |keep_alive| {
-            let client = client(config, &way, keep_alive);
+        let way = Way::new(config, tls, shared);
+        let requests = |connector| {
+            let client = client(config, connector);
             let to = |kind| request(&client, &endpoint(config.uri(), kind)?, &api_key);
             let (check_gate, get_config) = (to(CallKind::CheckGate)?, to(CallKind::GetConfig)?);
             Ok(Requests { check_gate, get_config })
         };
         Ok(Rc::new(Self {
-            pooled: requests(Duration::from_secs(15))?,
-            fresh: requests(Duration::ZERO)?,
+            pooled: requests(Connector::keeping(&way))?,
+            fresh: requests(Connector::fresh(&way))?,
             api_key,
             max_body: MAX_BODY,
             patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
@@ -102,7 +107,8 @@ impl HttpClient {
         let path = call.kind.path();
         // In a box: each layer around a future copies it at least once.
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
-        let (result, reused) = noting_reuse(attempt).await;
+        let (result, link) = noting_link(attempt).await;
+        let reused = link.is_some_and(|link| link.is_reused() || link.is_unusable());
         let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
         result.map_err(|broken| match broken {
             Broken::BeforeAnswer(error) => Failure {
@@ -190,12 +196,12 @@ enum Broken {
 
 const UNENCODABLE: Error = Error::Internal { detail: "a call could not be written as JSON" };
 
-fn client(config: &Config, way: &Rc<Way>, keep_alive: Duration) -> Client {
+fn client(config: &Config, connector: Connector) -> Client {
     let connector = awc::Connector::new()
-        .connector(Connector::new(way))
+        .connector(connector)
         // The attempt's deadline is around it; it only must not be shorter.
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
-        .conn_keep_alive(keep_alive)
+        .conn_keep_alive(Duration::from_secs(15))
         .disconnect_timeout(Duration::from_millis(500))
         // The transport bounds what is in flight. A request that waited here for a connection
         // would be taken for one that cannot connect.

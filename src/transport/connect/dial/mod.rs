@@ -18,7 +18,6 @@ pub(super) struct Dialer {
 pub(super) struct Dialed {
     pub(super) stream: TcpStream,
     /// `http://host:port`, for a proxy that takes requests in absolute form.
-    #[expect(dead_code, reason = "read by the stream that is to come")]
     pub(super) absolute_form: Option<Rc<str>>,
 }
 
