@@ -24,7 +24,7 @@ use crate::{error::Error, hooks::Hooks};
 /// | setting | default | bounds |
 /// |---|---|---|
 /// | `api_key` | none | visible ASCII |
-/// | `base_url` | `https://api.statsig.com` | `https` to a DNS name or IPv4 address, or `http` to loopback or with `allow_plain_http` |
+/// | `base_url` | `https://api.statsig.com` | `https`, or `http` to loopback or with `allow_plain_http` |
 /// | `flush_interval` | 5 ms | 1 ms to 1 min, less than `timeout` |
 /// | `batch_size` | 100 | 1 to 100 |
 /// | `max_pending` | 10,000 | 1 to 10,000,000 |

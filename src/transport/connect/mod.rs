@@ -3,9 +3,12 @@
 //! awc would do TLS above a connector of ours, so that whatever stands in the connector would see
 //! ciphertext. The connector therefore does TLS itself, and awc is asked for `http://host:443`.
 
+mod chunked;
 mod dial;
-mod reuse;
+mod framing;
+mod link;
 mod socket;
+mod stream;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -16,17 +19,20 @@ use futures_util::future::LocalBoxFuture;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::TlsConnector;
 
-pub(super) use self::{dial::DialError, reuse::noting_reuse};
+pub(super) use self::{dial::DialError, framing::Fault, link::noting_link};
 use self::{
     dial::{Dialed, Dialer},
-    socket::Socket,
+    socket::{Socket, Tcp},
+    stream::{Options, Stream},
 };
-use crate::config::Config;
+use super::tls::server_name;
+use crate::{config::Config, shared::Shared};
 
 /// Opens connections for awc.
 #[derive(Clone)]
 pub(super) struct Connector {
     way: Rc<Way>,
+    is_single_use: bool,
 }
 
 /// How a connection to the API is made.
@@ -34,50 +40,62 @@ pub(super) struct Way {
     dialer: Dialer,
     /// `None` for plain HTTP.
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    shared: Arc<Shared>,
 }
 
 impl Way {
-    pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Rc<Self> {
+    pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>, shared: &Arc<Shared>) -> Rc<Self> {
         let uri = config.uri();
         let is_tls = uri.scheme_str() == Some("https");
         // `tls::client_config` has refused a host that no certificate can be for.
-        let name = ServerName::try_from(uri.host().unwrap_or_default().to_owned()).ok();
-        let tls = name.filter(|_| is_tls).map(|name| (TlsConnector::from(Arc::clone(tls)), name));
-        Rc::new(Self { dialer: Dialer::new(config), tls })
+        let name = server_name(uri).filter(|_| is_tls);
+        let tls = name.map(|name| (TlsConnector::from(Arc::clone(tls)), name));
+        Rc::new(Self { dialer: Dialer::new(config), tls, shared: Arc::clone(shared) })
     }
 
-    async fn open(&self) -> Result<Socket, ConnectError> {
+    async fn open(&self, is_single_use: bool) -> Result<Stream, ConnectError> {
+        // Asked before: whatever is learnt while it is opened, is learnt of it too.
+        let generation = self.shared.connection_generation();
         let dialed = self.dialer.dial().await.map_err(|error| ConnectError::Io(error.into()))?;
-        let Dialed { stream, absolute_form: _, mut trial } = dialed;
-        let Some((tls, name)) = &self.tls else {
-            trial.passed();
-            return Ok(Socket::Plain(stream));
+        let Dialed { stream, absolute_form, mut trial } = dialed;
+        let tcp = Tcp::new(stream);
+        let socket = match &self.tls {
+            None => Socket::Plain(tcp),
+            Some((tls, name)) => {
+                let stream = tls.connect(name.clone(), tcp).await.map_err(ConnectError::Io)?;
+                Socket::Tls(Box::new(stream))
+            }
         };
-        let stream = tls.connect(name.clone(), stream).await.map_err(ConnectError::Io)?;
         trial.passed();
-        Ok(Socket::Tls(Box::new(stream)))
+        let options = Options { is_single_use, absolute_form };
+        Ok(Stream::new(socket, generation, Arc::clone(&self.shared), options))
     }
 }
 
 impl Connector {
-    pub(super) fn new(way: &Rc<Way>) -> Self {
-        Self { way: Rc::clone(way) }
+    /// Its connections are used again.
+    pub(super) fn keeping(way: &Rc<Way>) -> Self {
+        Self { way: Rc::clone(way), is_single_use: false }
+    }
+
+    /// Each of its connections has one request.
+    pub(super) fn fresh(way: &Rc<Way>) -> Self {
+        Self { way: Rc::clone(way), is_single_use: true }
     }
 }
 
 impl Service<ConnectInfo<Uri>> for Connector {
-    type Response = Connection<Uri, Socket>;
+    type Response = Connection<Uri, Stream>;
     type Error = ConnectError;
     type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     actix_service::always_ready!();
 
     fn call(&self, request: ConnectInfo<Uri>) -> Self::Future {
-        reuse::connected();
-        let way = Rc::clone(&self.way);
+        let Self { way, is_single_use } = self.clone();
         Box::pin(async move {
-            let socket = way.open().await?;
-            Ok(Connection::new(request.request().clone(), socket))
+            let stream = way.open(is_single_use).await?;
+            Ok(Connection::new(request.request().clone(), stream))
         })
     }
 }
