@@ -134,6 +134,19 @@ impl Proxy {
     pub(crate) fn authorization(&self) -> Option<&str> {
         Some(self.authorization.as_ref()?.expose_secret())
     }
+
+    /// Why it answers 407.
+    pub(crate) fn credentials_hint(&self) -> &'static str {
+        match self.authorization {
+            None => "it wants credentials, and its URL has none",
+            Some(_) => "it refused the credentials of its URL",
+        }
+    }
+
+    /// Says that it has answered 407 to a request.
+    pub(crate) fn wants_credentials(&self) -> String {
+        format!("the proxy {self} answered 407 ({})", self.credentials_hint())
+    }
 }
 
 /// Basic credentials (RFC 7617) from a URL's user information.

@@ -7,7 +7,7 @@ use awc::{
     Client, FrozenClientRequest,
     error::SendRequestError,
     http::{
-        Uri,
+        StatusCode, Uri,
         header::{
             ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
             HeaderValue, PROXY_AUTHORIZATION,
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     call::{CallKind, CallRequest},
     clock,
-    config::Config,
+    config::{Config, Proxy},
     error::{ConnectFault, Error},
     evaluation::Evaluation,
     shared::Shared,
@@ -40,6 +40,8 @@ pub(super) struct HttpClient {
     /// Keeps no connection, so that it opens one for each attempt.
     fresh: Requests,
     api_key: HeaderValue,
+    /// The proxy that takes plain HTTP for us.
+    proxy: Option<Proxy>,
     max_body: usize,
     patience: Duration,
 }
@@ -90,6 +92,7 @@ impl HttpClient {
             pooled: requests(Connector::keeping(&way))?,
             fresh: requests(Connector::fresh(&way))?,
             api_key,
+            proxy: plain_proxy(config).cloned(),
             max_body: MAX_BODY,
             patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
         }))
@@ -135,6 +138,12 @@ impl HttpClient {
 
         let status = response.status();
         let excerpts = Excerpts { call, api_key: self.api_key.to_str().unwrap_or_default() };
+        if let Some(proxy) = &self.proxy
+            && status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            let error = connect_error(ConnectFault::Proxy, &proxy.wants_credentials());
+            return Err(Broken::Error(error));
+        }
         if !status.is_success() {
             let retry_after = retry_after(response.headers(), clock::wall());
             // Read to the end where it is short, so that the connection can be used again.
@@ -233,18 +242,17 @@ fn request(
         // another crate of the app may turn awc's compression on.
         .insert_header((ACCEPT_ENCODING, "identity"))
         .no_decompress();
-    if let Some(authorization) = proxy_authorization(config) {
+    let authorization = plain_proxy(config).and_then(Proxy::authorization);
+    if let Some(Ok(mut authorization)) = authorization.map(HeaderValue::from_str) {
+        authorization.set_sensitive(true);
         request = request.insert_header((PROXY_AUTHORIZATION, authorization));
     }
     request.freeze().map_err(|error| unusable(uri, &error))
 }
 
-/// Who we are to a proxy that takes requests for plain HTTP. For TLS it is told with CONNECT.
-fn proxy_authorization(config: &Config) -> Option<HeaderValue> {
-    let proxy = config.way_out().proxy.as_ref().filter(|_| !is_https(config.uri()))?;
-    let mut authorization = HeaderValue::from_str(proxy.authorization()?).ok()?;
-    authorization.set_sensitive(true);
-    Some(authorization)
+/// The proxy that reads our requests. Where there is TLS, it hears no more than CONNECT.
+fn plain_proxy(config: &Config) -> Option<&Proxy> {
+    config.way_out().proxy.as_ref().filter(|_| !is_https(config.uri()))
 }
 
 /// The host, with the port unless it is the scheme's own.

@@ -26,8 +26,8 @@ pub(in crate::transport) enum DialError {
 /// What a proxy does instead of connecting to the API's host.
 #[derive(Debug, ThisError)]
 pub(in crate::transport) enum Refusal {
-    #[error("answered {status}{}{hint} to CONNECT {target}", spaced(.reason))]
-    Status { status: u16, reason: String, hint: &'static str, target: String },
+    #[error("answered {status}{}{} to CONNECT {target}", spaced(.reason), bracketed(.hint))]
+    Status { status: u16, reason: String, hint: Option<&'static str>, target: String },
     #[error("answered something that is not HTTP/1.1 to CONNECT ({0})")]
     NotHttp(httparse::Error),
     #[error("answered CONNECT with a head longer than {0} bytes")]
@@ -68,6 +68,10 @@ fn each(failures: &Failures) -> String {
 
 fn spaced(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(" {reason}") }
+}
+
+fn bracketed(hint: &Option<&str>) -> String {
+    hint.map_or_else(String::new, |hint| format!(" ({hint})"))
 }
 
 #[cfg(test)]

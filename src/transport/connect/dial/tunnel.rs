@@ -72,11 +72,7 @@ fn judge(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Verdict, Refusa
             200..=299 if rest.is_empty() => return Ok(Verdict::Open),
             200..=299 => return Err(Refusal::Surplus(rest.len())),
             status => {
-                let hint = match (status, proxy.authorization()) {
-                    (407, None) => " (it wants credentials, and its URL has none)",
-                    (407, Some(_)) => " (it refused the credentials of its URL)",
-                    _ => "",
-                };
+                let hint = (status == 407).then(|| proxy.credentials_hint());
                 let reason = printable(response.reason.unwrap_or_default());
                 return Err(Refusal::Status { status, reason, hint, target: target.to_owned() });
             }
