@@ -205,9 +205,9 @@ mod proxies {
     async fn proxy_that_does_not_connect_is_named_whatever_it_does_instead() {
         for (conduct, says) in [
             (Conduct::Says("HTTP/1.1 502 Bad Gateway\r\n\r\n"), "answered 502 Bad Gateway"),
-            (Conduct::Says("HTTP/1.1 403 \r\n\r\n<html>"), "answered 403 to CONNECT"),
+            (Conduct::Says("HTTP/1.1 403 \r\n\r\n<html>"), "answered 403 Forbidden to CONNECT"),
             (Conduct::Says("HTTP/1.1 302 Found\r\nlocation: /\r\n\r\n"), "answered 302 Found"),
-            (Conduct::Closes("HTTP/1.1 503 Busy\r\n\r\n"), "answered 503 Busy"),
+            (Conduct::Closes("HTTP/1.1 503 Busy\r\n\r\n"), "answered 503 Service Unavailable"),
             (Conduct::Says("SSH-2.0-OpenSSH_9\r\n"), "answered something that is not HTTP/1.1"),
             (Conduct::Says("\u{15}\u{3}\u{1}\0\u{2}\u{2}P"), "answered something that is not HTTP"),
             (Conduct::Closes(""), "closed the connection before it had answered"),

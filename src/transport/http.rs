@@ -210,8 +210,8 @@ fn client(config: &Config, connector: Connector) -> Client {
         .connector(connector)
         // The attempt's deadline is around it; it only must not be shorter.
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
-        // A name that begins to point elsewhere is followed as connections are replaced.
-        .conn_lifetime(Duration::from_secs(75))
+        // The connector has a lifetime of its own, by the clock that everything here goes by.
+        .conn_lifetime(Duration::MAX)
         .conn_keep_alive(Duration::from_secs(15))
         .disconnect_timeout(Duration::from_millis(500))
         // The transport bounds what is in flight. A request that waited here for a connection

@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use actix_rt::net::{ActixStream, Ready};
@@ -17,7 +18,7 @@ use super::{
     link::Link,
     socket::{Socket, Unasked},
 };
-use crate::shared::Shared;
+use crate::{clock, shared::Shared};
 
 /// A connection whose every answer goes to the request it was sent for.
 pub(in crate::transport) struct Stream {
@@ -25,6 +26,7 @@ pub(in crate::transport) struct Stream {
     socket: Option<Socket>,
     link: Rc<Link>,
     shared: Arc<Shared>,
+    opened: Instant,
     turn: Turn,
     framing: Framing,
     /// What was read for awc, and how much of it awc has.
@@ -74,6 +76,7 @@ impl Stream {
             socket: Some(socket),
             link: Link::new(generation),
             shared,
+            opened: clock::now(),
             turn: Turn::Idle,
             framing: Framing::new(),
             read: Vec::new(),
@@ -124,6 +127,11 @@ impl Stream {
         io::Error::new(ErrorKind::ConnectionAborted, why)
     }
 
+    /// It leads to where the host's name pointed when it was opened, and has done so for long enough.
+    fn is_old(&self) -> bool {
+        clock::now().saturating_duration_since(self.opened) >= LIFETIME
+    }
+
     /// A connection beside it has given somebody the answer to another request since it was opened.
     fn is_distrusted(&self) -> bool {
         self.link.generation() != self.shared.connection_generation()
@@ -143,7 +151,7 @@ impl Stream {
 
     /// A connection in the pool is alive if there is nothing to read.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_distrusted() {
+        if self.is_distrusted() || self.is_old() {
             self.socket = None;
         }
         if let Some(socket) = &mut self.socket {
@@ -181,6 +189,9 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 }
+
+/// For how long a connection is given further requests.
+const LIFETIME: Duration = Duration::from_secs(75);
 
 /// No larger a buffer is kept for the next answer.
 const KEPT: usize = 16 * 1024;

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use awc::http::StatusCode;
 use thiserror::Error as ThisError;
 
 use super::race::{Failures, most_telling};
@@ -26,8 +27,8 @@ pub(in crate::transport) enum DialError {
 /// What a proxy does instead of connecting to the API's host.
 #[derive(Debug, ThisError)]
 pub(in crate::transport) enum Refusal {
-    #[error("answered {status}{}{} to CONNECT {target}", spaced(.reason), bracketed(.hint))]
-    Status { status: u16, reason: String, hint: Option<&'static str>, target: String },
+    #[error("answered {status}{} to CONNECT {target}", explained(*.status, *.hint))]
+    Status { status: u16, hint: Option<&'static str>, target: String },
     #[error("answered something that is not HTTP/1.1 to CONNECT ({0})")]
     NotHttp(httparse::Error),
     #[error("answered CONNECT with a head longer than {0} bytes")]
@@ -66,12 +67,12 @@ fn each(failures: &Failures) -> String {
     each.join("; ")
 }
 
-fn spaced(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(" {reason}") }
-}
-
-fn bracketed(hint: &Option<&str>) -> String {
-    hint.map_or_else(String::new, |hint| format!(" ({hint})"))
+/// The status in words of our own: a stranger's may repeat what it was sent.
+fn explained(status: u16, hint: Option<&str>) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let reason = reason.map_or_else(String::new, |reason| format!(" {reason}"));
+    let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+    reason + &hint
 }
 
 #[cfg(test)]

@@ -10,9 +10,6 @@ const MAX_HEAD: usize = 16 * 1024;
 
 const MAX_HEADERS: usize = 100;
 
-/// The longest reason phrase that is shown.
-const MAX_REASON: usize = 60;
-
 /// Has the proxy at the other end connect to the target, `HOST:PORT`. What is then sent goes to the
 /// target, and what is then read comes from there.
 pub(super) async fn open(
@@ -73,15 +70,10 @@ fn judge(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Verdict, Refusa
             200..=299 => return Err(Refusal::Surplus(rest.len())),
             status => {
                 let hint = (status == 407).then(|| proxy.credentials_hint());
-                let reason = printable(response.reason.unwrap_or_default());
-                return Err(Refusal::Status { status, reason, hint, target: target.to_owned() });
+                return Err(Refusal::Status { status, hint, target: target.to_owned() });
             }
         }
     }
-}
-
-fn printable(reason: &str) -> String {
-    reason.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MAX_REASON).collect()
 }
 
 #[cfg(test)]
@@ -141,7 +133,12 @@ mod tests {
             ),
             (
                 "HTTP/1.1 502 \r\ncontent-length: 5\r\n\r\nhello",
-                "answered 502 to CONNECT api.statsig.com:443",
+                "answered 502 Bad Gateway to CONNECT api.statsig.com:443",
+            ),
+            (
+                // It may repeat what it was sent.
+                "HTTP/1.1 599 Basic bWU6aHVudGVyMg==\r\n\r\n",
+                "answered 599 to CONNECT api.statsig.com:443",
             ),
             (
                 "HTTP/1.1 302 Found\r\nlocation: http://login\r\n\r\n",
@@ -158,7 +155,8 @@ mod tests {
         let refusal = judge(b"HTTP/1.1 407 \r\n\r\n", &proxy("http://me:hunter2@p:1"), TARGET);
         assert_eq!(
             refusal.unwrap_err().to_string(),
-            "answered 407 (it refused the credentials of its URL) to CONNECT api.statsig.com:443"
+            "answered 407 Proxy Authentication Required (it refused the credentials of its URL) to \
+             CONNECT api.statsig.com:443"
         );
     }
 
