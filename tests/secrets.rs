@@ -344,15 +344,21 @@ async fn through_proxies(shown: &mut Shown) {
     let plain = Listening::server();
     let encoded = format!("Basic {}==", base64(format!("me:{PASSWORD}").as_bytes()));
     // Cut where the padding begins.
-    let friends: &'static str = Box::leak(encoded.into_boxed_str());
+    let friends: &'static str = encoded.leak();
     for (url, to) in [
         (tls.url("statsig.test"), ([127, 0, 0, 1], port.expect("a port")).into()),
         ("http://statsig.test".to_owned(), plain.address()),
     ] {
-        let echo: &'static str = Box::leak(
-            format!("HTTP/1.1 502 {PASSWORD}\r\nx: {PASSWORD}\r\n\r\n{PASSWORD}").into_boxed_str(),
-        );
+        let echo = format!("HTTP/1.1 502 {PASSWORD}\r\nx: {PASSWORD}\r\n\r\n{PASSWORD}").leak();
+        let body = format!("{PASSWORD} {friends}");
+        let length = body.len();
+        let refusing = |status| -> &'static str {
+            let head = format!("HTTP/1.1 {status} Echo\r\ncontent-type: application/json\r\n");
+            format!("{head}content-length: {length}\r\n\r\n{body}").leak()
+        };
         for conduct in [
+            Conduct::Says(refusing(400)),
+            Conduct::Says(refusing(200)),
             Conduct::LeadsTo(to),
             Conduct::LeadsFriendsTo(to, friends),
             Conduct::LeadsFriendsTo(to, "Basic bm9ib2R5Og=="),

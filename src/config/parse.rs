@@ -104,7 +104,8 @@ pub(super) fn port(uri: &Uri) -> Result<Option<u16>, String> {
 
 pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
 /// What stands before an `@` may be a password.
@@ -133,7 +134,13 @@ mod tests {
 
     #[test]
     fn plain_http_stays_on_this_machine_unless_it_is_allowed() {
-        for url in ["http://localhost:1", "http://127.8.0.1", "http://[::1]:80", "https://a.b/c"] {
+        for url in [
+            "http://localhost:1",
+            "http://127.8.0.1",
+            "http://[::1]:80",
+            "http://[::ffff:127.0.0.1]",
+            "https://a.b/c",
+        ] {
             assert!(base_url(url, false).is_ok(), "{url}");
         }
         for url in ["http://api.statsig.com", "http://10.0.0.1", "http://localhost.evil.com"] {

@@ -264,7 +264,14 @@ mod tests {
     #[test]
     fn loopback_is_never_proxied() {
         let variables = [("HTTP_PROXY", "p:1"), ("HTTPS_PROXY", "p:1"), ("ALL_PROXY", "p:1")];
-        for host in ["localhost:8080", "127.0.0.1", "127.9.9.9:1", "[::1]:80", "LOCALHOST"] {
+        for host in [
+            "localhost:8080",
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]",
+            "LOCALHOST",
+        ] {
             for scheme in ["http", "https"] {
                 for setting in ["env", "http://proxy:3128"] {
                     let way = choose(setting, &format!("{scheme}://{host}"), &variables).unwrap();

@@ -137,7 +137,11 @@ impl HttpClient {
         let mut response = request.send_body(body).await.map_err(Broken::BeforeAnswer)?;
 
         let status = response.status();
-        let excerpts = Excerpts { call, api_key: self.api_key.to_str().unwrap_or_default() };
+        let excerpts = Excerpts {
+            call,
+            api_key: self.api_key.to_str().unwrap_or_default(),
+            has_proxy_credentials: self.proxy.as_ref().is_some_and(|p| p.authorization().is_some()),
+        };
         if let Some(proxy) = &self.proxy
             && status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
         {
