@@ -95,7 +95,7 @@ impl Admission {
 /// requests of the same user share one: what comes over a network is a user of its own each time.
 fn weight(user: &User, names: &[Arc<str>]) -> usize {
     let names = names.iter().map(|name| name.len() + BYTES_A_NAME);
-    BYTES_A_REQUEST + user.json().get().len() + names.sum::<usize>()
+    BYTES_A_REQUEST + user.json().len() + names.sum::<usize>()
 }
 
 /// Where a user is counted in each row.

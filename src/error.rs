@@ -236,6 +236,9 @@ pub enum ConnectFault {
     /// Any other failure of the TLS handshake.
     #[error("the TLS handshake failed")]
     Tls,
+    /// The proxy could not be reached, or did not connect to the server.
+    #[error("the proxy could not be reached or refused to connect")]
+    Proxy,
     /// Any other failure of the connection.
     #[error("input or output failed")]
     Io,

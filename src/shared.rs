@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     began: Instant,
     /// The circuit breaker lets nothing through until then, in microseconds since the beginning.
     denied_until: AtomicU64,
+    /// Connections that were opened in an earlier one are not used any more.
+    connection_generation: AtomicU64,
     /// It will close before long.
     is_leaving: AtomicBool,
     /// The component takes no more requests.
@@ -65,6 +67,7 @@ impl Shared {
             environment: config.environment().map(Environment::new),
             began: clock::now(),
             denied_until: AtomicU64::new(0),
+            connection_generation: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             report: OnceLock::new(),
@@ -143,6 +146,17 @@ impl Shared {
     fn is_denied(&self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.began);
         since.as_micros() < self.denied_until.load(Relaxed).into()
+    }
+
+    pub(crate) fn connection_generation(&self) -> u64 {
+        self.connection_generation.load(Relaxed)
+    }
+
+    /// A connection of this generation has proved to be off by one, and others may be: ends them
+    /// all, unless they have ended already.
+    pub(crate) fn end_connections_of(&self, generation: u64) -> bool {
+        let next = generation + 1;
+        self.connection_generation.compare_exchange(generation, next, Relaxed, Relaxed).is_ok()
     }
 
     /// From here on it is not ready for more, though it answers.

@@ -331,7 +331,7 @@ async fn a_server_that_cannot_be_reached_is_an_error_that_says_how() {
     let refused = Statsig::start_here(config).unwrap();
     // A label longer than 63 characters is in no DNS, which needs no DNS to be found out.
     let nowhere = format!("http://{}.invalid", "a".repeat(64));
-    let config = patient().retry_attempts(1).base_url(nowhere).allow_plain_http(true);
+    let config = patient().retry_attempts(1).base_url(nowhere).allow_plain_http(true).proxy("none");
     let unknown = Statsig::start_here(config.build().unwrap()).unwrap();
 
     let error = refused.check_gate(&user("u-1"), "open").await.unwrap_err();

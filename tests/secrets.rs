@@ -3,6 +3,8 @@
 //! In a process of its own, because it listens to everything that the process logs.
 #![cfg(feature = "test-util")]
 
+#[path = "support/http_proxy.rs"]
+mod http_proxy;
 mod support;
 #[path = "support/tls_server.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
@@ -20,6 +22,7 @@ use actix_statsig::{
     test_util::{FAILPOINTS, Fault, LocalStatsig, Rules, panic_at},
 };
 use futures_util::future::join_all;
+use http_proxy::{Conduct, Listening};
 use serde_json::json;
 use support::Script;
 use tls_server::{Authority, GATE, Server};
@@ -27,6 +30,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 const KEY: &str = "secret-K3y0fTheComponent";
 const PRIVATE: &str = "hunter2-and-private";
+const PASSWORD: &str = "swordf1sh-of-the-proxy";
 const PRIVATE_NUMBER: i64 = 730_218_645;
 
 /// Everything that the process has logged, and that panics have said.
@@ -103,7 +107,7 @@ impl Shown {
 /// The secret that stands in a text, in one of the ways in which it may come to stand there.
 fn secret_in(text: &str) -> Option<String> {
     let number = PRIVATE_NUMBER.to_string();
-    let secrets = [KEY, PRIVATE, &number];
+    let secrets = [KEY, PRIVATE, PASSWORD, &number];
     secrets.into_iter().flat_map(renderings).find(|rendering| text.contains(rendering))
 }
 
@@ -332,11 +336,88 @@ async fn over_https(shown: &mut Shown) {
     }
 }
 
+/// Proxies that know who we are and proxies that do not, and what else one may do.
+async fn through_proxies(shown: &mut Shown) {
+    let authority = Authority::new("trusted");
+    let tls = Server::tls(authority.issue("statsig.test").config());
+    let port = tls.url("-").rsplit(':').next().and_then(|port| port.parse().ok());
+    let plain = Listening::server();
+    let encoded = format!("Basic {}==", base64(format!("me:{PASSWORD}").as_bytes()));
+    // Cut where the padding begins.
+    let friends: &'static str = encoded.leak();
+    for (url, to) in [
+        (tls.url("statsig.test"), ([127, 0, 0, 1], port.expect("a port")).into()),
+        ("http://statsig.test".to_owned(), plain.address()),
+    ] {
+        let echo = format!("HTTP/1.1 502 {PASSWORD}\r\nx: {PASSWORD}\r\n\r\n{PASSWORD}").leak();
+        let body = format!("{PASSWORD} {friends}");
+        let length = body.len();
+        let refusing = |status| -> &'static str {
+            let head = format!("HTTP/1.1 {status} Echo\r\ncontent-type: application/json\r\n");
+            format!("{head}content-length: {length}\r\n\r\n{body}").leak()
+        };
+        for conduct in [
+            Conduct::Says(refusing(400)),
+            Conduct::Says(refusing(200)),
+            Conduct::LeadsTo(to),
+            Conduct::LeadsFriendsTo(to, friends),
+            Conduct::LeadsFriendsTo(to, "Basic bm9ib2R5Og=="),
+            Conduct::Says("HTTP/1.1 403 Forbidden\r\n\r\n"),
+            Conduct::Says("SSH-2.0-OpenSSH\r\n"),
+            Conduct::Closes(echo),
+            Conduct::Closes(""),
+            Conduct::Hangs,
+        ] {
+            let proxy = Listening::proxy(conduct);
+            let leads = matches!(conduct, Conduct::LeadsTo(_));
+            let settings = if leads { patient() } else { settings() };
+            let settings = settings
+                .base_url(&url)
+                .allow_plain_http(true)
+                .extra_root_certificates(authority.pem())
+                .proxy(format!("http://me:{PASSWORD}@{}", proxy.address()));
+            shown.debug(&settings);
+            let config = settings.build().expect("a valid configuration");
+            shown.debug(&config);
+            shown.0 += &format!("{:?} {:?}", config.text("proxy"), config.proxy());
+            let statsig = Statsig::start(config).expect("a thread");
+            for user in users() {
+                let open = statsig.check_gate(&user, GATE).await;
+                assert!(open.is_ok() || !leads, "{open:?}");
+                shown.answer(&open);
+            }
+            shown.debug(&statsig.stats());
+            shown.debug(&statsig.shutdown(Duration::from_secs(2)).await);
+        }
+    }
+}
+
 /// What can be printed without any server.
 fn at_rest(shown: &mut Shown) {
     shown.debug(&settings());
     for url in ["http://example.com", "https://a b", &format!("https://me:{KEY}@localhost"), "x"] {
         shown.answer(&settings().base_url(url).build());
+    }
+    for proxy in [
+        format!("http://me:{PASSWORD}@proxy:3128"),
+        format!("socks5://me:{PASSWORD}@proxy:1080"),
+        format!("http://me:{PASSWORD}@proxy:0"),
+        format!("http://me:{PASSWORD}%40proxy"),
+        format!("me:{PASSWORD}@pro xy"),
+        format!("http://me:{PASSWORD}@{PASSWORD}@proxy/path?query#fragment"),
+    ] {
+        shown.debug(&settings().proxy(proxy.clone()));
+        shown.answer(&settings().proxy(proxy.clone()).build());
+        shown.answer(&settings().set("proxy", &proxy).and_then(ConfigBuilder::build));
+        for variable in ["STATSIG_PROXY", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+            let config = Config::from_lookup(|name| match name {
+                "STATSIG_API_KEY" => Some(KEY.to_owned()),
+                name => (name == variable).then(|| proxy.clone()),
+            });
+            shown.answer(&config);
+            // What is wrong with it is logged.
+            drop(config.and_then(Statsig::start));
+        }
     }
     for key in [format!("{KEY}\r\nx: y"), format!(" {KEY}"), format!("{KEY}\u{e9}")] {
         shown.answer(&Config::new(key.clone()));
@@ -374,6 +455,7 @@ async fn promise_7_a_faulty_run_tells_no_secrets() {
     over_http(&mut shown).await;
     behind_an_open_breaker(&mut shown).await;
     over_https(&mut shown).await;
+    through_proxies(&mut shown).await;
     let script = Script::answering();
     let scripted = script.start(settings());
     for user in users() {
@@ -390,7 +472,15 @@ async fn promise_7_a_faulty_run_tells_no_secrets() {
     {
         assert!(shown.0.contains(part), "nothing of {part:?} was shown");
     }
-    for part in ["/v1/check_gate", "/v1/get_config", "restarts", "a test has this panic", "flush"] {
+    for part in [
+        "/v1/check_gate",
+        "use no proxy",
+        "through the proxy",
+        "/v1/get_config",
+        "restarts",
+        "a test has this panic",
+        "flush",
+    ] {
         assert!(heard.contains(part), "nothing of {part:?} was logged");
     }
     assert_eq!(secret_in(&shown.0), None);

@@ -5,7 +5,11 @@ use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Config, FlushPolicy, invalid, parse, settings::Settings};
+use super::{
+    Config, FlushPolicy, invalid, parse,
+    proxy::{self, WayOut},
+    settings::Settings,
+};
 use crate::{error::Error, fallback::Fallback, hooks::Hooks, user::Tier};
 
 /// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
@@ -30,6 +34,25 @@ impl ConfigBuilder {
     /// The server secret key. Sent in the header `statsig-api-key` and shown nowhere.
     pub fn api_key(mut self, api_key: impl Into<String>) -> Self {
         self.settings.api_key = SecretString::from(api_key.into());
+        self
+    }
+
+    /// Which HTTP proxy calls go through: its URL, `env` or `none`. Default `env`: the one that
+    /// `HTTPS_PROXY` names for an `https` [`base_url`](Self::base_url), `HTTP_PROXY` for an `http`
+    /// one, or `ALL_PROXY`, unless `NO_PROXY` has the host. [`build`](Self::build) reads them.
+    ///
+    /// A URL is `http://HOST:PORT`, with percent-encoded credentials if the proxy wants them:
+    /// `http://USER:PASSWORD@HOST:PORT`. The port is 80 if none is given. The credentials are shown
+    /// nowhere. Any other scheme, such as `socks5`, is an error as a setting; in the environment it
+    /// is a warning, and no proxy is used.
+    ///
+    /// Loopback is never proxied. A lower-case variable wins over its upper-case form. In a CGI,
+    /// where `REQUEST_METHOD` is set, `HTTP_PROXY` is a client's header and does not count.
+    /// `NO_PROXY` has names (each matches what is below it as well, with or without a dot or `*.` in
+    /// front), addresses and networks (`10.0.0.0/8`), each with a port or without, and `*`, with
+    /// commas or spaces between them. It belongs to `env`: a proxy's URL counts for every host.
+    pub fn proxy(mut self, proxy: impl Into<String>) -> Self {
+        self.settings.proxy = SecretString::from(proxy.into());
         self
     }
 
@@ -153,7 +176,12 @@ impl ConfigBuilder {
     /// # Errors
     /// [`Error::InvalidConfig`] names the first setting that breaks a bound, its value and the
     /// bound.
-    pub fn build(mut self) -> Result<Config, Error> {
+    pub fn build(self) -> Result<Config, Error> {
+        self.build_in(&super::variable)
+    }
+
+    /// The same, in an environment that may be another than the process's.
+    pub(super) fn build_in(mut self, environment: proxy::Lookup<'_>) -> Result<Config, Error> {
         let s = &mut self.settings;
         let key = s.api_key.expose_secret();
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
@@ -193,8 +221,9 @@ impl ConfigBuilder {
         bounded("stale_if_error", s.stale_if_error, Duration::ZERO..=7 * DAY)?;
         s.base_url.truncate(s.base_url.trim_end_matches('/').len());
         let base_url = parse::base_url(&s.base_url, s.allow_plain_http)?;
+        let way_out = WayOut::choose(s.proxy.expose_secret(), &base_url, environment)?;
         let roots = certificates(&s.extra_root_certificates)?;
-        Ok(Config { settings: self.settings, base_url, roots, hooks: self.hooks })
+        Ok(Config { settings: self.settings, base_url, way_out, roots, hooks: self.hooks })
     }
 }
 

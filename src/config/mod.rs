@@ -1,16 +1,19 @@
 //! The settings: names, units, defaults, bounds, and where they come from.
 
 mod builder;
+mod no_proxy;
 mod parse;
 mod policy;
+mod proxy;
 mod settings;
 
-use std::{env, ffi::OsString, time::Duration};
+use std::{env, time::Duration};
 
 use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
 use secrecy::ExposeSecret;
 
+pub(crate) use self::proxy::{Proxy, WayOut};
 use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 use crate::{error::Error, hooks::Hooks, user::Tier};
@@ -21,7 +24,7 @@ use crate::{error::Error, hooks::Hooks, user::Tier};
 /// | setting | default | bounds |
 /// |---|---|---|
 /// | `api_key` | none | visible ASCII |
-/// | `base_url` | `https://api.statsig.com` | `https` to a DNS name or IPv4 address, or `http` to loopback or with `allow_plain_http` |
+/// | `base_url` | `https://api.statsig.com` | `https`, or `http` to loopback or with `allow_plain_http` |
 /// | `flush_interval` | 5 ms | 1 ms to 1 min, less than `timeout` |
 /// | `batch_size` | 100 | 1 to 100 |
 /// | `max_pending` | 10,000 | 1 to 10,000,000 |
@@ -34,6 +37,7 @@ use crate::{error::Error, hooks::Hooks, user::Tier};
 /// | `environment` | none | 1 to 100 characters; no text: none |
 /// | `extra_root_certificates` | none | PEM |
 /// | `allow_plain_http` | off | |
+/// | `proxy` | `env` | the URL of an HTTP proxy, `env` or `none` |
 /// | `circuit_breaker` | on | |
 /// | `flush_policy` | `interval` | [`FlushPolicy`] |
 /// | `transports` | 1 | 1 to 64, at most `max_in_flight` |
@@ -59,6 +63,7 @@ use crate::{error::Error, hooks::Hooks, user::Tier};
 pub struct Config {
     settings: Settings,
     base_url: Uri,
+    way_out: WayOut,
     roots: Vec<CertificateDer<'static>>,
     hooks: Hooks,
 }
@@ -83,6 +88,10 @@ impl Config {
             "PEM, or a file of it: certificates to trust besides the roots",
         ),
         ("allow_plain_http", "whether plain http may leave this machine"),
+        (
+            "proxy",
+            "HTTP proxy that calls go through: a URL; env: as HTTPS_PROXY and the like say; none",
+        ),
         ("circuit_breaker", "whether calls fail at once while the last ones failed in a row"),
         ("flush_policy", "when what is buffered leaves: interval or adaptive"),
         ("transports", "threads that make HTTP calls; 1: the component's own"),
@@ -118,12 +127,11 @@ impl Config {
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value, the bound it breaks and the variable.
     pub fn from_env() -> Result<Self, Error> {
-        // A variable that is not UTF-8 is set: it is refused for what it holds, not passed over.
-        let text = |variable: OsString| variable.to_string_lossy().into_owned();
-        Self::from_lookup(|variable| env::var_os(variable).map(text))
+        Self::from_lookup(variable)
     }
 
-    /// The same as [`from_env`](Self::from_env), with a look-up in place of the environment.
+    /// The same as [`from_env`](Self::from_env), with a look-up in place of the environment: for
+    /// `HTTPS_PROXY` and the like as well.
     ///
     /// ```
     /// use actix_statsig::Config;
@@ -147,7 +155,7 @@ impl Config {
                 builder = builder.set(setting, &text).map_err(from_environment)?;
             }
         }
-        builder.build().map_err(from_environment)
+        builder.build_in(&lookup).map_err(from_environment)
     }
 
     /// Where the API is, without a slash at the end.
@@ -206,8 +214,15 @@ impl Config {
         self.settings.environment.as_ref()
     }
 
+    /// The HTTP proxy that calls go through, as `HOST:PORT`; none if they go straight to
+    /// [`base_url`](Self::base_url).
+    pub fn proxy(&self) -> Option<String> {
+        self.way_out.proxy.as_ref().map(ToString::to_string)
+    }
+
     /// One setting by its name, as text that [`ConfigBuilder::set`] reads. None for the key, for
-    /// certificates, for a setting that is none, and where there is no such setting.
+    /// certificates, for a proxy with credentials, for a setting that is none, and where there is
+    /// no such setting.
     ///
     /// ```
     /// # use actix_statsig::Config;
@@ -259,6 +274,10 @@ impl Config {
         &self.base_url
     }
 
+    pub(crate) fn way_out(&self) -> &WayOut {
+        &self.way_out
+    }
+
     pub(crate) fn hooks(&self) -> Hooks {
         self.hooks.clone()
     }
@@ -266,6 +285,12 @@ impl Config {
     pub(crate) fn extra_roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
     }
+}
+
+/// A variable of the process. One that is not UTF-8 is set: it is refused for what it holds, not
+/// passed over.
+fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
 /// Says which variable is to be mended.
@@ -314,6 +339,7 @@ mod tests {
         assert_eq!(config.max_in_flight(), 64);
         assert!(config.exposure_logging() && config.circuit_breaker());
         assert!(config.extra_roots().is_empty());
+        assert_eq!(config.text("proxy").as_deref(), Some("env"));
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Interval, 1));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::from_secs(10), 10_000));
         assert_eq!(config.stale_if_error(), Duration::from_secs(3600));
@@ -337,6 +363,7 @@ mod tests {
             ("STATSIG_ENVIRONMENT", " qa "),
             ("STATSIG_EXTRA_ROOT_CERTIFICATES", ""),
             ("STATSIG_ALLOW_PLAIN_HTTP", "true"),
+            ("STATSIG_PROXY", "http://me:hunter2@proxy.internal:3128"),
             ("STATSIG_CIRCUIT_BREAKER", "0"),
             ("STATSIG_FLUSH_POLICY", "Adaptive"),
             ("STATSIG_TRANSPORTS", "4"),
@@ -355,6 +382,7 @@ mod tests {
         assert_eq!(config.attempt_timeout(), Duration::from_millis(11));
         assert_eq!((config.retry_attempts(), config.max_in_flight()), (2, 13));
         assert!(!config.exposure_logging() && !config.circuit_breaker());
+        assert_eq!(config.proxy().as_deref(), Some("proxy.internal:3128"));
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Adaptive, 4));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::ZERO, 14));
         assert_eq!(config.stale_if_error(), Duration::from_secs(15));
@@ -466,6 +494,16 @@ mod tests {
                 "setting `flush_policy` cannot be \"eager\": must be interval or adaptive",
             ),
             (
+                "PROXY",
+                "socks5://me:hunter2@proxy.internal:1080",
+                "setting `proxy` cannot be \"[redacted]@proxy.internal:1080\": must begin with http://, the only kind of proxy that is supported",
+            ),
+            (
+                "BASE_URL",
+                "https://api.statsig.com:99999/",
+                "setting `base_url` cannot be \"https://api.statsig.com:99999\": must have a port from 1 to 65535, or none and no colon",
+            ),
+            (
                 "EXPOSURE_LOGGING",
                 "maybe",
                 "setting `exposure_logging` cannot be \"maybe\": must be true or false",
@@ -483,6 +521,37 @@ mod tests {
             Config::from_lookup(|_| None).unwrap_err().to_string(),
             "setting `api_key` cannot be empty: STATSIG_API_KEY must be set to the server secret key"
         );
+    }
+
+    #[test]
+    fn proxy_is_read_from_the_variables_that_other_programs_know() {
+        let config = from(&[
+            ("STATSIG_API_KEY", "secret-key"),
+            ("HTTPS_PROXY", "http://me:hunter2@proxy.internal:3128"),
+        ])
+        .unwrap();
+        assert_eq!(config.proxy().as_deref(), Some("proxy.internal:3128"));
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+
+        let straight = from(&[
+            ("STATSIG_API_KEY", "secret-key"),
+            ("STATSIG_PROXY", "none"),
+            ("HTTPS_PROXY", "http://proxy.internal:3128"),
+        ]);
+        assert_eq!(straight.unwrap().proxy(), None);
+    }
+
+    #[test]
+    fn promise_7_a_proxys_credentials_are_in_no_debug_output_and_no_text() {
+        let builder = Config::builder("secret-key").proxy("http://me:hunter2@proxy.internal:3128");
+        let config = builder.clone().build().unwrap();
+
+        let shown = format!("{builder:?} {builder:#?} {config:?} {config:#?} {:?}", config.proxy());
+
+        assert!(shown.contains("[redacted]@proxy.internal:3128"), "{shown}");
+        let encoded = "bWU6aHVudGVyMg";
+        assert!(!shown.contains("hunter2") && !shown.contains(encoded), "{shown}");
+        assert_eq!(config.text("proxy"), None);
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub(super) fn pem(text: &str) -> Result<Vec<u8>, Error> {
 }
 
 pub(super) fn base_url(text: &str, allow_plain_http: bool) -> Result<Uri, Error> {
-    let refuse = |rule| Err(invalid("base_url", format!("{:?}", without_userinfo(text)), rule));
+    let refuse =
+        |rule: &str| Err(invalid("base_url", format!("{:?}", without_userinfo(text)), rule));
     let Ok(uri) = text.parse::<Uri>() else { return refuse("must be a URL") };
     let Some(authority) = uri.authority() else { return refuse("must name a host") };
     if authority.as_str().contains('@') {
@@ -74,6 +75,9 @@ pub(super) fn base_url(text: &str, allow_plain_http: bool) -> Result<Uri, Error>
     }
     if uri.query().is_some() || text.contains('#') {
         return refuse("must have neither a query nor a fragment");
+    }
+    if let Err(rule) = port(&uri) {
+        return refuse(&rule);
     }
     match uri.scheme_str() {
         Some("https") => Ok(uri),
@@ -85,9 +89,28 @@ pub(super) fn base_url(text: &str, allow_plain_http: bool) -> Result<Uri, Error>
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// The URL's port, if it has one. awc takes one that it cannot read for none.
+pub(super) fn port(uri: &Uri) -> Result<Option<u16>, String> {
+    let host = uri.host().filter(|host| !host.is_empty());
+    let Some((host, authority)) = host.zip(uri.authority()) else {
+        return Err("must name a host".to_owned());
+    };
+    let rest = authority.as_str().rsplit('@').next().and_then(|rest| rest.strip_prefix(host));
+    match rest.unwrap_or_default().strip_prefix(':') {
+        None => Ok(None),
+        Some(text) => {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
+            let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
+            let rule = "must have a port from 1 to 65535, or none and no colon";
+            port.map(Some).ok_or_else(|| rule.to_owned())
+        }
+    }
+}
+
+pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
 /// What stands before an `@` may be a password.
@@ -116,7 +139,13 @@ mod tests {
 
     #[test]
     fn plain_http_stays_on_this_machine_unless_it_is_allowed() {
-        for url in ["http://localhost:1", "http://127.8.0.1", "http://[::1]:80", "https://a.b/c"] {
+        for url in [
+            "http://localhost:1",
+            "http://127.8.0.1",
+            "http://[::1]:80",
+            "http://[::ffff:127.0.0.1]",
+            "https://a.b/c",
+        ] {
             assert!(base_url(url, false).is_ok(), "{url}");
         }
         for url in ["http://api.statsig.com", "http://10.0.0.1", "http://localhost.evil.com"] {
@@ -127,8 +156,30 @@ mod tests {
 
     #[test]
     fn what_is_no_base_url_is_refused() {
-        for url in ["", "a.b", "/v1", "ftp://a.b", "https://a.b?q=1", "https://a.b#c", "https://"] {
+        for url in [
+            "",
+            "a.b",
+            "/v1",
+            "ftp://a.b",
+            "https://a.b?q=1",
+            "https://a.b#c",
+            "https://",
+            "https://:443",
+        ] {
             assert!(base_url(url, true).is_err(), "{url}");
+        }
+        for port in ["", "0", "00", "65536", "99999", "184467440737095516160", "+80"] {
+            for (host, path) in [("a.b", ""), ("a.b", "/"), ("10.0.0.1", "/c"), ("[::1]", "")] {
+                let url = format!("https://{host}:{port}{path}");
+                let error = base_url(&url, true).unwrap_err().to_string();
+                assert!(error.starts_with("setting `base_url` cannot be "), "{error}");
+                let rule = "must have a port from 1 to 65535, or none and no colon";
+                // The URL's own parser refuses a sign.
+                assert!(error.ends_with(rule) || port == "+80", "{error}");
+            }
+        }
+        for port in ["1", "80", "0443", "65535"] {
+            assert!(base_url(&format!("https://a.b:{port}"), false).is_ok(), "{port}");
         }
         let error = base_url("https://me:hunter2@a.b", true).unwrap_err().to_string();
         assert!(error.contains("must not name a user") && !error.contains("hunter2"), "{error}");

@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::{FlushPolicy, invalid, parse};
+use super::{FlushPolicy, invalid, parse, proxy};
 use crate::{error::Error, user::Tier};
 
 #[derive(Clone)]
@@ -23,6 +23,7 @@ pub(super) struct Settings {
     pub(super) environment: Option<Tier>,
     pub(super) extra_root_certificates: Vec<u8>,
     pub(super) allow_plain_http: bool,
+    pub(super) proxy: SecretString,
     pub(super) circuit_breaker: bool,
     pub(super) flush_policy: FlushPolicy,
     pub(super) transports: usize,
@@ -49,6 +50,7 @@ impl Settings {
             environment: None,
             extra_root_certificates: Vec::new(),
             allow_plain_http: false,
+            proxy: SecretString::from("env"),
             circuit_breaker: true,
             flush_policy: FlushPolicy::Interval,
             transports: 1,
@@ -77,6 +79,7 @@ impl Settings {
             "environment" => self.environment = parse::tier(text),
             "extra_root_certificates" => self.extra_root_certificates = parse::pem(text)?,
             "allow_plain_http" => self.allow_plain_http = parse::flag("allow_plain_http", text)?,
+            "proxy" => self.proxy = SecretString::from(text),
             "circuit_breaker" => self.circuit_breaker = parse::flag("circuit_breaker", text)?,
             "flush_policy" => self.flush_policy = parse::flush_policy("flush_policy", text)?,
             "transports" => self.transports = parse::number("transports", text)?,
@@ -103,6 +106,7 @@ impl Settings {
             "exposure_logging" => self.exposure_logging.to_string(),
             "environment" => self.environment.as_ref()?.to_string(),
             "allow_plain_http" => self.allow_plain_http.to_string(),
+            "proxy" => proxy::text(self.proxy.expose_secret())?,
             "circuit_breaker" => self.circuit_breaker.to_string(),
             "flush_policy" => self.flush_policy.to_string(),
             "transports" => self.transports.to_string(),
@@ -114,7 +118,7 @@ impl Settings {
     }
 }
 
-/// Shows every setting but the key.
+/// Shows every setting but the key and a proxy's credentials.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
@@ -132,6 +136,7 @@ impl fmt::Debug for Settings {
             .field("environment", &self.environment)
             .field("extra_root_certificates", &self.extra_root_certificates.len())
             .field("allow_plain_http", &self.allow_plain_http)
+            .field("proxy", &proxy::redacted(self.proxy.expose_secret()))
             .field("circuit_breaker", &self.circuit_breaker)
             .field("flush_policy", &self.flush_policy)
             .field("transports", &self.transports)

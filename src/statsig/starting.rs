@@ -25,6 +25,7 @@ impl Statsig {
     /// the thread cannot be started.
     pub fn start(config: Config) -> Result<Self, Error> {
         let tls = tls::client_config(&config)?;
+        config.way_out().announce();
         let timeout = config.timeout();
         let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
         Ok(Self::of(component::on_own_thread(config, transports)?, timeout))
@@ -38,6 +39,7 @@ impl Statsig {
     /// [`start`](Self::start).
     pub fn start_here(config: Config) -> Result<Self, Error> {
         let tls = tls::client_config(&config)?;
+        config.way_out().announce();
         let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
         Ok(Self::of(component::on_this_arbiter(&config, transports)?, config.timeout()))
     }

@@ -9,25 +9,36 @@ const MAX_EXCERPT: usize = 120;
 
 const WITHHELD: &str = "[withheld: the user has private attributes]";
 
+const PROXY_WITHHELD: &str = "[withheld: the proxy was sent credentials]";
+
 /// Quotes answers to one call.
 pub(super) struct Excerpts<'a> {
     pub(super) call: &'a CallRequest,
     pub(super) api_key: &'a str,
+    /// Requests go to a proxy that reads them, with credentials.
+    pub(super) has_proxy_credentials: bool,
 }
 
 impl Excerpts<'_> {
     /// The beginning of a body.
     pub(super) fn of(&self, body: &[u8]) -> String {
-        if self.call.user.has_private_attributes() {
-            return WITHHELD.to_owned();
+        if let Some(withheld) = self.withheld() {
+            return withheld.to_owned();
         }
         // All of it, however long: a cut through the key would leave a part that is not found.
         safe(&String::from_utf8_lossy(body), self.api_key)
     }
 
+    fn withheld(&self) -> Option<&'static str> {
+        match self.call.user.has_private_attributes() {
+            true => Some(WITHHELD),
+            false => self.has_proxy_credentials.then_some(PROXY_WITHHELD),
+        }
+    }
+
     /// What is wrong with a body. serde's own words quote it.
     pub(super) fn reason(&self, error: &serde_json::Error) -> String {
-        if !self.call.user.has_private_attributes() {
+        if self.withheld().is_none() {
             return safe(&error.to_string(), self.api_key);
         }
         let what = match error.classify() {
@@ -84,7 +95,7 @@ mod tests {
             deadline: Instant::now(),
             refusal: None,
         };
-        Excerpts { call: &call, api_key: KEY }.of(body)
+        Excerpts { call: &call, api_key: KEY, has_proxy_credentials: false }.of(body)
     }
 
     fn of(body: &[u8]) -> String {
@@ -134,7 +145,8 @@ mod tests {
         };
         for length in [10, 69, 119, 200] {
             let api_key = "k".repeat(length);
-            let excerpts = Excerpts { call: &call, api_key: &api_key };
+            let excerpts =
+                Excerpts { call: &call, api_key: &api_key, has_proxy_credentials: false };
             for before in 0..length {
                 let body = format!("{}{}", "x".repeat(before), api_key.repeat(50));
                 let excerpt = excerpts.of(body.as_bytes());

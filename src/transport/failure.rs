@@ -16,6 +16,7 @@ use awc::{
 };
 use rustls::CertificateError;
 
+use super::connect::{DialError, Fault};
 use crate::error::{ConnectFault, Error};
 
 pub(super) fn status_error(
@@ -54,6 +55,7 @@ pub(super) fn payload_error(error: PayloadError, path: &'static str) -> Error {
             reason: "the body's encoding is corrupt".to_owned(),
             excerpt: String::new(),
         },
+        PayloadError::Incomplete(Some(error)) => connect_error(ConnectFault::Closed, &error),
         broken => connect_error(ConnectFault::Closed, &broken),
     }
 }
@@ -93,7 +95,14 @@ pub(super) fn send_error(error: SendRequestError, path: &'static str) -> Error {
         // The latter has nothing to do with what was read: in TLS 1.3 a server may refuse a client
         // that takes the handshake for done.
         SendRequestError::Send(error) | SendRequestError::Response(ParseError::Io(error)) => {
-            io_fault(error)
+            match framing_fault(error) {
+                None => io_fault(error),
+                Some(Fault::Cut(_)) => ConnectFault::Closed,
+                Some(fault) => {
+                    let reason = fault.to_string();
+                    return Error::InvalidResponse { path, reason, excerpt: String::new() };
+                }
+            }
         }
         SendRequestError::Response(error) => {
             let reason = format!("not an HTTP response ({error})");
@@ -109,6 +118,9 @@ pub(super) fn connect_error(fault: ConnectFault, source: &dyn fmt::Display) -> E
 }
 
 fn io_fault(error: &io::Error) -> ConnectFault {
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<DialError>()) {
+        return error.fault();
+    }
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
@@ -126,15 +138,13 @@ fn io_fault(error: &io::Error) -> ConnectFault {
         },
         Some(_) => ConnectFault::Tls,
         None if error.kind() == io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
-        None if is_closed_io(error) || is_cut_in_head(error) => ConnectFault::Closed,
+        None if is_closed_io(error) => ConnectFault::Closed,
         None => ConnectFault::Io,
     }
 }
 
-/// tokio-util's framing says so, without a kind, if the stream ends in the middle of a head. Not one
-/// of `is_closed`: an answer had begun.
-fn is_cut_in_head(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Other && error.to_string() == "bytes remaining on stream"
+fn framing_fault(error: &io::Error) -> Option<Fault> {
+    error.get_ref()?.downcast_ref().copied()
 }
 
 #[cfg(test)]

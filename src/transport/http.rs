@@ -3,15 +3,14 @@
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix_rt::time::timeout;
-use actix_tls::connect as tcp;
 use awc::{
-    Client, Connector, FrozenClientRequest,
+    Client, FrozenClientRequest,
     error::SendRequestError,
     http::{
-        Uri,
+        StatusCode, Uri,
         header::{
             ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
-            HeaderValue,
+            HeaderValue, PROXY_AUTHORIZATION,
         },
         uri,
     },
@@ -21,7 +20,7 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
-    connect::{Noting, noting_reuse},
+    connect::{Connector, Way, noting_link, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
     wire,
@@ -29,9 +28,10 @@ use super::{
 use crate::{
     call::{CallKind, CallRequest},
     clock,
-    config::Config,
+    config::{Config, Proxy},
     error::{ConnectFault, Error},
     evaluation::Evaluation,
+    shared::Shared,
 };
 
 /// The API, over HTTP. Lives on one arbiter, as awc's client does.
@@ -40,6 +40,8 @@ pub(super) struct HttpClient {
     /// Keeps no connection, so that it opens one for each attempt.
     fresh: Requests,
     api_key: HeaderValue,
+    /// The proxy that takes plain HTTP for us.
+    proxy: Option<Proxy>,
     max_body: usize,
     patience: Duration,
 }
@@ -68,23 +70,29 @@ const MAX_ERROR_BODY: usize = 16 * 1024;
 const ERROR_BODY_PATIENCE: Duration = Duration::from_millis(250);
 
 impl HttpClient {
-    pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Result<Rc<Self>, Error> {
+    pub(super) fn new(
+        config: &Config,
+        tls: &Arc<ClientConfig>,
+        shared: &Arc<Shared>,
+    ) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
             let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
             Error::InvalidConfig { setting: "api_key", value, rule }
         })?;
         // awc logs request heads at TRACE.
         api_key.set_sensitive(true);
-        let requests = |keep_alive| {
-            let client = client(config, tls, keep_alive);
-            let to = |kind| request(&client, &endpoint(config.uri(), kind)?, &api_key);
+        let way = Way::new(config, tls, shared);
+        let requests = |connector| {
+            let client = client(config, connector);
+            let to = |kind| request(&client, config, kind, &api_key);
             let (check_gate, get_config) = (to(CallKind::CheckGate)?, to(CallKind::GetConfig)?);
             Ok(Requests { check_gate, get_config })
         };
         Ok(Rc::new(Self {
-            pooled: requests(Duration::from_secs(15))?,
-            fresh: requests(Duration::ZERO)?,
+            pooled: requests(Connector::keeping(&way))?,
+            fresh: requests(Connector::fresh(&way))?,
             api_key,
+            proxy: plain_proxy(config).cloned(),
             max_body: MAX_BODY,
             patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
         }))
@@ -102,7 +110,8 @@ impl HttpClient {
         let path = call.kind.path();
         // In a box: each layer around a future copies it at least once.
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
-        let (result, reused) = noting_reuse(attempt).await;
+        let (result, link) = noting_link(attempt).await;
+        let reused = link.is_some_and(|link| link.is_reused() || link.is_unusable());
         let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
         result.map_err(|broken| match broken {
             Broken::BeforeAnswer(error) => Failure {
@@ -128,7 +137,17 @@ impl HttpClient {
         let mut response = request.send_body(body).await.map_err(Broken::BeforeAnswer)?;
 
         let status = response.status();
-        let excerpts = Excerpts { call, api_key: self.api_key.to_str().unwrap_or_default() };
+        let excerpts = Excerpts {
+            call,
+            api_key: self.api_key.to_str().unwrap_or_default(),
+            has_proxy_credentials: self.proxy.as_ref().is_some_and(|p| p.authorization().is_some()),
+        };
+        if let Some(proxy) = &self.proxy
+            && status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            let error = connect_error(ConnectFault::Proxy, &proxy.wants_credentials());
+            return Err(Broken::Error(error));
+        }
         if !status.is_success() {
             let retry_after = retry_after(response.headers(), clock::wall());
             // Read to the end where it is short, so that the connection can be used again.
@@ -190,18 +209,18 @@ enum Broken {
 
 const UNENCODABLE: Error = Error::Internal { detail: "a call could not be written as JSON" };
 
-fn client(config: &Config, tls: &Arc<ClientConfig>, keep_alive: Duration) -> Client {
-    let connector = Connector::new()
-        .connector(Noting(tcp::Connector::default().service()))
-        // The attempt's deadline is around these; they only must not be shorter.
+fn client(config: &Config, connector: Connector) -> Client {
+    let connector = awc::Connector::new()
+        .connector(connector)
+        // The attempt's deadline is around it; it only must not be shorter.
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
-        .handshake_timeout(config.attempt_timeout() + Duration::from_secs(1))
-        .conn_keep_alive(keep_alive)
+        // The connector has a lifetime of its own, by the clock that everything here goes by.
+        .conn_lifetime(Duration::MAX)
+        .conn_keep_alive(Duration::from_secs(15))
         .disconnect_timeout(Duration::from_millis(500))
         // The transport bounds what is in flight. A request that waited here for a connection
         // would be taken for one that cannot connect.
-        .limit(0)
-        .rustls_0_23(Arc::clone(tls));
+        .limit(0);
     Client::builder()
         .connector(connector)
         .disable_timeout()
@@ -214,11 +233,13 @@ fn client(config: &Config, tls: &Arc<ClientConfig>, keep_alive: Duration) -> Cli
 
 fn request(
     client: &Client,
-    uri: &Uri,
+    config: &Config,
+    kind: CallKind,
     api_key: &HeaderValue,
 ) -> Result<FrozenClientRequest, Error> {
-    let request = client
-        .post(uri)
+    let uri = &endpoint(config.uri(), kind)?;
+    let mut request = client
+        .post(without_tls(uri))
         // As awc would say it, which does so for each request anew.
         .insert_header((HOST, host(uri)))
         .insert_header(("statsig-api-key", api_key.clone()))
@@ -227,15 +248,31 @@ fn request(
         // another crate of the app may turn awc's compression on.
         .insert_header((ACCEPT_ENCODING, "identity"))
         .no_decompress();
+    let authorization = plain_proxy(config).and_then(Proxy::authorization);
+    if let Some(Ok(mut authorization)) = authorization.map(HeaderValue::from_str) {
+        authorization.set_sensitive(true);
+        request = request.insert_header((PROXY_AUTHORIZATION, authorization));
+    }
     request.freeze().map_err(|error| unusable(uri, &error))
 }
 
+/// The proxy that reads our requests. Where there is TLS, it hears no more than CONNECT.
+fn plain_proxy(config: &Config) -> Option<&Proxy> {
+    config.way_out().proxy.as_ref().filter(|_| !is_https(config.uri()))
+}
+
+/// The host, with the port unless it is the scheme's own.
 fn host(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default();
-    match uri.port_u16() {
-        None | Some(80 | 443) => host.to_owned(),
+    let own = if is_https(uri) { 443 } else { 80 };
+    match uri.port_u16().filter(|port| *port != own) {
+        None => host.to_owned(),
         Some(port) => format!("{host}:{port}"),
     }
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
 }
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -308,6 +345,21 @@ mod tests {
         for value in ["gzip", "br", "identity, gzip", ""] {
             let reason = unreadable(&headers(CONTENT_ENCODING, value));
             assert!(reason.is_some_and(|reason| reason.contains("content encoding")), "{value}");
+        }
+    }
+
+    #[test]
+    fn host_has_the_port_unless_it_is_the_schemes_own() {
+        for (url, wanted) in [
+            ("https://a.b", "a.b"),
+            ("https://a.b:443/c", "a.b"),
+            ("https://a.b:80", "a.b:80"),
+            ("https://a.b:8443", "a.b:8443"),
+            ("http://a.b:80", "a.b"),
+            ("http://a.b:443", "a.b:443"),
+            ("http://[::1]:8080", "[::1]:8080"),
+        ] {
+            assert_eq!(host(&url.parse().unwrap()), wanted, "{url}");
         }
     }
 

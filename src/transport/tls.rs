@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use awc::http::Uri;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
@@ -26,13 +27,11 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
                  and rustls-0_23-native-roots, or set `extra_root_certificates`",
             ));
         }
-        // As awc does it for each connection, which an IPv6 address does not pass: the brackets
-        // that a URL has around it stay on.
-        if ServerName::try_from(config.uri().host().unwrap_or_default()).is_err() {
+        if server_name(config.uri()).is_none() {
             return Err(invalid_base_url(
                 config,
                 "must, for https, have a host that a certificate can be for: a DNS name or an \
-                 IPv4 address",
+                 address",
             ));
         }
     }
@@ -45,6 +44,14 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
     let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
+}
+
+/// Whom the server's certificate has to be for.
+pub(super) fn server_name(uri: &Uri) -> Option<ServerName<'static>> {
+    let host = uri.host()?;
+    // A URL has brackets around an IPv6 address, and a certificate has not.
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(bare.to_owned()).ok()
 }
 
 /// Gives the process a default crypto provider if it has none.

@@ -116,6 +116,10 @@ pub fn settings(input: &[u8]) {
     }
     let again = again.build().expect("settings that were good");
     for &(setting, _) in Config::SETTINGS {
+        // A proxy with credentials is not shown, and so not read again.
+        if setting == "proxy" && config.text(setting).is_none() {
+            continue;
+        }
         assert_eq!(again.text(setting), config.text(setting), "{setting}");
     }
 }

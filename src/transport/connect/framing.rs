@@ -1,0 +1,286 @@
+//! Where an answer ends on its connection, by RFC 9112, sections 6 and 7. Pure: bytes in, bytes out.
+//!
+//! Reads the answer to one POST. awc takes the first head it sees for the answer's and gives the
+//! connection back to its pool at the end of that; so it gets to see the final head alone, and
+//! nothing beyond the end of its body.
+
+use httparse::{Header, ParserConfig, Response, Status};
+
+use super::chunked::Chunked;
+
+/// What was read of the answer to one request.
+#[derive(Debug)]
+pub(super) struct Framing {
+    part: Part,
+    /// The bytes of the heads before this one.
+    heads: usize,
+    interim: u32,
+    is_doubtful: bool,
+    has_surplus: bool,
+}
+
+#[derive(Debug)]
+enum Part {
+    /// The beginning of a head.
+    Head(Vec<u8>),
+    /// So many bytes of the body are still to come.
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+    Over,
+}
+
+/// Why an answer cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::transport) enum Fault {
+    #[error("not an HTTP response ({0})")]
+    Head(#[from] httparse::Error),
+    #[error("not an HTTP response ({0})")]
+    Malformed(&'static str),
+    /// The connection ended first.
+    #[error("{0} was cut short")]
+    Cut(&'static str),
+}
+
+/// The longest that all heads of an answer may be together, in bytes; the same for what chunks are
+/// wrapped in.
+pub(super) const MAX_HEADS: usize = 64 * 1024;
+
+/// The most interim responses before the answer.
+const MAX_INTERIM: u32 = 32;
+
+/// One fewer than awc takes: it may be given one more.
+const MAX_HEADERS: usize = 95;
+
+/// Tells awc to close the connection.
+const CLOSE: &[u8] = b"connection: close\r\n\r\n";
+
+impl Framing {
+    pub(super) fn new() -> Self {
+        let part = Part::Head(Vec::new());
+        Self { part, heads: 0, interim: 0, is_doubtful: false, has_surplus: false }
+    }
+
+    /// Takes in what came over the connection; what of it is awc's is put into `out`.
+    pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        while !bytes.is_empty() {
+            let taken = match &mut self.part {
+                Part::Head(_) => self.take_head(bytes, out)?,
+                Part::Length(left) => {
+                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= taken as u64;
+                    out.extend_from_slice(&bytes[..taken]);
+                    if *left == 0 {
+                        self.part = Part::Over;
+                    }
+                    taken
+                }
+                Part::Chunked(chunks) => {
+                    let taken = chunks.take(bytes)?;
+                    out.extend_from_slice(&bytes[..taken]);
+                    if chunks.is_over() {
+                        self.part = Part::Over;
+                    }
+                    taken
+                }
+                Part::UntilClose => {
+                    out.extend_from_slice(bytes);
+                    bytes.len()
+                }
+                Part::Over => {
+                    (self.is_doubtful, self.has_surplus) = (true, true);
+                    bytes.len()
+                }
+            };
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&mut self) -> Result<(), Fault> {
+        self.is_doubtful = true;
+        match &self.part {
+            Part::Head(head) if self.interim == 0 && head.is_empty() => Ok(()),
+            Part::Head(_) => Err(Fault::Cut("the head")),
+            Part::Length(_) | Part::Chunked(_) => Err(Fault::Cut("the body")),
+            Part::UntilClose | Part::Over => {
+                self.part = Part::Over;
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer has been read to its end.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.part, Part::Over)
+    }
+
+    /// It is in doubt where the next answer will begin.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    /// There was more than the answer.
+    pub(super) fn has_surplus(&self) -> bool {
+        self.has_surplus
+    }
+
+    /// Returns how many of the bytes belong to heads.
+    fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Fault> {
+        let Part::Head(head) = &mut self.part else { return Ok(0) };
+        let room = MAX_HEADS - self.heads - head.len();
+        let bytes = &bytes[..bytes.len().min(room)];
+        if bytes.is_empty() {
+            return Err(Fault::Malformed("its head is longer than 64 KiB"));
+        }
+        if head.is_empty()
+            && let b'\r' | b'\n' = bytes[0]
+        {
+            // What is left of an earlier answer, or nothing to speak of.
+            self.is_doubtful = true;
+            self.heads += 1;
+            return Ok(1);
+        }
+        let before = head.len();
+        head.extend_from_slice(bytes);
+        // A head ends with a line: what has come of the next line cannot end it.
+        let Some(line) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(bytes.len());
+        };
+        let Some(parsed) = Head::parse(&head[..before + line + 1])? else {
+            return Ok(bytes.len());
+        };
+        let taken = parsed.length - before;
+        self.heads += parsed.length;
+        match parsed.status {
+            101 => return Err(Fault::Malformed("it switches protocols, which nobody asked for")),
+            100..200 => {
+                self.interim += 1;
+                self.is_doubtful = true;
+                if self.interim > MAX_INTERIM {
+                    return Err(Fault::Malformed("too many interim responses"));
+                }
+                head.clear();
+                return Ok(taken);
+            }
+            ..100 => return Err(Fault::Malformed("its status is below 100")),
+            _ => {}
+        }
+        self.is_doubtful |= !parsed.keeps;
+        show(&head[..parsed.length], &parsed.body, self.is_doubtful, out);
+        self.part = match parsed.body {
+            Body::None | Body::Length(0) => Part::Over,
+            Body::Length(length) => Part::Length(length),
+            Body::Chunked => Part::Chunked(Chunked::default()),
+            Body::UntilClose => Part::UntilClose,
+        };
+        Ok(taken)
+    }
+}
+
+/// Puts out a head for awc, such that it sees the body and the end of the connection as they are.
+fn show(head: &[u8], body: &Body, closes: bool, out: &mut Vec<u8>) {
+    if !closes {
+        return out.extend_from_slice(head);
+    }
+    let start = out.len();
+    let head = head.strip_suffix(b"\n").unwrap_or(head);
+    out.extend_from_slice(head.strip_suffix(b"\r").unwrap_or(head));
+    out.extend_from_slice(CLOSE);
+    // awc takes HTTP/1.1 without a length for an empty body.
+    const MINOR: usize = b"HTTP/1.".len();
+    if let (Body::UntilClose, Some(minor)) = (body, out.get_mut(start + MINOR)) {
+        *minor = b'0';
+    }
+}
+
+/// What a head says.
+struct Head {
+    length: usize,
+    status: u16,
+    body: Body,
+    /// The connection can be used again, as far as the head goes.
+    keeps: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    None,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+impl Head {
+    /// `None` if there is more to come.
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, Fault> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut response = Response::new(&mut headers);
+        // As awc does it: both have to see the same.
+        let mut parser = ParserConfig::default();
+        parser.allow_spaces_after_header_name_in_responses(true);
+        let Status::Complete(length) = parser.parse_response(&mut response, bytes)? else {
+            return Ok(None);
+        };
+        let (Some(status), Some(minor)) = (response.code, response.version) else {
+            return Err(Fault::Malformed("it has no status"));
+        };
+        let fields = Fields::of(response.headers)?;
+        if fields.is_chunked && minor == 0 {
+            return Err(Fault::Malformed("HTTP/1.0 with a transfer encoding"));
+        }
+        let body = match (status, fields) {
+            (100..200 | 204 | 304, _) => Body::None,
+            (_, Fields { is_chunked: true, .. }) => Body::Chunked,
+            (_, Fields { length: Some(length), .. }) => Body::Length(length),
+            _ => Body::UntilClose,
+        };
+        let has_two_ends = fields.is_chunked && fields.length.is_some();
+        // Some send a body where there is none, and announce it.
+        let has_odd_end = body == Body::None && (fields.is_chunked || fields.length.is_some());
+        let is_in_doubt = has_two_ends || has_odd_end || body == Body::UntilClose;
+        let keeps = minor == 1 && !fields.closes && !is_in_doubt;
+        Ok(Some(Self { length, status, body, keeps }))
+    }
+}
+
+/// The headers that say where the body ends, and the connection.
+#[derive(Clone, Copy, Default)]
+struct Fields {
+    length: Option<u64>,
+    is_chunked: bool,
+    closes: bool,
+}
+
+impl Fields {
+    fn of(headers: &[Header<'_>]) -> Result<Self, Fault> {
+        let mut fields = Self::default();
+        for Header { name, value } in headers {
+            if name.eq_ignore_ascii_case("content-length") {
+                if fields.length.is_some() {
+                    return Err(Fault::Malformed("more than one content-length"));
+                }
+                fields.length = Some(length(value)?);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                if fields.is_chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Fault::Malformed("a transfer encoding other than chunked"));
+                }
+                fields.is_chunked = true;
+            } else if name.eq_ignore_ascii_case("connection") {
+                let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                fields.closes |= options.any(|option| {
+                    option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"upgrade")
+                });
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn length(value: &[u8]) -> Result<u64, Fault> {
+    let digits = value.trim_ascii();
+    let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit));
+    let text = digits.and_then(|digits| str::from_utf8(digits).ok());
+    text.and_then(|text| text.parse().ok()).ok_or(Fault::Malformed("a content-length of no number"))
+}

@@ -1,0 +1,115 @@
+//! The way to the API: addresses, TLS, and what awc is given to speak over.
+//!
+//! awc would do TLS above a connector of ours, so that whatever stands in the connector would see
+//! ciphertext. The connector therefore does TLS itself, and awc is asked for `http://host:443`.
+
+mod chunked;
+mod dial;
+mod framing;
+mod link;
+mod socket;
+mod stream;
+
+use std::{rc::Rc, sync::Arc};
+
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use awc::http::Uri;
+use futures_util::future::LocalBoxFuture;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio_rustls::TlsConnector;
+
+pub(super) use self::{dial::DialError, framing::Fault, link::noting_link};
+use self::{
+    dial::{Dialed, Dialer},
+    socket::{Socket, Tcp},
+    stream::{Options, Stream},
+};
+use super::tls::server_name;
+use crate::{config::Config, shared::Shared};
+
+/// Opens connections for awc.
+#[derive(Clone)]
+pub(super) struct Connector {
+    way: Rc<Way>,
+    is_single_use: bool,
+}
+
+/// How a connection to the API is made.
+pub(super) struct Way {
+    dialer: Dialer,
+    /// `None` for plain HTTP.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    shared: Arc<Shared>,
+}
+
+impl Way {
+    pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>, shared: &Arc<Shared>) -> Rc<Self> {
+        let uri = config.uri();
+        let is_tls = uri.scheme_str() == Some("https");
+        // `tls::client_config` has refused a host that no certificate can be for.
+        let name = server_name(uri).filter(|_| is_tls);
+        let tls = name.map(|name| (TlsConnector::from(Arc::clone(tls)), name));
+        Rc::new(Self { dialer: Dialer::new(config), tls, shared: Arc::clone(shared) })
+    }
+
+    async fn open(&self, is_single_use: bool) -> Result<Stream, ConnectError> {
+        // Asked before: whatever is learnt while it is opened, is learnt of it too.
+        let generation = self.shared.connection_generation();
+        let dialed = self.dialer.dial().await.map_err(|error| ConnectError::Io(error.into()))?;
+        let Dialed { stream, absolute_form, mut trial } = dialed;
+        let tcp = Tcp::new(stream);
+        let socket = match &self.tls {
+            None => Socket::Plain(tcp),
+            Some((tls, name)) => {
+                let stream = tls.connect(name.clone(), tcp).await.map_err(ConnectError::Io)?;
+                Socket::Tls(Box::new(stream))
+            }
+        };
+        trial.passed();
+        let options = Options { is_single_use, absolute_form };
+        Ok(Stream::new(socket, generation, Arc::clone(&self.shared), options))
+    }
+}
+
+impl Connector {
+    /// Its connections are used again.
+    pub(super) fn keeping(way: &Rc<Way>) -> Self {
+        Self { way: Rc::clone(way), is_single_use: false }
+    }
+
+    /// Each of its connections has one request.
+    pub(super) fn fresh(way: &Rc<Way>) -> Self {
+        Self { way: Rc::clone(way), is_single_use: true }
+    }
+}
+
+impl Service<ConnectInfo<Uri>> for Connector {
+    type Response = Connection<Uri, Stream>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    actix_service::always_ready!();
+
+    fn call(&self, request: ConnectInfo<Uri>) -> Self::Future {
+        let Self { way, is_single_use } = self.clone();
+        Box::pin(async move {
+            let stream = way.open(is_single_use).await?;
+            Ok(Connection::new(request.request().clone(), stream))
+        })
+    }
+}
+
+/// The URL to ask awc for, which must not do TLS again.
+pub(super) fn without_tls(uri: &Uri) -> Uri {
+    let https = uri.scheme_str() == Some("https");
+    let (Some(authority), true) = (uri.authority(), https) else { return uri.clone() };
+    let authority = match uri.port_u16() {
+        Some(_) => authority.to_string(),
+        None => format!("{}:443", authority.host()),
+    };
+    let mut parts = uri.clone().into_parts();
+    (parts.scheme, parts.authority) =
+        (Some("http".parse().expect("a scheme")), authority.parse().ok());
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
