@@ -48,10 +48,13 @@ impl Model {
         if unwanted.len() >= enough && !is_part {
             complaints.push(format!("nobody waits for {unwanted:?}"));
         }
+        let since = self.asked_since(call, lane, now);
         for name in call.names.iter() {
             let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
-            if calls.any(|call| call.ends_at > now && !self.is_asked_anew(lane, name, call.at, now))
-            {
+            if calls.any(|other| {
+                let from = since.min(other.since);
+                other.ends_at > now && !self.is_asked_anew(lane, name, from, now)
+            }) {
                 complaints.push(format!("{name:?} is in flight already"));
             }
             if let Some(waiting) = self.waits_too_long(lane, name, now) {
@@ -119,13 +122,13 @@ impl Model {
         let asked = self.requests_for(request.lane, name);
         let anew = asked.filter(|other| other.past_cache && other.at <= request.at);
         let Some(anew) = anew.max_by_key(|other| other.at) else { return Some(true) };
-        if call.at > anew.at {
+        if call.since > anew.at {
             return Some(true);
         }
         // It may have been refused at once, and then nothing was asked anew.
         let was_taken = anew.end != Some(End::Answered(anew.at));
         let is_after = anew.at < request.at || request.past_cache;
-        let is_clear = call.at < anew.at && is_after && was_taken && self.panics() == 0;
+        let is_clear = call.since < anew.at && is_after && was_taken && self.panics() == 0;
         is_clear.then_some(false)
     }
 

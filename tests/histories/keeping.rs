@@ -39,7 +39,7 @@ impl Model {
         if !is_news {
             return Some("that call was not under way".to_owned());
         }
-        let is_older = request.past_cache && call.at < request.at;
+        let is_older = request.past_cache && call.since < request.at;
         is_older.then(|| "it asked past the cache, and joined an earlier call".to_owned())
     }
 
@@ -157,7 +157,7 @@ impl Model {
     /// brought is not kept.
     fn may_be_superseded(&self, lane: Lane, name: &Arc<str>, call: &CallMade) -> bool {
         let latest = call.ends_at + self.doubt_about(call).later;
-        self.is_asked_anew(lane, name, call.at, latest)
+        self.is_asked_anew(lane, name, call.since, latest)
     }
 
     /// Whether the key may have been refused between the call and its end: then its answer is not

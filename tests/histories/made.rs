@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_statsig::CallRequest;
+
 use super::{Lane, Model};
 use crate::fate::Fault;
 
@@ -13,6 +15,9 @@ pub(super) struct CallMade {
     pub(super) lane: Lane,
     pub(super) names: Arc<[Arc<str>]>,
     pub(super) at: Instant,
+    /// When the names were asked for: of a part of a call that was refused, and of a lost one that is
+    /// sent again, when that was made.
+    pub(super) since: Instant,
     pub(super) ends_at: Instant,
     pub(super) fault: Option<Fault>,
     /// The names it has an answer for.
@@ -51,6 +56,17 @@ const OUTAGES: [&str; 5] =
     ["timeout", "attempt_timeout", "unavailable", "connect", "invalid_response"];
 
 impl Model {
+    /// When the names of a call that has come to the transport were asked for.
+    pub(super) fn asked_since(&self, call: &CallRequest, lane: Lane, now: Instant) -> Instant {
+        let Some(name) = call.names.first() else { return now };
+        let mut earlier = self.calls_for(lane, name).map(|(_, made)| made);
+        let before = earlier.find(|made| match &call.refusal {
+            Some(_) => made.error == Some("refused") && made.ends_at <= now,
+            None => made.is_lost() && Arc::ptr_eq(&made.names, &call.names),
+        });
+        before.map_or(now, |made| made.since)
+    }
+
     pub(super) fn doubt_about(&self, call: &CallMade) -> Doubt {
         call.doubt.unwrap_or(self.doubt())
     }

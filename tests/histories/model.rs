@@ -169,6 +169,7 @@ impl Model {
         }
 
         let number = self.calls.len();
+        let since = self.asked_since(call, lane, now);
         let fate = self.weather.fate(&mut self.fates, number, call, now);
         let answers = match &fate.outcome {
             Some(Ok(answers)) => &**answers,
@@ -179,6 +180,7 @@ impl Model {
             lane,
             names: Arc::clone(&call.names),
             at: now,
+            since,
             ends_at: now + fate.after,
             fault: fate.fault,
             answered: answered.map(|(name, _)| Arc::clone(name)).collect(),
