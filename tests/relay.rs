@@ -213,7 +213,8 @@ async fn bad_input_is_refused_with_what_is_wrong_and_where() {
 #[actix_rt::test]
 async fn users_are_taken_by_their_text_and_as_they_come() {
     let upstream = Upstream::start(Mood::Answer);
-    let relay = Relay::start(&upstream, &[]).await;
+    let caching = ["--upstream", &upstream.url, "--cache-ttl", "600s"];
+    let relay = Relay::start_with(&caching, &[("STATSIG_API_KEY", KEY)]).await;
     let users = [
         r#"{"userID":"u","custom":{"n":100000000000000000001}}"#,
         r#"{"userID":"u","custom":{"n":100000000000000000002}}"#,
