@@ -65,10 +65,8 @@ mod tests {
         let body =
             br#"{"a": [1e400, -1E+999, 1e300, 1e-400], "b 1e400": "1e400 \" \\", "c": "\ud800"}"#;
         let read = parse(body).unwrap();
-        // With `arbitrary_precision` serde_json reads these numbers itself.
-        if read["a"][0].to_string() != "1e400" {
-            assert_eq!(read["a"], json!([f64::MAX, f64::MIN, 1e300, 0.0]));
-        }
+        let numbers: Vec<_> = read["a"].as_array().unwrap().iter().map(Value::as_f64).collect();
+        assert_eq!(numbers, [f64::MAX, f64::MIN, 1e300, 0.0].map(Some));
         assert_eq!((&read["b 1e400"], &read["c"]), (&json!("1e400 \" \\"), &json!("\u{fffd}")));
         for bad in ["{", "\"\\", "1e400 1e400", "-", "\"1e400"] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");

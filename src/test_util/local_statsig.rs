@@ -28,7 +28,8 @@ use super::{
 /// It refuses what the API document refuses, with `{"error": "..."}` that names field and rule: with
 /// 401 a request without the header `statsig-api-key`, with 400 a bad body, with 415 a content type
 /// that is not JSON, with 404 and 405 another path and method. It also refuses, with 413, a body of
-/// more than 4 MiB.
+/// more than 4 MiB. It takes users as Statsig's own SDKs send them: with `null` fields and entries, ids
+/// that are numbers, any country and tier, and any custom attributes.
 pub struct LocalStatsig {
     address: SocketAddr,
     state: Arc<State>,

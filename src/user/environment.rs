@@ -27,7 +27,7 @@ pub(super) enum Lack {
     Tier,
     /// There is no environment; this is where it belongs.
     Environment {
-        at: usize,
+        at: u32,
     },
 }
 
@@ -70,7 +70,7 @@ impl User {
     fn with_tier(&self, environment: &Environment) -> Self {
         let json = match self.0.lack {
             Lack::Nothing => return self.clone(),
-            Lack::Environment { at } => self.with_environment(at, &environment.field),
+            Lack::Environment { at } => self.with_environment(at as usize, &environment.field),
             Lack::Tier => self.with_tier_in_environment(&environment.tier),
         };
         Self::of(json, self.0.is_private, Lack::Nothing)
@@ -121,7 +121,8 @@ pub(super) fn write(fields: &Fields<'_>) -> (String, Lack) {
         }
         write_field(field, node, &mut json);
     }
-    let at = at.unwrap_or(json.len());
+    // What is longer is no user.
+    let at = u32::try_from(at.unwrap_or(json.len())).unwrap_or(u32::MAX);
     json.push('}');
     (json, lack.unwrap_or(Lack::Environment { at }))
 }
