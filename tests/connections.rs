@@ -24,8 +24,9 @@ mod tls_server;
 /// Runs a test over plain HTTP and over TLS, with a server that serves each connection like this.
 macro_rules! over_both {
     ($serve:expr, $test:expr) => {
+        let serve = $serve;
         for with_tls in [false, true] {
-            let server = Hostile::start(with_tls, $serve);
+            let server = Hostile::start(with_tls, serve.clone());
             $test(server).await;
         }
     };

@@ -24,7 +24,10 @@ use self::{
     socket::{Socket, Tcp},
     stream::{Options, Stream},
 };
-pub(super) use self::{framing::Fault, link::noting_link};
+pub(super) use self::{
+    framing::Fault,
+    link::{Link, noting_link},
+};
 use crate::{config::Config, shared::Shared};
 
 /// Opens connections for awc.
