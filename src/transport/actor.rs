@@ -41,7 +41,7 @@ pub(super) struct TransportActor {
     queue: FairQueue<Job>,
     max_in_flight: usize,
     pub(super) in_flight: usize,
-    http: Option<Rc<HttpClient>>,
+    pub(super) http: Option<Rc<HttpClient>>,
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
     restarts: Restarts,
