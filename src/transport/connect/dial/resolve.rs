@@ -60,12 +60,12 @@ impl Resolver {
         port: u16,
     ) -> Result<Vec<SocketAddr>, Arc<io::Error>> {
         let own = self.join_or_start(host, port)?;
-        let running = self.running.borrow();
-        let mut answers: FuturesUnordered<_> = running
+        let mut answers: FuturesUnordered<_> = self
+            .running
+            .borrow()
             .iter()
             .map(|running| ended(running.id == own, running.answer.clone()))
             .collect();
-        drop(running);
         while let Some((is_own, answer)) = answers.next().await {
             match answer.as_deref() {
                 Some(Ok(addresses)) => return Ok(addresses.clone()),
