@@ -2,8 +2,14 @@
 //! only be reached through the proxy, which alone knows it.
 #![cfg(feature = "test-util")]
 
+#[cfg(target_os = "linux")]
+#[path = "ways_out/dead_address.rs"]
+mod dead_address;
 #[path = "support/http_proxy.rs"]
 mod http_proxy;
+#[cfg(feature = "relay")]
+#[path = "ways_out/relay.rs"]
+mod relay;
 mod support;
 #[path = "support/tls_server.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
@@ -126,7 +132,8 @@ mod proxies {
         }
 
         fn port(&self) -> u16 {
-            self.server.url("-").rsplit(':').next().unwrap().parse().unwrap()
+            let port = self.server.url("-").rsplit(':').next().map(str::parse);
+            port.expect("a port").expect("a number")
         }
 
         fn leads_here(&self) -> Conduct {

@@ -1,4 +1,6 @@
 //! A name with a dead address, in a network of its own for a process.
+// Helpers outside a `#[test]` do not count as tests for clippy.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     env, fs,

@@ -79,9 +79,8 @@ fn relay_refuses_an_unsupported_proxy_by_name_and_warns_of_one_in_the_environmen
         let ran = check(options, variables);
         let said = told(&ran);
         assert_eq!(ran.status.code(), Some(2), "{said}");
-        let wanted = format!(
-            "{name} cannot be \"[redacted]@proxy.internal:1080\": must begin with http://"
-        );
+        let wanted =
+            format!("{name} cannot be \"[redacted]@proxy.internal:1080\": must begin with http://");
         assert!(said.contains(&wanted) && said.lines().count() == 1, "{said}");
     }
 
