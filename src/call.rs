@@ -133,6 +133,13 @@ impl Call {
         reply_to.send(Report::IsWanted { call: self.id }).await.unwrap_or(true)
     }
 
+    /// What was answered so far, to this call or another, may have been meant for others.
+    pub(crate) fn distrust_answers(&self) {
+        if let Some(reply_to) = &self.reply_to {
+            reply_to.do_send(Report::Distrust);
+        }
+    }
+
     fn reply(&mut self, outcome: Option<Outcome>) {
         if let Some(reply_to) = self.reply_to.take() {
             let span = mem::replace(&mut self.span, Held::none());
@@ -167,6 +174,8 @@ pub(crate) enum Report {
     Completed { call: u64, outcome: Option<Outcome>, span: Held },
     /// An attempt is about to be made.
     IsWanted { call: u64 },
+    /// What was answered so far may have been meant for others.
+    Distrust,
 }
 
 impl Message for Report {

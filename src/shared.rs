@@ -154,9 +154,8 @@ impl Shared {
 
     /// A connection of this generation has proved to be off by one, and others may be: ends them
     /// all, unless they have ended already.
-    pub(crate) fn end_connections_of(&self, generation: u64) -> bool {
-        let next = generation + 1;
-        self.connection_generation.compare_exchange(generation, next, Relaxed, Relaxed).is_ok()
+    pub(crate) fn end_connections_of(&self, generation: u64) {
+        self.connection_generation.fetch_max(generation + 1, Relaxed);
     }
 
     /// From here on it is not ready for more, though it answers.

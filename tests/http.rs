@@ -296,8 +296,9 @@ async fn answers_that_the_api_does_not_describe_are_errors_that_say_so() {
     .into_iter()
     .enumerate()
     {
-        server.inject(fault);
+        server.inject(fault.always());
         let error = statsig.gates(&user(n), ["open", "shut"]).await.unwrap_err();
+        server.clear_faults();
         let text = error.to_string();
         let is_missing = matches!(error, Error::MissingName { .. });
         assert!(is_missing || error.kind() == "invalid_response", "{error:?}");
@@ -349,8 +350,10 @@ async fn promise_7_no_error_repeats_the_key_or_a_private_attribute() {
         let echo = format!("your key secret-key and hunter2 \u{e9}\u{1b}[31m {}", "x".repeat(500));
         server.inject(Fault::body(echo.clone()));
         let garbled = statsig.check_gate(&who, "open").await.unwrap_err();
-        server.inject(Fault::body(json!({ "name": "secret-key", "value": echo }).to_string()));
+        let other = json!({ "name": "secret-key", "value": echo }).to_string();
+        server.inject(Fault::body(other).always());
         let typed = statsig.check_gate(&who, "open").await.unwrap_err();
+        server.clear_faults();
         let shown = format!("{garbled} {garbled:?} {typed} {typed:?}");
         assert!(!shown.contains("secret-key") && !shown.contains('\u{1b}'), "{shown}");
         assert!(n == 1 || !shown.contains("hunter2"), "{shown}");

@@ -2,8 +2,14 @@
 //! only be reached through the proxy, which alone knows it.
 #![cfg(feature = "test-util")]
 
+#[cfg(target_os = "linux")]
+#[path = "ways_out/dead_address.rs"]
+mod dead_address;
 #[path = "support/http_proxy.rs"]
 mod http_proxy;
+#[cfg(feature = "relay")]
+#[path = "ways_out/relay.rs"]
+mod relay;
 mod support;
 #[path = "support/tls_server.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
@@ -126,7 +132,8 @@ mod proxies {
         }
 
         fn port(&self) -> u16 {
-            self.server.url("-").rsplit(':').next().unwrap().parse().unwrap()
+            let port = self.server.url("-").rsplit(':').next().map(str::parse);
+            port.expect("a port").expect("a number")
         }
 
         fn leads_here(&self) -> Conduct {
@@ -382,212 +389,5 @@ mod lifetime {
         assert!(ask(&statsig, "u-8").await.unwrap());
 
         assert_eq!(server.connections(), 2);
-    }
-}
-
-/// A network of its own for a process, in which an address can be dead.
-#[cfg(target_os = "linux")]
-mod dead_address {
-    use std::{
-        env, fs,
-        process::{Command, Output},
-    };
-
-    use actix_statsig::test_util::Rule;
-    use futures_util::future::join_all;
-
-    use super::*;
-
-    const IS_INSIDE: &str = "IN_A_NETWORK_OF_ITS_OWN";
-
-    /// Three addresses of one name. Packets to the first one, which IPv6 makes the first, go nowhere.
-    const HOSTS: &str = "127.0.0.1 localhost\n2001:db8::1 statsig.test\n\
-        10.99.0.254 statsig.test\n10.99.0.253 statsig.test\n";
-
-    const NETWORK: &str = "set -e; mount --bind \"$HOSTS\" /etc/hosts; ip link set lo up; \
-        ip link add v0 type veth peer name v1; \
-        ip addr add 10.99.0.254/24 dev v0; ip addr add 10.99.0.253/24 dev v0; \
-        ip -6 addr add 2001:db8::254/64 dev v0 nodad; ip link set v0 up; ip link set v1 up; \
-        ip neigh add 2001:db8::1 lladdr 02:00:00:00:00:01 dev v0 nud permanent; ";
-
-    /// Runs this in a network of its own: as root, or where the kernel lets anybody be it.
-    fn inside(script: &str) -> Result<Output, String> {
-        let hosts = format!("{}/hosts", env!("CARGO_TARGET_TMPDIR"));
-        fs::write(&hosts, HOSTS).map_err(|error| error.to_string())?;
-        let mut reason = String::new();
-        for user in [&[][..], &["--user", "--map-root-user"]] {
-            let run = |script: &str| {
-                let mut unshare = Command::new("unshare");
-                unshare.args(user).args(["--net", "--mount", "sh", "-c", script]);
-                unshare.env("HOSTS", &hosts).output().map_err(|error| error.to_string())
-            };
-            match run(NETWORK) {
-                Ok(ready) if ready.status.success() => return run(&format!("{NETWORK}{script}")),
-                Ok(ready) => reason = String::from_utf8_lossy(&ready.stderr).trim().to_owned(),
-                Err(error) => reason = error,
-            }
-        }
-        Err(reason)
-    }
-
-    #[test]
-    fn dead_first_address_of_several_does_not_matter() {
-        if env::var_os(IS_INSIDE).is_some() {
-            return actix_rt::System::new().block_on(checks_are_answered());
-        }
-        let this = env::current_exe().unwrap();
-        let test = "dead_address::dead_first_address_of_several_does_not_matter";
-        let again = format!("{IS_INSIDE}=1 {} --exact {test} --nocapture", this.display());
-        match inside(&again) {
-            Ok(ran) => {
-                let said = String::from_utf8_lossy(&ran.stdout);
-                let why = String::from_utf8_lossy(&ran.stderr);
-                assert!(ran.status.success() && said.contains("1 passed"), "{said}\n{why}");
-            }
-            Err(reason) => println!("skipped: no network of its own to test in ({reason})"),
-        }
-    }
-
-    async fn checks_are_answered() {
-        let rules = Rules::new().gate(GATE, Rule::new(true));
-        let server = LocalStatsig::start(rules).unwrap();
-        let to = server.url().strip_prefix("http://").unwrap().parse().unwrap();
-        let forwarder = |at: &str| Listening::forwarder(at, to);
-        let first = forwarder("10.99.0.254:8080");
-        let second = forwarder("10.99.0.253:8080");
-        let config = config().base_url("http://statsig.test:8080").allow_plain_http(true);
-        // Short of what the kernel takes to give the dead address up, and plenty for the others.
-        let statsig = start(config.attempt_timeout(Duration::from_secs(20)));
-
-        for id in 0..10 {
-            assert!(ask(&statsig, format!("one {id}")).await.unwrap());
-        }
-        let together = join_all((0..20).map(|id| ask(&statsig, format!("all {id}")))).await;
-        assert!(together.into_iter().all(|open| open.unwrap()));
-
-        // The one that worked so far goes, whichever it was, and comes back without the other.
-        drop(first);
-        for id in 0..10 {
-            assert!(ask(&statsig, format!("without first {id}")).await.unwrap());
-        }
-        drop(second);
-        let _first = loop {
-            // The port is free again when the forwarder's thread has ended.
-            match std::net::TcpListener::bind("10.99.0.254:8080") {
-                Ok(free) => {
-                    drop(free);
-                    break forwarder("10.99.0.254:8080");
-                }
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
-        for id in 0..10 {
-            assert!(ask(&statsig, format!("without second {id}")).await.unwrap());
-        }
-    }
-}
-
-#[cfg(feature = "relay")]
-mod relay {
-    use std::{
-        fs,
-        process::{Command, Output},
-    };
-
-    use super::*;
-
-    const URL: &str = "http://me:hunter2@";
-
-    /// One check by the program, and what it says.
-    fn check(options: &[&str], variables: &[(&str, &str)]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_statsig-relay"))
-            .args(["check", GATE, "--user", r#"{"userID": "u-1"}"#, "--retry-attempts", "1"])
-            .args(options)
-            .env_clear()
-            .env("STATSIG_API_KEY", "secret-key")
-            .envs(variables.iter().copied())
-            .output()
-            .expect("the program runs")
-    }
-
-    fn told(output: &Output) -> String {
-        let told = [&output.stdout[..], &output.stderr].concat();
-        let told = String::from_utf8_lossy(&told).into_owned();
-        for secret in ["hunter2", "bWU6aHVudGVyMg"] {
-            assert!(!told.contains(secret), "{told}");
-        }
-        told
-    }
-
-    #[test]
-    fn promise_7_relay_takes_a_proxy_by_flag_and_variable_and_tells_no_credentials() {
-        let authority = Authority::new("test");
-        let server = Server::tls(authority.issue("statsig.test").config());
-        let port = server.url("-").rsplit(':').next().unwrap().parse().unwrap();
-        let here = ([127, 0, 0, 1], port).into();
-        let proxy = Listening::proxy(Conduct::LeadsFriendsTo(here, "Basic bWU6aHVudGVyMg=="));
-        let with_credentials = format!("{URL}{}", proxy.address());
-        let pem = format!("{}/ways-out.pem", env!("CARGO_TARGET_TMPDIR"));
-        fs::write(&pem, authority.pem()).unwrap();
-        let upstream = server.url("statsig.test");
-        let to_it = ["--upstream", &upstream, "--extra-root-certificates", &pem, "--log", "trace"];
-        let patient = ["--timeout", "60s", "--attempt-timeout", "59s"];
-        let options = [&to_it[..], &patient].concat();
-
-        for (more, variable) in [
-            (&["--proxy", &with_credentials][..], None),
-            (&[], Some(("STATSIG_PROXY", &*with_credentials))),
-            (&[], Some(("HTTPS_PROXY", &with_credentials))),
-            (&["--proxy", "env"], Some(("all_proxy", &with_credentials))),
-        ] {
-            let ran = check(&[&options[..], more].concat(), variable.as_slice());
-            let told = told(&ran);
-            assert!(ran.status.success(), "{more:?} {variable:?} {told}");
-            let address = proxy.address().to_string();
-            assert!(told.contains(&format!("through the proxy {address}")), "{told}");
-        }
-        assert_eq!(proxy.lines().len(), 4);
-
-        // Told not to, it asks nobody for a name that nobody knows.
-        let none = ("HTTPS_PROXY", &*with_credentials);
-        let ran = check(&[&options[..], &["--proxy", "none"]].concat(), &[none]);
-        assert!(!ran.status.success() && told(&ran).contains("could not be resolved"));
-        assert_eq!(proxy.lines().len(), 4);
-    }
-
-    #[test]
-    fn relay_refuses_an_unsupported_proxy_by_name_and_warns_of_one_in_the_environment() {
-        let socks = "socks5://me:hunter2@proxy.internal:1080";
-        for (options, variables, name) in [
-            (&["--proxy", socks][..], &[][..], "--proxy"),
-            (&[], &[("STATSIG_PROXY", socks)], "STATSIG_PROXY"),
-        ] {
-            let ran = check(options, variables);
-            let said = told(&ran);
-            assert_eq!(ran.status.code(), Some(2), "{said}");
-            let wanted = format!(
-                "{name} cannot be \"[redacted]@proxy.internal:1080\": must begin with http://"
-            );
-            assert!(said.contains(&wanted) && said.lines().count() == 1, "{said}");
-        }
-
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let upstream = format!("http://{nobody}");
-        let environment = [("HTTP_PROXY", socks)];
-        // Loopback needs none, and so nobody hears of it.
-        let ran = check(&["--upstream", &upstream, "--log", "info"], &environment);
-        assert!(!told(&ran).contains("HTTP_PROXY"), "{}", told(&ran));
-        let upstream = format!("http://{}.invalid", "a".repeat(64));
-        let options = ["--upstream", &upstream, "--allow-plain-http", "on", "--log", "warn"];
-        let ran = check(&options, &environment);
-        let warning = "calls use no proxy: HTTP_PROXY cannot be \"[redacted]@proxy.internal:1080\"";
-        assert!(told(&ran).contains(warning), "{}", told(&ran));
-
-        let help = Command::new(env!("CARGO_BIN_EXE_statsig-relay"))
-            .arg("--help")
-            .env("STATSIG_PROXY", socks)
-            .output()
-            .unwrap();
-        assert!(told(&help).contains("--proxy "), "{}", told(&help));
     }
 }

@@ -38,6 +38,10 @@ impl Handler<Report> for BatchActor {
                 false
             }
             Report::IsWanted { call } => self.is_wanted(call),
+            Report::Distrust => {
+                self.forget();
+                false
+            }
         }
     }
 }

@@ -111,6 +111,12 @@ impl BatchActor {
         }
     }
 
+    /// Forgets what is kept, and keeps nothing of the calls that have been made so far.
+    pub(super) fn forget(&mut self) {
+        self.shared.cache.clear();
+        self.refused_up_to = self.buffer.last_call();
+    }
+
     pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
         for answer in answers {
             let request = answer.request;

@@ -39,7 +39,7 @@ pub(super) struct TransportActor {
     pub(super) retry: RetryPolicy,
     pub(super) upstream: Upstream,
     pub(super) queue: FairQueue<Job>,
-    http: Option<Rc<HttpClient>>,
+    pub(super) http: Option<Rc<HttpClient>>,
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
     restarts: Restarts,

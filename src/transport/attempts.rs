@@ -73,7 +73,7 @@ impl TransportActor {
         let Attempted { mut job, result, trial } = attempted;
         job.is_probe = false;
         let now = clock::now();
-        let Failure { error, died_on_reuse } = match result {
+        let Failure { error, died_on_reuse, is_of_another } = match result {
             Ok(Some(Ok(evaluations))) => {
                 self.upstream.answered(now);
                 return self.finish(job, Ok(evaluations));
@@ -93,6 +93,9 @@ impl TransportActor {
                 return ctx.stop();
             }
         };
+        if is_of_another {
+            self.distrust(&job);
+        }
         if died_on_reuse && !job.tried.reconnected {
             // No sign of trouble, and no attempt that counts.
             self.upstream.without_outcome(trial, now);
@@ -130,6 +133,19 @@ impl TransportActor {
             }
             Decision::RetryAfter(_) | Decision::GiveUp => self.finish(job, Err(error)),
         }
+    }
+
+    /// A connection is off by one. Whatever was answered over it is in doubt, and what was answered
+    /// beside it, for the same may be amiss there: all connections go, and all that is kept.
+    fn distrust(&mut self, job: &Job) {
+        let path = job.call.request().kind.path();
+        tracing::warn!(
+            path,
+            "a connection gave the answer to another request: closing all connections and \
+             forgetting what was answered"
+        );
+        job.call.distrust_answers();
+        self.http = None;
     }
 
     pub(super) fn count_retry(&self) {

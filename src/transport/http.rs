@@ -1,6 +1,6 @@
 //! One attempt of a call over awc, within its limits of time and size.
 
-use std::{fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix_rt::time::timeout;
 use awc::{
@@ -20,9 +20,11 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
-    connect::{Connector, Way, noting_link, without_tls},
+    connect::{Connector, Link, Way, noting_link, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
+    foreign::foreign_name,
+    misnamed::Misnamed,
     wire,
 };
 use crate::{
@@ -42,6 +44,8 @@ pub(super) struct HttpClient {
     api_key: HeaderValue,
     /// The proxy that takes plain HTTP for us.
     proxy: Option<Proxy>,
+    misnamed: RefCell<Misnamed>,
+    shared: Arc<Shared>,
     max_body: usize,
     patience: Duration,
 }
@@ -56,8 +60,11 @@ struct Requests {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
-    /// The connection came from the pool and died before the first byte of an answer.
+    /// The connection came from the pool and died before the first byte of an answer, or cannot be
+    /// trusted: the call is to go out again on a fresh one.
     pub(super) died_on_reuse: bool,
+    /// The answer was the answer to another request.
+    pub(super) is_of_another: bool,
 }
 
 /// The longest answer that is read, in bytes.
@@ -93,6 +100,8 @@ impl HttpClient {
             fresh: requests(Connector::fresh(&way))?,
             api_key,
             proxy: plain_proxy(config).cloned(),
+            misnamed: RefCell::default(),
+            shared: Arc::clone(shared),
             max_body: MAX_BODY,
             patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
         }))
@@ -111,15 +120,47 @@ impl HttpClient {
         // In a box: each layer around a future copies it at least once.
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
         let (result, link) = noting_link(attempt).await;
-        let reused = link.is_some_and(|link| link.is_reused() || link.is_unusable());
         let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
-        result.map_err(|broken| match broken {
-            Broken::BeforeAnswer(error) => Failure {
-                died_on_reuse: reused && is_closed(&error),
-                error: send_error(error, path),
-            },
-            Broken::Error(error) => Failure { error, died_on_reuse: false },
-        })
+        let result = self.judged(result, path, link.as_deref());
+        result.map_err(|broken| broken.failure(path, link.as_deref()))
+    }
+
+    /// An answer that came over a connection that may have been off by one is none.
+    fn judged<T>(
+        &self,
+        result: Result<T, Broken>,
+        path: &'static str,
+        link: Option<&Link>,
+    ) -> Result<T, Broken> {
+        let Some(link) = link else { return result };
+        if matches!(result, Err(Broken::OfAnother(_))) {
+            self.shared.end_connections_of(link.generation());
+            return result;
+        }
+        let is_answer = !matches!(
+            result,
+            Err(Broken::BeforeAnswer(_) | Broken::Error(Error::AttemptTimeout { .. }))
+        );
+        let is_distrusted = link.generation() != self.shared.connection_generation();
+        if is_answer && link.is_reused() && is_distrusted {
+            return Err(Broken::Distrusted(of_another(path)));
+        }
+        result
+    }
+
+    /// Whether a body is the answer to another request, which proves that its connection is off by
+    /// one.
+    fn is_of_another<T, E>(
+        &self,
+        call: &CallRequest,
+        body: &[u8],
+        decoded: &Result<T, E>,
+        fresh: bool,
+    ) -> bool {
+        // One name is compared as it is decoded.
+        let may_be = decoded.is_err() || call.names.len() > 1;
+        let name = may_be.then(|| foreign_name(call.kind, &call.names, body)).flatten();
+        name.is_some_and(|name| self.misnamed.borrow_mut().is_proof(&name, fresh))
     }
 
     async fn exchange(
@@ -166,7 +207,11 @@ impl HttpClient {
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));
         }
-        wire::decode(call.kind, &call.names, &body).map_err(|error| match error.classify() {
+        let decoded = wire::decode(call.kind, &call.names, &body);
+        if self.is_of_another(call, &body, &decoded, fresh) {
+            return Err(Broken::OfAnother(of_another(path)));
+        }
+        decoded.map_err(|error| match error.classify() {
             Category::Eof if length.is_none() => Broken::Error(cut_short()),
             _ => {
                 let reason = excerpts.reason(&error);
@@ -205,6 +250,35 @@ impl fmt::Debug for HttpClient {
 enum Broken {
     BeforeAnswer(SendRequestError),
     Error(Error),
+    /// The answer was the answer to another request.
+    OfAnother(Error),
+    /// The answer may have been that.
+    Distrusted(Error),
+}
+
+impl Broken {
+    fn failure(self, path: &'static str, link: Option<&Link>) -> Failure {
+        let is_reused = link.is_some_and(Link::is_reused);
+        let is_of_another = matches!(self, Self::OfAnother(_));
+        let (error, died_on_reuse) = match self {
+            Self::BeforeAnswer(error) => {
+                let is_dead = is_reused || link.is_some_and(Link::is_unusable);
+                let died = is_dead && is_closed(&error);
+                (send_error(error, path), died)
+            }
+            // A server that ends an idle connection may say so like this, and says it to nobody.
+            Self::Error(error @ Error::Unavailable { status: 408, .. }) => (error, is_reused),
+            Self::Error(error) => (error, false),
+            Self::OfAnother(error) | Self::Distrusted(error) => (error, true),
+        };
+        Failure { error, died_on_reuse, is_of_another }
+    }
+}
+
+fn of_another(path: &'static str) -> Error {
+    // What it says is not for those who asked.
+    let (reason, excerpt) = ("it answers another request".to_owned(), String::new());
+    Error::InvalidResponse { path, reason, excerpt }
 }
 
 const UNENCODABLE: Error = Error::Internal { detail: "a call could not be written as JSON" };

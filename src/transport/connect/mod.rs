@@ -19,7 +19,11 @@ use futures_util::future::LocalBoxFuture;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::TlsConnector;
 
-pub(super) use self::{dial::DialError, framing::Fault, link::noting_link};
+pub(super) use self::{
+    dial::DialError,
+    framing::Fault,
+    link::{Link, noting_link},
+};
 use self::{
     dial::{Dialed, Dialer},
     socket::{Socket, Tcp},

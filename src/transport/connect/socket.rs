@@ -51,6 +51,15 @@ impl Socket {
         }
     }
 
+    /// Until the kernel has some, without the runtime.
+    #[cfg(test)]
+    pub(super) fn wait_for_bytes(&self) {
+        let socket = SockRef::from(&self.tcp().stream);
+        while socket.peek(&mut [std::mem::MaybeUninit::uninit()]).is_err() {
+            std::thread::yield_now();
+        }
+    }
+
     fn tcp(&self) -> &Tcp {
         match self {
             Self::Plain(tcp) => tcp,

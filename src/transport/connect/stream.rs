@@ -96,9 +96,12 @@ impl Stream {
     /// another. What comes too early but later than this look cannot be told from the answer.
     fn begin(&mut self, cx: &mut Context<'_>, request: &[u8]) -> io::Result<()> {
         self.link.begin();
-        let is_at_end = self.turn == Turn::Idle;
-        let Some(socket) = self.socket.as_mut().filter(|_| is_at_end) else {
-            return Err(self.unusable("the answer before this request was not read to its end"));
+        if self.turn == Turn::Answer && self.is_given() {
+            self.rest();
+        }
+        let is_idle = self.turn == Turn::Idle;
+        let Some(socket) = self.socket.as_mut().filter(|_| is_idle) else {
+            return Err(self.unusable("the answer before this request left a doubt about its end"));
         };
         match (socket.unasked(cx), self.link.is_reused()) {
             (Unasked::Nothing, _) => {}
@@ -137,8 +140,13 @@ impl Stream {
         self.link.generation() != self.shared.connection_generation()
     }
 
-    /// The answer is over and awc has all of it. If awc reads on, it looks whether the connection,
-    /// which is in its pool, is alive.
+    /// The answer is over, and awc has all of it.
+    fn is_given(&self) -> bool {
+        self.framing.is_over() && self.given == self.read.len()
+    }
+
+    /// Waits for the next request, where there may be one. If awc reads on, it looks whether the
+    /// connection, which is in its pool, is alive.
     fn rest(&mut self) {
         if self.framing.is_doubtful() || self.options.is_single_use {
             self.socket = None;
@@ -206,12 +214,10 @@ impl AsyncRead for Stream {
         if this.turn == Turn::Request {
             this.turn = Turn::Answer;
         }
-        if this.turn == Turn::Answer && this.given == this.read.len() {
-            if this.framing.is_over() {
-                this.rest();
-            } else {
-                ready!(this.poll_answer(cx, buf))?;
-            }
+        if this.turn == Turn::Answer && this.is_given() {
+            this.rest();
+        } else if this.turn == Turn::Answer && this.given == this.read.len() {
+            ready!(this.poll_answer(cx, buf))?;
         }
         if this.turn == Turn::Idle {
             return this.poll_idle(cx);
@@ -288,5 +294,113 @@ fn gone() -> io::Error {
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("turn", &self.turn).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{config::Config, transport::connect::socket::Tcp};
+
+    /// A stream and the server's end of its connection.
+    async fn pair(options: Options) -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let shared = Arc::new(Shared::new(&Config::builder("key").build().unwrap()));
+        (Stream::new(Socket::Plain(Tcp::new(client)), 0, shared, options), server)
+    }
+
+    const REQUEST: &str = "POST /v1/check_gate HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+
+    async fn received(server: &mut TcpStream, length: usize) -> String {
+        let mut bytes = vec![0; length];
+        server.read_exact(&mut bytes).await.unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    async fn exchange(stream: &mut Stream, server: &mut TcpStream) {
+        stream.write_all(REQUEST.as_bytes()).await.unwrap();
+        assert_eq!(received(server, REQUEST.len()).await, REQUEST);
+        server.write_all(ANSWER.as_bytes()).await.unwrap();
+        let mut answer = vec![0; ANSWER.len()];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, ANSWER.as_bytes());
+    }
+
+    /// The runtime has not looked at its sockets when the request is to be written.
+    #[actix_rt::test]
+    async fn request_is_not_written_where_bytes_wait_in_the_kernel() {
+        for exchanges in [0, 1, 2] {
+            let (mut stream, server) = pair(Options::default()).await;
+            let mut server = server;
+            for _ in 0..exchanges {
+                exchange(&mut stream, &mut server).await;
+            }
+            let server = server.into_std().unwrap();
+            server.set_nonblocking(false).unwrap();
+            std::io::Write::write_all(&mut &server, ANSWER.as_bytes()).unwrap();
+            stream.socket.as_ref().unwrap().wait_for_bytes();
+
+            let written = stream.write_all(REQUEST.as_bytes()).await;
+
+            assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+            assert!(stream.link.is_unusable());
+            drop(stream);
+            let mut rest = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut &server, &mut rest);
+            assert!(rest.is_empty(), "nothing of the request was sent");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn request_is_not_written_after_an_answer_that_was_not_read_to_its_end() {
+        let (mut stream, mut server) = pair(Options::default()).await;
+        stream.write_all(REQUEST.as_bytes()).await.unwrap();
+        server.write_all(&ANSWER.as_bytes()[..ANSWER.len() - 1]).await.unwrap();
+        stream.read_exact(&mut [0; 10]).await.unwrap();
+
+        let written = stream.write_all(REQUEST.as_bytes()).await;
+
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    }
+
+    #[actix_rt::test]
+    async fn connection_in_the_pool_is_at_its_end_once_another_is_off_by_one() {
+        let (mut stream, mut server) = pair(Options::default()).await;
+        exchange(&mut stream, &mut server).await;
+        stream.shared.end_connections_of(0);
+
+        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 0);
+        assert!(stream.write_all(REQUEST.as_bytes()).await.is_err());
+    }
+
+    #[actix_rt::test]
+    async fn single_use_connection_is_at_its_end_after_an_answer() {
+        let options = Options { is_single_use: true, ..Options::default() };
+        let (mut stream, mut server) = pair(options).await;
+        exchange(&mut stream, &mut server).await;
+
+        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn every_request_line_is_put_into_absolute_form() {
+        let form = "http://api.example:8080";
+        let options = Options { absolute_form: Some(form.into()), ..Options::default() };
+        let (mut stream, mut server) = pair(options).await;
+        let expected = REQUEST.replacen('/', &format!("{form}/"), 1);
+        for _ in 0..3 {
+            stream.write_all(REQUEST.as_bytes()).await.unwrap();
+            assert_eq!(received(&mut server, expected.len()).await, expected);
+            server.write_all(ANSWER.as_bytes()).await.unwrap();
+            stream.read_exact(&mut vec![0; ANSWER.len()]).await.unwrap();
+        }
     }
 }

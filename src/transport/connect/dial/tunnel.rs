@@ -167,6 +167,8 @@ mod tests {
         for endless in [interim, line] {
             let judged = |end| said(&endless[..end]);
             assert_eq!(judged(MAX_HEAD), Ok(Verdict::Incomplete));
+            let too_long = "answered CONNECT with a head longer than 16384 bytes";
+            assert_eq!(judged(MAX_HEAD + 1024).unwrap_err(), too_long);
         }
     }
 

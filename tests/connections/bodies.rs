@@ -1,0 +1,165 @@
+//! Where bodies end, and where they should have.
+
+use std::sync::Arc;
+
+use actix_statsig::{ConnectFault, Error};
+use serde_json::Value;
+
+use crate::{
+    assert_all_right, assert_right,
+    hostile::{Connection, Hostile, in_chunks, stray, with_length},
+    over_both, start, user,
+};
+
+fn until_close(version: &str, body: &Value) -> String {
+    format!("HTTP/{version} 200 OK\r\ncontent-type: application/json\r\n\r\n{body}")
+}
+
+#[actix_rt::test]
+async fn chunked_bodies_are_read_to_their_end_and_the_connection_is_reused() {
+    let serve = |mut connection: Connection| async move {
+        while let Some(request) = connection.request().await? {
+            for part in in_chunks(&request.answer()).as_bytes().chunks(61) {
+                connection.write(part).await?;
+            }
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_all_right(&statsig).await;
+        assert!(server.connections() <= 10, "{} connections", server.connections());
+    });
+}
+
+#[actix_rt::test]
+async fn body_that_the_connections_end_ends_is_read_to_that_end() {
+    for version in ["1.0", "1.1"] {
+        let serve = move |mut connection: Connection| async move {
+            if let Some(request) = connection.request().await? {
+                for part in until_close(version, &request.answer()).as_bytes().chunks(61) {
+                    connection.write(part).await?;
+                }
+            }
+            connection.close().await
+        };
+        over_both!(serve, async |server: Hostile| {
+            let statsig = start(server.config());
+            for n in 0..5 {
+                assert_right(&statsig, "beta", n).await;
+            }
+            assert_eq!(server.connections(), 5);
+        });
+    }
+}
+
+#[actix_rt::test]
+async fn connection_is_not_reused_if_the_head_leaves_doubt_about_the_end() {
+    let answers: [fn(&Value) -> String; 4] = [
+        // Two ends.
+        |body| in_chunks(body).replacen("\r\n", "\r\ncontent-length: 5\r\n", 1),
+        // HTTP/1.0 closes, whatever it says.
+        |body| with_length(body).replacen("HTTP/1.1", "HTTP/1.0", 1),
+        |body| with_length(body).replacen("\r\n", "\r\nconnection: keep-alive, close\r\n", 1),
+        |body| with_length(body).replacen("\r\n", "\r\nconnection: upgrade\r\n", 1),
+    ];
+    for answer in answers {
+        let serve = move |mut connection: Connection| async move {
+            while let Some(request) = connection.request().await? {
+                connection.write(answer(&request.answer())).await?;
+            }
+            Ok(())
+        };
+        over_both!(serve, async |server: Hostile| {
+            let statsig = start(server.config());
+            for n in 0..5 {
+                assert_right(&statsig, "beta", n).await;
+            }
+            server.ended(5).await;
+            assert_eq!(server.requests(), 5);
+        });
+    }
+}
+
+#[actix_rt::test]
+async fn head_that_contradicts_itself_is_an_error() {
+    for line in [
+        "content-length: 5",
+        "content-length: 5, 6",
+        "content-length: +5",
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: identity",
+    ] {
+        let serve = move |mut connection: Connection| async move {
+            while let Some(request) = connection.request().await? {
+                let answer = with_length(&request.answer());
+                connection.write(answer.replacen("\r\n", &format!("\r\n{line}\r\n"), 1)).await?;
+            }
+            Ok(())
+        };
+        over_both!(serve, async |server: Hostile| {
+            let statsig = start(server.config());
+            let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+            assert_eq!(error.kind(), "invalid_response", "{line}: {error}");
+        });
+    }
+}
+
+#[actix_rt::test]
+async fn answer_that_ends_early_is_asked_for_again() {
+    let cuts: [fn(&Value) -> String; 5] = [
+        |body| with_length(body)[..40].to_owned(),
+        |body| with_length(body).strip_suffix('}').unwrap().to_owned(),
+        |body| in_chunks(body).strip_suffix("0\r\nx-checked: yes\r\n\r\n").unwrap().to_owned(),
+        |body| in_chunks(body).strip_suffix("\r\n").unwrap().to_owned(),
+        |_| "HTTP/1.1 100 Continue\r\n\r\n".to_owned(),
+    ];
+    for cut in cuts {
+        let serve = move |mut connection: Connection| async move {
+            if connection.number > 0 {
+                return connection.answer_all().await;
+            }
+            let request = connection.request().await?.expect("a request");
+            connection.write(cut(&request.answer())).await?;
+            connection.close().await
+        };
+        over_both!(serve.clone(), async |server: Hostile| {
+            let statsig = start(server.config().retry_attempts(2));
+            for n in 0..5 {
+                assert_right(&statsig, "beta", n).await;
+            }
+            assert_eq!((server.connections(), server.requests()), (2, 6));
+        });
+        over_both!(serve, async |server: Hostile| {
+            let statsig = start(server.config());
+            let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+            let closed = matches!(&error, Error::Connect { fault: ConnectFault::Closed, .. });
+            assert!(closed, "{error:?}");
+        });
+    }
+}
+
+#[actix_rt::test]
+async fn surplus_bytes_go_to_nobody_and_end_the_reuse_of_their_connection() {
+    let surpluses = ["\r\n", "}", "HTTP/1.1 100 Continue\r\n\r\n", &with_length(&stray())];
+    for surplus in surpluses.map(Arc::<str>::from) {
+        let serve = move |mut connection: Connection| {
+            let surplus = Arc::clone(&surplus);
+            async move {
+                while let Some(request) = connection.request().await? {
+                    let answers: [fn(&Value) -> String; 2] = [with_length, in_chunks];
+                    let answer = answers[connection.number % 2](&request.answer());
+                    connection.write([&*answer, &*surplus].concat()).await?;
+                }
+                Ok(())
+            }
+        };
+        over_both!(serve.clone(), async |server: Hostile| {
+            let statsig = start(server.config());
+            for n in 0..6 {
+                assert_right(&statsig, "beta", n).await;
+            }
+            assert_eq!((server.connections(), server.requests()), (6, 6));
+        });
+    }
+}

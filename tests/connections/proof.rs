@@ -1,0 +1,179 @@
+//! An answer that names another gate than was asked proves that its connection is off by one.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix_statsig::Error;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::{
+    assert_right,
+    hostile::{Connection, Hostile, gate, stray, with_length},
+    over_both, start, user,
+};
+
+/// Answers so many requests, and from then on each with the answer to the one before it.
+async fn off_by_one_after(right: usize, connection: &mut Connection) -> io::Result<()> {
+    let mut before = with_length(&stray());
+    for n in 0.. {
+        let Some(request) = connection.request().await? else { break };
+        let answer = with_length(&request.answer());
+        if n < right {
+            connection.write(answer).await?;
+        } else {
+            connection.write(&before).await?;
+            before = answer;
+        }
+    }
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn connection_that_is_off_by_one_heals_at_the_first_other_name() {
+    let serve = |mut connection: Connection| async move {
+        match connection.number {
+            0 => off_by_one_after(1, &mut connection).await,
+            _ => connection.answer_all().await,
+        }
+    };
+    over_both!(serve, async |server: Hostile| {
+        let config = server.config().cache_ttl(Duration::from_secs(600));
+        let statsig = start(config.flush_interval(Duration::from_millis(1)));
+        assert_right(&statsig, "beta", 1).await;
+        // Nobody can tell this one: it is an answer for the gate.
+        let first = statsig.gate(&user(2), "beta").await.unwrap();
+        assert_eq!(first.rule_id(), Some("somebody else"));
+
+        // The next is for the gate that was asked before.
+        assert_right(&statsig, "alpha", 3).await;
+
+        // What was kept is forgotten, the wrong answer included, and nothing is wrong from here on.
+        server.ended(1).await;
+        for n in (1..100).chain(1..100) {
+            assert_right(&statsig, "beta", n).await;
+        }
+        // Two connections: one for the call that went out again, one for all after it.
+        assert_eq!((server.connections(), server.requests()), (3, 4 + 99));
+        assert_eq!(statsig.stats().errors.len(), 0);
+    });
+}
+
+#[actix_rt::test]
+async fn proof_ends_all_connections_that_were_open() {
+    let serve = |mut connection: Connection| async move {
+        if connection.number >= 10 {
+            return connection.answer_all().await;
+        }
+        off_by_one_after(1, &mut connection).await
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        join_all((0..10).map(|n| assert_right(&statsig, "beta", n))).await;
+        assert_eq!(server.connections(), 10);
+
+        assert_right(&statsig, "alpha", 10).await;
+
+        server.ended(10).await;
+        for n in 0..50 {
+            assert_right(&statsig, "beta", n).await;
+        }
+    });
+}
+
+#[actix_rt::test]
+async fn answer_of_another_kind_of_call_is_proof() {
+    // Each as an answer to a call of `one`, and of `one` and `two`.
+    let gate = |name: &str| gate(&json!(name), &json!("somebody else"));
+    let bodies = [
+        gate("three"),
+        json!({"three": gate("three")}),
+        json!({"one": gate("three"), "two": gate("two")}),
+        json!({"one": gate("one"), "three": gate("three")}),
+        json!({"one": gate("one"), "two": gate("two"), "three": gate("three")}),
+        json!({"name": "three", "value": {"theme": "dark"}}),
+    ];
+    for body in bodies {
+        let answer = Arc::<str>::from(with_length(&body));
+        let serve = move |mut connection: Connection| {
+            let answer = Arc::clone(&answer);
+            async move {
+                if connection.number == 0 {
+                    connection.request().await?;
+                    connection.write(&*answer).await?;
+                }
+                connection.answer_all().await
+            }
+        };
+        over_both!(serve.clone(), async |server: Hostile| {
+            let statsig = start(server.config());
+            let gates = statsig.gates(&user(1), ["one", "two"]).await.unwrap();
+            assert!(gates.iter().all(|gate| gate.rule_id() == Some("u-1")), "{body} {gates:?}");
+            assert_eq!((server.connections(), server.requests()), (2, 2), "{body}");
+        });
+        if body.get("one").is_none() {
+            over_both!(serve, async |server: Hostile| {
+                let statsig = start(server.config());
+                assert_right(&statsig, "one", 1).await;
+                assert_eq!((server.connections(), server.requests()), (2, 2), "{body}");
+            });
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_no_proof() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let serve = move |mut connection: Connection| {
+        let count = Arc::clone(&count);
+        async move {
+            while let Some(mut request) = connection.request().await? {
+                if request.body["gateName"] == "wrong" {
+                    count.fetch_add(1, SeqCst);
+                    request.body["gateName"] = json!("Wrong");
+                }
+                connection.answer(&request).await?;
+            }
+            Ok(())
+        }
+    };
+    over_both!(serve.clone(), async |server: Hostile| {
+        let statsig = start(server.config().cache_ttl(Duration::from_secs(600)));
+        for n in 0..5 {
+            let error = statsig.gate(&user(n), "wrong").await.unwrap_err();
+            let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
+            assert!(reason.contains(r#"an answer for "Wrong" instead of "wrong""#), "{reason}");
+            // What is kept of others stays, from the second time on.
+            assert_right(&statsig, "beta", 1).await;
+        }
+        assert_eq!(server.requests(), 1 + 5 + 1, "once more for the first one alone");
+    });
+}
+
+#[actix_rt::test]
+async fn gates_beside_those_that_were_asked_for_are_tolerated_on_a_fresh_connection() {
+    let serve = |mut connection: Connection| async move {
+        while let Some(mut request) = connection.request().await? {
+            if let Some(names) = request.body["gateNames"].as_array_mut() {
+                names.push(json!("always"));
+            }
+            connection.answer(&request).await?;
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for n in 0..5 {
+            let gates = statsig.gates(&user(n), ["one", "two"]).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+        }
+        assert_eq!((server.connections(), server.requests()), (3, 6));
+    });
+}

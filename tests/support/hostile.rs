@@ -1,0 +1,261 @@
+//! An HTTP/1.1 server that answers as a test says, byte for byte, with or without TLS.
+
+#![allow(dead_code, unreachable_pub, reason = "as in the other support")]
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix_statsig::{Config, ConfigBuilder};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    sync::watch,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::tls_server::Authority;
+
+/// Listens on loopback until it is dropped, on a thread of its own.
+pub struct Hostile {
+    address: SocketAddr,
+    /// The authority's certificate, with TLS.
+    trusted: Option<String>,
+    seen: Arc<Seen>,
+    runtime: Option<Runtime>,
+}
+
+struct Seen {
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+    ended: watch::Sender<usize>,
+    marks: watch::Sender<usize>,
+}
+
+/// A connection of the server's.
+pub struct Connection {
+    stream: Box<dyn Io>,
+    /// Its number, from 0 on.
+    pub number: usize,
+    buffer: Vec<u8>,
+    seen: Arc<Seen>,
+}
+
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// What was asked.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub head: String,
+    pub body: Value,
+}
+
+impl Hostile {
+    pub fn start<F>(
+        with_tls: bool,
+        serve: impl Fn(Connection) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        listener.set_nonblocking(true).expect("a socket that does not block");
+        let address = listener.local_addr().expect("an address");
+        let authority = with_tls.then(|| Authority::new("hostile"));
+        let acceptor = authority
+            .as_ref()
+            .map(|authority| TlsAcceptor::from(Arc::new(authority.issue("localhost").config())));
+        let seen = Arc::new(Seen {
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            ended: watch::Sender::new(0),
+            marks: watch::Sender::new(0),
+        });
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let its_seen = Arc::clone(&seen);
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).expect("a socket");
+                let number = its_seen.connections.fetch_add(1, SeqCst);
+                let (seen, serve) = (Arc::clone(&its_seen), serve.clone());
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let stream: Box<dyn Io> = match acceptor {
+                        None => Box::new(stream),
+                        Some(acceptor) => Box::new(acceptor.accept(stream).await?),
+                    };
+                    let ended = Arc::clone(&seen);
+                    let result =
+                        serve(Connection { stream, number, buffer: Vec::new(), seen }).await;
+                    ended.ended.send_modify(|ended| *ended += 1);
+                    result
+                });
+            }
+        });
+        let trusted = authority.map(|authority| authority.pem());
+        Self { address, trusted, seen, runtime: Some(runtime) }
+    }
+
+    /// Settings of a client: patient, without a cache, and without retries.
+    pub fn config(&self) -> ConfigBuilder {
+        let port = self.address.port();
+        let config = Config::builder("secret-key")
+            .cache_ttl(Duration::ZERO)
+            .timeout(Duration::from_secs(30))
+            .attempt_timeout(Duration::from_secs(20))
+            .retry_attempts(1);
+        match &self.trusted {
+            None => config.base_url(format!("http://localhost:{port}")),
+            Some(pem) => {
+                config.base_url(format!("https://localhost:{port}")).extra_root_certificates(&**pem)
+            }
+        }
+    }
+
+    /// How many connections were opened.
+    pub fn connections(&self) -> usize {
+        self.seen.connections.load(SeqCst)
+    }
+
+    /// How many requests were read.
+    pub fn requests(&self) -> usize {
+        self.seen.requests.load(SeqCst)
+    }
+
+    /// Waits until so many connections have ended.
+    pub async fn ended(&self, count: usize) {
+        reached(&self.seen.ended, count).await;
+    }
+
+    /// Waits for the server's script to come to its mark for the so-manieth time.
+    pub async fn marked(&self, count: usize) {
+        reached(&self.seen.marks, count).await;
+    }
+}
+
+async fn reached(counter: &watch::Sender<usize>, count: usize) {
+    let mut counter = counter.subscribe();
+    counter.wait_for(|counted| *counted >= count).await.expect("the server");
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Connection {
+    /// The next request; none if the client has closed the connection.
+    pub async fn request(&mut self) -> io::Result<Option<Request>> {
+        loop {
+            if let Some((request, length)) = Request::read(&self.buffer) {
+                self.buffer.drain(..length);
+                self.seen.requests.fetch_add(1, SeqCst);
+                return Ok(Some(request));
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref()).await?;
+        self.stream.flush().await
+    }
+
+    /// Closes the connection, in the middle of whatever it was about.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
+    /// Answers as the API would.
+    pub async fn answer(&mut self, request: &Request) -> io::Result<()> {
+        self.write(with_length(&request.answer())).await
+    }
+
+    /// Answers whatever comes as the API would.
+    pub async fn answer_all(&mut self) -> io::Result<()> {
+        while let Some(request) = self.request().await? {
+            self.answer(&request).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the test know that the script has come so far.
+    pub fn mark(&self) {
+        self.seen.marks.send_modify(|marks| *marks += 1);
+    }
+}
+
+impl Request {
+    fn read(buffer: &[u8]) -> Option<(Self, usize)> {
+        let head = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let text = str::from_utf8(&buffer[..head]).expect("a head of text");
+        let length = text.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.parse().ok())?
+        });
+        let end = head + length.unwrap_or(0);
+        let body = serde_json::from_slice(buffer.get(head..end)?).expect("a body of JSON");
+        Some((Self { head: text.to_owned(), body }, end))
+    }
+
+    /// The answer's body. Each gate and config says whose it is.
+    pub fn answer(&self) -> Value {
+        let user = &self.body["user"]["userID"];
+        if let Some(names) = self.body["gateNames"].as_array() {
+            let gate = |name: &Value| (name.as_str().expect("a name").to_owned(), gate(name, user));
+            return Value::Object(names.iter().map(gate).collect());
+        }
+        match &self.body["configName"] {
+            Value::Null => gate(&self.body["gateName"], user),
+            name => json!({"name": name, "value": {"user": user}, "rule_id": user}),
+        }
+    }
+}
+
+/// A gate's answer.
+pub fn gate(name: &Value, user: &Value) -> Value {
+    json!({"name": name, "value": true, "rule_id": user, "group_name": null})
+}
+
+/// Somebody else's answer for the gate `beta`.
+pub fn stray() -> Value {
+    gate(&json!("beta"), &json!("somebody else"))
+}
+
+/// The answer with this body.
+pub fn with_length(body: &Value) -> String {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// The same in chunks of some bytes, with extensions and a trailer.
+pub fn in_chunks(body: &Value) -> String {
+    let body = body.to_string();
+    let mut answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                      transfer-encoding: chunked\r\n\r\n"
+        .to_owned();
+    for chunk in body.as_bytes().chunks(7) {
+        let text = str::from_utf8(chunk).expect("ASCII");
+        answer += &format!("{:X};a=\"b\"\r\n{text}\r\n", chunk.len());
+    }
+    answer + "0\r\nx-checked: yes\r\n\r\n"
+}
