@@ -5,7 +5,6 @@ mod attempts;
 mod breaker;
 mod budget;
 mod connect;
-mod distinct;
 mod excerpt;
 mod factory;
 mod failure;
