@@ -94,6 +94,12 @@ struct Evaluated<T> {
     group_name: Option<SmolStr>,
 }
 
+impl<T> Evaluated<T> {
+    fn ids_len(&self) -> usize {
+        [&self.rule_id, &self.group_name].into_iter().flatten().map(SmolStr::len).sum()
+    }
+}
+
 macro_rules! shared_parts {
     ($type:ident, $value:ty) => {
         impl $type {
@@ -310,6 +316,33 @@ impl Evaluation {
         match self {
             Self::Gate(gate) => gate.1,
             Self::Config(config) => config.1,
+        }
+    }
+
+    /// A config's value.
+    pub(crate) fn value(&self) -> Option<&ConfigValue> {
+        match self {
+            Self::Gate(_) => None,
+            Self::Config(config) => Some(&config.0.value),
+        }
+    }
+
+    /// A config's evaluation with another copy of its value.
+    pub(crate) fn with_value(&self, value: ConfigValue) -> Self {
+        match self {
+            Self::Gate(gate) => gate.clone().into(),
+            Self::Config(ConfigEvaluation(evaluated, origin)) => {
+                let evaluated = Evaluated { value, ..Evaluated::clone(evaluated) };
+                ConfigEvaluation(Arc::new(evaluated), *origin).into()
+            }
+        }
+    }
+
+    /// The bytes of the rule's id and the group's name, which may be of any length.
+    pub(crate) fn ids_len(&self) -> usize {
+        match self {
+            Self::Gate(gate) => gate.0.ids_len(),
+            Self::Config(config) => config.0.ids_len(),
         }
     }
 }

@@ -55,6 +55,7 @@ impl Shared {
             published: crate::metrics::Published::default(),
             cache: Cache::new(Limits {
                 entries: config.cache_entries(),
+                bytes: usize::try_from(config.cache_bytes()).unwrap_or(usize::MAX),
                 fresh: config.cache_ttl(),
                 stale: config.stale_if_error(),
             }),
