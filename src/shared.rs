@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     admission::Admission,
     cache::{Cache, Limits, Question},
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
+    /// Places for answers that are longer than most, while they are read.
+    pub(crate) long_bodies: Semaphore,
     hooks: Teller,
     warnings: Warnings,
     outages: Warnings,
@@ -43,6 +47,9 @@ pub(crate) struct Shared {
     report: OnceLock<ShutdownReport>,
 }
 
+/// So many long answers are read at once, by all transports.
+const LONG_BODIES: usize = 8;
+
 impl Shared {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -59,6 +66,7 @@ impl Shared {
                 fresh: config.cache_ttl(),
                 stale: config.stale_if_error(),
             }),
+            long_bodies: Semaphore::new(LONG_BODIES),
             exposure_logging: config.exposure_logging(),
             began: clock::now(),
             denied_until: AtomicU64::new(0),

@@ -195,7 +195,7 @@ impl TransportActor {
         if let Some(http) = &self.http {
             return Ok(Rc::clone(http));
         }
-        let http = HttpClient::new(&self.config, &self.tls)?;
+        let http = HttpClient::new(&self.config, &self.tls, &self.shared)?;
         self.http = Some(Rc::clone(&http));
         Ok(http)
     }

@@ -21,6 +21,7 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
+    body,
     connect::{Noting, noting_reuse},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
@@ -32,6 +33,7 @@ use crate::{
     config::Config,
     error::{ConnectFault, Error},
     evaluation::Evaluation,
+    shared::Shared,
 };
 
 /// The API, over HTTP. Lives on one arbiter, as awc's client does.
@@ -40,6 +42,7 @@ pub(super) struct HttpClient {
     /// Keeps no connection, so that it opens one for each attempt.
     fresh: Requests,
     api_key: HeaderValue,
+    shared: Arc<Shared>,
     max_body: usize,
     patience: Duration,
 }
@@ -68,7 +71,11 @@ const MAX_ERROR_BODY: usize = 16 * 1024;
 const ERROR_BODY_PATIENCE: Duration = Duration::from_millis(250);
 
 impl HttpClient {
-    pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>) -> Result<Rc<Self>, Error> {
+    pub(super) fn new(
+        config: &Config,
+        tls: &Arc<ClientConfig>,
+        shared: &Arc<Shared>,
+    ) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
             let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
             Error::InvalidConfig { setting: "api_key", value, rule }
@@ -85,6 +92,7 @@ impl HttpClient {
             pooled: requests(Duration::from_secs(15))?,
             fresh: requests(Duration::ZERO)?,
             api_key,
+            shared: Arc::clone(shared),
             max_body: MAX_BODY,
             patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
         }))
@@ -142,7 +150,8 @@ impl HttpClient {
             return Err(Broken::Error(Error::InvalidResponse { path, reason, excerpt }));
         }
         let length = content_length(response.headers());
-        let body = response.body().limit(self.max_body).await;
+        let long = &self.shared.long_bodies;
+        let body = body::read(&mut response, length, self.max_body, long).await;
         let body = body.map_err(|error| Broken::Error(payload_error(error, path)))?;
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));

@@ -2,6 +2,7 @@
 
 mod actor;
 mod attempts;
+mod body;
 mod breaker;
 mod budget;
 mod connect;

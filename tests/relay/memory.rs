@@ -1,6 +1,12 @@
 //! How much memory the process takes.
 
-use futures_util::StreamExt;
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+};
+
+use futures_util::{StreamExt, future::join_all};
 use serde_json::json;
 
 use crate::{
@@ -41,4 +47,37 @@ async fn promise_4_relay_takes_no_more_memory_than_cache_bytes_lets_it() {
     // 60 MiB of values.
     let peak = peak(3_000, 20_000, false, &["--cache-bytes", "4MiB"]).await;
     assert!(peak < 48, "{peak} MiB");
+}
+
+/// Nearly all of the longest body that is read, and then nothing.
+#[actix_rt::test]
+async fn promise_4_bodies_that_never_end_take_a_bounded_part_of_memory() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let length = 2_000_000;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                let body = vec![b' '; length - 1];
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+                // Until the client leaves.
+                let _ = stream.read_to_end(&mut Vec::new());
+            });
+        }
+    });
+    let options = ["--upstream", &url, "--timeout", "3s", "--attempt-timeout", "3s"];
+    let relay = Relay::start_with(&options, &[("STATSIG_API_KEY", KEY)]).await;
+
+    let asked = (0..64).map(|n| {
+        let body = json!({"configName": "homepage", "user": {"userID": format!("u-{n}")}});
+        relay.post("/v1/get_config", &body)
+    });
+    for (status, _) in join_all(asked).await {
+        assert!(status.is_server_error(), "{status}");
+    }
+
+    let peak = relay.peak_memory();
+    assert!(peak < 64, "{peak} MiB");
 }
