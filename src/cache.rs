@@ -116,14 +116,14 @@ impl Cache {
         &self,
         question: Question<'_>,
         now: impl FnOnce() -> Instant,
-        is_failing: impl FnOnce(Instant) -> bool,
+        is_failing: impl FnOnce() -> bool,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
         let kept = self.kept.pin();
         let found = kept.get(&question)?;
         let (at, now) = (found.at?, now());
         let origin = self.limits.origin(now.saturating_duration_since(at))?;
-        if matches!(origin, Origin::Stale { .. }) && !is_failing(now) {
+        if matches!(origin, Origin::Stale { .. }) && !is_failing() {
             return None;
         }
         // Looked at before it is written: readers of a hot key share its cache line.
@@ -310,7 +310,7 @@ mod tests {
         cache.recall(
             key.as_question(),
             || now,
-            |_| is_failing,
+            || is_failing,
             |evaluation, origin| (*evaluation == self::evaluation(true), origin),
         )
     }

@@ -193,6 +193,7 @@ pub mod metrics;
 mod name;
 mod restarts;
 mod shared;
+mod slept;
 mod spans;
 mod stats;
 mod statsig;

@@ -20,6 +20,7 @@ use crate::{
     fallback::{Fallback, Warnings},
     hooks::Teller,
     messages::ShutdownReport,
+    slept::Slept,
     stats::{Counters, Stats},
 };
 
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     /// Whether exposures are logged where a message does not say.
     pub(crate) exposure_logging: bool,
     began: Instant,
+    slept: Slept,
     /// The circuit breaker lets nothing through until then, in microseconds since the beginning.
     denied_until: AtomicU64,
     /// It will close before long.
@@ -69,6 +71,7 @@ impl Shared {
             long_bodies: Semaphore::new(LONG_BODIES),
             exposure_logging: config.exposure_logging(),
             began: clock::now(),
+            slept: Slept::new(clock::now(), clock::slept()),
             denied_until: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
@@ -125,7 +128,13 @@ impl Shared {
         question: Question<'_>,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
-        self.cache.recall(question, clock::now, |now| self.is_denied(now), read)
+        let now = || self.ageing(clock::now());
+        self.cache.recall(question, now, || self.is_denied(clock::now()), read)
+    }
+
+    /// This moment, for the ages of what is kept, which go on while the machine sleeps.
+    pub(crate) fn ageing(&self, now: Instant) -> Instant {
+        self.slept.add(now, clock::slept)
     }
 
     /// The same for the handle, which can be asked still when the component closes: from then on it
