@@ -4,7 +4,11 @@ mod config_value;
 
 use std::{any::type_name as rust_type, sync::Arc, time::Duration};
 
-use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeStruct};
+use serde::{
+    Serialize, Serializer,
+    de::{DeserializeOwned, Error as _},
+    ser::SerializeStruct,
+};
 use serde_json::{Map, Value, value::RawValue};
 use smol_str::SmolStr;
 
@@ -219,10 +223,12 @@ impl ConfigEvaluation {
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
         let value = json::get(&self.0.value, key).ok_or_else(|| Error::MissingKey {
             config: self.0.name.clone(),
-            key: key.to_owned(),
+            key: beginning(key, KEY).to_owned(),
         })?;
-        serde_json::from_str(value.get())
-            .map_err(|source| self.wrong_type::<T>(format!("key `{key}`"), value, source))
+        serde_json::from_str(value.get()).map_err(|source| {
+            let at = format!("key `{}`", beginning(key, KEY));
+            self.wrong_type::<T>(at, value, source)
+        })
     }
 
     /// The value of one key, or the default where the key is missing or of another type. The
@@ -263,9 +269,25 @@ impl ConfigEvaluation {
             at,
             found: json::type_name(found.get()),
             wanted: rust_type::<T>(),
-            source: Arc::new(source),
+            source: Arc::new(short(source)),
         }
     }
+}
+
+/// The most of a key that an error repeats, in bytes: an error may be kept, and keys come from anywhere.
+const KEY: usize = 200;
+
+/// What serde says quotes the value, which may be 2 MiB.
+fn short(error: serde_json::Error) -> serde_json::Error {
+    const LONGEST: usize = 1_000;
+    let text = error.to_string();
+    if text.len() <= LONGEST { error } else { serde_json::Error::custom(beginning(&text, LONGEST)) }
+}
+
+/// As many of the text's first bytes, and no part of a character.
+pub(crate) fn beginning(text: &str, longest: usize) -> &str {
+    let is_end = |at: &usize| text.is_char_boundary(*at);
+    &text[..(0..=longest.min(text.len())).rev().find(is_end).unwrap_or(0)]
 }
 
 /// Writes the API's JSON form, `CheckGateResponse`.
@@ -438,6 +460,20 @@ mod tests {
         let whole = homepage.deserialize::<Homepage>().unwrap_err();
         let source = std::error::Error::source(&whole).unwrap().to_string();
         assert!(source.contains("expected a string"), "{source}");
+    }
+
+    #[test]
+    fn error_is_short_however_long_the_key_and_the_value() {
+        let key = "é".repeat(100_000);
+        let homepage = config(json!({&key: "v".repeat(100_000)}));
+
+        let wrong = homepage.get::<u8>(&key).unwrap_err();
+        let source = std::error::Error::source(&wrong).unwrap().to_string();
+        assert!(source.starts_with("invalid type: string \"vvv") && source.len() <= 1_000);
+        for error in [wrong, homepage.get::<u8>(&key[2..]).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("ééé") && text.len() < 400, "{text}");
+        }
     }
 
     #[test]
