@@ -1,20 +1,23 @@
 //! Evaluations kept for a while: written by the `BatchActor`, which sees every answer, and read by
 //! all threads, each caller on its own. Pure but for the map's atomics: `now` is passed in.
 
+mod ledger;
+
 use std::{
     collections::VecDeque,
     fmt,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
-use papaya::{Equivalent, HashMap};
+use papaya::{Equivalent, Guard, HashMap};
 
+use self::ledger::Ledger;
 use crate::{
     call::CallKind,
     evaluation::{Evaluation, Origin},
@@ -27,15 +30,25 @@ use crate::{
 /// that was not read since it was looked at last gives way.
 pub(crate) struct Cache {
     kept: HashMap<Key, Kept, RandomState>,
-    /// Every key that is kept, once. Only the writer takes the lock.
-    row: Mutex<VecDeque<Key>>,
+    books: Mutex<Books>,
     limits: Limits,
 }
 
-/// How many evaluations are kept, and for how long.
+/// What the writer keeps beside the map. Only the writer takes the lock.
+#[derive(Default)]
+struct Books {
+    /// Every key that is kept, once.
+    row: VecDeque<Key>,
+    ledger: Ledger,
+    /// About so many bytes have gone from the map and may still be read.
+    gone: usize,
+}
+
+/// How many evaluations are kept, of what weight together, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) entries: usize,
+    pub(crate) bytes: usize,
     pub(crate) fresh: Duration,
     /// So much longer while Statsig fails.
     pub(crate) stale: Duration,
@@ -62,7 +75,8 @@ pub(crate) struct Question<'a> {
 #[derive(Debug)]
 struct Kept {
     evaluation: Evaluation,
-    at: Instant,
+    /// None where a later answer was too large to keep: then this one is out of date.
+    at: Option<Instant>,
     /// Read since its key was looked at last.
     is_used: AtomicBool,
 }
@@ -74,13 +88,20 @@ const LOOKS: usize = 16;
 /// More than this is made room for when it comes.
 const LARGE: usize = 1_000_000;
 
+/// What weighs more than this part of the budget is not kept: it would evict too many others.
+const LARGEST_PART: usize = 128;
+
+/// When this part of the budget has gone from the map, its memory is asked for. Until then the map
+/// gives it back as it likes, which is by number and not by size.
+const GONE_PART: usize = 16;
+
 impl Cache {
     pub(crate) fn new(limits: Limits) -> Self {
         // A table that is large enough from the start never has to move into a larger one; what of it
         // is not used takes no memory.
         let capacity = if limits.fresh.is_zero() { 0 } else { limits.entries.min(LARGE) };
         let kept = HashMap::with_capacity_and_hasher(capacity, RandomState::default());
-        Self { kept, row: Mutex::default(), limits }
+        Self { kept, books: Mutex::default(), limits }
     }
 
     /// Whether anything is ever kept.
@@ -95,14 +116,14 @@ impl Cache {
         &self,
         question: Question<'_>,
         now: impl FnOnce() -> Instant,
-        is_failing: impl FnOnce(Instant) -> bool,
+        is_failing: impl FnOnce() -> bool,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
         let kept = self.kept.pin();
         let found = kept.get(&question)?;
-        let now = now();
-        let origin = self.limits.origin(now.saturating_duration_since(found.at))?;
-        if matches!(origin, Origin::Stale { .. }) && !is_failing(now) {
+        let (at, now) = (found.at?, now());
+        let origin = self.limits.origin(now.saturating_duration_since(at))?;
+        if matches!(origin, Origin::Stale { .. }) && !is_failing() {
             return None;
         }
         // Looked at before it is written: readers of a hot key share its cache line.
@@ -113,38 +134,89 @@ impl Cache {
     }
 
     /// Keeps an evaluation from the network, in place of an earlier one.
-    pub(crate) fn keep(&self, key: Key, evaluation: Evaluation, now: Instant) {
+    pub(crate) fn keep(&self, mut key: Key, mut evaluation: Evaluation, now: Instant) {
         if !self.is_on() {
             return;
         }
-        let value = Kept { evaluation, at: now, is_used: AtomicBool::new(false) };
-        if self.kept.pin().insert(key.clone(), value).is_some() {
-            return;
+        if ledger::whole(&key, &evaluation) > self.limits.bytes / LARGEST_PART {
+            return self.outdate(&key);
         }
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
-        while row.len() >= self.limits.entries {
-            self.make_room(&mut row);
+        let books = &mut *self.books();
+        books.ledger.enter(&mut key, &mut evaluation);
+        let value = Kept { evaluation, at: Some(now), is_used: AtomicBool::new(false) };
+        let earlier =
+            self.kept.pin().insert(key.clone(), value).map(|kept| kept.evaluation.clone());
+        if let Some(earlier) = &earlier {
+            books.forget(&key, earlier);
         }
-        row.push_back(key);
+        let is_new = earlier.is_none();
+        let is_full = |books: &Books| {
+            books.row.len() + usize::from(is_new) > self.limits.entries
+                || books.ledger.bytes() > self.limits.bytes
+        };
+        while is_full(books) && !books.row.is_empty() {
+            self.make_room(books);
+        }
+        if is_new {
+            books.row.push_back(key);
+        }
+        self.reclaim(books);
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        self.row.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.kept.pin().clear();
+        let books = &mut *self.books();
+        *books = Books::default();
+        let guard = self.kept.guard();
+        self.kept.clear(&guard);
+        guard.flush();
     }
 
-    fn make_room(&self, row: &mut VecDeque<Key>) {
+    /// What is kept of this is not the last answer any more. It stays in its place, for the key has one
+    /// in the row.
+    fn outdate(&self, key: &Key) {
+        let outdated = |kept: &Kept| Kept {
+            evaluation: kept.evaluation.clone(),
+            at: None,
+            is_used: AtomicBool::new(false),
+        };
+        self.kept.pin().update(key.clone(), outdated);
+    }
+
+    fn make_room(&self, books: &mut Books) {
         let kept = self.kept.pin();
         for looks in 1.. {
-            let Some(key) = row.pop_front() else { return };
+            let Some(key) = books.row.pop_front() else { return };
             let is_last = looks == LOOKS;
             let goes = |_: &_, kept: &Kept| !kept.is_used.swap(false, Relaxed) || is_last;
             match kept.remove_if(&key, goes) {
-                Ok(_) => return,
-                Err(_) => row.push_back(key),
+                Ok(Some((key, gone))) => return books.forget(key, &gone.evaluation),
+                Ok(None) => return,
+                Err(_) => books.row.push_back(key),
             }
         }
+    }
+
+    /// What has gone may be read by others until they are done, and so the map gives its memory back
+    /// later: some dozens of entries at a time, which may be large ones.
+    fn reclaim(&self, books: &mut Books) {
+        if books.gone > self.limits.bytes / GONE_PART {
+            books.gone = 0;
+            self.kept.guard().flush();
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    /// This has gone from the map.
+    fn forget(&mut self, key: &Key, evaluation: &Evaluation) {
+        let before = self.ledger.bytes();
+        self.ledger.leave(key, evaluation);
+        self.gone += before - self.ledger.bytes();
     }
 }
 
@@ -201,15 +273,20 @@ impl Equivalent<Key> for Question<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap as Model;
+    use std::collections::{HashMap as Model, HashSet};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::evaluation::GateEvaluation;
+    use crate::evaluation::{ConfigEvaluation, GateEvaluation};
 
-    const LIMITS: Limits =
-        Limits { entries: 8, fresh: Duration::from_secs(10), stale: Duration::from_secs(20) };
+    const LIMITS: Limits = Limits {
+        entries: 8,
+        bytes: MIB,
+        fresh: Duration::from_secs(10),
+        stale: Duration::from_secs(20),
+    };
+    const MIB: usize = 1 << 20;
 
     #[allow(clippy::disallowed_methods)]
     fn start() -> Instant {
@@ -233,9 +310,83 @@ mod tests {
         cache.recall(
             key.as_question(),
             || now,
-            |_| is_failing,
+            || is_failing,
             |evaluation, origin| (*evaluation == self::evaluation(true), origin),
         )
+    }
+
+    /// The row has each key that is kept, once, and the ledger weighs what is kept.
+    fn is_consistent(cache: &Cache) -> bool {
+        let (books, kept) = (cache.books(), cache.kept.pin());
+        let mut ledger = Ledger::default();
+        for (key, kept) in &kept {
+            ledger.enter(&mut key.clone(), &mut kept.evaluation.clone());
+        }
+        books.row.len() == kept.len()
+            && books.row.iter().all(|key| kept.contains_key(key))
+            && books.ledger.bytes() == ledger.bytes()
+    }
+
+    /// One of ten configs, with one of a few values of this size.
+    fn config(n: usize, size: usize) -> (Key, Evaluation) {
+        let key =
+            Key { kind: CallKind::GetConfig, name: format!("config-{n}").into(), ..key(4 * n) };
+        let text = format!(r#"{{"n": {}, "text": "{}"}}"#, n % 3, "x".repeat(size));
+        (key, ConfigEvaluation::from_json("config", &text).unwrap().into())
+    }
+
+    #[test]
+    fn what_weighs_more_than_a_part_of_the_budget_is_not_kept_nor_is_what_it_outdates() {
+        let (cache, now) = (Cache::new(LIMITS), start());
+        let (key, small) = config(0, 10);
+        cache.keep(key.clone(), small, now);
+        assert!(recall(&cache, &key, now, true).is_some());
+
+        cache.keep(key.clone(), config(0, MIB / LARGEST_PART).1, now);
+        assert_eq!(recall(&cache, &key, now, true), None);
+        assert!(is_consistent(&cache));
+
+        cache.keep(key.clone(), config(0, MIB / LARGEST_PART - 1_000).1, now);
+        assert!(recall(&cache, &key, now, true).is_some());
+        assert!(is_consistent(&cache));
+    }
+
+    #[test]
+    fn room_is_made_by_weight_and_no_more_of_it_than_is_needed() {
+        let cache = Cache::new(Limits { entries: 1_000, bytes: MIB, ..LIMITS });
+        for n in 0..1_000 {
+            let (key, _) = config(n, 0);
+            let text = format!(r#"{{"n": {n}, "text": "{}"}}"#, "x".repeat(6_000));
+            cache.keep(key, ConfigEvaluation::from_json("config", &text).unwrap().into(), start());
+            if n > 200 {
+                let bytes = cache.books().ledger.bytes();
+                assert!((MIB - MIB / LARGEST_PART..=MIB).contains(&bytes), "{bytes}");
+            }
+        }
+        assert!(is_consistent(&cache));
+    }
+
+    #[test]
+    fn equal_users_and_values_are_held_and_weighed_once() {
+        let cache = Cache::new(Limits { entries: 1_000, ..LIMITS });
+        let weight = |n, size| {
+            let before = cache.books().ledger.bytes();
+            let (mut key, evaluation) = config(n, size);
+            key.user = User::new(format!("u-{}", n % 2)).unwrap();
+            cache.keep(key, evaluation, start());
+            cache.books().ledger.bytes() - before
+        };
+        assert!((0..6).map(|n| weight(n, 4_000)).sum::<usize>() < 3 * 5_000);
+        let seventh = weight(6, 4_000);
+        assert!(
+            (1..1_000).contains(&seventh),
+            "it has its user and its value from others: {seventh}"
+        );
+        let kept = cache.kept.pin();
+        let texts: HashSet<_> =
+            kept.values().map(|kept| kept.evaluation.value().unwrap().get().as_ptr()).collect();
+        let users: HashSet<_> = kept.keys().map(|key| key.user.json().get().as_ptr()).collect();
+        assert_eq!((texts.len(), users.len()), (3, 2));
     }
 
     #[test]
@@ -309,6 +460,25 @@ mod tests {
             }
         }
 
+        /// However large the answers, what is kept weighs no more than it may.
+        #[test]
+        fn promise_4_what_is_kept_never_weighs_more_than_the_budget(
+            budget in 150_000usize..300_000,
+            steps in prop::collection::vec((0usize..400, 0usize..2_000, any::<bool>()), 300..600),
+        ) {
+            let cache = Cache::new(Limits { entries: 1_000, bytes: budget, ..LIMITS });
+            for (n, size, is_read) in steps {
+                let (key, evaluation) = config(n, size);
+                let is_kept = ledger::whole(&key, &evaluation) <= budget / LARGEST_PART;
+                cache.keep(key.clone(), evaluation, start());
+                prop_assert!(cache.books().ledger.bytes() <= budget);
+                if is_read && !is_kept {
+                    prop_assert!(recall(&cache, &key, start(), false).is_none());
+                }
+            }
+            prop_assert!(is_consistent(&cache));
+        }
+
         /// However little room there is, no more is kept, and the row has each key once.
         #[test]
         fn promise_4_there_is_never_more_kept_than_there_is_room(
@@ -324,9 +494,7 @@ mod tests {
                     recall(&cache, &key(n), now, false);
                 }
                 prop_assert!(cache.kept.len() <= entries);
-                let row = cache.row.lock().unwrap();
-                prop_assert_eq!(row.len(), cache.kept.len());
-                prop_assert!(row.iter().all(|key| cache.kept.pin().contains_key(key)));
+                prop_assert!(is_consistent(&cache));
             }
         }
     }

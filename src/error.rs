@@ -183,7 +183,7 @@ pub enum Error {
     MissingKey {
         /// The config's name.
         config: Arc<str>,
-        /// The key that was asked for.
+        /// The key that was asked for; of a long one the first 200 bytes.
         key: String,
     },
 
@@ -198,7 +198,7 @@ pub enum Error {
         found: &'static str,
         /// The Rust type that was asked for.
         wanted: &'static str,
-        /// What serde said.
+        /// What serde said; of a long text, which quotes the value, the first 1,000 bytes.
         source: Arc<serde_json::Error>,
     },
 

@@ -1,12 +1,19 @@
 //! What Statsig says about a gate or a config.
 
+mod config_value;
+
 use std::{any::type_name as rust_type, sync::Arc, time::Duration};
 
-use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeStruct};
-use serde_json::{Map, Value};
+use serde::{
+    Serialize, Serializer,
+    de::{DeserializeOwned, Error as _},
+    ser::SerializeStruct,
+};
+use serde_json::{Map, Value, value::RawValue};
 use smol_str::SmolStr;
 
-use crate::error::Error;
+pub(crate) use self::config_value::ConfigValue;
+use crate::{error::Error, json};
 
 /// Where an evaluation came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +71,11 @@ pub struct GateEvaluation(Arc<Evaluated<bool>>, Origin);
 
 /// A dynamic config's or experiment's evaluation for one user (`GetConfigResponse` of the API).
 ///
-/// Two are equal when the server said the same, wherever they came from.
+/// Its value is the JSON text that the server wrote, and the getters read from that text: no number
+/// loses a digit, and keys keep their order. A clone shares the text.
+///
+/// Two are equal when the server said the same, wherever they came from. Values are compared as JSON:
+/// the order of keys does not matter, and `1` equals `1.0`.
 ///
 /// ```
 /// use actix_statsig::ConfigEvaluation;
@@ -76,7 +87,7 @@ pub struct GateEvaluation(Arc<Evaluated<bool>>, Origin);
 /// # Ok::<(), actix_statsig::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct ConfigEvaluation(Arc<Evaluated<Map<String, Value>>>, Origin);
+pub struct ConfigEvaluation(Arc<Evaluated<ConfigValue>>, Origin);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Evaluated<T> {
@@ -87,14 +98,15 @@ struct Evaluated<T> {
     group_name: Option<SmolStr>,
 }
 
+impl<T> Evaluated<T> {
+    fn ids_len(&self) -> usize {
+        [&self.rule_id, &self.group_name].into_iter().flatten().map(SmolStr::len).sum()
+    }
+}
+
 macro_rules! shared_parts {
     ($type:ident, $value:ty) => {
         impl $type {
-            /// An evaluation that no rule decided; for tests and scripted transports.
-            pub fn new(name: impl Into<Arc<str>>, value: $value) -> Self {
-                Self::from_parts(name.into(), value, None, None)
-            }
-
             /// The same, decided by this rule and group.
             #[must_use]
             pub fn with_rule(self, rule_id: impl AsRef<str>, group_name: impl AsRef<str>) -> Self {
@@ -148,9 +160,14 @@ macro_rules! shared_parts {
 }
 
 shared_parts!(GateEvaluation, bool);
-shared_parts!(ConfigEvaluation, Map<String, Value>);
+shared_parts!(ConfigEvaluation, ConfigValue);
 
 impl GateEvaluation {
+    /// An evaluation that no rule decided; for tests and scripted transports.
+    pub fn new(name: impl Into<Arc<str>>, value: bool) -> Self {
+        Self::from_parts(name.into(), value, None, None)
+    }
+
     /// Whether the gate is open for the user. Statsig answers `false` for a gate it does not know.
     pub fn value(&self) -> bool {
         self.0.value
@@ -158,23 +175,60 @@ impl GateEvaluation {
 }
 
 impl ConfigEvaluation {
-    /// The whole value. Statsig answers an empty object for a config it does not know.
-    pub fn value(&self) -> &Map<String, Value> {
+    /// An evaluation that no rule decided; for tests and scripted transports.
+    pub fn new(name: impl Into<Arc<str>>, value: Map<String, Value>) -> Self {
+        Self::from_parts(name.into(), ConfigValue::new(&value), None, None)
+    }
+
+    /// The same, with the JSON text of its value.
+    ///
+    /// # Errors
+    /// If the text is not a JSON object, or has more than 126 levels of nesting.
+    ///
+    /// ```
+    /// use actix_statsig::ConfigEvaluation;
+    ///
+    /// let limits = ConfigEvaluation::from_json("limits", r#"{"most": 12345678901234567890123}"#)?;
+    /// assert_eq!(limits.get::<u128>("most")?, 12_345_678_901_234_567_890_123);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_json(name: impl Into<Arc<str>>, value: &str) -> Result<Self, serde_json::Error> {
+        let value = json::replace_lone_surrogates(value);
+        Ok(Self::from_parts(name.into(), serde_json::from_str(&value)?, None, None))
+    }
+
+    /// The whole value, a JSON object, as Statsig wrote it. It is `{}` for a config that Statsig does
+    /// not know.
+    ///
+    /// [`RawValue::get`] is the text; as a field of a struct that is serialised it is written unchanged.
+    /// [`deserialize`](Self::deserialize) reads it, as a `serde_json::Map` too.
+    pub fn json(&self) -> &RawValue {
         &self.0.value
     }
 
-    /// The value of one key.
+    /// Whether the value has no key.
+    #[cfg(feature = "open-feature")]
+    pub(crate) fn is_empty(&self) -> bool {
+        let text = self.0.value.get();
+        text.strip_prefix('{').is_some_and(|text| text.trim_start() == "}")
+    }
+
+    /// The value of one key. Of a key that stands twice the last counts, as in JavaScript.
+    ///
+    /// A number that the type cannot hold is an error. `serde_json::value::RawValue` (boxed) holds all.
     ///
     /// # Errors
     /// [`Error::MissingKey`] if the config has no such key, [`Error::WrongType`] if it is of
     /// another type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
-        let value = self.0.value.get(key).ok_or_else(|| Error::MissingKey {
+        let value = json::get(&self.0.value, key).ok_or_else(|| Error::MissingKey {
             config: self.0.name.clone(),
-            key: key.to_owned(),
+            key: beginning(key, KEY).to_owned(),
         })?;
-        T::deserialize(value)
-            .map_err(|source| self.wrong_type::<T>(format!("key `{key}`"), value, source))
+        serde_json::from_str(value.get()).map_err(|source| {
+            let at = format!("key `{}`", beginning(key, KEY));
+            self.wrong_type::<T>(at, value, source)
+        })
     }
 
     /// The value of one key, or the default where the key is missing or of another type. The
@@ -204,21 +258,36 @@ impl ConfigEvaluation {
     /// assert!(error.to_string().starts_with("config \"homepage\", the whole value: found an object"));
     /// ```
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        T::deserialize(&self.0.value).map_err(|source| {
-            let whole = Value::Object(Map::new());
-            self.wrong_type::<T>("the whole value".to_owned(), &whole, source)
-        })
+        let value = &*self.0.value;
+        serde_json::from_str(value.get())
+            .map_err(|source| self.wrong_type::<T>("the whole value".to_owned(), value, source))
     }
 
-    fn wrong_type<T>(&self, at: String, found: &Value, source: serde_json::Error) -> Error {
+    fn wrong_type<T>(&self, at: String, found: &RawValue, source: serde_json::Error) -> Error {
         Error::WrongType {
             config: self.0.name.clone(),
             at,
-            found: type_name(found),
+            found: json::type_name(found.get()),
             wanted: rust_type::<T>(),
-            source: Arc::new(source),
+            source: Arc::new(short(source)),
         }
     }
+}
+
+/// The most of a key that an error repeats, in bytes: an error may be kept, and keys come from anywhere.
+const KEY: usize = 200;
+
+/// What serde says quotes the value, which may be 2 MiB.
+fn short(error: serde_json::Error) -> serde_json::Error {
+    const LONGEST: usize = 1_000;
+    let text = error.to_string();
+    if text.len() <= LONGEST { error } else { serde_json::Error::custom(beginning(&text, LONGEST)) }
+}
+
+/// As many of the text's first bytes, and no part of a character.
+pub(crate) fn beginning(text: &str, longest: usize) -> &str {
+    let is_end = |at: &usize| text.is_char_boundary(*at);
+    &text[..(0..=longest.min(text.len())).rev().find(is_end).unwrap_or(0)]
 }
 
 /// Writes the API's JSON form, `CheckGateResponse`.
@@ -269,6 +338,33 @@ impl Evaluation {
         match self {
             Self::Gate(gate) => gate.1,
             Self::Config(config) => config.1,
+        }
+    }
+
+    /// A config's value.
+    pub(crate) fn value(&self) -> Option<&ConfigValue> {
+        match self {
+            Self::Gate(_) => None,
+            Self::Config(config) => Some(&config.0.value),
+        }
+    }
+
+    /// A config's evaluation with another copy of its value.
+    pub(crate) fn with_value(&self, value: ConfigValue) -> Self {
+        match self {
+            Self::Gate(gate) => gate.clone().into(),
+            Self::Config(ConfigEvaluation(evaluated, origin)) => {
+                let evaluated = Evaluated { value, ..Evaluated::clone(evaluated) };
+                ConfigEvaluation(Arc::new(evaluated), *origin).into()
+            }
+        }
+    }
+
+    /// The bytes of the rule's id and the group's name, which may be of any length.
+    pub(crate) fn ids_len(&self) -> usize {
+        match self {
+            Self::Gate(gate) => gate.0.ids_len(),
+            Self::Config(config) => config.0.ids_len(),
         }
     }
 }
@@ -364,6 +460,20 @@ mod tests {
         let whole = homepage.deserialize::<Homepage>().unwrap_err();
         let source = std::error::Error::source(&whole).unwrap().to_string();
         assert!(source.contains("expected a string"), "{source}");
+    }
+
+    #[test]
+    fn error_is_short_however_long_the_key_and_the_value() {
+        let key = "é".repeat(100_000);
+        let homepage = config(json!({&key: "v".repeat(100_000)}));
+
+        let wrong = homepage.get::<u8>(&key).unwrap_err();
+        let source = std::error::Error::source(&wrong).unwrap().to_string();
+        assert!(source.starts_with("invalid type: string \"vvv") && source.len() <= 1_000);
+        for error in [wrong, homepage.get::<u8>(&key[2..]).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("ééé") && text.len() < 400, "{text}");
+        }
     }
 
     #[test]

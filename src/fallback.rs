@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{call::CallKind, error::Error};
+use crate::{call::CallKind, error::Error, evaluation::beginning};
 
 /// A default that stood in for an answer, as
 /// [`ConfigBuilder::on_fallback`](crate::ConfigBuilder::on_fallback) is told of it.
@@ -16,15 +16,22 @@ use crate::{call::CallKind, error::Error};
 pub struct Fallback {
     /// What was asked for, a gate or a config.
     pub kind: CallKind,
-    /// The gate's or config's name.
+    /// The gate's or config's name, or the beginning of one that is too long to be a name.
     pub name: Arc<str>,
-    /// The config's key, if one was asked for.
+    /// The config's key, if one was asked for; of a long one the first 200 bytes.
     pub key: Option<Arc<str>>,
     /// Why there was no answer.
     pub error: Error,
 }
 
 impl Fallback {
+    /// It may wait for a hook, so it keeps no more of a name or a key than tells which it was.
+    pub(crate) fn new(kind: CallKind, name: Arc<str>, key: Option<Arc<str>>, error: Error) -> Self {
+        const NAME: usize = 100;
+        const KEY: usize = 200;
+        Self { kind, name: begin(name, NAME), key: key.map(|key| begin(key, KEY)), error }
+    }
+
     /// As a warning if it is time for one, which counts those there were since the last.
     pub(crate) fn log(&self, fallbacks: Option<u64>) {
         const NAME: usize = 100;
@@ -54,6 +61,10 @@ impl Fallback {
             ),
         }
     }
+}
+
+fn begin(text: Arc<str>, longest: usize) -> Arc<str> {
+    if text.len() <= longest { text } else { beginning(&text, longest).into() }
 }
 
 /// The beginning of what it shows.
@@ -89,6 +100,15 @@ impl Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_hook_keeps_no_long_name_and_no_long_key() {
+        let long: Arc<str> = "é".repeat(100_000).into();
+        let (kind, key) = (CallKind::GetConfig, Some(Arc::clone(&long)));
+        let fallback = Fallback::new(kind, long, key, Error::ShuttingDown);
+        assert_eq!(&*fallback.name, "é".repeat(50));
+        assert_eq!(fallback.key.as_deref(), Some(&*"é".repeat(100)));
+    }
 
     #[test]
     fn the_first_in_a_second_is_a_warning_which_counts_those_that_were_none() {

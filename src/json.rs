@@ -1,6 +1,14 @@
-//! JSON that is handed on as text.
+//! JSON that is kept and handed on as text.
+
+mod reading;
+mod same;
 
 use std::borrow::Cow;
+
+pub(crate) use self::{
+    reading::{depth, get, type_name},
+    same::is_same,
+};
 
 /// Replaces the escape of each lone surrogate by that of U+FFFD, `\ufffd`, which is as long.
 ///

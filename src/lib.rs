@@ -195,6 +195,7 @@ mod name;
 mod restarts;
 mod share;
 mod shared;
+mod slept;
 mod spans;
 mod stats;
 mod statsig;

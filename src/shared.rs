@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     admission::Admission,
     cache::{Cache, Limits, Question},
@@ -18,6 +20,7 @@ use crate::{
     fallback::{Fallback, Warnings},
     hooks::Teller,
     messages::ShutdownReport,
+    slept::Slept,
     stats::{Counters, Stats},
     user::Environment,
 };
@@ -27,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
+    /// Places for answers that are longer than most, while they are read.
+    pub(crate) long_bodies: Semaphore,
     hooks: Teller,
     warnings: Warnings,
     outages: Warnings,
@@ -37,6 +42,7 @@ pub(crate) struct Shared {
     /// What every user is in who has no tier.
     pub(crate) environment: Option<Environment>,
     began: Instant,
+    slept: Slept,
     /// The circuit breaker lets nothing through until then, in microseconds since the beginning.
     denied_until: AtomicU64,
     /// Connections that were opened in an earlier one are not used any more.
@@ -47,6 +53,9 @@ pub(crate) struct Shared {
     is_closing: AtomicBool,
     report: OnceLock<ShutdownReport>,
 }
+
+/// So many long answers are read at once, by all transports.
+const LONG_BODIES: usize = 8;
 
 impl Shared {
     pub(crate) fn new(config: &Config) -> Self {
@@ -60,12 +69,15 @@ impl Shared {
             published: crate::metrics::Published::default(),
             cache: Cache::new(Limits {
                 entries: config.cache_entries(),
+                bytes: usize::try_from(config.cache_bytes()).unwrap_or(usize::MAX),
                 fresh: config.cache_ttl(),
                 stale: config.stale_if_error(),
             }),
+            long_bodies: Semaphore::new(LONG_BODIES),
             exposure_logging: config.exposure_logging(),
             environment: config.environment().map(Environment::new),
             began: clock::now(),
+            slept: Slept::new(clock::now(), clock::slept()),
             denied_until: AtomicU64::new(0),
             connection_generation: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
@@ -123,7 +135,13 @@ impl Shared {
         question: Question<'_>,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
-        self.cache.recall(question, clock::now, |now| self.is_denied(now), read)
+        let now = || self.ageing(clock::now());
+        self.cache.recall(question, now, || self.is_denied(clock::now()), read)
+    }
+
+    /// This moment, for the ages of what is kept, which go on while the machine sleeps.
+    pub(crate) fn ageing(&self, now: Instant) -> Instant {
+        self.slept.add(now, clock::slept)
     }
 
     /// The same for the handle, which can be asked still when the component closes: from then on it

@@ -124,15 +124,11 @@ fn refused() -> Vec<(Asked, Vec<u8>, &'static str)> {
             "duplicate field",
         ),
         text(Config, r#"{"value": {}, "value": {}}"#, "duplicate field `value`"),
-        text(Config, r#"{"value": {"k": 1, "k": 1}}"#, "two values for the key \"k\""),
-        text(Config, r#"{"value": {"k": [{"l": 1, "l": 2}]}}"#, "two values for the key \"l\""),
         // Numbers and characters that are none
-        text(Config, r#"{"value": {"k": 1e999}}"#, "number out of range"),
         text(Config, r#"{"value": {"k": NaN}}"#, "expected value"),
         text(Config, r#"{"value": {"k": 01}}"#, "invalid number"),
-        text(One, r#"{"name": "\ud800", "value": true}"#, "unexpected end of hex escape"),
-        text(One, r#"{"name": "\ud800\u0041", "value": true}"#, "lone leading surrogate"),
-        text(Config, r#"{"value": {"\udc00": 1}}"#, "lone"),
+        text(One, r#"{"name": "\ud800", "value": true}"#, "an answer for \"\u{fffd}\""),
+        text(Config, r#"{"value": {"k": "\ud80"}}"#, "invalid escape"),
         text(One, "{\"name\": \"op\nen\", \"value\": true}", "control character"),
         (One, b"{\"name\": \"op\xffen\", \"value\": true}".to_vec(), "invalid utf-8"),
         (Two, b"{\"op\xe9n\": {\"value\": true}}".to_vec(), "invalid utf-8"),
@@ -214,7 +210,11 @@ async fn what_is_unknown_or_null_is_tolerated() {
             format!(r#"{{"open": {{"value": true, "new": {deep}}}, "shut": {{"value": true}}}}"#),
         ),
         (Config, r#"{"name": null, "value": {}, "group": 7}"#.to_owned()),
-        (Config, r#"{"value": {"a": {"k": 1}, "b": {"k": 1}}}"#.to_owned()),
+        (Config, r#"{"value": {"k": 1, "k": [{"l": 1, "l": 2}]}}"#.to_owned()),
+        (
+            Config,
+            r#"{"value": {"k": 1e999, "\ud800": "\udc00"}, "group_name": "\ud800"}"#.to_owned(),
+        ),
         (Config, format!(r#"{{"new": {deep}, "value": {{}}}}"#)),
     ]
     .into_iter()

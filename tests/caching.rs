@@ -364,6 +364,34 @@ fn promise_4_no_more_is_kept_than_the_bound() {
 }
 
 #[test]
+fn answer_larger_than_a_part_of_cache_bytes_is_given_but_not_kept() {
+    virtual_time(async {
+        let large = Rc::new(Cell::new(false));
+        let is_large = Rc::clone(&large);
+        let script = Script::new(move |call| {
+            let text = "x".repeat(if is_large.get() { 8 << 10 } else { 7 << 10 });
+            let value = format!(r#"{{"text": "{text}"}}"#);
+            let config = ConfigEvaluation::from_json(call.names[0].clone(), &value).unwrap();
+            Reaction::Reply(Ok(vec![Some(config.into())]))
+        });
+        let statsig = script.start(caching().cache_bytes(1 << 20));
+        let ask = async |calls| {
+            let config = statsig.get_config(&user("u-1"), "homepage").await.unwrap();
+            assert_eq!(script.calls().len(), calls);
+            config.get::<String>("text").unwrap().len()
+        };
+        assert_eq!((ask(1).await, ask(1).await), (7 << 10, 7 << 10));
+
+        // When it has grown
+        sleep(TTL).await;
+        large.set(true);
+
+        // Then it is asked for each time, and what was kept before is given to nobody
+        assert_eq!((ask(2).await, ask(3).await), (8 << 10, 8 << 10));
+    });
+}
+
+#[test]
 fn a_request_that_the_cache_answers_needs_no_place() {
     virtual_time(async {
         let script = Script::new(|call| match call.kind {

@@ -6,6 +6,9 @@
 mod commands;
 #[path = "relay/elsewhere.rs"]
 mod elsewhere;
+#[cfg(target_os = "linux")]
+#[path = "relay/memory.rs"]
+mod memory;
 #[path = "relay/observing.rs"]
 mod observing;
 #[path = "relay/outputs.rs"]
@@ -14,6 +17,8 @@ mod outputs;
 mod program;
 #[path = "relay/upstream.rs"]
 mod upstream;
+#[path = "relay/values.rs"]
+mod values;
 
 use std::{
     collections::HashSet,

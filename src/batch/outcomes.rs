@@ -73,12 +73,14 @@ impl BatchActor {
         }
         self.follow(span, self.buffer.joiners_of(call));
         let now = clock::now();
-        self.keep(call, &outcome, now);
+        let ageing = self.shared.ageing(now);
+        self.keep(call, &outcome, ageing);
         let cache = &self.shared.cache;
         let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
             let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
             let is_better = error.is_outage();
-            is_better.then(|| cache.recall(question, || now, |_| true, Evaluation::with_origin))?
+            is_better
+                .then(|| cache.recall(question, || ageing, || true, Evaluation::with_origin))?
         });
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, span, ctx);

@@ -113,6 +113,10 @@ impl ConfigBuilder {
         /// their users, no more than a core's own caches hold. Worth more where more different
         /// questions are asked within [`cache_ttl`](Self::cache_ttl).
         cache_entries: usize;
+        /// The most bytes that the evaluations kept may take, with their users, names and values: 1 MiB to
+        /// 1 TiB. Default 64 MiB. What several evaluations share counts once. An answer that takes more
+        /// than a 128th of this is given but not kept.
+        cache_bytes: u64;
         /// How long past [`cache_ttl`](Self::cache_ttl) an evaluation may still answer while Statsig
         /// fails: 0 (not at all) to 7 days. Such an answer says so: [`Source::Stale`]. Default 1 h.
         ///
@@ -218,6 +222,10 @@ impl ConfigBuilder {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         bounded("cache_ttl", s.cache_ttl, Duration::ZERO..=DAY)?;
         bounded("cache_entries", s.cache_entries, 1..=100_000_000)?;
+        if !(1 << 20..=1 << 40).contains(&s.cache_bytes) {
+            let value = parse::bytes_text(s.cache_bytes);
+            return Err(invalid("cache_bytes", value, "must be from 1MiB to 1TiB"));
+        }
         bounded("stale_if_error", s.stale_if_error, Duration::ZERO..=7 * DAY)?;
         s.base_url.truncate(s.base_url.trim_end_matches('/').len());
         let base_url = parse::base_url(&s.base_url, s.allow_plain_http)?;

@@ -43,6 +43,7 @@ use crate::{error::Error, hooks::Hooks, user::Tier};
 /// | `transports` | 1 | 1 to 64, at most `max_in_flight` |
 /// | `cache_ttl` | 10 s | 0 (off) to 24 h |
 /// | `cache_entries` | 10,000 | 1 to 100,000,000 |
+/// | `cache_bytes` | 64 MiB | 1 MiB to 1 TiB |
 /// | `stale_if_error` | 1 h | 0 (off) to 7 days |
 ///
 /// ```
@@ -97,6 +98,7 @@ impl Config {
         ("transports", "threads that make HTTP calls; 1: the component's own"),
         ("cache_ttl", "how long an evaluation is kept and given again; 0: not at all"),
         ("cache_entries", "evaluations kept at once"),
+        ("cache_bytes", "most memory of the evaluations kept; in bytes, or with KiB, MiB or GiB"),
         (
             "stale_if_error",
             "how long past `cache_ttl` one may still answer while Statsig fails; 0: not at all",
@@ -260,6 +262,11 @@ impl Config {
         self.settings.cache_entries
     }
 
+    /// The most bytes that the evaluations kept may take, with their users, names and values.
+    pub fn cache_bytes(&self) -> u64 {
+        self.settings.cache_bytes
+    }
+
     /// How long past [`cache_ttl`](Self::cache_ttl) an evaluation may still answer while Statsig
     /// fails.
     pub fn stale_if_error(&self) -> Duration {
@@ -342,6 +349,7 @@ mod tests {
         assert_eq!(config.text("proxy").as_deref(), Some("env"));
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Interval, 1));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::from_secs(10), 10_000));
+        assert_eq!(config.cache_bytes(), 64 << 20);
         assert_eq!(config.stale_if_error(), Duration::from_secs(3600));
         assert_eq!(config.environment(), None);
     }
@@ -369,6 +377,7 @@ mod tests {
             ("STATSIG_TRANSPORTS", "4"),
             ("STATSIG_CACHE_TTL", "0"),
             ("STATSIG_CACHE_ENTRIES", "14"),
+            ("STATSIG_CACHE_BYTES", "16 MiB"),
             ("STATSIG_STALE_IF_ERROR", "15s"),
         ])
         .unwrap();
@@ -385,6 +394,7 @@ mod tests {
         assert_eq!(config.proxy().as_deref(), Some("proxy.internal:3128"));
         assert_eq!((config.flush_policy(), config.transports()), (FlushPolicy::Adaptive, 4));
         assert_eq!((config.cache_ttl(), config.cache_entries()), (Duration::ZERO, 14));
+        assert_eq!(config.cache_bytes(), 16 << 20);
         assert_eq!(config.stale_if_error(), Duration::from_secs(15));
         assert_eq!(config.environment(), Some(&Tier::Other("qa".to_owned())));
     }
@@ -477,6 +487,16 @@ mod tests {
                 "CACHE_ENTRIES",
                 "0",
                 "setting `cache_entries` cannot be 0: must be from 1 to 100000000",
+            ),
+            (
+                "CACHE_BYTES",
+                "1023KiB",
+                "setting `cache_bytes` cannot be 1023KiB: must be from 1MiB to 1TiB",
+            ),
+            (
+                "CACHE_BYTES",
+                "64MB",
+                "setting `cache_bytes` cannot be \"64MB\": must be whole bytes, or a number with `KiB`, `MiB`, `GiB` or `TiB`",
             ),
             (
                 "STALE_IF_ERROR",

@@ -30,6 +30,28 @@ pub(super) fn duration_text(duration: Duration) -> String {
     }
 }
 
+pub(super) fn bytes(setting: &'static str, text: &str) -> Result<u64, Error> {
+    let trimmed = text.trim();
+    let (number, unit) = match trimmed.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => trimmed.split_at(at),
+        None => (trimmed, ""),
+    };
+    let factor = UNITS.into_iter().find(|(name, _)| *name == unit.trim());
+    let bytes = factor.and_then(|(_, factor)| number.parse::<u64>().ok()?.checked_mul(factor));
+    let rule = "must be whole bytes, or a number with `KiB`, `MiB`, `GiB` or `TiB`";
+    bytes.ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
+}
+
+/// What [`bytes`] reads as this many.
+pub(super) fn bytes_text(bytes: u64) -> String {
+    let whole = |(_, factor): &(&str, u64)| bytes > 0 && bytes.is_multiple_of(*factor);
+    let (unit, factor) = UNITS.into_iter().find(whole).unwrap_or(("", 1));
+    format!("{}{unit}", bytes / factor)
+}
+
+const UNITS: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+
 pub(super) fn number<T: std::str::FromStr>(setting: &'static str, text: &str) -> Result<T, Error> {
     let parsed = text.trim().parse();
     parsed.map_err(|_| invalid(setting, format!("{text:?}"), "must be a whole number"))
@@ -138,6 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_bytes_unless_they_say_otherwise() {
+        for (text, size, again) in [
+            ("5", 5, "5"),
+            ("0", 0, "0"),
+            (" 3 KiB ", 3 << 10, "3KiB"),
+            ("1048576", 1 << 20, "1MiB"),
+            ("64MiB", 64 << 20, "64MiB"),
+            ("1536MiB", 3 << 29, "1536MiB"),
+            ("2GiB", 2 << 30, "2GiB"),
+            ("1TiB", 1 << 40, "1TiB"),
+        ] {
+            assert_eq!(bytes("cache_bytes", text).unwrap(), size);
+            assert_eq!(bytes_text(size), again);
+        }
+        for text in ["", "MiB", "64MB", "64m", "1.5GiB", "-1", "99999999TiB"] {
+            assert!(bytes("cache_bytes", text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn plain_http_stays_on_this_machine_unless_it_is_allowed() {
         for url in [
             "http://localhost:1",
@@ -189,6 +231,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,20}") {
             let _ = duration("timeout", &text);
+            let _ = bytes("cache_bytes", &text);
             let _ = flag("exposure_logging", &text);
             let _ = number::<usize>("batch_size", &text);
             let _ = base_url(&text, true);

@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) transports: usize,
     pub(super) cache_ttl: Duration,
     pub(super) cache_entries: usize,
+    pub(super) cache_bytes: u64,
     pub(super) stale_if_error: Duration,
 }
 
@@ -56,6 +57,7 @@ impl Settings {
             transports: 1,
             cache_ttl: Duration::from_secs(10),
             cache_entries: 10_000,
+            cache_bytes: 64 << 20,
             stale_if_error: Duration::from_secs(3600),
         }
     }
@@ -85,6 +87,7 @@ impl Settings {
             "transports" => self.transports = parse::number("transports", text)?,
             "cache_ttl" => self.cache_ttl = parse::duration("cache_ttl", text)?,
             "cache_entries" => self.cache_entries = parse::number("cache_entries", text)?,
+            "cache_bytes" => self.cache_bytes = parse::bytes("cache_bytes", text)?,
             "stale_if_error" => self.stale_if_error = parse::duration("stale_if_error", text)?,
             _ => return Err(invalid("setting", setting, "must be one of the settings' names")),
         }
@@ -112,6 +115,7 @@ impl Settings {
             "transports" => self.transports.to_string(),
             "cache_ttl" => parse::duration_text(self.cache_ttl),
             "cache_entries" => self.cache_entries.to_string(),
+            "cache_bytes" => parse::bytes_text(self.cache_bytes),
             "stale_if_error" => parse::duration_text(self.stale_if_error),
             _ => return None,
         })
@@ -142,6 +146,7 @@ impl fmt::Debug for Settings {
             .field("transports", &self.transports)
             .field("cache_ttl", &self.cache_ttl)
             .field("cache_entries", &self.cache_entries)
+            .field("cache_bytes", &self.cache_bytes)
             .field("stale_if_error", &self.stale_if_error)
             .finish()
     }

@@ -68,7 +68,7 @@ impl StatsigProvider {
     async fn known_config(&self, user: &User, name: &str) -> Result<ConfigEvaluation, Error> {
         let config = self.statsig.get_config(user, name).await?;
         // The API's answer for a config that it does not know.
-        if config.value().is_empty() && Decision::from(&config).is_of_nothing() {
+        if config.is_empty() && Decision::from(&config).is_of_nothing() {
             let path = CallKind::GetConfig.path();
             return Err(Error::MissingName { path, name: name.into() });
         }

@@ -65,6 +65,6 @@ impl Statsig {
         key: Option<Arc<str>>,
         error: Error,
     ) {
-        self.shared.fell_back(Fallback { kind, name, key, error });
+        self.shared.fell_back(Fallback::new(kind, name, key, error));
     }
 }

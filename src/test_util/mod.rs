@@ -52,4 +52,7 @@ pub use record::Recorded;
 pub use rules::{Rule, Rules};
 pub use rules_file::RulesError;
 
-pub use crate::failpoint::{FAILPOINTS, panic_at};
+pub use crate::{
+    clock::pretended::suspend_machine,
+    failpoint::{FAILPOINTS, panic_at},
+};

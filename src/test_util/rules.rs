@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use smol_str::SmolStr;
 
 use super::attribute::{Attribute, text};
-use crate::evaluation::{ConfigEvaluation, GateEvaluation};
+use crate::evaluation::{ConfigEvaluation, ConfigValue, GateEvaluation};
 
 /// Gates and configs with the rules that decide them.
 ///
@@ -123,7 +123,7 @@ impl Rules {
         match decided {
             Some((value, rule)) => {
                 let (id, group) = rule.ids();
-                ConfigEvaluation::from_parts(name.into(), value.clone(), id, group)
+                ConfigEvaluation::from_parts(name.into(), ConfigValue::new(value), id, group)
             }
             None => ConfigEvaluation::new(name, Map::new()),
         }

@@ -20,6 +20,7 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
+    body,
     connect::{Connector, Link, Way, noting_link, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
@@ -202,7 +203,8 @@ impl HttpClient {
             return Err(Broken::Error(Error::InvalidResponse { path, reason, excerpt }));
         }
         let length = content_length(response.headers());
-        let body = response.body().limit(self.max_body).await;
+        let long = &self.shared.long_bodies;
+        let body = body::read(&mut response, length, self.max_body, long).await;
         let body = body.map_err(|error| Broken::Error(payload_error(error, path)))?;
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));

@@ -2,10 +2,10 @@
 
 mod actor;
 mod attempts;
+mod body;
 mod breaker;
 mod budget;
 mod connect;
-mod distinct;
 mod excerpt;
 mod factory;
 mod failure;

@@ -11,13 +11,12 @@ use serde::{
         value::MapAccessDeserializer,
     },
 };
-use serde_json::{Map, Value};
 use smol_str::SmolStr;
 
-use super::distinct::DistinctKeys;
 use crate::{
     call::{CallKind, CallRequest},
-    evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
+    evaluation::{ConfigEvaluation, ConfigValue, Evaluation, GateEvaluation},
+    json::replace_lone_surrogates,
 };
 
 /// The body of the call's request.
@@ -66,11 +65,10 @@ pub(crate) fn decode(
     names: &[Arc<str>],
     body: &[u8],
 ) -> Result<Vec<Option<Evaluation>>, serde_json::Error> {
-    let body = text(body)?;
+    let body = &*replace_lone_surrogates(text(body)?);
     match (kind, names) {
         (CallKind::GetConfig, names) => {
             let Object(config): Object<Config<'_>> = serde_json::from_str(body)?;
-            serde_json::from_str::<ConfigKeys>(body)?;
             let Some(name) = names.first() else { return Ok(Vec::new()) };
             Ok(vec![Some(config.evaluation(name)?)])
         }
@@ -124,18 +122,11 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 struct Config<'a> {
     #[serde(borrow, default)]
     name: Option<Text<'a>>,
-    value: Map<String, Value>,
+    value: ConfigValue,
     #[serde(default)]
     rule_id: Option<SmolStr>,
     #[serde(default)]
     group_name: Option<SmolStr>,
-}
-
-/// Looks for keys that stand twice in a config's value, of which serde_json keeps the last.
-#[derive(Deserialize)]
-struct ConfigKeys {
-    #[serde(rename = "value")]
-    _value: DistinctKeys,
 }
 
 /// What is written as an object. Serde takes an array of the fields' values for it as well.
@@ -239,7 +230,7 @@ impl<'de> Visitor<'de> for Gates<'_> {
 mod tests {
     use std::time::Instant;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::user::User;
@@ -346,7 +337,8 @@ mod tests {
             (CallKind::CheckGate, &["a"], r#"["a", true, null, null]"#),
             (CallKind::CheckGate, two, r#"{"a": ["a", true, null, null]}"#),
             (CallKind::GetConfig, &["a"], r#"["a", {}, null, null]"#),
-            (CallKind::GetConfig, &["a"], r#"{"value": {"k": [{"l": 1, "l": 2}]}}"#),
+            (CallKind::GetConfig, &["a"], r#"{"value": []}"#),
+            (CallKind::GetConfig, &["a"], r#"{"value": {"k": 01}}"#),
         ] {
             assert!(read(kind, names, body).is_err(), "{body}");
         }

@@ -139,6 +139,14 @@ impl Relay {
         connection
     }
 
+    /// The most memory that it has had so far, in MiB.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         // Built into the shell: the program of that name is not on every machine.
         let kill = format!("kill -{signal} {}", self.child.id());

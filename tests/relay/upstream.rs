@@ -14,6 +14,11 @@ use tokio::sync::Semaphore;
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Mood {
     Answer,
+    /// Answers with a config's value of so many bytes, the same for all or of each user's own.
+    Long {
+        bytes: usize,
+        is_shared: bool,
+    },
     /// Answers when it is released.
     Hold,
     Refuse(u16),
@@ -73,6 +78,15 @@ async fn answer(request: HttpRequest, seen: web::Data<Seen>, body: web::Bytes) -
     seen.calls.lock().unwrap().push(body.clone());
     match seen.mood {
         Mood::Answer => {}
+        Mood::Long { bytes, is_shared } => {
+            let whose = if is_shared { "" } else { &*body["user"].to_string() };
+            let items = r#"{"n":7,"on":true},"#.repeat(bytes / r#"{"n":7,"on":true},"#.len());
+            let (name, whose) = (&body["configName"], Value::from(whose));
+            let value = format!(r#"{{"whose":{whose},"items":[{items}null]}}"#);
+            return HttpResponse::Ok()
+                .content_type("application/json")
+                .body(format!(r#"{{"name":{name},"value":{value}}}"#));
+        }
         Mood::Hold => drop(seen.gate.acquire().await),
         Mood::Refuse(status) => {
             return HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish();

@@ -46,8 +46,16 @@ fn one(kind: CallKind, asked: &str, input: &[u8]) {
     let Ok(evaluations) = parse_answer(kind, &[asked], input) else { return };
     assert_named(&evaluations, &[asked]);
     let evaluation = evaluations[0].as_ref().expect("one object answers the one name");
-    let again = parse_answer(kind, &[asked], &bytes(&json(evaluation)));
+    let again = parse_answer(kind, &[asked], &text(evaluation));
     assert_eq!(again.as_ref(), Ok(&evaluations));
+    if let (Evaluation::Config(config), Ok([Some(Evaluation::Config(again))])) =
+        (evaluation, again.as_deref())
+    {
+        assert_eq!(again.json().get(), config.json().get(), "handed on as it came");
+        let input = str::from_utf8(input).expect("an accepted answer is text");
+        let is_there = input.contains(config.json().get());
+        assert!(is_there || input.to_ascii_lowercase().contains("\\ud"), "as it came");
+    }
     if let Ok(whole) = serde_json::from_slice::<Value>(input) {
         assert_same(&whole, evaluation);
     }
@@ -207,6 +215,15 @@ fn json(evaluation: &Evaluation) -> Value {
         Evaluation::Gate(gate) => json!(gate),
         Evaluation::Config(config) => json!(config),
     }
+}
+
+/// As it is handed on. A `Value` may have no place for a config's numbers.
+fn text(evaluation: &Evaluation) -> Vec<u8> {
+    let text = match evaluation {
+        Evaluation::Gate(gate) => serde_json::to_vec(gate),
+        Evaluation::Config(config) => serde_json::to_vec(config),
+    };
+    text.expect("an evaluation is JSON")
 }
 
 fn bytes(json: &Value) -> Vec<u8> {

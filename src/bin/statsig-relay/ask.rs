@@ -38,7 +38,7 @@ pub(crate) async fn check(args: &Args, asked: &Asked) -> Ended {
 pub(crate) async fn config(args: &Args, asked: &Asked) -> Ended {
     let ask = async |statsig: Statsig, user| statsig.get_configs(&user, asked.names.clone()).await;
     for config in answer(args, asked, ask).await? {
-        print(if asked.json { json(&config)? } else { json(config.value())? })?;
+        print(if asked.json { json(&config)? } else { config.json().get().to_owned() })?;
     }
     Ok(0)
 }

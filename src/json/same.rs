@@ -1,0 +1,125 @@
+//! When two JSON texts are the same value.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::type_name;
+
+/// Whether two JSON texts are the same value. The order of an object's keys does not matter, nor how a
+/// number or a string is written: `1`, `1.0` and `10e-1` are the same, at any length.
+///
+/// It compares texts, not serde_json's values, which hold other numbers with other features.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    match (type_name(one), type_name(other)) {
+        ("an object", "an object") => are_same(one, other, |one: Object<'_>, other: Object<'_>| {
+            one.len() == other.len()
+                && one.iter().all(|(key, value)| {
+                    other.get(key).is_some_and(|other| is_same(value.get(), other.get()))
+                })
+        }),
+        ("an array", "an array") => are_same(one, other, |one: List<'_>, other: List<'_>| {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| is_same(one.get(), other.get()))
+        }),
+        ("a string", "a string") => are_same(one, other, |one: String, other: String| one == other),
+        ("a number", "a number") => digits(one).is_some_and(|one| Some(one) == digits(other)),
+        _ => false,
+    }
+}
+
+type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+type List<'a> = Vec<&'a RawValue>;
+
+fn are_same<'a, T: Deserialize<'a>>(
+    one: &'a str,
+    other: &'a str,
+    compare: impl FnOnce(T, T) -> bool,
+) -> bool {
+    match (serde_json::from_str(one), serde_json::from_str(other)) {
+        (Ok(one), Ok(other)) => compare(one, other),
+        _ => false,
+    }
+}
+
+/// A number's sign, its digits without zeros at either end, and the place of the point before the first
+/// of them; none if its exponent is beyond all reason.
+fn digits(number: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (is_negative, mantissa) = match mantissa.strip_prefix('-') {
+        Some(mantissa) => (true, mantissa),
+        None => (false, mantissa),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = [whole, fraction].concat();
+    let digits = all.trim_start_matches('0');
+    let (leading, digits) = (all.len() - digits.len(), digits.trim_end_matches('0'));
+    if digits.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    let point = i64::try_from(whole.len()).ok()?.checked_sub_unsigned(leading as u64)?;
+    let point = exponent.parse::<i64>().ok()?.checked_add(point)?;
+    Some((is_negative, digits.to_owned(), point))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_same_value_is_the_same_however_it_is_written() {
+        for (one, other) in [
+            (r#"{"a": 1, "b": [true, null]}"#, r#"{"b":[true,null],"a":1}"#),
+            (r#""\u0061\/""#, r#""a/""#),
+            ("1", "1.0"),
+            ("1", "10e-1"),
+            ("100", "1E+2"),
+            ("0.00123", "12.3e-4"),
+            ("-0.0", "0"),
+            ("0e99999999999999999999", "0"),
+            ("12345678901234567890123", "12345678901234567890123.0"),
+            (r#"{"a": 0, "a": 1}"#, r#"{"a": 1}"#),
+        ] {
+            assert!(is_same(one, other) && is_same(other, one), "{one} and {other}");
+        }
+        for (one, other) in [
+            (r#"{"a": 1}"#, r#"{"a": 1, "b": 1}"#),
+            (r#"{"a": 1, "c": 1}"#, r#"{"a": 1, "b": 1}"#),
+            ("[1, 2]", "[2, 1]"),
+            ("[1]", "[1, 1]"),
+            ("1", "-1"),
+            ("1", "10"),
+            ("0.1", "0.01"),
+            ("12345678901234567890123", "12345678901234567890124"),
+            ("1e400", "1e401"),
+            ("1e99999999999999999999", "1e99999999999999999998"),
+            ("1", r#""1""#),
+            ("true", "false"),
+            ("null", "0"),
+            ("[]", "{}"),
+        ] {
+            assert!(!is_same(one, other) && !is_same(other, one), "{one} and {other}");
+        }
+    }
+
+    proptest! {
+        /// A number is the same as itself with its point moved, and no other.
+        #[test]
+        fn numbers_are_the_same_when_their_decimals_are(
+            one in any::<i32>(), other in any::<i32>(), zeros in 0usize..30,
+        ) {
+            let (text, zeros_after) = (one.to_string(), "0".repeat(zeros));
+            let (moved, longer) = (format!("{one}{zeros_after}e-{zeros}"), format!("{one}.{zeros_after}0"));
+            let other_text = format!("{other}.0");
+            prop_assert!(is_same(&text, &moved));
+            prop_assert!(is_same(&text, &longer));
+            prop_assert_eq!(is_same(&text, &other_text), one == other);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! How long the machine has slept, for ages that go on meanwhile. Pure: clocks are passed in.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// Adds to the monotonic clock what it leaves out: on Linux it stands still while the machine is
+/// suspended, and an answer would be as fresh on Monday as it was on Friday.
+///
+/// Reading the other clock each time would double what a hit pays for clocks. So it is read once in a
+/// millisecond at the most: nothing runs in the first millisecond after a sleep but the kernel.
+#[derive(Debug)]
+pub(crate) struct Slept {
+    began: Instant,
+    /// What the machine had slept by then.
+    before: Duration,
+    /// When the other clock was read last, in milliseconds since the beginning.
+    read: AtomicU64,
+    /// In milliseconds.
+    since: AtomicU64,
+}
+
+/// A difference between two clocks, which are not read at the same moment, is not exact. Changes of
+/// less than this, in milliseconds, wait until there are more of them.
+const INEXACT: u64 = 100;
+
+impl Slept {
+    pub(crate) fn new(now: Instant, slept: Duration) -> Self {
+        Self { began: now, before: slept, read: AtomicU64::new(0), since: AtomicU64::new(0) }
+    }
+
+    /// This moment on a clock that does not stop. `slept` is what the machine has slept so far.
+    pub(crate) fn add(&self, now: Instant, slept: impl FnOnce() -> Duration) -> Instant {
+        let at = millis(now.saturating_duration_since(self.began));
+        if at != self.read.load(Relaxed) {
+            self.read.store(at, Relaxed);
+            let since = millis(slept().saturating_sub(self.before));
+            if since.abs_diff(self.since.load(Relaxed)) >= INEXACT {
+                self.since.store(since, Relaxed);
+            }
+        }
+        match self.since.load(Relaxed) {
+            0 => now,
+            since => now + Duration::from_millis(since),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_secs() * 1_000 + u64::from(duration.subsec_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn time_asleep_is_added_from_the_next_millisecond_on() {
+        let now = Instant::now();
+        let slept = Slept::new(now, HOUR);
+        assert_eq!(slept.add(now + MS, || HOUR), now + MS);
+        let later = now + 2 * MS;
+        assert_eq!(slept.add(later, || 3 * HOUR), later + 2 * HOUR);
+        assert_eq!(slept.add(later, || panic!("read again")), later + 2 * HOUR);
+        assert_eq!(slept.add(later + MS, || 4 * HOUR), later + MS + 3 * HOUR);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn inexact_readings_change_nothing_until_they_add_up() {
+        let now = Instant::now();
+        let slept = Slept::new(now, HOUR);
+        for (n, reading, added) in [
+            (1, HOUR + 99 * MS, Duration::ZERO),
+            (2, HOUR - MS, Duration::ZERO),
+            (3, HOUR + 100 * MS, 100 * MS),
+            (4, HOUR + 190 * MS, 100 * MS),
+            (5, HOUR + 210 * MS, 210 * MS),
+        ] {
+            let at = now + n * MS;
+            assert_eq!(slept.add(at, || reading), at + added, "{n}");
+        }
+    }
+}

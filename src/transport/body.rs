@@ -1,0 +1,113 @@
+//! The body of an answer, read within bounds that hold over all calls.
+
+use awc::error::PayloadError;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::Semaphore;
+
+/// What any body may take, in bytes. Most are shorter, and never wait for one that is not.
+const SHORT: usize = 64 * 1024;
+
+/// Reads a body to its end, up to `limit` bytes.
+///
+/// A body that turns out to be longer than 64 KiB waits for one of the places for long ones, which all
+/// transports share. It takes one place, for all that it may become: so nobody holds a part and waits
+/// for more, and the places cannot be deadlocked. What has not been read stays with the sender.
+pub(super) async fn read<B: AsRef<[u8]>>(
+    mut body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
+    length: Option<usize>,
+    limit: usize,
+    long: &Semaphore,
+) -> Result<Vec<u8>, PayloadError> {
+    if length.is_some_and(|length| length > limit) {
+        return Err(PayloadError::Overflow);
+    }
+    let expected = length.unwrap_or(limit);
+    let mut read = Vec::new();
+    let mut place = None;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        let chunk = chunk.as_ref();
+        if read.len() + chunk.len() > limit {
+            return Err(PayloadError::Overflow);
+        }
+        if place.is_none() && read.len() + chunk.len() > SHORT {
+            // Nobody closes it.
+            place = long.acquire().await.ok();
+            // Once and for all: growing would hold two copies. What is not written takes no memory.
+            read.reserve_exact(expected.saturating_sub(read.len()));
+        }
+        read.extend_from_slice(chunk);
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc, sync::Arc};
+
+    use actix_rt::{spawn, task::yield_now};
+    use futures_util::{FutureExt, stream};
+
+    use super::*;
+
+    const LIMIT: usize = 2 << 20;
+    const CHUNK: usize = 16 << 10;
+
+    /// A body of so many chunks.
+    fn body(chunks: usize) -> impl Stream<Item = Result<Vec<u8>, PayloadError>> + Unpin {
+        stream::iter((0..chunks).map(|_| Ok(vec![b'x'; CHUNK])))
+    }
+
+    #[actix_rt::test]
+    async fn body_beyond_the_limit_is_refused_announced_or_not() {
+        let long = Semaphore::new(1);
+        let whole = LIMIT / CHUNK;
+        assert_eq!(read(body(whole), None, LIMIT, &long).await.unwrap().len(), LIMIT);
+        let over = read(body(whole + 1), None, LIMIT, &long).await;
+        assert!(matches!(over, Err(PayloadError::Overflow)));
+        let over = read(body(0), Some(LIMIT + 1), LIMIT, &long).await;
+        assert!(matches!(over, Err(PayloadError::Overflow)));
+        let broken = stream::iter([Ok(vec![b'x'; 3 * SHORT]), Err(PayloadError::Incomplete(None))]);
+        assert!(matches!(read(broken, None, LIMIT, &long).await, Err(PayloadError::Incomplete(_))));
+        assert_eq!(long.available_permits(), 1, "each gave its place back");
+    }
+
+    #[test]
+    fn short_body_never_waits_for_long_ones() {
+        let long = Semaphore::new(0);
+        let at_once = |chunks| read(body(chunks), None, LIMIT, &long).now_or_never();
+        assert_eq!(at_once(SHORT / CHUNK).unwrap().unwrap().len(), SHORT);
+        assert!(at_once(SHORT / CHUNK + 1).is_none(), "it waits for a place");
+    }
+
+    /// Many long bodies that arrive together, chunk by chunk: all are read, and there are never more
+    /// bytes of them than the places allow.
+    #[actix_rt::test]
+    async fn promise_4_bodies_in_flight_are_bounded_in_bytes_and_none_is_stuck() {
+        const PLACES: usize = 3;
+        const BODIES: usize = 40;
+        let (long, held) = (Arc::new(Semaphore::new(PLACES)), Rc::new(Cell::new(0)));
+        let bodies: Vec<_> = (0..BODIES)
+            .map(|_| {
+                let (long, held) = (Arc::clone(&long), Rc::clone(&held));
+                spawn(async move {
+                    let taken = Rc::new(Cell::new(0));
+                    let counted = body(LIMIT / CHUNK).then(|chunk| async {
+                        yield_now().await;
+                        taken.set(taken.get() + CHUNK);
+                        held.set(held.get() + CHUNK);
+                        assert!(held.get() <= BODIES * (SHORT + CHUNK) + PLACES * LIMIT);
+                        chunk
+                    });
+                    let read = read(Box::pin(counted), None, LIMIT, &long).await.unwrap();
+                    held.set(held.get() - taken.get());
+                    assert_eq!((read.len(), read.capacity()), (LIMIT, LIMIT));
+                })
+            })
+            .collect();
+        for body in bodies {
+            body.await.unwrap();
+        }
+        assert_eq!(held.get(), 0);
+    }
+}

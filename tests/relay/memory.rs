@@ -1,0 +1,83 @@
+//! How much memory the process takes.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+};
+
+use futures_util::{StreamExt, future::join_all};
+use serde_json::json;
+
+use crate::{
+    program::{KEY, Relay, limited},
+    upstream::{Mood, Upstream},
+};
+
+/// Has each of these users ask for a config of so many bytes, some at once; gives the peak in MiB.
+async fn peak(users: usize, bytes: usize, is_shared: bool, options: &[&str]) -> usize {
+    let upstream = Upstream::start(Mood::Long { bytes, is_shared });
+    let patient = ["--cache-ttl", "600s", "--timeout", "60s", "--attempt-timeout", "60s"];
+    let options = [&["--upstream", &upstream.url], &patient[..], options].concat();
+    let relay = Relay::start_with(&options, &[("STATSIG_API_KEY", KEY)]).await;
+    let asked = futures_util::stream::iter(0..users).map(|n| {
+        let user = json!({"userID": format!("u-{n}")});
+        let body = json!({"configName": "homepage", "user": user});
+        let request = relay.client.post(relay.url("/v1/get_config")).send_json(&body);
+        async { limited(limited(request).await.expect("a response").body()).await.expect("a body") }
+    });
+    let mut answers = asked.buffer_unordered(8);
+    while let Some(answer) = answers.next().await {
+        assert!(answer.len() > bytes, "{answer:?}");
+    }
+    relay.peak_memory()
+}
+
+/// Parsed, they were 529 MiB.
+#[actix_rt::test]
+async fn promise_4_config_of_57_kb_for_600_users_keeps_the_relay_under_128_mib() {
+    let shared = peak(600, 57_000, true, &[]).await;
+    let own = peak(600, 57_000, false, &[]).await;
+    assert!(shared < 64, "{shared} MiB with one value for all");
+    assert!(own < 128, "{own} MiB with a value for each user");
+}
+
+#[actix_rt::test]
+async fn promise_4_relay_takes_no_more_memory_than_cache_bytes_lets_it() {
+    // 60 MiB of values.
+    let peak = peak(3_000, 20_000, false, &["--cache-bytes", "4MiB"]).await;
+    assert!(peak < 48, "{peak} MiB");
+}
+
+/// Nearly all of the longest body that is read, and then nothing.
+#[actix_rt::test]
+async fn promise_4_bodies_that_never_end_take_a_bounded_part_of_memory() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let length = 2_000_000;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                let body = vec![b' '; length - 1];
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+                // Until the client leaves.
+                let _ = stream.read_to_end(&mut Vec::new());
+            });
+        }
+    });
+    let options = ["--upstream", &url, "--timeout", "3s", "--attempt-timeout", "3s"];
+    let relay = Relay::start_with(&options, &[("STATSIG_API_KEY", KEY)]).await;
+
+    let asked = (0..64).map(|n| {
+        let body = json!({"configName": "homepage", "user": {"userID": format!("u-{n}")}});
+        relay.post("/v1/get_config", &body)
+    });
+    for (status, _) in join_all(asked).await {
+        assert!(status.is_server_error(), "{status}");
+    }
+
+    let peak = relay.peak_memory();
+    assert!(peak < 64, "{peak} MiB");
+}

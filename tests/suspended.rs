@@ -1,0 +1,34 @@
+//! A machine that was suspended. Alone in its program, for it is every component's machine.
+#![cfg(feature = "test-util")]
+
+mod support;
+
+use std::time::Duration;
+
+use actix_rt::time::sleep;
+use actix_statsig::{Source, test_util::suspend_machine};
+use support::{Script, config, user, virtual_time};
+
+const TTL: Duration = Duration::from_secs(10);
+
+#[test]
+fn answer_grows_old_while_the_machine_is_suspended() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config().cache_ttl(TTL));
+        let who = user("u-1");
+        statsig.check_gate(&who, "beta").await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        statsig.check_gate(&who, "beta").await.unwrap();
+        assert_eq!(statsig.stats().calls, 1);
+
+        suspend_machine(TTL);
+        sleep(Duration::from_millis(1)).await;
+
+        let gate = statsig.gate(&who, "beta").await.unwrap();
+        assert_eq!((gate.source(), statsig.stats().calls), (Source::Network, 2));
+        // What is kept from now on is as old as it is.
+        sleep(Duration::from_secs(2)).await;
+        let gate = statsig.gate(&who, "beta").await.unwrap();
+        assert_eq!(gate.source(), Source::Cache { age: Duration::from_secs(2) });
+    });
+}
