@@ -70,6 +70,18 @@ impl Relay {
         Self::run(&options, variables, nothing).listens().await
     }
 
+    /// Listens, and its stderr is a pipe that nobody reads for now. It ends all the same.
+    pub(crate) async fn stuck(options: &[&str], variables: &[(&str, &str)]) -> (Self, ChildStderr) {
+        let mut pipe = None;
+        let keep = |stderr| {
+            pipe = Some(stderr);
+            read_to_end(io::empty(), None)
+        };
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        let relay = Self::run(&options, variables, keep).listens().await;
+        (relay, pipe.unwrap())
+    }
+
     pub(crate) fn spawn(options: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::run(options, variables, |stderr| read_to_end(stderr, None))
     }

@@ -10,9 +10,11 @@ mod access;
 mod api;
 mod args;
 mod ask;
+mod bad_requests;
 mod bind;
 mod health;
 mod keys;
+mod lines;
 mod loopback;
 mod observe;
 mod output;
@@ -24,10 +26,10 @@ mod respond;
 mod server;
 mod upstream;
 
-use std::{env, io, process::ExitCode};
+use std::{env, io, process};
 
 use actix_statsig::{ShutdownReport, Statsig};
-use actix_web::web::Data;
+use actix_web::{rt::System, web::Data};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use crate::{
@@ -41,19 +43,21 @@ use crate::{
 /// The exit code for what whoever starts the relay has to mend: options, environment, files, ports.
 const MISUSE: u8 = 2;
 
-#[actix_web::main]
-async fn main() -> ExitCode {
-    let ended = match Args::parse(env::args_os(), env::vars_os()) {
-        Ok(args) => run(&args).await,
-        Err(message) => Err((MISUSE, message)),
-    };
-    match ended {
-        Ok(code) => ExitCode::from(code),
-        Err((code, message)) => {
-            output::complain(message);
-            ExitCode::from(code)
-        }
-    }
+fn main() -> ! {
+    let args = Args::parse(env::args_os(), env::vars_os());
+    let args = args.unwrap_or_else(|message| end(Err((MISUSE, message))));
+    let system = System::new();
+    end(system.block_on(run(&args)))
+}
+
+/// Ends the process. Nothing is dropped before: what that might wait for may never come.
+fn end(ended: Result<u8, (u8, String)>) -> ! {
+    let code = ended.unwrap_or_else(|(code, message)| {
+        output::complain(message);
+        code
+    });
+    output::flush();
+    process::exit(code.into())
 }
 
 /// Does what it is told to; the exit code, with a line to say where something is wrong.
