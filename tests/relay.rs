@@ -232,6 +232,42 @@ async fn what_is_not_served_is_said_in_json() {
 }
 
 #[actix_rt::test]
+async fn paths_with_slashes_too_many_gzip_and_a_byte_order_mark_are_taken() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--max-body", "1000"]).await;
+    let body = gate("u", 0);
+    for path in ["//v1/check_gate", "/v1/check_gate/", "///v1//check_gate//"] {
+        let (status, answer) = relay.post(path, &body).await;
+        assert_eq!((status, &answer["value"]), (StatusCode::OK, &json!(true)), "{path} {answer}");
+    }
+    assert_eq!(relay.get("//healthz/").await.0, StatusCode::OK);
+
+    let ask = async |encoding: &str, body: Vec<u8>| {
+        let request = relay.client.post(relay.url("/v1/check_gate"));
+        let request = request.insert_header(("content-encoding", encoding));
+        let (status, answer) = read(limited(request.send_body(body)).await.unwrap()).await;
+        (status.as_u16(), answer["error"]["kind"].as_str().map(str::to_owned))
+    };
+    let marked = format!("\u{feff}{body}").into_bytes();
+    assert_eq!(ask("identity", marked.clone()).await, (200, None));
+    assert_eq!(ask("gzip", gzip(&marked)).await, (200, None));
+    assert_eq!(ask("gzip", marked).await, (400, Some("invalid_request".to_owned())));
+    let bomb = gzip(&[b' '; 100_000]);
+    assert!(bomb.len() < 1_000);
+    assert_eq!(ask("gzip", bomb).await, (413, Some("too_large".to_owned())));
+    for unknown in ["br", "gzip, br"] {
+        let refused = (415, Some("unknown_encoding".to_owned()));
+        assert_eq!(ask(unknown, body.to_string().into()).await, refused);
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[actix_rt::test]
 async fn two_hundred_checks_for_one_user_are_a_handful_of_calls() {
     let upstream = Upstream::start(Mood::Hold);
     let relay = Relay::start(&upstream, &[]).await;

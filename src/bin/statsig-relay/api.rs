@@ -1,6 +1,7 @@
 //! The routes: the Statsig HTTP API's `check_gate` and `get_config`, and the relay's own.
 //!
-//! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Fields that
+//! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Slashes in
+//! a row count as one, and one at a path's end as none. Fields that
 //! the API document does not name are ignored, and `null` counts as absent.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -8,13 +9,14 @@ use std::{collections::BTreeMap, time::Duration};
 use actix_statsig::{CheckGates, Error, GetConfigs, Statsig, User};
 use actix_web::{
     HttpRequest, HttpResponse, Route,
+    http::header::HeaderMap,
     rt::time::timeout,
     web::{self, Data, Payload, ServiceConfig},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{health, page, prometheus, respond::Problem};
+use crate::{encoding, health, page, prometheus, respond::Problem};
 
 /// The largest body that is read, in bytes.
 #[derive(Clone, Copy)]
@@ -53,9 +55,10 @@ fn method(allow: &'static str) -> Route {
 async fn check_gate(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
+    request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body = Body::read(body, **limit).await?;
+    let mut body = Body::read(request.headers(), body, **limit).await?;
     let (field, names, single) = match (body.name("gateName")?, body.names("gateNames")?) {
         (Some(name), None) => ("gateName", vec![name], true),
         (None, Some(names)) => ("gateNames", names, false),
@@ -79,9 +82,10 @@ async fn check_gate(
 async fn get_config(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
+    request: HttpRequest,
     body: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body = Body::read(body, **limit).await?;
+    let mut body = Body::read(request.headers(), body, **limit).await?;
     let field = "configName";
     let missing = || Problem::bad_request("configName must be given");
     let name = body.name(field)?.ok_or_else(missing)?;
@@ -128,12 +132,17 @@ fn blame(field: &str, error: Error) -> Problem {
 struct Body(Map<String, Value>);
 
 impl Body {
-    async fn read(payload: Payload, MaxBody(limit): MaxBody) -> Result<Self, Problem> {
+    async fn read(
+        headers: &HeaderMap,
+        payload: Payload,
+        MaxBody(limit): MaxBody,
+    ) -> Result<Self, Problem> {
         let read = timeout(BODY_TIME, payload.to_bytes_limited(limit)).await;
         let bytes = read
             .map_err(|_| Problem::too_slow())?
             .map_err(|_| Problem::too_large(limit))?
             .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
+        let bytes = encoding::decode(bytes, headers, limit)?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(Problem::bad_request("the body must be an object")),

@@ -12,6 +12,7 @@ mod args;
 mod ask;
 mod bad_requests;
 mod bind;
+mod encoding;
 mod health;
 mod keys;
 mod lines;

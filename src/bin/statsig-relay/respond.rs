@@ -11,7 +11,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ACCEPT_ENCODING, ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
 use serde_json::json;
@@ -43,6 +43,13 @@ impl Problem {
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the body has more than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// The body is encoded in a way that is not read here.
+    pub(crate) fn unknown_encoding() -> Self {
+        let message = "the body's content-encoding must be gzip or identity";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "unknown_encoding", message).with(ACCEPT_ENCODING, "gzip, identity")
     }
 
     /// The body did not arrive in time.

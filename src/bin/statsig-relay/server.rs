@@ -9,7 +9,11 @@ use std::{
 };
 
 use actix_statsig::{ShutdownReport, Statsig, web};
-use actix_web::{App, HttpServer, middleware::from_fn, web::Data};
+use actix_web::{
+    App, HttpServer,
+    middleware::{NormalizePath, from_fn},
+    web::Data,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
@@ -102,6 +106,7 @@ impl Serving {
                 .app_data(Data::clone(&callers))
                 .app_data(Data::clone(&max_body))
                 .configure(api::routes)
+                .wrap(NormalizePath::trim())
                 .wrap(from_fn(access::guard))
                 .wrap(from_fn(observe::observe))
         };
