@@ -6,6 +6,8 @@
 mod commands;
 #[path = "relay/elsewhere.rs"]
 mod elsewhere;
+#[path = "relay/limits.rs"]
+mod limits;
 #[path = "relay/observing.rs"]
 mod observing;
 #[path = "relay/outputs.rs"]

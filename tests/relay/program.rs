@@ -91,12 +91,38 @@ impl Relay {
         variables: &[(&str, &str)],
         read: impl FnOnce(ChildStderr) -> oneshot::Receiver<String>,
     ) -> Self {
-        let mut command = command(options, variables);
+        Self::child_of(command(options, variables), read)
+    }
+
+    /// Listens, after this in a shell: `ulimit …`.
+    pub(crate) async fn after(shell: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        Self::spawn_after(shell, &options, variables).listens().await
+    }
+
+    pub(crate) fn spawn_after(shell: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let program = command(options, variables);
+        let script = format!("{shell} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self::child_of(command, |stderr| read_to_end(stderr, None))
+    }
+
+    fn child_of(
+        mut command: Command,
+        read: impl FnOnce(ChildStderr) -> oneshot::Receiver<String>,
+    ) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, heard) = oneshot::channel();
         let stdout = read_to_end(child.stdout.take().unwrap(), Some(tell));
         let stderr = read(child.stderr.take().unwrap());
-        let connector = Connector::new().limit(0).timeout(LIMIT);
+        let connector = Connector::new().limit(0).timeout(LIMIT).conn_keep_alive(LIMIT);
         let client = Client::builder().connector(connector).disable_timeout().finish();
         Self { child, address: String::new(), client, stdout, stderr, heard: Some(heard) }
     }

@@ -15,6 +15,7 @@ mod bind;
 mod encoding;
 mod health;
 mod keys;
+mod limits;
 mod lines;
 mod loopback;
 mod observe;
@@ -46,6 +47,7 @@ const MISUSE: u8 = 2;
 
 fn main() -> ! {
     let args = Args::parse(env::args_os(), env::vars_os());
+    let args = args.and_then(|args| limits::raise_files().map(|()| args));
     let args = args.unwrap_or_else(|message| end(Err((MISUSE, message))));
     let system = System::new();
     end(system.block_on(run(&args)))

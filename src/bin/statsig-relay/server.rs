@@ -22,6 +22,7 @@ use crate::{
     args::{Args, Given, MOST_WORKERS},
     bind::bind,
     health::Probes,
+    limits::{self, Shares},
     loopback, observe, output,
     page::Page,
     upstream,
@@ -139,6 +140,10 @@ fn shares(args: &Args) -> Result<(usize, usize), String> {
         (Some(fewer), Some(more)) if connections < workers => {
             Err(fewer.cannot_be(&format!("must be no less than {}, {workers}", more.by)))
         }
-        _ => Ok((workers, connections / workers)),
+        _ => {
+            let Shares { workers, connections } =
+                limits::fit(args, Shares { workers, connections })?;
+            Ok((workers, connections / workers))
+        }
     }
 }

@@ -186,7 +186,7 @@ impl Args {
     }
 
     /// What gave this option, or would.
-    fn name_of(&self, option: &str) -> String {
+    pub(crate) fn name_of(&self, option: &str) -> String {
         match self.options.get(option) {
             Some((_, Some(given))) => given.by.clone(),
             Some((opt, None)) => opt.title(),
