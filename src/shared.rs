@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     admission::Admission,
+    api_key::ApiKey,
     cache::{Cache, Limits, Question},
     clock,
     config::Config,
@@ -24,6 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) admission: Admission,
+    pub(crate) api_key: ApiKey,
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
     hooks: Teller,
@@ -47,6 +49,7 @@ impl Shared {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             admission: Admission::new(config.max_pending()),
+            api_key: ApiKey::new(config.api_key()),
             counters: Counters::default(),
             hooks: Teller::new(config.hooks()),
             warnings: Warnings::default(),

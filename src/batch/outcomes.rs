@@ -98,12 +98,15 @@ impl BatchActor {
                     cache.keep(key, evaluation.clone(), now);
                 }
             }
-            (Err(Error::Unauthorized { .. }), _) => {
-                cache.clear();
-                self.refused_up_to = self.buffer.last_call();
-            }
+            (Err(Error::Unauthorized { .. }), _) => self.forget(),
             _ => {}
         }
+    }
+
+    /// Keeps nothing of what was asked by now, be it answered yet or not.
+    pub(super) fn forget(&mut self) {
+        self.shared.cache.clear();
+        self.refused_up_to = self.buffer.last_call();
     }
 
     pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {

@@ -9,8 +9,9 @@ use std::{env, ffi::OsString, time::Duration};
 
 use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use self::builder::check_api_key;
 use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 use crate::{error::Error, hooks::Hooks};
@@ -238,6 +239,10 @@ impl Config {
 
     pub(crate) fn api_key(&self) -> &str {
         self.settings.api_key.expose_secret()
+    }
+
+    pub(crate) fn set_api_key(&mut self, key: SecretString) {
+        self.settings.api_key = key;
     }
 
     pub(crate) fn uri(&self) -> &Uri {

@@ -42,6 +42,8 @@ pub(super) struct TransportActor {
     max_in_flight: usize,
     pub(super) in_flight: usize,
     http: Option<Rc<HttpClient>>,
+    /// How often the key had changed when `config` got it.
+    pub(super) key_changes: u64,
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
     restarts: Restarts,
@@ -67,6 +69,7 @@ impl TransportActor {
             queue: FairQueue::default(),
             in_flight: 0,
             http: None,
+            key_changes: 0,
             watched: None,
             restarts: Restarts::default(),
             restart_reason: None,
@@ -192,6 +195,10 @@ impl TransportActor {
     }
 
     fn http(&mut self) -> Result<Rc<HttpClient>, Error> {
+        if let Some(key) = self.shared.api_key.newer_than(&mut self.key_changes) {
+            self.config.set_api_key(key);
+            self.http = None;
+        }
         if let Some(http) = &self.http {
             return Ok(Rc::clone(http));
         }
