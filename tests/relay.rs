@@ -14,6 +14,8 @@ mod observing;
 mod outputs;
 #[path = "relay/program.rs"]
 mod program;
+#[path = "relay/reloading.rs"]
+mod reloading;
 #[path = "relay/upstream.rs"]
 mod upstream;
 

@@ -53,6 +53,11 @@ impl Callers {
         }
     }
 
+    /// The keys that are listed, if any are.
+    pub(crate) fn keys(&self) -> Option<Keys> {
+        if let Others::Listed(keys) = &self.others { Some(keys.clone()) } else { None }
+    }
+
     /// Whether it is decided who may ask at these addresses: to be open to the network without a
     /// word about it would be an accident.
     pub(crate) fn are_decided_for(&self, addresses: &[SocketAddr]) -> bool {

@@ -72,19 +72,19 @@ pub(crate) fn fit(args: &Args, wanted: Shares) -> Result<Shares, String> {
                 threads_anyway + 1
             )
         })?;
-    if fitting != wanted {
-        tracing::warn!(
-            files,
-            threads,
-            "{} is taken down from {} to {} and {} from {} to {}: the machine's limits leave no \
-             more (ulimit -n, ulimit -u)",
-            args.name_of("max_connections"),
-            wanted.connections,
-            fitting.connections,
-            args.name_of("workers"),
-            wanted.workers,
-            fitting.workers,
-        );
+    let changes = [
+        ("max_connections", wanted.connections, fitting.connections),
+        ("workers", wanted.workers, fitting.workers),
+    ];
+    let changes = changes.into_iter().filter(|(_, wanted, fitting)| wanted != fitting);
+    let changes: Vec<_> = changes
+        .map(|(option, wanted, fitting)| {
+            format!("{} from {wanted} to {fitting}", args.name_of(option))
+        })
+        .collect();
+    if !changes.is_empty() {
+        let changes = changes.join(", ");
+        tracing::warn!(files, threads, "the machine's limits leave less to serve with: {changes}");
     }
     Ok(fitting)
 }

@@ -23,6 +23,7 @@ mod output;
 mod page;
 mod prometheus;
 mod recent;
+mod reload;
 mod request_id;
 mod respond;
 mod server;
@@ -38,6 +39,7 @@ use crate::{
     args::{Args, Task},
     health::Probes,
     page::{Page, Recent},
+    reload::{Hangup, Reloading},
     server::{Serving, Sources},
     upstream::Upstream,
 };
@@ -82,6 +84,7 @@ struct Relay {
 
 /// Sets everything up; an error is one line that names the option or variable to mend.
 fn start(args: &Args) -> Result<Relay, String> {
+    let hangup = Hangup::catch()?;
     output::log_to_stderr(args, output::USUAL_WHILE_SERVING)?;
     output::log_panics();
     let serving = Serving::of(args)?;
@@ -93,6 +96,7 @@ fn start(args: &Args) -> Result<Relay, String> {
     let metrics = Data::new(prometheus::install()?);
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
     let probes = Data::new(Probes::default());
+    Reloading::of(args, hangup, statsig.clone(), serving.keys()).start()?;
     let sources = Sources { statsig, probes, metrics, page };
     let serving = serving.serve(sources, timeout)?.boxed_local();
     for variable in &args.unknown {

@@ -22,6 +22,7 @@ use crate::{
     args::{Args, Given, MOST_WORKERS},
     bind::bind,
     health::Probes,
+    keys::Keys,
     limits::{self, Shares},
     loopback, observe, output,
     page::Page,
@@ -86,6 +87,10 @@ impl Serving {
             workers,
             connections_each,
         })
+    }
+
+    pub(crate) fn keys(&self) -> Option<Keys> {
+        self.callers.keys()
     }
 
     /// Binds, and says where; then serves until it is told to leave. `timeout` is the longest a
