@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, future::pending, io, pin::pin, time::Duratio
 
 use actix_http::Request;
 use actix_rt::time::{sleep, timeout};
-use actix_server::Server;
+use actix_server::{Server, ServerBuilder};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::{
     HttpServer,
@@ -38,12 +38,20 @@ use crate::{
 /// its own it must not have, which would stop it without a word to the component:
 /// [`serve_until`] is for that.
 ///
+/// A visitor who closes the connection normally (FIN) looks to the server like a client that has only
+/// said all it had to say. By default `HttpServer` answers such a half-closed connection, so what the
+/// visitor asked is still asked of Statsig, for nobody. Set
+/// [`h1_allow_half_closed(false)`](HttpServer::h1_allow_half_closed) to drop the request instead: a
+/// flag that is still buffered then costs no call. Few clients half-close and wait for an answer.
+///
 /// ```no_run
 /// # use actix_statsig::{Statsig, web};
 /// # use actix_web::{App, HttpServer};
 /// # use std::time::Duration;
 /// # async fn run(statsig: Statsig) -> std::io::Result<()> {
-/// let server = HttpServer::new(|| App::new()).bind(("127.0.0.1", 8080))?;
+/// let server = HttpServer::new(|| App::new())
+///     .h1_allow_half_closed(false)
+///     .bind(("127.0.0.1", 8080))?;
 /// let report = web::serve(server, &statsig, Duration::from_secs(30)).await?;
 /// assert_eq!(report.cut_off, 0);
 /// # Ok(())
@@ -116,14 +124,59 @@ where
     B: MessageBody + 'static,
     T: Future<Output = ()>,
 {
+    let start = |patience| server.disable_signals().shutdown_timeout(patience).run();
+    run(start, statsig.clone(), limit, told)
+}
+
+/// The same as [`serve`], for a server that was built without [`HttpServer`]: one that wraps its
+/// connections, or that speaks something else than HTTP beside it. The builder's own handling of
+/// signals and its `shutdown_timeout` are replaced, as [`serve`] replaces those of an `HttpServer`.
+///
+/// A service learns from the builder's `graceful_shutdown_signal` when to close its idle
+/// connections: the server waits for them until `limit`.
+///
+/// ```no_run
+/// # use actix_http::{HttpService, Response, error::Error};
+/// # use actix_server::Server;
+/// # use actix_statsig::{Statsig, web};
+/// # use std::{net::TcpListener, time::Duration};
+/// # async fn run(statsig: Statsig) -> std::io::Result<()> {
+/// let builder = Server::build().listen("pages", TcpListener::bind("127.0.0.1:8080")?, || {
+///     HttpService::build().finish(|_| async { Ok::<_, Error>(Response::ok()) }).tcp()
+/// })?;
+/// let report = web::serve_builder(builder, &statsig, Duration::from_secs(30)).await?;
+/// # assert_eq!(report.cut_off, 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`serve`].
+///
+/// # Panics
+/// As [`serve`].
+pub fn serve_builder(
+    builder: ServerBuilder,
+    statsig: &Statsig,
+    limit: Duration,
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<> {
+    let start = |patience| builder.disable_signals().shutdown_timeout(patience).run();
+    run(start, statsig.clone(), limit, pending())
+}
+
+/// Runs the server that `start` gives when it is told how many seconds to wait for its connections.
+fn run<T: Future<Output = ()>>(
+    start: impl FnOnce(u64) -> Server,
+    statsig: Statsig,
+    limit: Duration,
+    told: T,
+) -> impl Future<Output = io::Result<ShutdownReport>> {
     let signals = Signals::listen();
     // Not before `limit`, so that nothing but that cuts anything off.
     let patience = limit.as_secs().saturating_add(1);
-    let server = server.disable_signals().shutdown_timeout(patience);
-    let statsig = statsig.clone();
     async move {
         let mut signals = signals?;
-        let mut server = server.run();
+        let mut server = start(patience);
         let statsig = &statsig;
         tokio::select! {
             ended = &mut server => {
