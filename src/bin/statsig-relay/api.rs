@@ -3,25 +3,21 @@
 //! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Fields that
 //! the API document does not name are ignored, and `null` counts as absent.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use actix_statsig::{CheckGates, Error, GetConfigs, Statsig, User};
 use actix_web::{
     HttpRequest, HttpResponse, Route,
-    rt::time::timeout,
-    web::{self, Data, Payload, ServiceConfig},
+    web::{self, Data, ServiceConfig},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{health, page, prometheus, respond::Problem};
+use crate::{connection::Incoming, health, page, prometheus, respond::Problem};
 
 /// The largest body that is read, in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct MaxBody(pub(crate) usize);
-
-/// The longest a body takes to arrive.
-const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The most names one request may have, as the API document has it.
 const MAX_NAMES: usize = 100;
@@ -53,7 +49,7 @@ fn method(allow: &'static str) -> Route {
 async fn check_gate(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
-    body: Payload,
+    body: Incoming,
 ) -> Result<HttpResponse, Problem> {
     let mut body = Body::read(body, **limit).await?;
     let (field, names, single) = match (body.name("gateName")?, body.names("gateNames")?) {
@@ -79,7 +75,7 @@ async fn check_gate(
 async fn get_config(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
-    body: Payload,
+    body: Incoming,
 ) -> Result<HttpResponse, Problem> {
     let mut body = Body::read(body, **limit).await?;
     let field = "configName";
@@ -128,12 +124,8 @@ fn blame(field: &str, error: Error) -> Problem {
 struct Body(Map<String, Value>);
 
 impl Body {
-    async fn read(payload: Payload, MaxBody(limit): MaxBody) -> Result<Self, Problem> {
-        let read = timeout(BODY_TIME, payload.to_bytes_limited(limit)).await;
-        let bytes = read
-            .map_err(|_| Problem::too_slow())?
-            .map_err(|_| Problem::too_large(limit))?
-            .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
+    async fn read(incoming: Incoming, MaxBody(limit): MaxBody) -> Result<Self, Problem> {
+        let bytes = incoming.read(limit).await?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(Problem::bad_request("the body must be an object")),

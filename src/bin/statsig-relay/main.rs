@@ -11,6 +11,8 @@ mod api;
 mod args;
 mod ask;
 mod bind;
+mod clock;
+mod connection;
 mod health;
 mod keys;
 mod loopback;
@@ -22,6 +24,8 @@ mod recent;
 mod request_id;
 mod respond;
 mod server;
+#[cfg(unix)]
+mod unix;
 mod upstream;
 
 use std::{env, io, process::ExitCode};
