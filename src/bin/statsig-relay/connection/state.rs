@@ -216,3 +216,160 @@ impl State {
         self.leaving.map_or(end, |left| end.min(left + limits.leave))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    const LIMITS: Limits = Limits {
+        keep_alive: Duration::from_secs(120),
+        client: Duration::from_secs(15),
+        leave: SECOND,
+    };
+
+    /// A connection, and a clock that goes only when it is told to.
+    struct Run {
+        state: State,
+        now: Instant,
+        start: Instant,
+    }
+
+    impl Run {
+        #[expect(clippy::disallowed_methods, reason = "a beginning; it never goes by itself")]
+        fn new() -> Self {
+            let start = Instant::now();
+            Self { state: State::new(start), now: start, start }
+        }
+
+        fn wait(&mut self, seconds: u32) -> &mut Self {
+            self.now += SECOND * seconds;
+            self
+        }
+
+        fn read(&mut self, bytes: usize) -> &mut Self {
+            let now = self.now;
+            self.state.read(bytes, || now);
+            self
+        }
+
+        fn began(&mut self, has_body: bool) -> &mut Self {
+            let now = self.now;
+            self.state.began(has_body, || now);
+            self
+        }
+
+        fn answered(&mut self, closes: bool) -> &mut Self {
+            self.state.answered(closes, self.now);
+            self
+        }
+
+        fn stalled(&mut self) -> &mut Self {
+            let now = self.now;
+            self.state.stalled(|| now);
+            self
+        }
+
+        fn leave(&mut self) -> &mut Self {
+            self.state.leave(self.now);
+            self
+        }
+
+        /// What is due next, and how many seconds after the beginning.
+        fn next(&self) -> Option<(u64, Due)> {
+            let next = self.state.next(&LIMITS);
+            next.map(|(at, due)| ((at - self.start).as_secs(), due))
+        }
+    }
+
+    #[test]
+    fn bytes_now_and_then_win_no_time_in_the_first_head_or_a_later_one() {
+        let mut run = Run::new();
+        assert_eq!(run.next(), Some((15, Due::Close)));
+        run.wait(5).read(1);
+        assert_eq!(run.next(), Some((20, Due::CloseSlow)));
+        run.wait(14).read(1);
+        assert_eq!(run.next(), Some((20, Due::CloseSlow)));
+
+        run.began(false).answered(false);
+        assert_eq!(run.next(), Some((19 + 120, Due::Close)));
+        run.wait(100).read(1).wait(1).read(1);
+        assert_eq!(run.next(), Some((119 + 15, Due::CloseSlow)));
+    }
+
+    #[test]
+    fn head_and_body_have_one_limit_and_a_handler_that_works_has_none() {
+        let mut run = Run::new();
+        run.read(100).wait(10).began(true).wait(1).read(1);
+        assert_eq!(run.next(), Some((15, Due::RefuseBody(Refusal::Slow))));
+        run.state.refuse_body();
+        assert_eq!(run.next(), None);
+        assert!(run.state.has_unread_body());
+
+        let mut run = Run::new();
+        run.read(100).began(true).state.body_read();
+        assert_eq!(run.next(), None);
+        assert!(!run.state.has_unread_body());
+    }
+
+    #[test]
+    fn beginning_of_a_next_head_that_was_read_ahead_counts_from_the_answer() {
+        let mut run = Run::new();
+        run.read(100).began(false).wait(3).read(1).answered(false);
+        assert_eq!(run.next(), Some((18, Due::CloseSlow)));
+    }
+
+    #[test]
+    fn what_arrives_after_the_last_answer_wins_no_time() {
+        let mut run = Run::new();
+        run.read(100).began(true).answered(true).wait(10).read(1_000_000);
+        assert_eq!(run.next(), Some((15, Due::Close)));
+        assert_eq!(run.state.shared(), 0);
+    }
+
+    #[test]
+    fn answer_is_to_be_taken_whole_in_time_and_not_a_byte_now_and_then() {
+        let mut run = Run::new();
+        run.read(100).began(false).answered(false).wait(2).stalled().wait(10).stalled();
+        assert_eq!(run.next(), Some((17, Due::Abort)));
+        run.state.flushed();
+        assert_eq!(run.next(), Some((120, Due::Close)));
+    }
+
+    #[test]
+    fn shutdown_closes_idle_connections_at_once_and_leaves_others_a_moment() {
+        let at_5 = |run: &mut Run| run.wait(5).leave().next();
+        assert_eq!(at_5(&mut Run::new()), Some((5, Due::Close)));
+        assert_eq!(at_5(Run::new().read(1)), Some((5, Due::Close)));
+        assert_eq!(at_5(Run::new().read(1).began(false).answered(false)), Some((5, Due::Close)));
+        let body = Due::RefuseBody(Refusal::Leaving);
+        assert_eq!(at_5(Run::new().read(1).began(true)), Some((6, body)));
+        assert_eq!(at_5(Run::new().read(1).began(false)), None);
+        assert_eq!(at_5(Run::new().read(1).began(false).stalled()), Some((6, Due::Abort)));
+        assert_eq!(at_5(Run::new().read(1).began(true).answered(true)), Some((6, Due::Close)));
+    }
+
+    #[test]
+    fn only_requests_beyond_a_buffers_size_take_shared_memory_until_they_are_answered() {
+        let mut run = Run::new();
+        run.read(FREE - 1);
+        assert_eq!((run.state.shared(), run.state.reading(true)), (0, Reading::Allowed));
+        run.read(100);
+        assert_eq!((run.state.shared(), run.state.reading(true)), (99, Reading::NoRoom));
+        assert_eq!(run.state.reading(false), Reading::Allowed);
+        run.began(false).answered(false);
+        assert_eq!((run.state.shared(), run.state.reading(true)), (0, Reading::Allowed));
+    }
+
+    #[test]
+    fn little_is_read_ahead_of_the_request_at_hand() {
+        let mut run = Run::new();
+        run.read(100).began(false).read(AHEAD - 1);
+        assert_eq!(run.state.reading(false), Reading::Allowed);
+        run.read(1);
+        assert_eq!(run.state.reading(false), Reading::Later);
+        run.answered(false);
+        assert_eq!(run.state.reading(false), Reading::Allowed);
+    }
+}
