@@ -4,6 +4,8 @@
 
 #[path = "relay/commands.rs"]
 mod commands;
+#[path = "relay/connections.rs"]
+mod connections;
 #[path = "relay/elsewhere.rs"]
 mod elsewhere;
 #[path = "relay/limits.rs"]
@@ -16,6 +18,9 @@ mod outputs;
 mod program;
 #[path = "relay/reloading.rs"]
 mod reloading;
+#[cfg(unix)]
+#[path = "relay/unix.rs"]
+mod unix;
 #[path = "relay/upstream.rs"]
 mod upstream;
 
@@ -439,7 +444,7 @@ async fn a_connection_beyond_the_limit_waits_until_another_is_closed() {
     let (first, mut second) = (relay.kept_alive(), relay.kept_alive());
 
     let mut third = TcpStream::connect(&relay.address).unwrap();
-    let request = b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     third.write_all(request).unwrap();
     // The relay answers who is connected already.
     for _ in 0..10 {
@@ -562,6 +567,14 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
         (&["--workers", "0"], &[key], "--workers"),
         (&["--workers", "513"], &[key], "--workers"),
         (&["--max-body", "1MB"], &[key], "--max-body"),
+        (&["--max-incoming", "0"], &[key], "--max-incoming"),
+        (&["--keep-alive", "soon"], &[key], "--keep-alive"),
+        (&[], &[key, ("STATSIG_RELAY_CLIENT_TIMEOUT", "0s")], "STATSIG_RELAY_CLIENT_TIMEOUT"),
+        (&["--client-timeout", "86401s"], &[key], "--client-timeout"),
+        (&["--listen", "unix:"], &[key], "--listen"),
+        (&["--listen", "unix:/nonexistent/socket"], &[key], "--listen"),
+        (&["--socket-mode", "0800"], &[key], "--socket-mode"),
+        (&["--socket-mode", "1777"], &[key], "--socket-mode"),
         (
             &["--workers", "3", "--max-connections", "2"],
             &[key],

@@ -170,7 +170,7 @@ impl Relay {
     /// A connection that has been used and is kept open.
     pub(crate) fn kept_alive(&self) -> TcpStream {
         let mut connection = TcpStream::connect(&self.address).unwrap();
-        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n").unwrap();
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
         let mut start = [0; 12];
         connection.read_exact(&mut start).unwrap();
         assert_eq!(&start, b"HTTP/1.1 200");
@@ -222,7 +222,8 @@ fn read_to_end(
         let mut text = String::new();
         for line in BufReader::new(output).lines() {
             let line = line.expect("UTF-8");
-            let address = line.strip_prefix("listening on http://");
+            let url = line.strip_prefix("listening on ");
+            let address = url.map(|url| url.strip_prefix("http://").unwrap_or(url));
             if let (Some(address), Some(tell)) = (address, tell.take_if(|_| address.is_some())) {
                 let _ = tell.send(address.to_owned());
             }

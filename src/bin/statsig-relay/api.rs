@@ -4,26 +4,22 @@
 //! a row count as one, and one at a path's end as none. Fields that
 //! the API document does not name are ignored, and `null` counts as absent.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use actix_statsig::{CheckGates, Error, GetConfigs, Statsig, User};
 use actix_web::{
     HttpRequest, HttpResponse, Route,
     http::header::HeaderMap,
-    rt::time::timeout,
-    web::{self, Data, Payload, ServiceConfig},
+    web::{self, Data, ServiceConfig},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{encoding, health, page, prometheus, respond::Problem};
+use crate::{connection::Incoming, encoding, health, page, prometheus, respond::Problem};
 
 /// The largest body that is read, in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct MaxBody(pub(crate) usize);
-
-/// The longest a body takes to arrive.
-const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The most names one request may have, as the API document has it.
 const MAX_NAMES: usize = 100;
@@ -56,7 +52,7 @@ async fn check_gate(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
     request: HttpRequest,
-    body: Payload,
+    body: Incoming,
 ) -> Result<HttpResponse, Problem> {
     let mut body = Body::read(request.headers(), body, **limit).await?;
     let (field, names, single) = match (body.name("gateName")?, body.names("gateNames")?) {
@@ -83,7 +79,7 @@ async fn get_config(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
     request: HttpRequest,
-    body: Payload,
+    body: Incoming,
 ) -> Result<HttpResponse, Problem> {
     let mut body = Body::read(request.headers(), body, **limit).await?;
     let field = "configName";
@@ -134,15 +130,10 @@ struct Body(Map<String, Value>);
 impl Body {
     async fn read(
         headers: &HeaderMap,
-        payload: Payload,
+        incoming: Incoming,
         MaxBody(limit): MaxBody,
     ) -> Result<Self, Problem> {
-        let read = timeout(BODY_TIME, payload.to_bytes_limited(limit)).await;
-        let bytes = read
-            .map_err(|_| Problem::too_slow())?
-            .map_err(|_| Problem::too_large(limit))?
-            .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
-        let bytes = encoding::decode(bytes, headers, limit)?;
+        let bytes = encoding::decode(incoming.read(limit).await?, headers, limit)?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(Problem::bad_request("the body must be an object")),

@@ -12,6 +12,8 @@ mod args;
 mod ask;
 mod bad_requests;
 mod bind;
+mod clock;
+mod connection;
 mod encoding;
 mod health;
 mod keys;
@@ -27,6 +29,8 @@ mod reload;
 mod request_id;
 mod respond;
 mod server;
+#[cfg(unix)]
+mod unix;
 mod upstream;
 
 use std::{env, io, process};

@@ -58,6 +58,12 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
     }
 
+    /// The body does not fit beside those of other requests.
+    pub(crate) fn no_room() -> Self {
+        let message = "the relay has no room for more requests of this size: try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
+    }
+
     /// There is no such path.
     pub(crate) fn not_found(path: &str) -> Self {
         let message = format!("{path} is not answered here: /v1/check_gate and /v1/get_config are");
