@@ -89,6 +89,8 @@ impl Drop for SocketFile {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Barrier, thread};
+
     use super::*;
 
     fn path(name: &str) -> PathBuf {
@@ -149,10 +151,15 @@ mod tests {
     #[test]
     fn of_relays_that_start_at_once_one_has_the_socket() {
         let path = path("at-once");
-        for _ in 0..20 {
+        for _ in 0..100 {
             drop(UnixListener::bind(&path).unwrap());
-            let start = || actix_web::rt::System::new().block_on(async { listen(&path, 0o600) });
-            let all: Vec<_> = std::thread::scope(|scope| {
+            let at_once = Barrier::new(4);
+            let start = || {
+                let system = actix_web::rt::System::new();
+                at_once.wait();
+                system.block_on(async { listen(&path, 0o600) })
+            };
+            let all: Vec<_> = thread::scope(|scope| {
                 let all: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
                 all.into_iter().map(|one| one.join().unwrap()).collect()
             });
