@@ -308,13 +308,16 @@ async fn promise_4_requests_that_are_read_share_a_budget_of_bytes() {
     send(&holder, first);
 
     // What the first one holds may not have been read yet.
-    let refused = loop {
-        let request = relay.client.post(relay.url("/v1/check_gate")).send_body(padded(60_000));
-        let response = limited(request).await.unwrap();
-        if response.status() != 200 {
-            break response;
+    let refused = limited(async {
+        loop {
+            let request = relay.client.post(relay.url("/v1/check_gate")).send_body(padded(60_000));
+            let response = request.await.unwrap();
+            if response.status() != 200 {
+                break response;
+            }
         }
-    };
+    });
+    let refused = refused.await;
     assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
     assert_eq!(refused.headers().get("connection").unwrap(), "close");
     let (status, answered) = read(refused).await;

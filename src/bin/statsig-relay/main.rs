@@ -3,8 +3,9 @@
 //!
 //! What one runs to see the component work, and what a team in another language deploys beside its
 //! app. Its routes are in `api.rs`, its page to watch in `page.rs`, its options in `args/`, who may
-//! ask in `access.rs`; its commands for the shell are in `ask.rs`. Where there is no key, it asks a
-//! stand-in for Statsig that lives in the same process (`upstream.rs`).
+//! ask in `access.rs`, what clients may do to their connections in `connection/`; its commands for
+//! the shell are in `ask.rs`. Where there is no key, it asks a stand-in for Statsig that lives in the
+//! same process (`upstream.rs`).
 
 mod access;
 mod api;

@@ -18,8 +18,7 @@ use crate::bind::BACKLOG;
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// By which the system knows it.
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 /// Listens there; those may connect who the permissions let write to the file.
@@ -28,9 +27,7 @@ pub(crate) struct SocketFile {
 /// that is something else.
 pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     // Of several that start at once, one binds and listens before another looks whether it lives.
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let folder = fs::File::open(folder.unwrap_or(Path::new(".")))?;
-    folder.lock()?;
+    let _locked = lock_folder(path)?;
     remove_dead(path)?;
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
@@ -55,6 +52,14 @@ impl SocketFile {
     }
 }
 
+/// Locks the folder until what is returned is dropped.
+fn lock_folder(path: &Path) -> io::Result<fs::File> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = fs::File::open(folder.unwrap_or(Path::new(".")))?;
+    folder.lock()?;
+    Ok(folder)
+}
+
 fn remove_dead(path: &Path) -> io::Result<()> {
     let file = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -74,12 +79,17 @@ fn remove_dead(path: &Path) -> io::Result<()> {
     }
 }
 
-fn identity(file: &fs::Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
+/// By which a file is known: the system gives the number of one that is gone to another, but not the
+/// time at which it was made.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(file: &fs::Metadata) -> Identity {
+    (file.dev(), file.ino(), file.mtime(), file.mtime_nsec())
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        let _locked = lock_folder(&self.path);
         let is_own = |file: fs::Metadata| identity(&file) == self.identity;
         if fs::symlink_metadata(&self.path).is_ok_and(is_own) {
             let _ = fs::remove_file(&self.path);
@@ -89,6 +99,8 @@ impl Drop for SocketFile {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Barrier, thread};
+
     use super::*;
 
     fn path(name: &str) -> PathBuf {
@@ -138,9 +150,11 @@ mod tests {
     async fn socket_of_another_is_not_removed() {
         let path = path("replaced");
         let (listener, file) = listen(&path, 0o600).unwrap();
+        // As a relay that drains: another one may be started meanwhile.
+        drop(listener);
         fs::remove_file(&path).unwrap();
         let other = UnixListener::bind(&path).unwrap();
-        drop((listener, file));
+        drop(file);
         assert!(UnixStream::connect(&path).is_ok());
         drop(other);
         fs::remove_file(&path).unwrap();
@@ -149,10 +163,15 @@ mod tests {
     #[test]
     fn of_relays_that_start_at_once_one_has_the_socket() {
         let path = path("at-once");
-        for _ in 0..20 {
+        for _ in 0..100 {
             drop(UnixListener::bind(&path).unwrap());
-            let start = || actix_web::rt::System::new().block_on(async { listen(&path, 0o600) });
-            let all: Vec<_> = std::thread::scope(|scope| {
+            let at_once = Barrier::new(4);
+            let start = || {
+                let system = actix_web::rt::System::new();
+                at_once.wait();
+                system.block_on(async { listen(&path, 0o600) })
+            };
+            let all: Vec<_> = thread::scope(|scope| {
                 let all: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
                 all.into_iter().map(|one| one.join().unwrap()).collect()
             });

@@ -16,7 +16,7 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
 
 impl Socket for TcpStream {
     fn peer(&self) -> Peer {
-        self.peer_addr().map_or(Peer::Unknown, |address| Peer::At(address))
+        self.peer_addr().map_or(Peer::Unknown, Peer::At)
     }
 
     fn abort(&self) {
