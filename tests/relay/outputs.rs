@@ -71,7 +71,7 @@ async fn promise_10_a_log_that_nobody_reads_holds_up_neither_checks_nor_probes_n
     // What there was room for is there, from the beginning.
     let mut log = String::new();
     unread.read_to_string(&mut log).unwrap();
-    assert!(log.contains("calls to Statsig fail") && log.len() > 60_000, "{}", log.len());
+    assert!(log.contains("calls to Statsig fail") && log.len() > 10_000, "{log}");
 }
 
 #[actix_rt::test]
