@@ -352,6 +352,49 @@ async fn sigterm_while_calls_are_in_flight_all_are_answered_and_the_exit_code_is
 }
 
 #[actix_rt::test]
+async fn promise_6_during_the_drain_delay_it_serves_on_and_is_not_ready() {
+    let upstream = Upstream::start(Mood::Answer);
+    let mut relay = Relay::start(&upstream, &["--drain-delay", "600s"]).await;
+    assert_eq!(relay.get("/readyz").await.0, StatusCode::OK);
+
+    relay.signal("TERM");
+    limited(async { while relay.get("/readyz").await.0 == StatusCode::OK {} }).await;
+    let (status, why) = relay.get("/readyz").await;
+    assert_eq!((status.as_u16(), &why["status"]), (503, &json!("draining")));
+    // As before, on new connections too.
+    for number in 0..3 {
+        drop(relay.kept_alive());
+        let (status, _) = relay.post("/v1/check_gate", &gate("late", number)).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+
+    // Whoever cannot wait sends another: what comes within a tenth of a second is the same one.
+    let leaves = relay.refuses_connections();
+    let impatient = async {
+        loop {
+            actix_rt::time::sleep(Duration::from_millis(500)).await;
+            relay.signal("TERM");
+        }
+    };
+    tokio::select! {
+        () = leaves => {}
+        () = impatient => {}
+    }
+    assert_eq!(relay.ended().await.code, Some(0));
+}
+
+#[actix_rt::test]
+async fn after_the_drain_delay_it_ends() {
+    let upstream = Upstream::start(Mood::Answer);
+    let mut relay = Relay::start(&upstream, &["--drain-delay", "300ms"]).await;
+    relay.signal("TERM");
+    let ended = relay.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let (delayed, drained) = (ended.stderr.find("serving on"), ended.stderr.find("draining"));
+    assert!(delayed.is_some() && delayed < drained, "{}", ended.stderr);
+}
+
+#[actix_rt::test]
 async fn sigterm_flushes_what_is_buffered_and_ctrl_c_does_the_same() {
     for signal in ["TERM", "INT"] {
         let upstream = Upstream::start(Mood::Answer);

@@ -25,7 +25,11 @@ use crate::{
 /// connections, and answers the requests it has. What these ask does not wait for the flush interval.
 /// The component ends last; what others than the server have asked it by then is answered too.
 ///
-/// All of this takes `limit` at most, counted from the signal. At the limit, or at a second signal,
+/// With a [`delay`](Drain::after), the component is not ready from the signal on, and the server serves
+/// for so long still as if nothing was: for load balancers that hear late of it. Another signal ends
+/// the delay.
+///
+/// The rest takes `limit` at most, counted from the signal or the end of the delay. At the limit, or at a second signal,
 /// what is not answered is cut off, and what is left open is closed: connections over HTTP/2,
 /// WebSockets and streams do not end by themselves. Signals less than a tenth of a second apart are
 /// one, for some programs send it twice.
@@ -64,12 +68,13 @@ use crate::{
 ///
 /// # Panics
 /// Outside of a runtime, and as [`HttpServer::run`] does where nothing is bound.
-pub fn serve<F, I, S, B>(
+pub fn serve<F, I, S, B, D>(
     server: HttpServer<F, I, S, B>,
     statsig: &Statsig,
-    limit: Duration,
-) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B>
+    limit: D,
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, D>
 where
+    D: Into<Drain>,
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -106,13 +111,14 @@ where
 ///
 /// # Panics
 /// As [`serve`].
-pub fn serve_until<F, I, S, B, T>(
+pub fn serve_until<F, I, S, B, D, T>(
     server: HttpServer<F, I, S, B>,
     statsig: &Statsig,
-    limit: Duration,
+    limit: D,
     told: T,
-) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, T>
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, D, T>
 where
+    D: Into<Drain>,
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -125,7 +131,7 @@ where
     T: Future<Output = ()>,
 {
     let start = |patience| server.disable_signals().shutdown_timeout(patience).run();
-    run(start, statsig.clone(), limit, told)
+    run(start, statsig.clone(), limit.into(), told)
 }
 
 /// The same as [`serve`], for a server that was built without [`HttpServer`]: one that wraps its
@@ -155,20 +161,57 @@ where
 ///
 /// # Panics
 /// As [`serve`].
-pub fn serve_builder(
+pub fn serve_builder<D: Into<Drain>>(
     builder: ServerBuilder,
     statsig: &Statsig,
-    limit: Duration,
-) -> impl Future<Output = io::Result<ShutdownReport>> + use<> {
+    limit: D,
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<D> {
     let start = |patience| builder.disable_signals().shutdown_timeout(patience).run();
-    run(start, statsig.clone(), limit, pending())
+    run(start, statsig.clone(), limit.into(), pending())
+}
+
+/// How a server leaves when it is told to. A `Duration` is one, a limit without a delay.
+///
+/// ```
+/// # use actix_statsig::web::Drain;
+/// # use std::time::Duration;
+/// let drain = Drain::within(Duration::from_secs(30)).after(Duration::from_secs(10));
+/// assert_eq!(Drain::from(Duration::from_secs(30)), Drain::within(Duration::from_secs(30)));
+/// # assert_ne!(drain, Drain::within(Duration::from_secs(30)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    limit: Duration,
+    delay: Duration,
+}
+
+impl Drain {
+    /// Drains for so long at most, and begins at once.
+    pub const fn within(limit: Duration) -> Self {
+        Self { limit, delay: Duration::ZERO }
+    }
+
+    /// Serves on for so long before it drains, not ready for more: [`Stats::is_ready`] is false. Set
+    /// it to how long your load balancer takes to notice.
+    ///
+    /// [`Stats::is_ready`]: crate::Stats::is_ready
+    #[must_use]
+    pub const fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+}
+
+impl From<Duration> for Drain {
+    fn from(limit: Duration) -> Self {
+        Self::within(limit)
+    }
 }
 
 /// Runs the server that `start` gives when it is told how many seconds to wait for its connections.
 fn run<T: Future<Output = ()>>(
     start: impl FnOnce(u64) -> Server,
     statsig: Statsig,
-    limit: Duration,
+    Drain { limit, delay }: Drain,
     told: T,
 ) -> impl Future<Output = io::Result<ShutdownReport>> {
     let signals = Signals::listen();
@@ -178,18 +221,54 @@ fn run<T: Future<Output = ()>>(
         let mut signals = signals?;
         let mut server = start(patience);
         let statsig = &statsig;
-        tokio::select! {
-            ended = &mut server => {
-                let report = leave(statsig, statsig.shutdown(limit), twice(signals), limit).await;
+        let serving = async {
+            let mut by = tokio::select! {
+                () = signals.received() => By::Signal,
+                () = told => By::App,
+            };
+            if !delay.is_zero() {
+                tracing::info!(?delay, "not ready for more, and serving on");
+                statsig.leave();
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    () = by.impatient(&mut signals) => by = By::Signal,
+                }
+            }
+            by
+        };
+        let ended = tokio::select! {
+            ended = &mut server => Err(ended),
+            by = serving => Ok(by),
+        };
+        match ended {
+            Ok(by) => {
+                let draining = drain(server, statsig, limit);
+                Ok(leave(statsig, draining, by.impatient(&mut signals), limit).await)
+            }
+            Err(ended) => {
+                let impatience = By::App.impatient(&mut signals);
+                let report = leave(statsig, statsig.shutdown(limit), impatience, limit).await;
                 ended.map(|()| report)
             }
-            () = signals.received() => {
-                Ok(leave(statsig, drain(server, statsig, limit), again(signals), limit).await)
-            }
-            () = told => {
-                Ok(leave(statsig, drain(server, statsig, limit), twice(signals), limit).await)
-            }
         }
+    }
+}
+
+/// Who told the server to leave.
+#[derive(Clone, Copy)]
+enum By {
+    Signal,
+    App,
+}
+
+impl By {
+    /// Done at a second signal.
+    async fn impatient(self, signals: &mut Signals) {
+        if matches!(self, Self::App) {
+            signals.received().await;
+        }
+        while timeout(A_MOMENT, signals.received()).await.is_ok() {}
+        signals.received().await;
     }
 }
 
@@ -251,17 +330,6 @@ async fn flush_again_and_again(statsig: &Statsig) -> Infallible {
         statsig.addr().do_send(Flush);
         sleep(A_MOMENT).await;
     }
-}
-
-async fn twice(mut signals: Signals) {
-    signals.received().await;
-    again(signals).await;
-}
-
-/// A second signal.
-async fn again(mut signals: Signals) {
-    while timeout(A_MOMENT, signals.received()).await.is_ok() {}
-    signals.received().await;
 }
 
 const A_MOMENT: Duration = Duration::from_millis(100);

@@ -36,6 +36,7 @@ pub(crate) struct Serving {
     listen: Given,
     place: Place,
     socket_mode: u32,
+    drain_delay: Duration,
     callers: Data<Callers>,
     max_body: Data<MaxBody>,
     limits: Limits,
@@ -76,6 +77,7 @@ impl Serving {
             listen,
             place,
             socket_mode: args.mode("socket_mode")?,
+            drain_delay: args.delay("drain_delay")?,
             callers: Data::new(callers),
             max_body: Data::new(MaxBody(max_body)),
             limits: Limits {
@@ -100,7 +102,7 @@ impl Serving {
         sources: Sources,
         timeout: Duration,
     ) -> Result<impl Future<Output = io::Result<ShutdownReport>> + use<>, String> {
-        let Self { listen, place, socket_mode, callers, max_body, .. } = self;
+        let Self { listen, place, socket_mode, drain_delay, callers, max_body, .. } = self;
         let Sources { statsig, probes, metrics, page } = sources;
         let data = Data::new(statsig.clone());
         let app = move || {
@@ -134,7 +136,8 @@ impl Serving {
             Ok(server)
         });
         let server = server.map_err(cannot)?;
-        let serving = web::serve_builder(server, &statsig, timeout.saturating_add(LEAVE));
+        let drain = web::Drain::within(timeout.saturating_add(LEAVE)).after(drain_delay);
+        let serving = web::serve_builder(server, &statsig, drain);
         // Whoever reads this may send a signal at once.
         for url in urls {
             output::say(format_args!("listening on {url}"));

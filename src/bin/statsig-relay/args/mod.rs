@@ -156,6 +156,14 @@ impl Args {
         }
     }
 
+    /// The same, or no time at all.
+    pub(crate) fn delay(&self, option: &str) -> Result<Duration, String> {
+        match self.given_or_default(option).ok_or("no such option")?.text()?.trim() {
+            "0" | "0ms" | "0s" => Ok(Duration::ZERO),
+            _ => self.duration(option),
+        }
+    }
+
     /// Permissions of a file, in octal.
     pub(crate) fn mode(&self, option: &str) -> Result<u32, String> {
         let given = self.given_or_default(option).ok_or("no such option")?;

@@ -47,7 +47,7 @@ struct Own {
     meaning: &'static str,
 }
 
-const OWN: [Own; 16] = [
+const OWN: [Own; 17] = [
     Own {
         name: "listen",
         about: About::Serving,
@@ -96,6 +96,14 @@ const OWN: [Own; 16] = [
         default: Some("15s"),
         bounds: None,
         meaning: "longest a client takes to send a request, or to read an answer",
+    },
+    Own {
+        name: "drain_delay",
+        about: About::Serving,
+        value: "DURATION",
+        default: Some("0"),
+        bounds: None,
+        meaning: "how long it serves on after SIGTERM, not ready, before it drains",
     },
     Own {
         name: "max_body",
