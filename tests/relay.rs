@@ -361,12 +361,15 @@ async fn promise_6_during_the_drain_delay_it_serves_on_and_is_not_ready() {
     limited(async { while relay.get("/readyz").await.0 == StatusCode::OK {} }).await;
     let (status, why) = relay.get("/readyz").await;
     assert_eq!((status.as_u16(), &why["status"]), (503, &json!("draining")));
-    // As before, on new connections too.
-    for number in 0..3 {
-        drop(relay.kept_alive());
-        let (status, _) = relay.post("/v1/check_gate", &gate("late", number)).await;
-        assert_eq!(status, StatusCode::OK);
-    }
+    // As before, on new connections too, and for longer than a relay takes to end.
+    let serves_on = async {
+        loop {
+            drop(relay.kept_alive());
+            let (status, _) = relay.post("/v1/check_gate", &gate("late", 0)).await;
+            assert_eq!(status, StatusCode::OK);
+        }
+    };
+    assert!(actix_rt::time::timeout(Duration::from_secs(3), serves_on).await.is_err());
 
     // Whoever cannot wait sends another: what comes within a tenth of a second is the same one.
     let leaves = relay.refuses_connections();
