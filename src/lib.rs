@@ -174,6 +174,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
+mod api_key;
 mod batch;
 mod cache;
 mod call;

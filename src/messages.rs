@@ -161,6 +161,14 @@ impl Message for Flush {
     type Result = ();
 }
 
+/// The API key has changed: nothing is kept of what was asked before. Resolves when that is so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyChanged;
+
+impl Message for KeyChanged {
+    type Result = ();
+}
+
 /// Drains the component and ends it: what is buffered is flushed, what is in flight is waited for,
 /// new requests get [`Error::ShuttingDown`]. May be sent more than once; the shortest limit counts.
 #[derive(Clone, Copy, Debug)]

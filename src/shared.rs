@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     admission::Admission,
+    api_key::ApiKey,
     cache::{Cache, Limits, Question},
     clock,
     config::Config,
@@ -28,6 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) admission: Admission,
+    pub(crate) api_key: ApiKey,
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
     /// Places for answers that are longer than most, while they are read.
@@ -61,6 +63,7 @@ impl Shared {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             admission: Admission::new(config.max_pending(), config.max_pending_bytes()),
+            api_key: ApiKey::new(config.api_key()),
             counters: Counters::default(),
             hooks: Teller::new(config.hooks()),
             warnings: Warnings::default(),

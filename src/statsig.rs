@@ -4,6 +4,7 @@ mod defaults;
 #[cfg(feature = "metrics")]
 mod publishing;
 mod recall;
+mod rotating;
 mod starting;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -4,8 +4,12 @@
 
 #[path = "relay/commands.rs"]
 mod commands;
+#[path = "relay/connections.rs"]
+mod connections;
 #[path = "relay/elsewhere.rs"]
 mod elsewhere;
+#[path = "relay/limits.rs"]
+mod limits;
 #[cfg(target_os = "linux")]
 #[path = "relay/memory.rs"]
 mod memory;
@@ -15,6 +19,11 @@ mod observing;
 mod outputs;
 #[path = "relay/program.rs"]
 mod program;
+#[path = "relay/reloading.rs"]
+mod reloading;
+#[cfg(unix)]
+#[path = "relay/unix.rs"]
+mod unix;
 #[path = "relay/upstream.rs"]
 mod upstream;
 #[path = "relay/values.rs"]
@@ -270,6 +279,42 @@ async fn what_is_not_served_is_said_in_json() {
 }
 
 #[actix_rt::test]
+async fn paths_with_slashes_too_many_gzip_and_a_byte_order_mark_are_taken() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--max-body", "1000"]).await;
+    let body = gate("u", 0);
+    for path in ["//v1/check_gate", "/v1/check_gate/", "///v1//check_gate//"] {
+        let (status, answer) = relay.post(path, &body).await;
+        assert_eq!((status, &answer["value"]), (StatusCode::OK, &json!(true)), "{path} {answer}");
+    }
+    assert_eq!(relay.get("//healthz/").await.0, StatusCode::OK);
+
+    let ask = async |encoding: &str, body: Vec<u8>| {
+        let request = relay.client.post(relay.url("/v1/check_gate"));
+        let request = request.insert_header(("content-encoding", encoding));
+        let (status, answer) = read(limited(request.send_body(body)).await.unwrap()).await;
+        (status.as_u16(), answer["error"]["kind"].as_str().map(str::to_owned))
+    };
+    let marked = format!("\u{feff}{body}").into_bytes();
+    assert_eq!(ask("identity", marked.clone()).await, (200, None));
+    assert_eq!(ask("gzip", gzip(&marked)).await, (200, None));
+    assert_eq!(ask("gzip", marked).await, (400, Some("invalid_request".to_owned())));
+    let bomb = gzip(&[b' '; 100_000]);
+    assert!(bomb.len() < 1_000);
+    assert_eq!(ask("gzip", bomb).await, (413, Some("too_large".to_owned())));
+    for unknown in ["br", "gzip, br"] {
+        let refused = (415, Some("unknown_encoding".to_owned()));
+        assert_eq!(ask(unknown, body.to_string().into()).await, refused);
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[actix_rt::test]
 async fn two_hundred_checks_for_one_user_are_a_handful_of_calls() {
     let upstream = Upstream::start(Mood::Hold);
     let relay = Relay::start(&upstream, &[]).await;
@@ -347,6 +392,52 @@ async fn sigterm_while_calls_are_in_flight_all_are_answered_and_the_exit_code_is
 
     assert!(answers.iter().all(|(status, _)| *status == StatusCode::OK), "{answers:?}");
     assert_eq!(relay.ended().await.code, Some(0));
+}
+
+#[actix_rt::test]
+async fn promise_6_during_the_drain_delay_it_serves_on_and_is_not_ready() {
+    let upstream = Upstream::start(Mood::Answer);
+    let mut relay = Relay::start(&upstream, &["--drain-delay", "600s"]).await;
+    assert_eq!(relay.get("/readyz").await.0, StatusCode::OK);
+
+    relay.signal("TERM");
+    limited(async { while relay.get("/readyz").await.0 == StatusCode::OK {} }).await;
+    let (status, why) = relay.get("/readyz").await;
+    assert_eq!((status.as_u16(), &why["status"]), (503, &json!("draining")));
+    // As before, on new connections too, and for longer than a relay takes to end.
+    let serves_on = async {
+        loop {
+            drop(relay.kept_alive());
+            let (status, _) = relay.post("/v1/check_gate", &gate("late", 0)).await;
+            assert_eq!(status, StatusCode::OK);
+        }
+    };
+    assert!(actix_rt::time::timeout(Duration::from_secs(3), serves_on).await.is_err());
+
+    // Whoever cannot wait sends another: what comes within a tenth of a second is the same one.
+    let leaves = relay.refuses_connections();
+    let impatient = async {
+        loop {
+            actix_rt::time::sleep(Duration::from_millis(500)).await;
+            relay.signal("TERM");
+        }
+    };
+    tokio::select! {
+        () = leaves => {}
+        () = impatient => {}
+    }
+    assert_eq!(relay.ended().await.code, Some(0));
+}
+
+#[actix_rt::test]
+async fn after_the_drain_delay_it_ends() {
+    let upstream = Upstream::start(Mood::Answer);
+    let mut relay = Relay::start(&upstream, &["--drain-delay", "300ms"]).await;
+    relay.signal("TERM");
+    let ended = relay.ended().await;
+    assert_eq!(ended.code, Some(0));
+    let (delayed, drained) = (ended.stderr.find("serving on"), ended.stderr.find("draining"));
+    assert!(delayed.is_some() && delayed < drained, "{}", ended.stderr);
 }
 
 #[actix_rt::test]
@@ -442,7 +533,7 @@ async fn a_connection_beyond_the_limit_waits_until_another_is_closed() {
     let (first, mut second) = (relay.kept_alive(), relay.kept_alive());
 
     let mut third = TcpStream::connect(&relay.address).unwrap();
-    let request = b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     third.write_all(request).unwrap();
     // The relay answers who is connected already.
     for _ in 0..10 {
@@ -565,6 +656,14 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
         (&["--workers", "0"], &[key], "--workers"),
         (&["--workers", "513"], &[key], "--workers"),
         (&["--max-body", "1MB"], &[key], "--max-body"),
+        (&["--max-incoming", "0"], &[key], "--max-incoming"),
+        (&["--keep-alive", "soon"], &[key], "--keep-alive"),
+        (&[], &[key, ("STATSIG_RELAY_CLIENT_TIMEOUT", "0s")], "STATSIG_RELAY_CLIENT_TIMEOUT"),
+        (&["--client-timeout", "86401s"], &[key], "--client-timeout"),
+        (&["--listen", "unix:"], &[key], "--listen"),
+        (&["--listen", "unix:/nonexistent/socket"], &[key], "--listen"),
+        (&["--socket-mode", "0800"], &[key], "--socket-mode"),
+        (&["--socket-mode", "1777"], &[key], "--socket-mode"),
         (
             &["--workers", "3", "--max-connections", "2"],
             &[key],

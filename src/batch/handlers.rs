@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     call::Report,
-    messages::{CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport},
+    messages::{CheckGates, Flush, GetConfigs, KeyChanged, Shutdown, ShutdownReport},
 };
 
 impl Handler<CheckGates> for BatchActor {
@@ -51,6 +51,14 @@ impl Handler<Flush> for BatchActor {
 
     fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> Audience<()> {
         self.flush(ctx)
+    }
+}
+
+impl Handler<KeyChanged> for BatchActor {
+    type Result = ();
+
+    fn handle(&mut self, _: KeyChanged, ctx: &mut Context<Self>) {
+        self.guarded(ctx, |actor, _| actor.forget());
     }
 }
 

@@ -105,10 +105,7 @@ impl BatchActor {
                     cache.keep(key, evaluation.clone(), now);
                 }
             }
-            (Err(Error::Unauthorized { .. }), _) => {
-                cache.clear();
-                self.refused_up_to = self.buffer.last_call();
-            }
+            (Err(Error::Unauthorized { .. }), _) => self.forget(),
             _ => {}
         }
     }

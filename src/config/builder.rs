@@ -187,11 +187,7 @@ impl ConfigBuilder {
     /// The same, in an environment that may be another than the process's.
     pub(super) fn build_in(mut self, environment: proxy::Lookup<'_>) -> Result<Config, Error> {
         let s = &mut self.settings;
-        let key = s.api_key.expose_secret();
-        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            let shown = if key.is_empty() { "empty" } else { "[redacted]" };
-            return Err(invalid("api_key", shown, "must be visible ASCII characters"));
-        }
+        check_api_key(s.api_key.expose_secret())?;
         const LONGEST: Duration = Duration::from_secs(600);
         const MILLISECOND: Duration = Duration::from_millis(1);
         bounded("timeout", s.timeout, MILLISECOND..=LONGEST)?;
@@ -233,6 +229,15 @@ impl ConfigBuilder {
         let roots = certificates(&s.extra_root_certificates)?;
         Ok(Config { settings: self.settings, base_url, way_out, roots, hooks: self.hooks })
     }
+}
+
+/// Whether this can be a key; the error does not show it.
+pub(crate) fn check_api_key(key: &str) -> Result<(), Error> {
+    if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let shown = if key.is_empty() { "empty" } else { "[redacted]" };
+    Err(invalid("api_key", shown, "must be visible ASCII characters"))
 }
 
 fn bounded<T: PartialOrd + fmt::Debug>(

@@ -11,9 +11,12 @@ use std::{env, time::Duration};
 
 use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use self::proxy::{Proxy, WayOut};
+pub(crate) use self::{
+    builder::check_api_key,
+    proxy::{Proxy, WayOut},
+};
 use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 use crate::{error::Error, hooks::Hooks, user::Tier};
@@ -275,6 +278,10 @@ impl Config {
 
     pub(crate) fn api_key(&self) -> &str {
         self.settings.api_key.expose_secret()
+    }
+
+    pub(crate) fn set_api_key(&mut self, key: SecretString) {
+        self.settings.api_key = key;
     }
 
     pub(crate) fn uri(&self) -> &Uri {

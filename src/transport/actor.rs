@@ -40,6 +40,8 @@ pub(super) struct TransportActor {
     pub(super) upstream: Upstream,
     pub(super) queue: FairQueue<Job>,
     pub(super) http: Option<Rc<HttpClient>>,
+    /// How often the key had changed when `config` got it.
+    pub(super) key_changes: u64,
     /// When the next look at the queue's deadlines is planned.
     watched: Option<Instant>,
     restarts: Restarts,
@@ -63,6 +65,7 @@ impl TransportActor {
             upstream: Upstream::new(&config, server),
             queue: FairQueue::new(max_in_flight),
             http: None,
+            key_changes: 0,
             watched: None,
             restarts: Restarts::default(),
             restart_reason: None,
@@ -187,6 +190,10 @@ impl TransportActor {
     }
 
     fn http(&mut self) -> Result<Rc<HttpClient>, Error> {
+        if let Some(key) = self.shared.api_key.newer_than(&mut self.key_changes) {
+            self.config.set_api_key(key);
+            self.http = None;
+        }
         if let Some(http) = &self.http {
             return Ok(Rc::clone(http));
         }

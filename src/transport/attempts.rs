@@ -18,7 +18,11 @@ use super::{
     retry::Decision,
     upstream::Trial,
 };
+<<<<<<< HEAD
 use crate::{clock, failpoint::failpoint, spans, user::User};
+=======
+use crate::{clock, error::Error, failpoint::failpoint, spans};
+>>>>>>> ops
 
 /// An attempt has ended.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Attempted {
     job: Job,
     result: Attempt,
     pub(super) trial: Trial,
+    /// How often the key had changed when it began.
+    key_changes: u64,
 }
 
 impl Attempted {
@@ -58,19 +64,20 @@ impl TransportActor {
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
         let trial = Trial { is_probe: job.is_probe, began: now, limit };
+        let key_changes = self.key_changes;
         let transport = ctx.address();
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
             let attempt = AssertUnwindSafe(job.attempt(&http, trial)).catch_unwind();
             let result = attempt.await.flatten();
-            transport.do_send(Attempted { job, result, trial });
+            transport.do_send(Attempted { job, result, trial, key_changes });
         });
     }
 
     pub(super) fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         failpoint("transport.attempted");
-        let Attempted { mut job, result, trial } = attempted;
+        let Attempted { mut job, result, trial, key_changes } = attempted;
         job.is_probe = false;
         let now = clock::now();
         let Failure { error, died_on_reuse, is_of_another } = match result {
@@ -93,8 +100,17 @@ impl TransportActor {
                 return ctx.stop();
             }
         };
+<<<<<<< HEAD
         if is_of_another {
             self.distrust(&job);
+=======
+        let is_of_an_old_key = key_changes != self.shared.api_key.changes();
+        if is_of_an_old_key && matches!(error, Error::Unauthorized { .. }) {
+            // Says nothing of the new one.
+            self.upstream.without_outcome(trial, now);
+            self.count_retry();
+            return self.enqueue(job, ctx);
+>>>>>>> ops
         }
         if died_on_reuse && !job.tried.reconnected {
             // No sign of trouble, and no attempt that counts.

@@ -50,6 +50,6 @@ mod wiring;
 
 pub use flags::Flags;
 pub use require_gate::{RequireGate, RequireGateService};
-pub use serve::{serve, serve_until};
+pub use serve::{Drain, serve, serve_builder, serve_until};
 pub use visitor::Visitor;
 pub use wiring::Unidentified;

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, future::pending, io, pin::pin, time::Duratio
 
 use actix_http::Request;
 use actix_rt::time::{sleep, timeout};
-use actix_server::Server;
+use actix_server::{Server, ServerBuilder};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::{
     HttpServer,
@@ -25,7 +25,11 @@ use crate::{
 /// connections, and answers the requests it has. What these ask does not wait for the flush interval.
 /// The component ends last; what others than the server have asked it by then is answered too.
 ///
-/// All of this takes `limit` at most, counted from the signal. At the limit, or at a second signal,
+/// With a [`delay`](Drain::after), the component is not ready from the signal on, and the server serves
+/// for so long still as if nothing was: for load balancers that hear late of it. Another signal ends
+/// the delay.
+///
+/// The rest takes `limit` at most, counted from the signal or the end of the delay. At the limit, or at a second signal,
 /// what is not answered is cut off, and what is left open is closed: connections over HTTP/2,
 /// WebSockets and streams do not end by themselves. Signals less than a tenth of a second apart are
 /// one, for some programs send it twice.
@@ -38,12 +42,20 @@ use crate::{
 /// its own it must not have, which would stop it without a word to the component:
 /// [`serve_until`] is for that.
 ///
+/// A visitor who closes the connection normally (FIN) looks to the server like a client that has only
+/// said all it had to say. By default `HttpServer` answers such a half-closed connection, so what the
+/// visitor asked is still asked of Statsig, for nobody. Set
+/// [`h1_allow_half_closed(false)`](HttpServer::h1_allow_half_closed) to drop the request instead: a
+/// flag that is still buffered then costs no call. Few clients half-close and wait for an answer.
+///
 /// ```no_run
 /// # use actix_statsig::{Statsig, web};
 /// # use actix_web::{App, HttpServer};
 /// # use std::time::Duration;
 /// # async fn run(statsig: Statsig) -> std::io::Result<()> {
-/// let server = HttpServer::new(|| App::new()).bind(("127.0.0.1", 8080))?;
+/// let server = HttpServer::new(|| App::new())
+///     .h1_allow_half_closed(false)
+///     .bind(("127.0.0.1", 8080))?;
 /// let report = web::serve(server, &statsig, Duration::from_secs(30)).await?;
 /// assert_eq!(report.cut_off, 0);
 /// # Ok(())
@@ -56,12 +68,13 @@ use crate::{
 ///
 /// # Panics
 /// Outside of a runtime, and as [`HttpServer::run`] does where nothing is bound.
-pub fn serve<F, I, S, B>(
+pub fn serve<F, I, S, B, D>(
     server: HttpServer<F, I, S, B>,
     statsig: &Statsig,
-    limit: Duration,
-) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B>
+    limit: D,
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, D>
 where
+    D: Into<Drain>,
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -98,13 +111,14 @@ where
 ///
 /// # Panics
 /// As [`serve`].
-pub fn serve_until<F, I, S, B, T>(
+pub fn serve_until<F, I, S, B, D, T>(
     server: HttpServer<F, I, S, B>,
     statsig: &Statsig,
-    limit: Duration,
+    limit: D,
     told: T,
-) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, T>
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, D, T>
 where
+    D: Into<Drain>,
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -116,27 +130,145 @@ where
     B: MessageBody + 'static,
     T: Future<Output = ()>,
 {
+    let start = |patience| server.disable_signals().shutdown_timeout(patience).run();
+    run(start, statsig.clone(), limit.into(), told)
+}
+
+/// The same as [`serve`], for a server that was built without [`HttpServer`]: one that wraps its
+/// connections, or that speaks something else than HTTP beside it. The builder's own handling of
+/// signals and its `shutdown_timeout` are replaced, as [`serve`] replaces those of an `HttpServer`.
+///
+/// A service learns from the builder's `graceful_shutdown_signal` when to close its idle
+/// connections: the server waits for them until `limit`.
+///
+/// ```no_run
+/// # use actix_http::{HttpService, Response, error::Error};
+/// # use actix_server::Server;
+/// # use actix_statsig::{Statsig, web};
+/// # use std::{net::TcpListener, time::Duration};
+/// # async fn run(statsig: Statsig) -> std::io::Result<()> {
+/// let builder = Server::build().listen("pages", TcpListener::bind("127.0.0.1:8080")?, || {
+///     HttpService::build().finish(|_| async { Ok::<_, Error>(Response::ok()) }).tcp()
+/// })?;
+/// let report = web::serve_builder(builder, &statsig, Duration::from_secs(30)).await?;
+/// # assert_eq!(report.cut_off, 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`serve`].
+///
+/// # Panics
+/// As [`serve`].
+pub fn serve_builder<D: Into<Drain>>(
+    builder: ServerBuilder,
+    statsig: &Statsig,
+    limit: D,
+) -> impl Future<Output = io::Result<ShutdownReport>> + use<D> {
+    let start = |patience| builder.disable_signals().shutdown_timeout(patience).run();
+    run(start, statsig.clone(), limit.into(), pending())
+}
+
+/// How a server leaves when it is told to. A `Duration` is one, a limit without a delay.
+///
+/// ```
+/// # use actix_statsig::web::Drain;
+/// # use std::time::Duration;
+/// let drain = Drain::within(Duration::from_secs(30)).after(Duration::from_secs(10));
+/// assert_eq!(Drain::from(Duration::from_secs(30)), Drain::within(Duration::from_secs(30)));
+/// # assert_ne!(drain, Drain::within(Duration::from_secs(30)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    limit: Duration,
+    delay: Duration,
+}
+
+impl Drain {
+    /// Drains for so long at most, and begins at once.
+    pub const fn within(limit: Duration) -> Self {
+        Self { limit, delay: Duration::ZERO }
+    }
+
+    /// Serves on for so long before it drains, not ready for more: [`Stats::is_ready`] is false. Set
+    /// it to how long your load balancer takes to notice.
+    ///
+    /// [`Stats::is_ready`]: crate::Stats::is_ready
+    #[must_use]
+    pub const fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+}
+
+impl From<Duration> for Drain {
+    fn from(limit: Duration) -> Self {
+        Self::within(limit)
+    }
+}
+
+/// Runs the server that `start` gives when it is told how many seconds to wait for its connections.
+fn run<T: Future<Output = ()>>(
+    start: impl FnOnce(u64) -> Server,
+    statsig: Statsig,
+    Drain { limit, delay }: Drain,
+    told: T,
+) -> impl Future<Output = io::Result<ShutdownReport>> {
     let signals = Signals::listen();
     // Not before `limit`, so that nothing but that cuts anything off.
     let patience = limit.as_secs().saturating_add(1);
-    let server = server.disable_signals().shutdown_timeout(patience);
-    let statsig = statsig.clone();
     async move {
         let mut signals = signals?;
-        let mut server = server.run();
+        let mut server = start(patience);
         let statsig = &statsig;
-        tokio::select! {
-            ended = &mut server => {
-                let report = leave(statsig, statsig.shutdown(limit), twice(signals), limit).await;
+        let serving = async {
+            let mut by = tokio::select! {
+                () = signals.received() => By::Signal,
+                () = told => By::App,
+            };
+            if !delay.is_zero() {
+                tracing::info!(?delay, "not ready for more, and serving on");
+                statsig.leave();
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    () = by.impatient(&mut signals) => by = By::Signal,
+                }
+            }
+            by
+        };
+        let ended = tokio::select! {
+            ended = &mut server => Err(ended),
+            by = serving => Ok(by),
+        };
+        match ended {
+            Ok(by) => {
+                let draining = drain(server, statsig, limit);
+                Ok(leave(statsig, draining, by.impatient(&mut signals), limit).await)
+            }
+            Err(ended) => {
+                let impatience = By::App.impatient(&mut signals);
+                let report = leave(statsig, statsig.shutdown(limit), impatience, limit).await;
                 ended.map(|()| report)
             }
-            () = signals.received() => {
-                Ok(leave(statsig, drain(server, statsig, limit), again(signals), limit).await)
-            }
-            () = told => {
-                Ok(leave(statsig, drain(server, statsig, limit), twice(signals), limit).await)
-            }
         }
+    }
+}
+
+/// Who told the server to leave.
+#[derive(Clone, Copy)]
+enum By {
+    Signal,
+    App,
+}
+
+impl By {
+    /// Done at a second signal.
+    async fn impatient(self, signals: &mut Signals) {
+        if matches!(self, Self::App) {
+            signals.received().await;
+        }
+        while timeout(A_MOMENT, signals.received()).await.is_ok() {}
+        signals.received().await;
     }
 }
 
@@ -198,17 +330,6 @@ async fn flush_again_and_again(statsig: &Statsig) -> Infallible {
         statsig.addr().do_send(Flush);
         sleep(A_MOMENT).await;
     }
-}
-
-async fn twice(mut signals: Signals) {
-    signals.received().await;
-    again(signals).await;
-}
-
-/// A second signal.
-async fn again(mut signals: Signals) {
-    while timeout(A_MOMENT, signals.received()).await.is_ok() {}
-    signals.received().await;
 }
 
 const A_MOMENT: Duration = Duration::from_millis(100);

@@ -1,11 +1,14 @@
 //! What becomes of what it writes, and of the relay where that cannot be written.
 
+use std::io::{BufRead, BufReader, Read, Write};
+
 use actix_statsig::test_util::{Fault, LocalStatsig, Rules};
 use awc::http::StatusCode;
+use futures_util::{StreamExt, stream};
 
 use crate::{
     gate,
-    program::{KEY, Relay},
+    program::{KEY, Relay, limited},
     upstream::{Mood, Upstream},
 };
 
@@ -41,4 +44,94 @@ async fn where_nobody_reads_its_log_what_fails_is_answered_all_the_same() {
     assert_eq!(relay.get("/stats").await.1["restarts"], 0);
     relay.signal("TERM");
     assert_eq!(relay.ended().await.code, Some(0));
+}
+
+/// Many checks, of which each fails.
+async fn fails_often(relay: &Relay, checks: usize) {
+    let check = |number| relay.post("/v1/check_gate", &gate(&format!("u-{number}"), 0));
+    let mut answers = stream::iter((0..checks).map(check)).buffer_unordered(50);
+    while let Some((status, _)) = limited(answers.next()).await {
+        assert!(status.is_server_error(), "{status}");
+    }
+}
+
+#[actix_rt::test]
+async fn promise_10_a_log_that_nobody_reads_holds_up_neither_checks_nor_probes_nor_the_end() {
+    let upstream = LocalStatsig::start(Rules::sample()).unwrap();
+    upstream.inject(Fault::status(503).always());
+    let options = ["--upstream", &upstream.url(), "--retry-attempts", "1"];
+    let key = [("STATSIG_API_KEY", KEY)];
+    let (mut relay, mut unread) = Relay::stuck(&options, &key).await;
+
+    fails_often(&relay, 1_500).await;
+    assert_eq!(relay.get("/healthz").await.0, StatusCode::OK);
+    relay.signal("TERM");
+    assert_eq!(relay.ended().await.code, Some(0));
+
+    // What there was room for is there, from the beginning.
+    let mut log = String::new();
+    unread.read_to_string(&mut log).unwrap();
+    assert!(log.contains("calls to Statsig fail") && log.len() > 10_000, "{log}");
+}
+
+#[actix_rt::test]
+async fn lines_of_the_log_that_find_no_room_are_counted_and_their_number_logged_when_it_is_read() {
+    let upstream = LocalStatsig::start(Rules::sample()).unwrap();
+    let url = upstream.url();
+    let options = ["--upstream", &url, "--log", "trace", "--log-format", "json"];
+    let (relay, unread) = Relay::stuck(&options, &[("STATSIG_API_KEY", KEY)]).await;
+
+    let dropped = async || {
+        let mut response = limited(relay.client.get(relay.url("/metrics")).send()).await.unwrap();
+        let metrics = limited(response.body().limit(1024 * 1024)).await.unwrap();
+        let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+        let figure = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("statsig_relay_log_lines_dropped_total "));
+        figure.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(dropped().await, 0);
+    limited(async {
+        while dropped().await == 0 {
+            relay.post("/v1/check_gate", &gate("u", 0)).await;
+        }
+    })
+    .await;
+
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut tell = Some(tell);
+        for line in BufReader::new(unread).lines() {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if let Some(number) = line["dropped"].as_u64()
+                && let Some(tell) = tell.take()
+            {
+                tell.send(number).unwrap();
+            }
+        }
+    });
+    assert!(limited(told).await.unwrap() > 0);
+}
+
+#[actix_rt::test]
+async fn what_is_no_http_is_counted_and_fills_no_log() {
+    let upstream = Upstream::start(Mood::Answer);
+    let mut relay = Relay::start(&upstream, &[]).await;
+    for _ in 0..200 {
+        let mut stranger = std::net::TcpStream::connect(&relay.address).unwrap();
+        stranger.write_all(b"\x16\x03\x01 no HTTP\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        let _ = stranger.read_to_end(&mut answer);
+    }
+    let mut response = limited(relay.client.get(relay.url("/metrics")).send()).await.unwrap();
+    let metrics = limited(response.body().limit(1024 * 1024)).await.unwrap();
+    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+    let counted = metrics.lines().any(|line| line == "statsig_relay_bad_requests_total 200");
+    assert!(counted, "{metrics}");
+
+    relay.signal("TERM");
+    let ended = relay.ended().await;
+    let served = ended.stderr.lines().take_while(|line| !line.contains("draining"));
+    let lines: Vec<_> = served.collect();
+    assert_eq!(lines, [""; 0]);
 }

@@ -70,6 +70,18 @@ impl Relay {
         Self::run(&options, variables, nothing).listens().await
     }
 
+    /// Listens, and its stderr is a pipe that nobody reads for now. It ends all the same.
+    pub(crate) async fn stuck(options: &[&str], variables: &[(&str, &str)]) -> (Self, ChildStderr) {
+        let mut pipe = None;
+        let keep = |stderr| {
+            pipe = Some(stderr);
+            read_to_end(io::empty(), None)
+        };
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        let relay = Self::run(&options, variables, keep).listens().await;
+        (relay, pipe.unwrap())
+    }
+
     pub(crate) fn spawn(options: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::run(options, variables, |stderr| read_to_end(stderr, None))
     }
@@ -79,12 +91,38 @@ impl Relay {
         variables: &[(&str, &str)],
         read: impl FnOnce(ChildStderr) -> oneshot::Receiver<String>,
     ) -> Self {
-        let mut command = command(options, variables);
+        Self::child_of(command(options, variables), read)
+    }
+
+    /// Listens, after this in a shell: `ulimit …`.
+    pub(crate) async fn after(shell: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        Self::spawn_after(shell, &options, variables).listens().await
+    }
+
+    pub(crate) fn spawn_after(shell: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
+        let program = command(options, variables);
+        let script = format!("{shell} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self::child_of(command, |stderr| read_to_end(stderr, None))
+    }
+
+    fn child_of(
+        mut command: Command,
+        read: impl FnOnce(ChildStderr) -> oneshot::Receiver<String>,
+    ) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, heard) = oneshot::channel();
         let stdout = read_to_end(child.stdout.take().unwrap(), Some(tell));
         let stderr = read(child.stderr.take().unwrap());
-        let connector = Connector::new().limit(0).timeout(LIMIT);
+        let connector = Connector::new().limit(0).timeout(LIMIT).conn_keep_alive(LIMIT);
         let client = Client::builder().connector(connector).disable_timeout().finish();
         Self { child, address: String::new(), client, stdout, stderr, heard: Some(heard) }
     }
@@ -132,7 +170,7 @@ impl Relay {
     /// A connection that has been used and is kept open.
     pub(crate) fn kept_alive(&self) -> TcpStream {
         let mut connection = TcpStream::connect(&self.address).unwrap();
-        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: relay\r\n\r\n").unwrap();
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
         let mut start = [0; 12];
         connection.read_exact(&mut start).unwrap();
         assert_eq!(&start, b"HTTP/1.1 200");
@@ -192,7 +230,8 @@ fn read_to_end(
         let mut text = String::new();
         for line in BufReader::new(output).lines() {
             let line = line.expect("UTF-8");
-            let address = line.strip_prefix("listening on http://");
+            let url = line.strip_prefix("listening on ");
+            let address = url.map(|url| url.strip_prefix("http://").unwrap_or(url));
             if let (Some(address), Some(tell)) = (address, tell.take_if(|_| address.is_some())) {
                 let _ = tell.send(address.to_owned());
             }

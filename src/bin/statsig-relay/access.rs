@@ -1,19 +1,23 @@
 //! Who may ask: anyone on this machine, unless it is told otherwise, and from elsewhere whoever has a
 //! key that is listed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use actix_web::{
     Error, ResponseError,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{AUTHORIZATION, HeaderMap},
+    http::{
+        ConnectionType, Uri,
+        header::{AUTHORIZATION, HeaderMap},
+    },
     middleware::Next,
     web::Data,
 };
 
 use crate::{
     args::Args,
+    connection::{Handle, Peer},
     keys::Keys,
     loopback::{self, is_this_machine},
     respond::Problem,
@@ -53,18 +57,27 @@ impl Callers {
         }
     }
 
+    /// The keys that are listed, if any are.
+    pub(crate) fn keys(&self) -> Option<Keys> {
+        if let Others::Listed(keys) = &self.others { Some(keys.clone()) } else { None }
+    }
+
     /// Whether it is decided who may ask at these addresses: to be open to the network without a
     /// word about it would be an accident.
     pub(crate) fn are_decided_for(&self, addresses: &[SocketAddr]) -> bool {
         !(loopback::are_reached_from_elsewhere(addresses) && matches!(self.others, Others::Nobody))
     }
 
-    /// Judges by the address of the connection. A header says whatever its sender wants it to: one
-    /// that is not a key can only make a stranger of somebody. A caller without an address is
-    /// nobody known.
-    fn admit(&self, caller: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Problem> {
-        let is_local = self.trusts_loopback && caller.is_some_and(is_this_machine);
-        let doubt = loopback::doubt(headers).filter(|_| is_local);
+    /// Judges by the connection. A header says whatever its sender wants it to: one that is not a
+    /// key can only make a stranger of somebody.
+    fn admit(&self, peer: Peer, target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let is_here = match peer {
+            Peer::ThisMachine => true,
+            Peer::At(address) => is_this_machine(address.ip()),
+            Peer::Unknown => false,
+        };
+        let is_local = self.trusts_loopback && is_here;
+        let doubt = loopback::doubt(target, headers).filter(|_| is_local);
         let may_ask = (is_local && doubt.is_none())
             || match &self.others {
                 Others::Nobody => false,
@@ -101,19 +114,31 @@ impl Others {
     }
 }
 
-/// Answers 401 to whoever may not ask.
+/// Answers 401 to whoever may not ask, who cannot keep a connection either, whatever the answer.
 pub(crate) async fn guard<B: MessageBody + 'static>(
     callers: Data<Callers>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody + use<B>>, Error> {
-    let caller = request.peer_addr().map(|address| address.ip());
-    match callers.admit(caller, request.headers()) {
+    let admitted = callers.admit(peer(&request), request.uri(), request.headers());
+    let is_stranger = admitted.is_err();
+    let mut response = match admitted {
         Err(problem) if !OPEN.contains(&request.path()) => {
-            Ok(request.into_response(problem.error_response()).map_into_right_body())
+            request.into_response(problem.error_response()).map_into_right_body()
         }
-        _ => Ok(next.call(request).await?.map_into_left_body()),
+        _ => next.call(request).await?.map_into_left_body(),
+    };
+    if is_stranger {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    Ok(response)
+}
+
+/// Who asks, by the connection. Headers have no say in it.
+fn peer(request: &ServiceRequest) -> Peer {
+    let connection = request.conn_data::<Handle>().map(Handle::peer);
+    let address = || request.peer_addr().map_or(Peer::Unknown, Peer::At);
+    connection.unwrap_or_else(address)
 }
 
 /// The key a request has: in the API's own header, or in the one that scrapers can send.
@@ -162,7 +187,8 @@ mod tests {
         if let Some(key) = key {
             headers.insert(HeaderName::from_static(KEY), HeaderValue::from_str(key).unwrap());
         }
-        callers.admit(Some(caller.parse().unwrap()), &headers).is_ok()
+        let peer = Peer::At(SocketAddr::new(caller.parse().unwrap(), 1));
+        callers.admit(peer, &Uri::default(), &headers).is_ok()
     }
 
     #[test]
@@ -176,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn caller_over_a_unix_socket_is_local_like_one_on_loopback() {
+        let admit = |callers: &Callers, header: Option<(&'static str, &'static str)>| {
+            let mut headers = HeaderMap::new();
+            if let Some((name, value)) = header {
+                headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            callers.admit(Peer::ThisMachine, &Uri::default(), &headers).is_ok()
+        };
+        assert!(admit(&nobody_else(), None) && admit(&listed(), Some(("host", "localhost"))));
+        assert!(!admit(&listed(), Some(("x-forwarded-for", "192.0.2.7"))));
+        let distrusted = Callers { trusts_loopback: false, ..listed() };
+        assert!(!admit(&distrusted, None) && admit(&distrusted, Some((KEY, "caller-one"))));
+    }
+
+    #[test]
     fn from_elsewhere_a_listed_key_is_needed_unless_anyone_may_ask() {
         for caller in [ELSEWHERE, "10.0.0.1", "0.0.0.0", "2001:db8::1", "::", "::ffff:10.0.0.1"] {
             assert!(!admit(&nobody_else(), caller, Some("caller-one")), "{caller}");
@@ -184,7 +225,7 @@ mod tests {
             assert!(!admit(&listed(), caller, None), "{caller}");
             assert!(admit(&anyone(), caller, None), "{caller}");
         }
-        assert!(listed().admit(None, &HeaderMap::new()).is_err());
+        assert!(listed().admit(Peer::Unknown, &Uri::default(), &HeaderMap::new()).is_err());
     }
 
     #[test]

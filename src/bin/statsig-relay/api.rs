@@ -1,15 +1,16 @@
 //! The routes: the Statsig HTTP API's `check_gate` and `get_config`, and the relay's own.
 //!
-//! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Fields that
-//! the API document does not name are ignored, and `null` counts as absent.
+//! A body is read as JSON whatever its content type says: `curl -d` says it is a form. Slashes in
+//! a row count as one, and one at a path's end as none. Fields that the API document does not name are
+//! ignored, and `null` counts as absent.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
 use actix_statsig::{CheckGates, Error, GetConfigs, Statsig, User};
 use actix_web::{
     HttpRequest, HttpResponse, Route,
-    rt::time::timeout,
-    web::{self, Data, Payload, ServiceConfig},
+    http::header::HeaderMap,
+    web::{self, Data, ServiceConfig},
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -17,14 +18,11 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-use crate::{health, page, prometheus, respond::Problem};
+use crate::{connection::Incoming, encoding, health, page, prometheus, respond::Problem};
 
 /// The largest body that is read, in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct MaxBody(pub(crate) usize);
-
-/// The longest a body takes to arrive.
-const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The most names one request may have, as the API document has it.
 const MAX_NAMES: usize = 100;
@@ -56,9 +54,10 @@ fn method(allow: &'static str) -> Route {
 async fn check_gate(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
-    body: Payload,
+    request: HttpRequest,
+    body: Incoming,
 ) -> Result<HttpResponse, Problem> {
-    let text = read_body(body, **limit).await?;
+    let text = read_body(request.headers(), body, **limit).await?;
     let body = Body::of(&text)?;
     let gate_names = names("gateNames", body.gate_names)?;
     let (field, names, single) = match (name("gateName", body.gate_name)?, gate_names) {
@@ -84,9 +83,10 @@ async fn check_gate(
 async fn get_config(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
-    body: Payload,
+    request: HttpRequest,
+    body: Incoming,
 ) -> Result<HttpResponse, Problem> {
-    let text = read_body(body, **limit).await?;
+    let text = read_body(request.headers(), body, **limit).await?;
     let body = Body::of(&text)?;
     let field = "configName";
     let missing = || Problem::bad_request("configName must be given");
@@ -131,12 +131,12 @@ fn blame(field: &str, error: Error) -> Problem {
 }
 
 /// A request's body, as text.
-async fn read_body(payload: Payload, MaxBody(limit): MaxBody) -> Result<String, Problem> {
-    let read = timeout(BODY_TIME, payload.to_bytes_limited(limit)).await;
-    let bytes = read
-        .map_err(|_| Problem::too_slow())?
-        .map_err(|_| Problem::too_large(limit))?
-        .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
+async fn read_body(
+    headers: &HeaderMap,
+    incoming: Incoming,
+    MaxBody(limit): MaxBody,
+) -> Result<String, Problem> {
+    let bytes = encoding::decode(incoming.read(limit).await?, headers, limit)?;
     String::from_utf8(bytes.into())
         .map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))
 }

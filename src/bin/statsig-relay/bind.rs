@@ -1,19 +1,89 @@
 //! The addresses that the relay listens on.
 
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    path::PathBuf,
 };
 
 use tokio::net::TcpSocket;
 
+#[cfg(unix)]
+use crate::unix::{self, SocketFile};
+
 /// How many connections wait to be accepted, at most.
-const BACKLOG: u32 = 1024;
+pub(crate) const BACKLOG: u32 = 1024;
+
+/// Where to listen.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Place {
+    /// On each of these.
+    Addresses(Vec<SocketAddr>),
+    /// On a Unix socket of this name.
+    Path(PathBuf),
+}
+
+impl Place {
+    /// Reads `ADDRESS:PORT` or `unix:PATH`.
+    pub(crate) fn parse(text: &str) -> io::Result<Self> {
+        match text.strip_prefix("unix:") {
+            Some(_) if !cfg!(unix) => Err(io::ErrorKind::Unsupported.into()),
+            Some("") => Err(io::Error::new(io::ErrorKind::InvalidInput, "no path follows unix:")),
+            Some(path) => Ok(Self::Path(path.into())),
+            None => Ok(Self::Addresses(text.to_socket_addrs()?.collect())),
+        }
+    }
+
+    /// Listens there; a Unix socket's file has these permissions.
+    pub(crate) fn bind(&self, socket_mode: u32) -> io::Result<Vec<Listener>> {
+        match self {
+            Self::Addresses(addresses) => {
+                Ok(bind(addresses)?.into_iter().map(Listener::Tcp).collect())
+            }
+            #[cfg(unix)]
+            Self::Path(path) => {
+                let (listener, file) = unix::listen(path, socket_mode)?;
+                Ok(vec![Listener::Unix(listener, file)])
+            }
+            #[cfg(not(unix))]
+            Self::Path(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The addresses; a Unix socket has none.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Self::Addresses(addresses) => addresses,
+            Self::Path(_) => &[],
+        }
+    }
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Where clients find it.
+    pub(crate) fn url(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
+            #[cfg(unix)]
+            Self::Unix(_, file) => Ok(format!("unix:{}", file.path().display())),
+        }
+    }
+}
 
 /// Listens on each of these; a name may stand for several. One that is taken is an error, though
 /// another is free: clients would reach whoever has it. One that this machine does not have is left
 /// out, unless there is no other.
-pub(crate) fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let (mut bound, mut left_out) = (Vec::new(), None);
     for address in addresses {
         match listen(*address) {

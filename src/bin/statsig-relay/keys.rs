@@ -1,12 +1,15 @@
 //! The keys of callers who may ask, compared in constant time.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use subtle::{Choice, ConstantTimeEq};
 
-/// Some keys. Not `Debug`: they are secret.
-#[derive(Default)]
-pub(crate) struct Keys(Vec<Key>);
+/// Some keys. Clones have the same, also when these are replaced. Not `Debug`: they are secret.
+#[derive(Clone, Default)]
+pub(crate) struct Keys(Arc<RwLock<Vec<Key>>>);
 
 /// A key, filled up with zeros: keys are visible ASCII, so no two of them become equal by it.
+#[derive(Clone)]
 struct Key([u8; LONGEST]);
 
 /// The longest key there may be, in bytes.
@@ -20,7 +23,7 @@ impl Keys {
         let keys = text.split(',').map(str::trim).enumerate();
         let keys = keys.map(|(at, key)| Key::new(key).ok_or_else(|| (at + 1).to_string()));
         let keys: Result<_, _> = keys.collect();
-        keys.map(Self).map_err(|at| format!("key {at} {RULE}"))
+        keys.map(Self::new).map_err(|at| format!("key {at} {RULE}"))
     }
 
     /// Reads keys one a line, between empty lines and comments.
@@ -30,19 +33,40 @@ impl Keys {
         let keys = keys.map(|(at, key)| Key::new(key).ok_or(at + 1));
         let keys: Vec<_> =
             keys.collect::<Result<_, _>>().map_err(|at| format!("line {at}: a key {RULE}"))?;
-        if keys.is_empty() { Err("has no key".to_owned()) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err("has no key".to_owned()) } else { Ok(Self::new(keys)) }
+    }
+
+    fn new(keys: Vec<Key>) -> Self {
+        Self(Arc::new(RwLock::new(keys)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.read(Vec::len)
     }
 
     pub(crate) fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
+        let others = others.read(Vec::clone);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(others);
+    }
+
+    /// From here on these are the keys, for each clone.
+    pub(crate) fn replace(&self, others: Self) {
+        let others = others.read(Vec::clone);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
     /// Whether this is one of them. How long it takes says neither which one, nor how much of one
     /// was right: each is compared, whole.
     pub(crate) fn contain(&self, key: &str) -> bool {
         let Some(key) = Key::new(key) else { return false };
-        let equal = self.0.iter().map(|listed| listed.0.ct_eq(&key.0));
-        equal.fold(Choice::from(0), |any, equal| any | equal).into()
+        self.read(|keys| {
+            let equal = keys.iter().map(|listed| listed.0.ct_eq(&key.0));
+            equal.fold(Choice::from(0), |any, equal| any | equal).into()
+        })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Vec<Key>) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -72,6 +96,17 @@ mod tests {
         }
         assert!(!keys.contain(&"k".repeat(LONGEST + 1)));
         assert!(!Keys::default().contain("caller-one") && !Keys::default().contain(""));
+    }
+
+    #[test]
+    fn keys_that_are_replaced_are_so_for_each_who_has_them() {
+        let keys = Keys::from_list("caller-one").unwrap();
+        let same = keys.clone();
+
+        keys.replace(Keys::from_list("caller-two,caller-three").unwrap());
+
+        assert!(same.contain("caller-two") && !same.contain("caller-one"));
+        assert_eq!(same.len(), 2);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::http::{header::HeaderMap, uri::Authority};
+use actix_web::http::{Uri, header::HeaderMap, uri::Authority};
 
 /// Why what comes from this machine may be somebody else's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,17 +18,20 @@ pub(crate) enum Doubt {
 /// By which proxies tell that they pass a request on.
 const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
 
-pub(crate) fn doubt(headers: &HeaderMap) -> Option<Doubt> {
-    if is_lured(headers) {
+/// An absolute target (`GET http://host/path`) names the host in place of `Host`: it is judged like
+/// that, and as well as that.
+pub(crate) fn doubt(target: &Uri, headers: &HeaderMap) -> Option<Doubt> {
+    if is_lured(target, headers) {
         return Some(Doubt::Lured);
     }
     FORWARDED.iter().any(|header| headers.contains_key(*header)).then_some(Doubt::Forwarded)
 }
 
 /// To plain HTTP on an address like 0.0.0.0 browsers send no `Sec-Fetch-Site`; hence the other two.
-fn is_lured(headers: &HeaderMap) -> bool {
+fn is_lured(target: &Uri, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text("host");
+    let hosts = [host, target.authority().map(Authority::as_str)];
     let is_elsewhere = |site| !matches!(site, "none" | "same-origin");
     let is_foreign = |origin: &str| {
         let own = host.map(|host| format!("http://{host}"));
@@ -36,7 +39,7 @@ fn is_lured(headers: &HeaderMap) -> bool {
     };
     text("sec-fetch-site").is_some_and(is_elsewhere)
         || text("origin").is_some_and(is_foreign)
-        || host.is_some_and(|host| !is_a_name_of_this_machine(host))
+        || hosts.into_iter().flatten().any(|host| !is_a_name_of_this_machine(host))
 }
 
 /// `localhost` or a loopback address, for no server of names has a say in these.
@@ -109,10 +112,29 @@ mod tests {
         assert_eq!(doubt_about(&[("host", "localhost"), ("x-request-id", "r-1")]), None);
     }
 
+    #[test]
+    fn an_absolute_target_is_judged_like_host() {
+        for (target, host, is_own) in [
+            ("http://localhost:8080/stats", "localhost:8080", true),
+            ("http://[::1]/stats", "localhost", true),
+            ("http://rebound.example/stats", "localhost", false),
+            ("http://rebound.example/", "127.0.0.1:8080", false),
+            ("http://localhost/stats", "rebound.example", false),
+            ("http://localhost@rebound.example/", "localhost", false),
+            ("http://0.0.0.0:8080/stats", "localhost", false),
+        ] {
+            let request = TestRequest::with_uri(target).insert_header(("host", host));
+            let request = request.to_http_request();
+            let wanted = (!is_own).then_some(Doubt::Lured);
+            assert_eq!(doubt(request.uri(), request.headers()), wanted, "{target} {host}");
+        }
+    }
+
     fn doubt_about(headers: &[(&'static str, &'static str)]) -> Option<Doubt> {
         let request = headers
             .iter()
             .fold(TestRequest::default(), |request, header| request.insert_header(*header));
-        doubt(request.to_http_request().headers())
+        let request = request.to_http_request();
+        doubt(request.uri(), request.headers())
     }
 }

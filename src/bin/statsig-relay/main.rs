@@ -3,37 +3,48 @@
 //!
 //! What one runs to see the component work, and what a team in another language deploys beside its
 //! app. Its routes are in `api.rs`, its page to watch in `page.rs`, its options in `args/`, who may
-//! ask in `access.rs`; its commands for the shell are in `ask.rs`. Where there is no key, it asks a
-//! stand-in for Statsig that lives in the same process (`upstream.rs`).
+//! ask in `access.rs`, what clients may do to their connections in `connection/`; its commands for
+//! the shell are in `ask.rs`. Where there is no key, it asks a stand-in for Statsig that lives in the
+//! same process (`upstream.rs`).
 
 mod access;
 mod api;
 mod args;
 mod ask;
+mod bad_requests;
 mod bind;
+mod clock;
+mod connection;
+mod encoding;
 mod health;
 mod keys;
+mod limits;
+mod lines;
 mod loopback;
 mod observe;
 mod output;
 mod page;
 mod prometheus;
 mod recent;
+mod reload;
 mod request_id;
 mod respond;
 mod server;
+#[cfg(unix)]
+mod unix;
 mod upstream;
 
-use std::{env, io, process::ExitCode};
+use std::{env, io, process};
 
 use actix_statsig::{ShutdownReport, Statsig};
-use actix_web::web::Data;
+use actix_web::{rt::System, web::Data};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use crate::{
     args::{Args, Task},
     health::Probes,
     page::{Page, Recent},
+    reload::{Hangup, Reloading},
     server::{Serving, Sources},
     upstream::Upstream,
 };
@@ -41,19 +52,22 @@ use crate::{
 /// The exit code for what whoever starts the relay has to mend: options, environment, files, ports.
 const MISUSE: u8 = 2;
 
-#[actix_web::main]
-async fn main() -> ExitCode {
-    let ended = match Args::parse(env::args_os(), env::vars_os()) {
-        Ok(args) => run(&args).await,
-        Err(message) => Err((MISUSE, message)),
-    };
-    match ended {
-        Ok(code) => ExitCode::from(code),
-        Err((code, message)) => {
-            output::complain(message);
-            ExitCode::from(code)
-        }
-    }
+fn main() -> ! {
+    let args = Args::parse(env::args_os(), env::vars_os());
+    let args = args.and_then(|args| limits::raise_files().map(|()| args));
+    let args = args.unwrap_or_else(|message| end(Err((MISUSE, message))));
+    let system = System::new();
+    end(system.block_on(run(&args)))
+}
+
+/// Ends the process. Nothing is dropped before: what that might wait for may never come.
+fn end(ended: Result<u8, (u8, String)>) -> ! {
+    let code = ended.unwrap_or_else(|(code, message)| {
+        output::complain(message);
+        code
+    });
+    output::flush();
+    process::exit(code.into())
 }
 
 /// Does what it is told to; the exit code, with a line to say where something is wrong.
@@ -75,6 +89,7 @@ struct Relay {
 
 /// Sets everything up; an error is one line that names the option or variable to mend.
 fn start(args: &Args) -> Result<Relay, String> {
+    let hangup = Hangup::catch()?;
     output::log_to_stderr(args, output::USUAL_WHILE_SERVING)?;
     output::log_panics();
     let serving = Serving::of(args)?;
@@ -86,6 +101,7 @@ fn start(args: &Args) -> Result<Relay, String> {
     let metrics = Data::new(prometheus::install()?);
     let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
     let probes = Data::new(Probes::default());
+    Reloading::of(args, hangup, statsig.clone(), serving.keys()).start()?;
     let sources = Sources { statsig, probes, metrics, page };
     let serving = serving.serve(sources, timeout)?.boxed_local();
     for variable in &args.unknown {

@@ -54,6 +54,11 @@ fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     }
 }
 
+/// Of another key it is told again.
+pub(crate) fn key_has_changed() {
+    KEY_REFUSED.store(false, Relaxed);
+}
+
 /// Whether it has been told already; once is enough.
 static KEY_REFUSED: AtomicBool = AtomicBool::new(false);
 

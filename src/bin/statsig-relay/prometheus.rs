@@ -10,6 +10,8 @@ use actix_web::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::{bad_requests, output};
+
 /// The text format's content type.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -41,6 +43,8 @@ pub(crate) fn install() -> Result<PrometheusHandle, String> {
         "statsig_relay_request_duration_seconds",
         "How long the relay took to answer, from a request's head to its answer's"
     );
+    bad_requests::describe();
+    output::describe();
     let kept = handle.clone();
     rt::spawn(async move {
         loop {

@@ -11,7 +11,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ACCEPT_ENCODING, ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
 use serde_json::json;
@@ -45,10 +45,23 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
+    /// The body is encoded in a way that is not read here.
+    pub(crate) fn unknown_encoding() -> Self {
+        let message = "the body's content-encoding must be gzip or identity";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "unknown_encoding", message).with(ACCEPT_ENCODING, "gzip, identity")
+    }
+
     /// The body did not arrive in time.
     pub(crate) fn too_slow() -> Self {
         let message = "the body did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
+    }
+
+    /// The body does not fit beside those of other requests.
+    pub(crate) fn no_room() -> Self {
+        let message = "the relay has no room for more requests of this size: try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
     }
 
     /// There is no such path.

@@ -1,47 +1,48 @@
 //! The HTTP server in front: where it listens, how patient it is, and how it leaves.
 
-use std::{
-    io,
-    net::{SocketAddr, ToSocketAddrs},
-    num::NonZeroUsize,
-    thread,
-    time::Duration,
-};
+use std::{io, num::NonZeroUsize, thread, time::Duration};
 
+use actix_server::Server;
 use actix_statsig::{ShutdownReport, Statsig, web};
-use actix_web::{App, HttpServer, middleware::from_fn, web::Data};
+use actix_web::{
+    App,
+    middleware::{NormalizePath, from_fn},
+    web::Data,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     access::{self, Callers},
     api::{self, MaxBody},
     args::{Args, Given, MOST_WORKERS},
-    bind::bind,
+    bind::{Listener, Place},
+    connection::{Door, Limits, Room, attend},
     health::Probes,
+    keys::Keys,
+    limits::{self, Shares},
     loopback, observe, output,
     page::Page,
     upstream,
 };
 
-/// Longer than clients keep the idle connections of their pools, so that none is closed just as it
-/// is used again.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
-
-/// The longest a connection takes to its first request's head. Generous: a machine that is busy is
-/// no reason to turn its clients away.
-const HEAD_TIME: Duration = Duration::from_secs(60);
-
 /// How much longer than a request the relay takes to leave.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// How long a client that has not finished its request, or its answer, keeps the relay from leaving.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// How the relay is served, as it was told to be.
 pub(crate) struct Serving {
     listen: Given,
-    addresses: Vec<SocketAddr>,
+    place: Place,
+    socket_mode: u32,
+    drain_delay: Duration,
     callers: Data<Callers>,
     max_body: Data<MaxBody>,
+    limits: Limits,
+    room: Room,
     workers: usize,
-    connections_each: usize,
+    connections: usize,
 }
 
 /// What the routes answer from.
@@ -55,32 +56,43 @@ pub(crate) struct Sources {
 impl Serving {
     pub(crate) fn of(args: &Args) -> Result<Self, String> {
         let listen = args.given_or_default("listen").ok_or("nowhere to listen")?;
-        let addresses = listen.text()?.to_socket_addrs();
-        let addresses: Vec<_> =
-            addresses.map_err(|error| listen.cannot_be(&error.to_string()))?.collect();
+        let place = Place::parse(listen.text()?);
+        let place = place.map_err(|error| listen.cannot_be(&error.to_string()))?;
         let callers = Callers::choose(args)?;
-        if !callers.are_decided_for(&addresses) {
+        if !callers.are_decided_for(place.addresses()) {
             return Err(listen.cannot_be(
                 "it would be open to the network, and nobody said who may ask: set \
                  STATSIG_RELAY_KEYS or --keys-file, or --allow-anyone",
             ));
         }
-        if loopback::are_reached_from_elsewhere(&addresses) && !upstream::is_decided(args) {
+        if loopback::are_reached_from_elsewhere(place.addresses()) && !upstream::is_decided(args) {
             return Err(listen.cannot_be(
                 "the network would get made-up answers, for there is no key: set STATSIG_API_KEY \
                  or --api-key-file, or --rules",
             ));
         }
-        let (workers, connections_each) = shares(args)?;
+        let (workers, connections) = shares(args)?;
         let max_body = args.number("max_body")?.unwrap_or_default();
         Ok(Self {
             listen,
-            addresses,
+            place,
+            socket_mode: args.mode("socket_mode")?,
+            drain_delay: args.delay("drain_delay")?,
             callers: Data::new(callers),
             max_body: Data::new(MaxBody(max_body)),
+            limits: Limits {
+                keep_alive: args.duration("keep_alive")?,
+                client: args.duration("client_timeout")?,
+                leave: LAST_MOMENT,
+            },
+            room: Room::new(args.number("max_incoming")?.unwrap_or(usize::MAX)),
             workers,
-            connections_each,
+            connections,
         })
+    }
+
+    pub(crate) fn keys(&self) -> Option<Keys> {
+        self.callers.keys()
     }
 
     /// Binds, and says where; then serves until it is told to leave. `timeout` is the longest a
@@ -90,7 +102,7 @@ impl Serving {
         sources: Sources,
         timeout: Duration,
     ) -> Result<impl Future<Output = io::Result<ShutdownReport>> + use<>, String> {
-        let Self { callers, max_body, .. } = self;
+        let Self { listen, place, socket_mode, drain_delay, callers, max_body, .. } = self;
         let Sources { statsig, probes, metrics, page } = sources;
         let data = Data::new(statsig.clone());
         let app = move || {
@@ -102,29 +114,43 @@ impl Serving {
                 .app_data(Data::clone(&callers))
                 .app_data(Data::clone(&max_body))
                 .configure(api::routes)
+                .wrap(NormalizePath::trim())
                 .wrap(from_fn(access::guard))
                 .wrap(from_fn(observe::observe))
+                .wrap(from_fn(attend))
         };
-        let server = HttpServer::new(app)
+        // The library's limit is a worker's, and rounded up here: the door keeps the process's.
+        let server = Server::build()
             .workers(self.workers)
-            .max_connections(self.connections_each)
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_TIME);
-        let cannot = |error: io::Error| self.listen.cannot_be(&error.to_string());
-        let mut listeners = bind(&self.addresses).map_err(cannot)?.into_iter();
-        let server = listeners.try_fold(server, HttpServer::listen);
+            .max_concurrent_connections(self.connections.div_ceil(self.workers));
+        let leaving = server.graceful_shutdown_signal();
+        let door = Door::new(self.connections, self.limits, self.room, leaving);
+        let cannot = |error: io::Error| listen.cannot_be(&error.to_string());
+        let listeners = place.bind(socket_mode).map_err(cannot)?;
+        let urls = listeners.iter().map(Listener::url).collect::<io::Result<Vec<_>>>();
+        let urls = urls.map_err(cannot)?;
+        let mut files = Vec::new();
+        let server = listeners.into_iter().try_fold(server, |server, listener| {
+            let (server, file) = door.listen(server, listener, app.clone())?;
+            files.extend(file);
+            Ok(server)
+        });
         let server = server.map_err(cannot)?;
-        let addresses = server.addrs();
-        let serving = web::serve(server, &statsig, timeout.saturating_add(LEAVE));
+        let drain = web::Drain::within(timeout.saturating_add(LEAVE)).after(drain_delay);
+        let serving = web::serve_builder(server, &statsig, drain);
         // Whoever reads this may send a signal at once.
-        for address in addresses {
-            output::say(format_args!("listening on http://{address}"));
+        for url in urls {
+            output::say(format_args!("listening on {url}"));
         }
-        Ok(serving)
+        Ok(async move {
+            let served = serving.await;
+            drop(files);
+            served
+        })
     }
 }
 
-/// How many workers there are, and how many connections each of them has.
+/// How many workers there are, and how many connections they have in all.
 fn shares(args: &Args) -> Result<(usize, usize), String> {
     let connections = args.number("max_connections")?.unwrap_or(usize::MAX);
     let most = connections.min(MOST_WORKERS);
@@ -134,6 +160,9 @@ fn shares(args: &Args) -> Result<(usize, usize), String> {
         (Some(fewer), Some(more)) if connections < workers => {
             Err(fewer.cannot_be(&format!("must be no less than {}, {workers}", more.by)))
         }
-        _ => Ok((workers, connections / workers)),
+        _ => {
+            let fitting = limits::fit(args, Shares { workers, connections })?;
+            Ok((fitting.workers, fitting.connections))
+        }
     }
 }

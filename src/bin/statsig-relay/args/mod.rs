@@ -8,6 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     path::Path,
+    time::Duration,
 };
 
 use actix_statsig::{Config, Error};
@@ -15,6 +16,9 @@ use clap::ArgMatches;
 
 pub(crate) use self::options::MOST_WORKERS;
 use self::options::{Opt, USUAL_LOG};
+
+/// In milliseconds.
+const A_DAY: u64 = 24 * 60 * 60 * 1000;
 
 /// What the relay was started with.
 #[derive(Debug)]
@@ -131,6 +135,43 @@ impl Args {
         }
     }
 
+    /// How long something takes, in whole milliseconds: at least one, at most a day.
+    pub(crate) fn duration(&self, option: &str) -> Result<Duration, String> {
+        let given = self.given_or_default(option).ok_or("no such option")?;
+        let text = given.text()?.trim();
+        let (number, unit) =
+            text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let unit = match unit.trim() {
+            "ms" | "" => Some(1),
+            "s" => Some(1000),
+            _ => None,
+        };
+        let number = number.parse::<u64>().ok();
+        let milliseconds = number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+        match milliseconds.filter(|ms| (1..=A_DAY).contains(ms)) {
+            Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+            None => Err(given.cannot_be(
+                "must be whole milliseconds, or a number with `ms` or `s`, from 1ms to 86400s",
+            )),
+        }
+    }
+
+    /// The same, or no time at all.
+    pub(crate) fn delay(&self, option: &str) -> Result<Duration, String> {
+        match self.given_or_default(option).ok_or("no such option")?.text()?.trim() {
+            "0" | "0ms" | "0s" => Ok(Duration::ZERO),
+            _ => self.duration(option),
+        }
+    }
+
+    /// Permissions of a file, in octal.
+    pub(crate) fn mode(&self, option: &str) -> Result<u32, String> {
+        let given = self.given_or_default(option).ok_or("no such option")?;
+        let mode = u32::from_str_radix(given.text()?.trim(), 8).ok();
+        let mode = mode.filter(|mode| *mode <= 0o777);
+        mode.ok_or_else(|| given.cannot_be("must be permissions in octal, from 0 to 0777"))
+    }
+
     /// Yes or no, in the words that the component's settings know.
     pub(crate) fn is_on(&self, option: &str) -> Result<bool, String> {
         let Some(given) = self.given_or_default(option) else { return Ok(false) };
@@ -186,7 +227,7 @@ impl Args {
     }
 
     /// What gave this option, or would.
-    fn name_of(&self, option: &str) -> String {
+    pub(crate) fn name_of(&self, option: &str) -> String {
         match self.options.get(option) {
             Some((_, Some(given))) => given.by.clone(),
             Some((opt, None)) => opt.title(),

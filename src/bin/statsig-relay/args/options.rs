@@ -47,14 +47,22 @@ struct Own {
     meaning: &'static str,
 }
 
-const OWN: [Own; 12] = [
+const OWN: [Own; 17] = [
     Own {
         name: "listen",
         about: About::Serving,
         value: "ADDR",
         default: Some("127.0.0.1:8080"),
         bounds: None,
-        meaning: "where to listen: ADDRESS:PORT; port 0 picks one",
+        meaning: "where to listen: ADDRESS:PORT; port 0 picks one; or unix:PATH",
+    },
+    Own {
+        name: "socket_mode",
+        about: About::Serving,
+        value: "MODE",
+        default: Some("0600"),
+        bounds: None,
+        meaning: "permissions of the Unix socket, in octal",
     },
     Own {
         name: "workers",
@@ -71,8 +79,31 @@ const OWN: [Own; 12] = [
         value: "NUMBER",
         default: Some("10000"),
         bounds: Some(1..=10_000_000),
-        meaning: "open connections, shared out evenly among the workers; more wait until one is \
-                  closed",
+        meaning: "open connections of the process; more wait until one is closed",
+    },
+    Own {
+        name: "keep_alive",
+        about: About::Serving,
+        value: "DURATION",
+        default: Some("120s"),
+        bounds: None,
+        meaning: "how long an idle connection is kept open",
+    },
+    Own {
+        name: "client_timeout",
+        about: About::Serving,
+        value: "DURATION",
+        default: Some("15s"),
+        bounds: None,
+        meaning: "longest a client takes to send a request, or to read an answer",
+    },
+    Own {
+        name: "drain_delay",
+        about: About::Serving,
+        value: "DURATION",
+        default: Some("0"),
+        bounds: None,
+        meaning: "how long it serves on after SIGTERM, not ready, before it drains",
     },
     Own {
         name: "max_body",
@@ -81,6 +112,14 @@ const OWN: [Own; 12] = [
         default: Some("1048576"),
         bounds: Some(1..=1024 * 1024 * 1024),
         meaning: "largest body that is read",
+    },
+    Own {
+        name: "max_incoming",
+        about: About::Serving,
+        value: "BYTES",
+        default: Some("67108864"),
+        bounds: Some(1..=64 * 1024 * 1024 * 1024),
+        meaning: "largest size of all requests that are read and not answered, beyond 8 KiB each",
     },
     Own {
         name: "keys",

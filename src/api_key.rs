@@ -1,0 +1,73 @@
+//! The API key, which may change while the component runs.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// The newest key, and how often it has changed.
+#[derive(Debug)]
+pub(crate) struct ApiKey {
+    newest: Mutex<SecretString>,
+    changes: AtomicU64,
+}
+
+impl ApiKey {
+    pub(crate) fn new(key: &str) -> Self {
+        Self { newest: Mutex::new(SecretString::from(key)), changes: AtomicU64::new(0) }
+    }
+
+    /// From here on this is the key. False if it was that already.
+    pub(crate) fn change(&self, key: &str) -> bool {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.expose_secret() == key {
+            return false;
+        }
+        *newest = SecretString::from(key);
+        self.changes.fetch_add(1, SeqCst);
+        true
+    }
+
+    /// How often it has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(SeqCst)
+    }
+
+    /// The newest key, if it has changed since it had changed so often; that is then as often as it
+    /// has.
+    pub(crate) fn newer_than(&self, changes: &mut u64) -> Option<SecretString> {
+        if *changes == self.changes() {
+            return None;
+        }
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes = self.changes();
+        Some(newest.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_key_is_seen_once_by_each_who_looks() {
+        let key = ApiKey::new("one");
+        let mut seen = key.changes();
+        assert!(!key.change("one"));
+        assert!(key.newer_than(&mut seen).is_none());
+
+        assert!(key.change("two") && key.change("three"));
+        let newest = key.newer_than(&mut seen).unwrap();
+        assert_eq!(newest.expose_secret(), "three");
+        assert!(key.newer_than(&mut seen).is_none());
+    }
+
+    #[test]
+    fn promise_7_its_debug_shows_no_key() {
+        let key = ApiKey::new("hunter2");
+        key.change("hunter3");
+        assert!(!format!("{key:?}").contains("hunter"));
+    }
+}

@@ -1,0 +1,36 @@
+//! The sockets that clients connect to.
+
+use actix_web::rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::handle::Peer;
+
+/// A connected socket.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Who is at the other end.
+    fn peer(&self) -> Peer;
+
+    /// Has the connection reset when it is dropped: what was not sent is thrown away.
+    fn abort(&self);
+}
+
+impl Socket for TcpStream {
+    fn peer(&self) -> Peer {
+        self.peer_addr().map_or(Peer::Unknown, Peer::At)
+    }
+
+    fn abort(&self) {
+        // The client may have closed it already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+#[cfg(unix)]
+impl Socket for tokio::net::UnixStream {
+    fn peer(&self) -> Peer {
+        Peer::ThisMachine
+    }
+
+    /// The system keeps nothing of it anyway.
+    fn abort(&self) {}
+}

@@ -1,0 +1,362 @@
+//! What clients do to their connections, and how long they may.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    program::{KEY, Relay, limited, read},
+    upstream::{Mood, Upstream},
+};
+
+/// What no answer takes longer to arrive than, and no end of a connection.
+const LIMIT: Duration = Duration::from_secs(60);
+
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// A client may not take long; everything else may.
+const SHORT: [&str; 4] = ["--client-timeout", "300ms", "--timeout", "600s"];
+
+fn connect(relay: &Relay) -> TcpStream {
+    let connection = TcpStream::connect(&relay.address).unwrap();
+    connection.set_read_timeout(Some(LIMIT)).unwrap();
+    connection.set_write_timeout(Some(LIMIT)).unwrap();
+    connection
+}
+
+fn send(mut connection: &TcpStream, text: &str) {
+    connection.write_all(text.as_bytes()).unwrap();
+}
+
+/// Reads one answer; all there is in the tests have a length.
+fn answer(mut connection: &TcpStream) -> String {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.unwrap_or("0").parse::<usize>().unwrap() {
+                return text;
+            }
+        }
+        let mut byte = [0];
+        assert_eq!(connection.read(&mut byte).unwrap(), 1, "it ended after {text:?}");
+        read.push(byte[0]);
+    }
+}
+
+/// Reads until the relay closes the connection.
+fn rest(mut connection: &TcpStream) -> String {
+    let mut read = Vec::new();
+    match connection.read_to_end(&mut read) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    String::from_utf8(read).unwrap()
+}
+
+/// Sends a byte now and then, for as long as somebody takes it.
+fn drip(connection: &TcpStream, byte: u8) -> thread::JoinHandle<()> {
+    let mut connection = connection.try_clone().unwrap();
+    thread::spawn(move || {
+        while connection.write_all(&[byte]).is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    })
+}
+
+fn post(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+fn gate() -> Value {
+    json!({"gateName": "beta", "user": {"userID": "u"}})
+}
+
+#[actix_rt::test]
+async fn slow_heads_hold_no_connection_the_second_no_more_than_the_first() {
+    let upstream = Upstream::start(Mood::Answer);
+    let few = ["--workers", "1", "--max-connections", "4"];
+    let relay = Relay::start(&upstream, &[&SHORT[..], &few].concat()).await;
+    let connections: Vec<_> = (0..4).map(|_| connect(&relay)).collect();
+    for used in &connections[2..] {
+        send(used, HEALTH);
+        assert!(answer(used).starts_with("HTTP/1.1 200"));
+    }
+    let drips: Vec<_> = connections.iter().map(|slow| drip(slow, b'G')).collect();
+
+    assert_eq!(relay.post("/v1/check_gate", &gate()).await.0, 200);
+
+    for slow in &connections {
+        let said = rest(slow);
+        assert!(said.starts_with("HTTP/1.1 408"), "{said:?}");
+        assert!(said.contains("connection: close"), "{said:?}");
+    }
+    drips.into_iter().for_each(|drip| drip.join().unwrap());
+}
+
+#[actix_rt::test]
+async fn connection_that_says_nothing_is_closed_without_an_answer() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[&SHORT[..], &["--keep-alive", "300ms"]].concat()).await;
+    let (unused, used) = (connect(&relay), connect(&relay));
+    send(&used, HEALTH);
+    assert!(answer(&used).starts_with("HTTP/1.1 200"));
+    // A 408 would be taken for the answer to whatever the client is just about to ask.
+    assert_eq!((rest(&unused), rest(&used)), (String::new(), String::new()));
+}
+
+#[actix_rt::test]
+async fn slow_body_gets_408_and_ends_the_connection() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &SHORT).await;
+    let slow = connect(&relay);
+    send(&slow, "POST /v1/check_gate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999\r\n\r\n");
+    let drip = drip(&slow, b' ');
+    let said = answer(&slow);
+    assert!(said.starts_with("HTTP/1.1 408") && said.contains("too_slow"), "{said}");
+    assert!(said.contains("connection: close\r\n"), "{said}");
+    assert_eq!(rest(&slow), "");
+    drip.join().unwrap();
+}
+
+#[actix_rt::test]
+async fn body_that_nobody_reads_holds_no_connection() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &SHORT).await;
+    for framing in ["content-length: 9999", "transfer-encoding: chunked"] {
+        let slow = connect(&relay);
+        send(
+            &slow,
+            &format!("POST /nowhere HTTP/1.1\r\nhost: localhost\r\n{framing}\r\n\r\nffff\r\n"),
+        );
+        let said = answer(&slow);
+        assert!(said.starts_with("HTTP/1.1 404"), "{said}");
+        assert!(said.contains("connection: close\r\n"), "{said}");
+        let drip = drip(&slow, b' ');
+        assert_eq!(rest(&slow), "");
+        drip.join().unwrap();
+    }
+}
+
+/// Asks for so much, without reading any of it, that the relay cannot write it.
+fn ask_and_read_nothing(relay: &Relay) -> TcpStream {
+    let connection = connect(relay);
+    let page = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    connection.set_nonblocking(true).unwrap();
+    // Most of it waits in buffers, once the relay has stopped reading.
+    let asked = (&connection).write(page.repeat(2000).as_bytes()).unwrap();
+    assert!(asked > 500 * page.len(), "{asked}");
+    connection
+}
+
+#[actix_rt::test]
+async fn client_that_reads_nothing_holds_no_connection() {
+    let upstream = Upstream::start(Mood::Answer);
+    let one = ["--max-connections", "1"];
+    let relay = Relay::start(&upstream, &[&SHORT[..], &one].concat()).await;
+    let _unread = ask_and_read_nothing(&relay);
+    assert_eq!(relay.post("/v1/check_gate", &gate()).await.0, 200);
+}
+
+#[actix_rt::test]
+async fn sigterm_waits_for_no_client_that_reads_nothing_or_sends_half_a_request() {
+    let upstream = Upstream::start(Mood::Answer);
+    let long = ["--client-timeout", "600s", "--timeout", "600s"];
+    let mut relay = Relay::start(&upstream, &long).await;
+    let _unread = ask_and_read_nothing(&relay);
+    let half_a_head = connect(&relay);
+    send(&half_a_head, "GET /healthz");
+    let half_a_body = connect(&relay);
+    send(
+        &half_a_body,
+        "POST /v1/check_gate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+    );
+    let stranger = connect(&relay);
+    send(&stranger, &format!("{HEALTH}{HEALTH}"));
+    assert!(answer(&stranger).starts_with("HTTP/1.1 200"));
+
+    relay.signal("TERM");
+
+    // The limit would be ten minutes.
+    assert_eq!(relay.ended().await.code, Some(0));
+    let said = rest(&half_a_body);
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 503"), "{said}");
+}
+
+#[actix_rt::test]
+async fn stranger_cannot_keep_a_connection_and_a_caller_with_a_key_can() {
+    let upstream = Upstream::start(Mood::Answer);
+    let options = ["--upstream", &upstream.url, "--trust-loopback", "off"];
+    let variables = [("STATSIG_API_KEY", KEY), ("STATSIG_RELAY_KEYS", "caller-one")];
+    let relay = Relay::start_with(&options, &variables).await;
+    let body = gate().to_string();
+    for (request, status) in [
+        (HEALTH.to_owned(), "200"),
+        (HEALTH.replace("healthz", "readyz"), "200"),
+        (HEALTH.replace("healthz", ""), "200"),
+        (HEALTH.replace("healthz", "stats"), "401"),
+        (post("/v1/check_gate", &body), "401"),
+        (post("/v1/check_gate", &" ".repeat(500_000)), "401"),
+    ] {
+        let stranger = connect(&relay);
+        send(&stranger, &request);
+        let said = answer(&stranger);
+        assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{said}");
+        assert!(said.contains("connection: close\r\n"), "{said}");
+        assert_eq!(rest(&stranger), "");
+    }
+    let caller = connect(&relay);
+    for request in [HEALTH, &post("/v1/check_gate", &body), HEALTH] {
+        send(&caller, &request.replace("\r\nhost", "\r\nstatsig-api-key: caller-one\r\nhost"));
+        let said = answer(&caller);
+        assert!(said.starts_with("HTTP/1.1 200") && !said.contains("connection:"), "{said}");
+    }
+}
+
+#[actix_rt::test]
+async fn offer_of_h2c_is_answered_in_http_1_and_the_connection_is_kept() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    // As Java's HttpClient sends it.
+    let java = post("/v1/check_gate", &gate().to_string()).replace(
+        "\r\nhost",
+        "\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n\
+         Upgrade: h2c\r\nhost",
+    );
+    let connection = connect(&relay);
+    for _ in 0..3 {
+        send(&connection, &java);
+        let said = answer(&connection);
+        assert!(said.starts_with("HTTP/1.1 200") && !said.contains("connection:"), "{said}");
+    }
+
+    // Another offer is not known to be safe to take out: the client is told of the end.
+    let other = connect(&relay);
+    send(&other, &java.replace("h2c", "other"));
+    let said = answer(&other);
+    assert!(said.starts_with("HTTP/1.1 200") && said.contains("connection: close\r\n"), "{said}");
+    assert_eq!(rest(&other), "");
+}
+
+#[actix_rt::test]
+async fn max_connections_are_of_the_process_however_many_workers_there_are() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--workers", "2", "--max-connections", "3"]).await;
+    let mut open: Vec<_> = (0..4).map(|_| connect(&relay)).collect();
+    for connection in &open[..3] {
+        send(connection, HEALTH);
+        assert!(answer(connection).starts_with("HTTP/1.1 200"));
+    }
+    let mut fourth = open.pop().unwrap();
+    send(&fourth, HEALTH);
+    // The relay answers who is connected already.
+    for _ in 0..10 {
+        send(&open[0], HEALTH);
+        assert!(answer(&open[0]).starts_with("HTTP/1.1 200"));
+    }
+    fourth.set_nonblocking(true).unwrap();
+    assert_eq!(fourth.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+
+    fourth.set_nonblocking(false).unwrap();
+    open.pop();
+    assert!(answer(&fourth).starts_with("HTTP/1.1 200"));
+}
+
+#[actix_rt::test]
+async fn caller_who_closes_before_the_flush_costs_no_call() {
+    let upstream = Upstream::start(Mood::Answer);
+    let slow = ["--flush-interval", "60s", "--timeout", "600s"];
+    let mut relay = Relay::start(&upstream, &slow).await;
+    let caller = connect(&relay);
+    send(&caller, &post("/v1/check_gate", &gate().to_string()));
+    relay.has_received(1).await;
+
+    caller.shutdown(Shutdown::Write).unwrap();
+
+    // The relay has noticed.
+    assert_eq!(rest(&caller), "");
+    relay.signal("TERM");
+    assert_eq!(relay.ended().await.code, Some(0));
+    assert_eq!(upstream.calls(), 0);
+}
+
+#[actix_rt::test]
+async fn half_closed_client_gets_what_needs_no_call() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    let client = connect(&relay);
+    send(&client, HEALTH);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert!(rest(&client).starts_with("HTTP/1.1 200"));
+}
+
+#[actix_rt::test]
+async fn promise_4_requests_that_are_read_share_a_budget_of_bytes() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--max-incoming", "100000"]).await;
+    let padded = |length| format!("{}{}", " ".repeat(length), gate());
+    let large = post("/v1/check_gate", &padded(100_000));
+    let (first, last) = large.split_at(95_000);
+    let holder = connect(&relay);
+    send(&holder, first);
+
+    // What the first one holds may not have been read yet.
+    let refused = limited(async {
+        loop {
+            let request = relay.client.post(relay.url("/v1/check_gate")).send_body(padded(60_000));
+            let response = request.await.unwrap();
+            if response.status() != 200 {
+                break response;
+            }
+        }
+    });
+    let refused = refused.await;
+    assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
+    assert_eq!(refused.headers().get("connection").unwrap(), "close");
+    let (status, answered) = read(refused).await;
+    assert_eq!((status.as_u16(), &answered["error"]["kind"]), (503, &json!("no_room")));
+    // Ordinary ones need none of it.
+    assert_eq!(relay.post("/v1/check_gate", &gate()).await.0, 200);
+
+    send(&holder, last);
+    let said = answer(&holder);
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    let request = relay.client.post(relay.url("/v1/check_gate")).send_body(padded(60_000));
+    assert_eq!(limited(request).await.unwrap().status(), 200);
+}
+
+#[actix_rt::test]
+async fn head_that_does_not_fit_is_refused() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &["--max-incoming", "1"]).await;
+    let client = connect(&relay);
+    send(
+        &client,
+        &format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}", "x".repeat(20_000)),
+    );
+    let said = rest(&client);
+    assert!(said.starts_with("HTTP/1.1 503") && said.contains("retry-after: 1\r\n"), "{said}");
+}
+
+#[actix_rt::test]
+async fn absolute_target_is_judged_like_host() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    for (target, status) in [
+        ("http://localhost/stats", "200"),
+        ("http://rebound.example/stats", "401"),
+        ("http://localhost@rebound.example/stats", "401"),
+    ] {
+        let client = connect(&relay);
+        send(&client, &HEALTH.replace("/healthz", target));
+        let said = answer(&client);
+        assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{target} {said}");
+    }
+}
