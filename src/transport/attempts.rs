@@ -18,11 +18,7 @@ use super::{
     retry::Decision,
     upstream::Trial,
 };
-<<<<<<< HEAD
-use crate::{clock, failpoint::failpoint, spans, user::User};
-=======
-use crate::{clock, error::Error, failpoint::failpoint, spans};
->>>>>>> ops
+use crate::{clock, error::Error, failpoint::failpoint, spans, user::User};
 
 /// An attempt has ended.
 #[derive(Debug)]
@@ -100,17 +96,15 @@ impl TransportActor {
                 return ctx.stop();
             }
         };
-<<<<<<< HEAD
         if is_of_another {
             self.distrust(&job);
-=======
+        }
         let is_of_an_old_key = key_changes != self.shared.api_key.changes();
         if is_of_an_old_key && matches!(error, Error::Unauthorized { .. }) {
             // Says nothing of the new one.
             self.upstream.without_outcome(trial, now);
             self.count_retry();
             return self.enqueue(job, ctx);
->>>>>>> ops
         }
         if died_on_reuse && !job.tried.reconnected {
             // No sign of trouble, and no attempt that counts.
