@@ -385,7 +385,7 @@ mod tests {
         let kept = cache.kept.pin();
         let texts: HashSet<_> =
             kept.values().map(|kept| kept.evaluation.value().unwrap().get().as_ptr()).collect();
-        let users: HashSet<_> = kept.keys().map(|key| key.user.json().get().as_ptr()).collect();
+        let users: HashSet<_> = kept.keys().map(|key| key.user.json().as_ptr()).collect();
         assert_eq!((texts.len(), users.len()), (3, 2));
     }
 

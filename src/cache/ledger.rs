@@ -84,7 +84,7 @@ fn own(key: &Key, evaluation: &Evaluation) -> usize {
 }
 
 fn of_user(user: &User) -> usize {
-    SHARED + user.json().get().len()
+    SHARED + user.json().len()
 }
 
 fn of_value(value: &ConfigValue) -> usize {
