@@ -1,6 +1,7 @@
 //! From calls to HTTP, and back.
 
 mod actor;
+mod answer;
 mod attempts;
 mod breaker;
 mod budget;
@@ -16,6 +17,7 @@ mod job;
 mod queue;
 mod retry;
 pub(crate) mod tls;
+mod unpack;
 mod upstream;
 mod wire;
 
