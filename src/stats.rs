@@ -93,9 +93,9 @@ pub enum BreakerState {
     /// Calls are let through.
     #[default]
     Closed,
-    /// Calls fail at once: the last ones failed in a row.
+    /// Calls wait for the next probe, for a second at the most: the last ones failed in a row.
     Open,
-    /// One call is let through, and decides.
+    /// A probe is on its way, and decides.
     HalfOpen,
 }
 
@@ -216,9 +216,9 @@ impl Counters {
         (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
     }
 
-    /// Notes the breaker's state; true if it has changed.
-    pub(crate) fn breaker_is(&self, state: BreakerState) -> bool {
-        self.breaker.swap(state as u8, Relaxed) != state as u8
+    /// Notes the breaker's state; the one before.
+    pub(crate) fn breaker_is(&self, state: BreakerState) -> BreakerState {
+        BreakerState::ALL[usize::from(self.breaker.swap(state as u8, Relaxed))]
     }
 
     fn count_of<T>(&self, result: &Result<T, Error>) -> &AtomicU64 {

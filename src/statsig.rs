@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use self::recall::{value, whole};
 use crate::{
+    call::PROBE,
     batch::BatchActor,
     clock,
     error::Error,
@@ -206,7 +207,6 @@ impl Statsig {
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
     pub async fn probe(&self) -> Result<(), Error> {
-        const PROBE: &str = "actix-statsig-probe";
         let probe = CheckGates::new(User::new(PROBE)?, [PROBE]).without_exposure().past_cache();
         self.send(probe).await.map(drop)
     }

@@ -11,6 +11,7 @@ mod lane;
 mod lanes;
 mod leaving;
 mod outcomes;
+mod refusals;
 mod reply;
 mod transports;
 mod waits;

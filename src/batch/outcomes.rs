@@ -8,6 +8,7 @@ use tracing::Span;
 use super::{
     actor::BatchActor,
     buffer::{Answer, CallId},
+    refusals::{PAUSE, Verdict},
     waits::Ending,
 };
 use crate::{
@@ -85,12 +86,12 @@ impl BatchActor {
         self.schedule(ctx);
     }
 
-    /// Keeps what Statsig has said. Where it has refused the key, nothing is good any more of what was
-    /// asked before, be it answered yet or not.
+    /// Keeps what Statsig has said. Once it has refused the key for good, nothing is good any more of
+    /// what was asked before, be it answered yet or not.
     fn keep(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
         let cache = &self.shared.cache;
         match (outcome, self.buffer.call(id)) {
-            (Ok(evaluations), Some(call)) if cache.is_on() && id > self.refused_up_to => {
+            (Ok(evaluations), Some(call)) if self.refusals.accepted(id) && cache.is_on() => {
                 for (name, evaluation) in call.names.iter().zip(evaluations) {
                     let Some(evaluation) = evaluation else { continue };
                     let (user, name) = (call.user.clone(), Arc::clone(name));
@@ -98,9 +99,20 @@ impl BatchActor {
                     cache.keep(key, evaluation.clone(), now);
                 }
             }
-            (Err(Error::Unauthorized { .. }), _) => {
-                cache.clear();
-                self.refused_up_to = self.buffer.last_call();
+            (Err(Error::Unauthorized { status, .. }), _) => {
+                match self.refusals.refused(id, self.buffer.last_call(), now) {
+                    Verdict::Doubt => {}
+                    Verdict::Refused { is_new } => {
+                        cache.clear();
+                        if is_new {
+                            tracing::error!(
+                                status,
+                                "Statsig refuses the API key, and has done so for {PAUSE:?}: what \
+                                 was kept is given to nobody any more"
+                            );
+                        }
+                    }
+                }
             }
             _ => {}
         }
