@@ -1,13 +1,11 @@
 //! What the transport does while Statsig, or the way to it, is in trouble; over real sockets.
 #![cfg(feature = "test-util")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
@@ -15,6 +13,7 @@ use actix_statsig::{
     test_util::{Fault, LocalStatsig, Recorded, Rules},
 };
 use futures_util::{FutureExt, future::join_all};
+use log::Log;
 use support::{config, user};
 
 fn server() -> LocalStatsig {
@@ -326,31 +325,4 @@ async fn the_statistics_tell_what_was_joined_and_retried_and_how_long_it_took() 
     assert_eq!((stats.queueing.count, stats.call.count), (1, 1));
     let call = stats.call;
     assert!(call.p50_us >= 50_000 && call.p50_us <= call.p99_us && call.p99_us <= call.max_us);
-}
-
-/// What was logged, line by line.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().expect("no panic")).matches(text).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
