@@ -83,6 +83,13 @@ impl Shared {
         }
     }
 
+    /// A probe of the circuit breaker was answered, as the next call will be.
+    pub(crate) fn probe_answered(&self) {
+        if self.counters.is_answering() {
+            tracing::info!("calls to Statsig are answered again");
+        }
+    }
+
     /// A request is refused before anybody was asked.
     pub(crate) fn refused(&self, error: &Error) {
         self.counters.answered::<()>(&Err(error.clone()));

@@ -62,7 +62,7 @@ pub struct Stats {
     /// Whether calls are let through, now.
     pub breaker: BreakerState,
     /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
-    /// refusal of what was asked.
+    /// refusal of what was asked. A probe of the circuit breaker that is answered ends it as well.
     pub last_call_failed: bool,
     /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
     /// (`web::serve`).
@@ -214,6 +214,11 @@ impl Counters {
                 || matches!(error, Error::Unauthorized { .. } | Error::Internal { .. })
         });
         (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
+    }
+
+    /// Notes that Statsig answers, as a probe has shown; whether that is new.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.last_call_failed.swap(false, Relaxed)
     }
 
     /// Notes the breaker's state; the one before.

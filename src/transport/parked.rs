@@ -143,6 +143,9 @@ impl TransportActor {
     pub(super) fn probed(&mut self, probed: Probed, ctx: &mut Context<Self>) {
         let Probed { probe, outcome } = probed;
         let now = clock::now();
+        if matches!(outcome, Some(Ok(()))) {
+            self.shared.probe_answered();
+        }
         let outcome = outcome.as_ref().map(|outcome| outcome.as_ref().map(drop));
         self.upstream.probed(probe, outcome, now);
         self.start_attempts(ctx);
