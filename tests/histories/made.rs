@@ -47,8 +47,8 @@ impl CallMade {
     }
 }
 
-const OUTAGES: [&str; 5] =
-    ["timeout", "attempt_timeout", "unavailable", "connect", "invalid_response"];
+const OUTAGES: [&str; 6] =
+    ["timeout", "attempt_timeout", "unavailable", "connect", "intermediary", "invalid_response"];
 
 impl Model {
     pub(super) fn doubt_about(&self, call: &CallMade) -> Doubt {
