@@ -131,7 +131,8 @@ pub enum Error {
         excerpt: String,
     },
 
-    /// The server could not answer for now (408, 429 or 5xx), in the last attempt that was allowed.
+    /// The server could not answer for now (408, 429 or 5xx), in the last attempt that was allowed; or
+    /// it has asked to be left alone for longer than this call has time, and was not asked again.
     #[error("{path} answered {status}")]
     Unavailable {
         /// The call's path.
@@ -142,8 +143,8 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
 
-    /// The last calls failed in a row, and until the server answers again this one is not worth
-    /// trying. See [`circuit_breaker`](crate::Config::circuit_breaker).
+    /// The last calls failed in a row, and so did a probe that began after this one came, or it took
+    /// longer than a second. See [`circuit_breaker`](crate::Config::circuit_breaker).
     #[error("not tried, because the last calls failed")]
     CircuitOpen {
         /// How the last of them failed.

@@ -67,8 +67,9 @@ pub struct Stats {
     /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
     /// (`web::serve`).
     pub is_leaving: bool,
-    /// How long calls waited for a place in flight, lately, those included that were answered without:
-    /// at their deadline, or because the circuit breaker had opened.
+    /// How long calls waited before their first attempt, lately: for a place in flight, for a probe of
+    /// the circuit breaker, or until calm that Statsig asked for was over. Those are included that were
+    /// answered without an attempt.
     pub queueing: Latency,
     /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
     /// pauses between them.

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use self::recall::{value, whole};
 use crate::{
-    call::PROBE,
     batch::BatchActor,
+    call::PROBE,
     clock,
     error::Error,
     evaluation::{ConfigEvaluation, GateEvaluation},

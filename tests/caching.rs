@@ -6,7 +6,8 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use actix_rt::time::sleep;
 use actix_statsig::{
-    CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Source, Statsig, User,
+    CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Source, Statsig,
+    User,
 };
 use support::{Reaction, Script, config, settle, user, virtual_time};
 

@@ -43,7 +43,8 @@ async fn a_server_that_asks_for_calm_again_and_again_is_called_a_handful_of_time
         let answers = join_all(asked).await;
 
         for answer in answers {
-            let Err(Error::Unavailable { status: told, retry_after: Some(wait), .. }) = answer else {
+            let Err(Error::Unavailable { status: told, retry_after: Some(wait), .. }) = answer
+            else {
                 panic!("{answer:?}")
             };
             assert_eq!(told, status);

@@ -86,9 +86,11 @@ async fn a_row_of_failures_opens_the_breaker_and_the_first_probe_that_succeeds_c
     assert!(answers.iter().all(Result::is_ok), "the server is well: {answers:?}");
     assert_eq!(statsig.stats().breaker, BreakerState::Closed);
     assert_eq!(seen(&server).0, 510);
-    assert!(server.requests().iter().all(|request| {
-        request.exposure == (request.user["userID"] != "actix-statsig-probe")
-    }));
+    assert!(
+        server.requests().iter().all(|request| {
+            request.exposure == (request.user["userID"] != "actix-statsig-probe")
+        })
+    );
     assert_eq!(log.count("the circuit breaker is open"), 1, "once a change, not once a call");
     assert_eq!(log.count("the circuit breaker is closed"), 1);
     assert_eq!(log.count("probe"), 0, "nor once a probe");
@@ -149,6 +151,40 @@ async fn where_there_is_one_user_only_a_probe_opens_the_breaker_in_an_outage() {
     assert!(asked >= 10, "{asked}");
     server.clear_faults();
     assert!(ask(10_000).await.is_ok());
+}
+
+#[actix_rt::test]
+async fn promise_1_a_call_that_waits_for_a_probe_is_answered_at_its_deadline() {
+    let server = server();
+    let limits = config().timeout(Duration::from_millis(200)).retry_attempts(1);
+    let statsig = start(&server, limits.attempt_timeout(Duration::from_secs(10)));
+    server.inject(Fault::hang().for_user("actix-statsig-probe").always());
+    server.inject(Fault::status(500).always());
+    assert!(ask_many(&statsig, 0, 10).await.iter().all(Result::is_err));
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
+
+    let late = ask_many(&statsig, 100, 10).await;
+
+    let is_late = |answer: &_| matches!(answer, Err(Error::Timeout { last: None, .. }));
+    assert!(late.iter().all(is_late), "{late:?}");
+    assert_eq!(seen(&server).0, 10);
+}
+
+#[actix_rt::test]
+async fn promise_6_a_component_that_was_shut_down_while_the_breaker_was_open_probes_no_more() {
+    let server = server();
+    let statsig = start(&server, patient().retry_attempts(1));
+    server.inject(Fault::status(500).always());
+    assert!(ask_many(&statsig, 0, 20).await.iter().all(Result::is_err));
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
+
+    statsig.shutdown(Duration::from_secs(30)).await;
+    drop(statsig);
+
+    let calls = server.calls();
+    // There is nothing to wait for: this is longer than from one probe to the next.
+    sleep(Duration::from_millis(700)).await;
+    assert!(server.calls() <= calls + 1, "one may have been on its way");
 }
 
 /// A component with an answer for this user that is stale already, and a server that fails.

@@ -1,9 +1,9 @@
 //! Whether Statsig's API has answered, or something between here and there; over real sockets.
 #![cfg(feature = "test-util")]
 
-mod support;
 #[path = "support/log.rs"]
 mod log;
+mod support;
 
 use std::{io::Write, time::Duration};
 
@@ -64,7 +64,8 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 #[actix_rt::test]
 async fn an_intermediarys_answer_is_an_outage_that_a_stale_answer_stands_in_for() {
     let server = server();
-    let short = patient().cache_ttl(Duration::from_millis(1)).stale_if_error(Duration::from_secs(60));
+    let short =
+        patient().cache_ttl(Duration::from_millis(1)).stale_if_error(Duration::from_secs(60));
     let statsig = start(&server, short.retry_attempts(1).circuit_breaker(false));
     let who = user("kept");
     assert!(statsig.check_gate(&who, "open").await.unwrap());

@@ -106,10 +106,8 @@ impl Media {
 
 fn is_challenge(headers: &HeaderMap) -> bool {
     // Of Cloudflare and of Amazon's firewall.
-    const MITIGATIONS: [HeaderName; 2] = [
-        HeaderName::from_static("cf-mitigated"),
-        HeaderName::from_static("x-amzn-waf-action"),
-    ];
+    const MITIGATIONS: [HeaderName; 2] =
+        [HeaderName::from_static("cf-mitigated"), HeaderName::from_static("x-amzn-waf-action")];
     // Statsig takes the key from a header of its own. A relay that stands for Statsig names Bearer.
     let is_bearer = |value: &HeaderValue| {
         value.as_bytes().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))

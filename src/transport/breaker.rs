@@ -79,9 +79,7 @@ pub(super) enum Sign {
     /// It is well: it refuses, or asks for calm.
     Well,
     /// It is in trouble; `of_anyone` if the trouble is none that a single user's request can cause.
-    Trouble {
-        of_anyone: bool,
-    },
+    Trouble { of_anyone: bool },
     /// Neither.
     None,
 }

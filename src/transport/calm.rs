@@ -48,7 +48,8 @@ pub(super) fn spread(retry_after: Duration) -> Duration {
 impl Calm {
     /// An attempt has failed; whether the server has asked for calm that was none before.
     pub(super) fn heed(&mut self, error: &Error, now: Instant) -> bool {
-        let Error::Unavailable { status: status @ (429 | 503), retry_after: Some(pause), .. } = error
+        let Error::Unavailable { status: status @ (429 | 503), retry_after: Some(pause), .. } =
+            error
         else {
             return false;
         };

@@ -137,9 +137,9 @@ impl HttpClient {
             // Read to the end where it is short, so that the connection can be used again.
             let body = self.beginning(&mut response).await;
             let body = unpack_beginning(body, MAX_ERROR_BODY);
-            let error = head.intermediary(path, &body).unwrap_or_else(|| {
-                status_error(status, path, retry_after, || excerpts.of(&body))
-            });
+            let error = head
+                .intermediary(path, &body)
+                .unwrap_or_else(|| status_error(status, path, retry_after, || excerpts.of(&body)));
             return Err(Broken::Error(error));
         }
         let length = content_length(response.headers());

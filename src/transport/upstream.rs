@@ -13,13 +13,7 @@ use super::{
     calm::{Advice, Calm},
     health::PoolHealth,
 };
-use crate::{
-    call::CallRequest,
-    config::Config,
-    error::Error,
-    stats::BreakerState,
-    user::User,
-};
+use crate::{call::CallRequest, config::Config, error::Error, stats::BreakerState, user::User};
 
 /// The circuit breaker, the calm that is asked for and the retry budget, which all transports share,
 /// for it is the same server, and the health of this transport's own pool; told of every attempt.
@@ -190,7 +184,12 @@ impl Upstream {
     }
 
     /// A probe has ended; nothing is known of one that was lost.
-    pub(super) fn probed(&mut self, probe: Probe, outcome: Option<Result<(), &Error>>, now: Instant) {
+    pub(super) fn probed(
+        &mut self,
+        probe: Probe,
+        outcome: Option<Result<(), &Error>>,
+        now: Instant,
+    ) {
         if let Some(Err(error)) = &outcome {
             self.server.judgement().calm.heed(error, now);
         }

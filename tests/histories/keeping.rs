@@ -184,7 +184,8 @@ impl Model {
                 let noted = first.ends_at + self.doubt_about(first).later;
                 let is_accepted = |call: &CallMade| {
                     let has_answer = call.error.is_none() && !call.is_lost();
-                    has_answer && call.ends_at + self.doubt_about(call).later >= first.ends_at
+                    has_answer
+                        && call.ends_at + self.doubt_about(call).later >= first.ends_at
                         && call.ends_at <= latest
                 };
                 is_known(first)

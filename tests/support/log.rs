@@ -20,7 +20,8 @@ impl Log {
             let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         });
         let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
         tracing::subscriber::set_default(subscriber.finish())
     }
 
