@@ -144,7 +144,7 @@ pub enum Error {
     },
 
     /// The last calls failed in a row, and so did a probe that began after this one came, or it took
-    /// longer than a second. See [`circuit_breaker`](crate::Config::circuit_breaker).
+    /// longer than two seconds. See [`circuit_breaker`](crate::Config::circuit_breaker).
     #[error("not tried, because the last calls failed")]
     CircuitOpen {
         /// How the last of them failed.

@@ -94,7 +94,7 @@ pub enum BreakerState {
     /// Calls are let through.
     #[default]
     Closed,
-    /// Calls wait for the next probe, for a second at the most: the last ones failed in a row.
+    /// The last calls failed in a row. Others wait for the next probe, for two seconds at the most.
     Open,
     /// A probe is on its way, and decides.
     HalfOpen,

@@ -61,7 +61,7 @@ impl ConfigBuilder {
         allow_plain_http: bool;
         /// Whether calls fail without being tried, with [`Error::CircuitOpen`], after ten of several
         /// users failed in a row. A probe every half second, which is no user's check, ends that as
-        /// soon as it is answered. Calls wait for one, for a second at the most, before they fail.
+        /// soon as it is answered. Calls wait for one, for two seconds at the most, before they fail.
         /// Default on.
         circuit_breaker: bool;
         /// When what is buffered leaves. Default [`FlushPolicy::Interval`].

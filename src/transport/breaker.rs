@@ -38,8 +38,8 @@ struct Row {
     /// The failures that nobody's request can have caused, and of each user as many as count.
     weight: u32,
     users: Vec<(User, u32)>,
-    /// A probe has been asked for. It has ended by then, unless it is lost.
-    probe: Option<Instant>,
+    /// The probe that has been asked for.
+    probe: Option<Probe>,
 }
 
 #[derive(Debug)]
@@ -47,10 +47,10 @@ struct Outage {
     cause: Arc<Error>,
     /// When the next probe is due.
     due: Instant,
-    /// Probes on their way, each of which has ended by then, unless it is lost: one that waits as long
-    /// as an attempt may, and one that waits for no longer than until the next.
-    patient: Option<Instant>,
-    quick: Option<Instant>,
+    /// The probes on their way.
+    probes: Vec<Probe>,
+    /// Whether the last of the probes that ended ran out of time.
+    is_hanging: bool,
     /// When the last of the probes that failed began.
     failed: Option<Instant>,
 }
@@ -93,9 +93,12 @@ const OF_ONE_USER: u32 = 4;
 /// From the beginning of one probe to the next.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A call waits no longer than this for the outcome of a probe: until the next one begins, and as long
-/// as that may take.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// A probe waits no longer than this, nor than an attempt: calls wait for it.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A call waits no longer than this for the outcome of a probe: until the next one begins, as long as
+/// that may take, and a while for what busy machines need.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Probes go on for this long after somebody has asked.
 pub(super) const LATELY: Duration = Duration::from_secs(30);
@@ -144,55 +147,63 @@ impl Breaker {
         }
     }
 
-    /// The probe that is to be made now, if one is and somebody has asked at this time.
-    pub(super) fn probe(&mut self, asked: Option<Instant>, now: Instant) -> Option<Probe> {
-        let is_free = |probe: Option<Instant>| probe.is_none_or(|until| until <= now);
-        let timeout = self.attempt_timeout;
-        let (place, limit) = match &mut self.state {
-            State::Closed(row) if row.failures >= FAILURES && is_free(row.probe) => {
-                (&mut row.probe, timeout)
+    /// The probes that are to be made now, if somebody has asked at this time.
+    pub(super) fn probe(&mut self, asked: Option<Instant>, now: Instant) -> Vec<Probe> {
+        let patient = Probe { began: now, limit: self.attempt_timeout };
+        let quick = Probe { limit: self.attempt_timeout.min(PROBE_LIMIT), ..patient };
+        match &mut self.state {
+            State::Closed(row) => {
+                let is_free = row.probe.is_none_or(|probe| probe.is_lost(now));
+                if row.failures < FAILURES || !is_free {
+                    return Vec::new();
+                }
+                row.probe = Some(patient);
+                vec![patient]
             }
-            State::Closed(_) => return None,
             State::Open(outage) => {
                 if outage.due > now || !is_lately(asked, now) {
-                    return None;
+                    return Vec::new();
                 }
                 outage.due = now + PROBE_INTERVAL;
-                match is_free(outage.patient) {
-                    true => (&mut outage.patient, timeout),
-                    // What waits for an answer that the network has lost would keep it open.
-                    false => (&mut outage.quick, timeout.min(PROBE_INTERVAL)),
+                outage.probes.retain(|probe| !probe.is_lost(now));
+                let mut probes = vec![quick];
+                // One that lets a slow server answer: beside the others, for what waits for an answer
+                // that the network has lost must hold nothing up.
+                let is_patient = |probe: &Probe| probe.limit > PROBE_LIMIT;
+                let has_patient = outage.probes.iter().any(is_patient);
+                if outage.is_hanging && is_patient(&patient) && !has_patient {
+                    probes.push(patient);
                 }
+                outage.probes.extend(&probes);
+                probes
             }
-        };
-        *place = Some(now + limit + SLACK);
-        Some(Probe { began: now, limit })
+        }
     }
 
     /// A probe has found the server in trouble.
     pub(super) fn probe_failed(&mut self, probe: Probe, error: &Error, now: Instant) {
-        if self.last_answer.is_some_and(|at| probe.began < at) {
-            return self.probe_lost(probe);
-        }
-        if let State::Closed(Row { probe: Some(_), .. }) = &self.state {
+        let is_doubted = matches!(&self.state, State::Closed(row) if row.probe == Some(probe));
+        self.probe_lost(probe);
+        if is_doubted {
             return self.open(error, now);
         }
-        self.probe_lost(probe);
-        if let State::Open(outage) = &mut self.state {
+        // Where it is closed: another answer came before.
+        if let State::Open(outage) = &mut self.state
+            && self.last_answer.is_none_or(|at| probe.began >= at)
+        {
             outage.cause = Arc::new(error.clone());
+            outage.is_hanging = matches!(error, Error::AttemptTimeout { .. });
             outage.failed = outage.failed.max(Some(probe.began));
         }
     }
 
     /// A probe ended in a way that says nothing.
     pub(super) fn probe_lost(&mut self, probe: Probe) {
-        let is_it = |until: &Instant| *until == probe.began + probe.limit + SLACK;
-        let places = match &mut self.state {
-            State::Closed(row) => [Some(&mut row.probe), None],
-            State::Open(outage) => [Some(&mut outage.patient), Some(&mut outage.quick)],
-        };
-        for place in places.into_iter().flatten() {
-            place.take_if(|until| is_it(until));
+        match &mut self.state {
+            State::Closed(row) => {
+                row.probe.take_if(|it| *it == probe);
+            }
+            State::Open(outage) => outage.probes.retain(|it| *it != probe),
         }
     }
 
@@ -207,7 +218,7 @@ impl Breaker {
     pub(super) fn state(&self) -> BreakerState {
         match &self.state {
             State::Closed(_) => BreakerState::Closed,
-            State::Open(Outage { patient: None, quick: None, .. }) => BreakerState::Open,
+            State::Open(outage) if outage.probes.is_empty() => BreakerState::Open,
             State::Open(_) => BreakerState::HalfOpen,
         }
     }
@@ -228,10 +239,16 @@ impl Breaker {
         self.state = State::Open(Outage {
             cause: Arc::new(error.clone()),
             due: now + PROBE_INTERVAL,
-            patient: None,
-            quick: None,
+            probes: Vec::new(),
+            is_hanging: false,
             failed: None,
         });
+    }
+}
+
+impl Probe {
+    fn is_lost(&self, now: Instant) -> bool {
+        self.began + self.limit + SLACK <= now
     }
 }
 
@@ -333,21 +350,21 @@ mod tests {
             let now = start();
             let mut breaker = Breaker::new(SECOND);
             fail(&mut breaker, 9, users, now);
-            assert_eq!(breaker.probe(None, now), None, "too few to doubt the server");
+            assert_eq!(breaker.probe(None, now), [], "too few to doubt the server");
             fail(&mut breaker, 1_000, users, now);
             assert_eq!(breaker.state(), BreakerState::Closed);
 
             // The server answers the probe: that user is the trouble.
-            let probe = breaker.probe(None, now).expect("a probe");
-            assert_eq!(probe.limit, SECOND);
-            assert_eq!(breaker.probe(None, now), None, "one at a time");
+            let probe = Probe { began: now, limit: SECOND };
+            assert_eq!(breaker.probe(None, now), [probe]);
+            assert_eq!(breaker.probe(None, now), [], "one at a time");
             breaker.answered(now + SECOND);
-            assert_eq!(breaker.probe(None, now + SECOND), None);
+            assert_eq!(breaker.probe(None, now + SECOND), []);
 
             // It does not: the server is.
             let now = now + 2 * SECOND;
             fail(&mut breaker, 10, users, now);
-            let probe = breaker.probe(None, now).expect("a probe");
+            let probe = breaker.probe(None, now)[0];
             breaker.probe_failed(probe, &down(), now);
             assert_eq!(breaker.state(), BreakerState::Open);
         }
@@ -358,8 +375,9 @@ mod tests {
         let now = start();
         let mut breaker = Breaker::new(SECOND);
         fail(&mut breaker, 10, 1, now);
-        let probe = breaker.probe(None, now).expect("a probe");
+        let probe = breaker.probe(None, now)[0];
         breaker.answered(now + SECOND / 2);
+        fail(&mut breaker, 9, 1, now + SECOND);
         breaker.probe_failed(probe, &down(), now + SECOND);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
@@ -391,26 +409,45 @@ mod tests {
         let mut breaker = opened(now);
         let asked = Some(now);
         let after = |ms| now + Duration::from_millis(ms);
-        let half = Duration::from_millis(500);
-        assert_eq!(breaker.probe(asked, after(499)), None);
+        let probe = |ms| Probe { began: after(ms), limit: SECOND };
+        assert_eq!(breaker.probe(asked, after(499)), []);
 
-        // The first hangs, as long as an attempt may; beside it others begin.
-        let patient = breaker.probe(asked, after(500)).expect("a probe");
-        assert_eq!((patient.limit, breaker.state()), (SECOND, BreakerState::HalfOpen));
-        assert_eq!(breaker.probe(asked, after(999)), None);
-        let quick = breaker.probe(asked, after(1_000)).expect("another");
-        assert_eq!(quick.limit, half);
+        assert_eq!(breaker.probe(asked, after(500)), [probe(500)]);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert_eq!(breaker.probe(asked, after(999)), []);
+        assert_eq!(breaker.probe(asked, after(1_000)), [probe(1_000)], "though the first hangs");
 
-        breaker.probe_failed(patient, &down(), after(1_500));
-        breaker.probe_failed(quick, &down(), after(1_500));
+        breaker.probe_failed(probe(1_000), &down(), after(1_400));
+        breaker.probe_failed(probe(500), &down(), after(1_500));
         assert_eq!(breaker.state(), BreakerState::Open);
         let Permission::Wait { failed, cause } = breaker.permit() else { panic!("{breaker:?}") };
         assert_eq!((failed, cause.kind()), (Some(after(1_000)), "unavailable"));
 
-        let probe = breaker.probe(asked, after(1_500)).expect("a probe");
-        assert_eq!(probe.limit, SECOND, "patient again");
+        assert_eq!(breaker.probe(asked, after(1_500)), [probe(1_500)]);
         breaker.answered(after(1_501));
         assert!(matches!(breaker.permit(), Permission::Granted));
+    }
+
+    #[test]
+    fn beside_the_probes_that_calls_wait_for_one_gives_a_slow_server_its_time() {
+        let (now, timeout) = (start(), 10 * SECOND);
+        let mut breaker = Breaker::new(timeout);
+        fail(&mut breaker, 10, 10, now);
+        let asked = Some(now);
+        let (quick, patient) =
+            (|at| Probe { began: at, limit: SECOND }, |at| Probe { began: at, limit: timeout });
+
+        assert_eq!(breaker.probe(asked, now + SECOND), [quick(now + SECOND)]);
+        let hung = Error::AttemptTimeout { limit: SECOND };
+        breaker.probe_failed(quick(now + SECOND), &hung, now + 2 * SECOND);
+        let at = now + 2 * SECOND;
+        assert_eq!(breaker.probe(asked, at), [quick(at), patient(at)]);
+        for n in 3..12 {
+            let at = now + n * SECOND;
+            assert_eq!(breaker.probe(asked, at), [quick(at)], "one is patient still");
+        }
+        breaker.probe_failed(patient(now + 2 * SECOND), &hung, now + 12 * SECOND);
+        assert_eq!(breaker.probe(asked, now + 12 * SECOND).len(), 2, "and again");
     }
 
     #[test]
@@ -421,24 +458,28 @@ mod tests {
         assert!(breaker.next_probe(asked, now + LATELY / 2).is_some());
         assert_eq!(breaker.next_probe(asked, now + LATELY), None);
         assert_eq!(breaker.next_probe(None, now), None);
-        assert_eq!(breaker.probe(asked, now + LATELY), None);
+        assert_eq!(breaker.probe(asked, now + LATELY), []);
         // Whoever asks then is the reason for a probe at once.
         let later = now + 100 * LATELY;
         assert!(breaker.next_probe(Some(later), later).is_some_and(|at| at <= later));
-        assert!(breaker.probe(Some(later), later).is_some());
+        assert_eq!(breaker.probe(Some(later), later).len(), 1);
     }
 
     #[test]
     fn a_probe_that_is_lost_is_followed_by_another() {
         let now = start();
         let mut breaker = opened(now);
-        let probe = breaker.probe(Some(now), now + SECOND).expect("a probe");
+        let probe = breaker.probe(Some(now), now + SECOND)[0];
         breaker.probe_lost(probe);
         assert_eq!(breaker.state(), BreakerState::Open);
-        assert!(breaker.probe(Some(now), now + 2 * SECOND).is_some());
-        // Or if nobody even says that it is lost: it is patient again once it must have ended.
-        let late = now + 2 * SECOND + SECOND + SLACK;
-        assert_eq!(breaker.probe(Some(now), late).expect("a probe").limit, SECOND);
+        assert_eq!(breaker.probe(Some(now), now + 2 * SECOND).len(), 1);
+
+        // Or if nobody even says that it is lost, as when its thread has gone.
+        let mut doubted = Breaker::new(SECOND);
+        fail(&mut doubted, 10, 1, now);
+        assert_eq!(doubted.probe(None, now).len(), 1);
+        assert_eq!(doubted.probe(None, now + SECOND), []);
+        assert_eq!(doubted.probe(None, now + SECOND + SLACK).len(), 1);
     }
 
     proptest! {
@@ -466,6 +507,9 @@ mod tests {
                 let next = breaker.next_probe(Some(now), now);
                 prop_assert_eq!(next.is_some(), is_open);
                 prop_assert!(next.is_none_or(|at| at <= now + PROBE_INTERVAL));
+                if let State::Open(outage) = &breaker.state {
+                    prop_assert!(outage.probes.len() <= 5, "{:?}", outage.probes);
+                }
             }
         }
     }

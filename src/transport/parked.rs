@@ -118,19 +118,23 @@ impl TransportActor {
         self.start_attempts(ctx);
     }
 
-    /// Makes the probe that is due, if one is and somebody has asked lately. Never with a user's check:
-    /// that user may be what breaks the server, and would pay for the wait.
+    /// Makes the probes that are due, if somebody has asked lately. Never with a user's check: that user
+    /// may be what breaks the server, and would pay for the wait.
     pub(super) fn probe(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if self.shared.is_closing() && self.parked.for_probe.is_empty() {
             return;
         }
-        let Some(probe) = self.upstream.probe(self.shared.asked(), now) else { return };
-        let Ok(http) = self.http() else { return self.upstream.probed(probe, None, now) };
-        let transport = ctx.address();
-        actix_rt::spawn(async move {
-            let outcome = job::probe(&http, probe).await.ok();
-            transport.do_send(Probed { probe, outcome });
-        });
+        for probe in self.upstream.probe(self.shared.asked(), now) {
+            let Ok(http) = self.http() else {
+                self.upstream.probed(probe, None, now);
+                continue;
+            };
+            let transport = ctx.address();
+            actix_rt::spawn(async move {
+                let outcome = job::probe(&http, probe).await.ok();
+                transport.do_send(Probed { probe, outcome });
+            });
+        }
     }
 
     pub(super) fn next_probe(&self, now: Instant, ctx: &Context<Self>) -> Option<Instant> {

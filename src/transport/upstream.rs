@@ -136,10 +136,11 @@ impl Upstream {
         breaker.as_ref().is_none_or(Breaker::is_closed) && calm.until(now).is_none()
     }
 
-    /// The probe that is to be made now, if one is and somebody has asked at this time.
-    pub(super) fn probe(&self, asked: Option<Instant>, now: Instant) -> Option<Probe> {
+    /// The probes that are to be made now, if somebody has asked at this time.
+    pub(super) fn probe(&self, asked: Option<Instant>, now: Instant) -> Vec<Probe> {
         let Judgement { breaker, calm, .. } = &mut *self.server.judgement();
-        breaker.as_mut().filter(|_| calm.until(now).is_none())?.probe(asked, now)
+        let breaker = breaker.as_mut().filter(|_| calm.until(now).is_none());
+        breaker.map(|breaker| breaker.probe(asked, now)).unwrap_or_default()
     }
 
     /// When `probe` has something to do next, if somebody has asked at this time.
@@ -320,7 +321,7 @@ mod tests {
             let mut upstream = self::upstream();
             fail(&mut upstream, LIMIT, &timed_out);
             let now = now + LIMIT;
-            let probe = upstream.probe(Some(now), now).unwrap();
+            let probe = upstream.probe(Some(now), now)[0];
             upstream.probed(probe, Some(Err(between)), now);
             assert_eq!(state(&upstream) == BreakerState::Open, opens, "{between}");
         }
@@ -357,9 +358,9 @@ mod tests {
         let asked = Some(now + 2 * second);
 
         assert!(!upstream.lets_through(now + 2 * second));
-        assert_eq!(upstream.probe(asked, now + 2 * second), None);
+        assert_eq!(upstream.probe(asked, now + 2 * second), []);
         let next = upstream.next_probe(asked, now + 2 * second).unwrap();
         assert!(next > now + 19 * second);
-        assert!(upstream.probe(asked, now + 21 * second).is_some());
+        assert_eq!(upstream.probe(asked, now + 21 * second).len(), 1);
     }
 }
