@@ -73,6 +73,23 @@ pub struct CallRequest {
     pub refusal: Option<Error>,
 }
 
+impl CallRequest {
+    /// Asks whether Statsig answers: for a gate and a user of this name, without an exposure.
+    pub(crate) fn probe(deadline: Instant) -> Result<Self, Error> {
+        Ok(Self {
+            kind: CallKind::CheckGate,
+            user: User::new(PROBE)?,
+            names: Arc::from([Arc::from(PROBE)]),
+            exposure: false,
+            deadline,
+            refusal: None,
+        })
+    }
+}
+
+/// The gate and the user of a probe.
+pub(crate) const PROBE: &str = "actix-statsig-probe";
+
 /// What a call came to: for each of its names, in its order, the evaluation or `None` where the
 /// server left the name out; or one error for all of them.
 pub type Outcome = Result<Vec<Option<Evaluation>>, Error>;

@@ -118,13 +118,31 @@ pub enum Error {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
-    /// The server refused the API key (401 or 403). Never retried.
+    /// The server refused the API key (401 or 403, in JSON as the API answers). Never retried.
     #[error("{path} answered {status}: the API key was refused")]
     Unauthorized {
         /// The call's path.
         path: &'static str,
         /// The HTTP status.
         status: u16,
+    },
+
+    /// Something between here and Statsig answered in its place: a proxy, a firewall, a sign-in page.
+    ///
+    /// Statsig's API answers a call with JSON. Neither a redirect, 204, 404 or 407 nor a page of HTML
+    /// comes from the API. This is an outage on the way: it may pass, and stale evaluations are given
+    /// meanwhile.
+    #[error(
+        "something between here and Statsig answered {status} {content_type} to {path}{}",
+        hint(*status)
+    )]
+    Intermediary {
+        /// The call's path.
+        path: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The kind of body, for example `text/html`; a word of our own for what is uncommon.
+        content_type: &'static str,
     },
 
     /// The server refused the call for good (a status below 500 other than 401, 403, 408 and 429).
@@ -138,7 +156,8 @@ pub enum Error {
         excerpt: String,
     },
 
-    /// The server could not answer for now (408, 429 or 5xx), in the last attempt that was allowed.
+    /// The server could not answer for now (408, 429 or 5xx), in the last attempt that was allowed; or
+    /// it has asked to be left alone for longer than this call has time, and was not asked again.
     #[error("{path} answered {status}")]
     Unavailable {
         /// The call's path.
@@ -149,8 +168,8 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
 
-    /// The last calls failed in a row, and until the server answers again this one is not worth
-    /// trying. See [`circuit_breaker`](crate::Config::circuit_breaker).
+    /// The last calls failed in a row, and so did a probe that began after this one came, or it took
+    /// longer than two seconds. See [`circuit_breaker`](crate::Config::circuit_breaker).
     #[error("not tried, because the last calls failed")]
     CircuitOpen {
         /// How the last of them failed.
@@ -276,6 +295,7 @@ impl Error {
             | Self::Timeout { .. }
             | Self::AttemptTimeout { .. }
             | Self::CircuitOpen { .. }
+            | Self::Intermediary { .. }
             | Self::Unavailable { .. } => true,
             Self::Connect { fault, .. } => !fault.is_tls(),
             _ => false,
@@ -305,6 +325,7 @@ impl Error {
                 | Self::CircuitOpen { .. }
                 | Self::Unavailable { .. }
                 | Self::Connect { .. }
+                | Self::Intermediary { .. }
                 | Self::InvalidResponse { .. }
         )
     }
@@ -342,7 +363,19 @@ impl Error {
             Self::WrongType { .. } => 17,
             Self::Internal { .. } => 18,
             Self::CircuitOpen { .. } => 19,
+            Self::Intermediary { .. } => 20,
         }
+    }
+}
+
+/// What to look at first.
+fn hint(status: u16) -> &'static str {
+    match status {
+        300..=399 => ": redirects are not followed; is `base_url` right?",
+        404 | 405 | 410 => ": is `base_url` right?",
+        407 => ": the proxy wants credentials",
+        511 => ": the network wants a sign-in",
+        _ => "",
     }
 }
 
@@ -352,7 +385,7 @@ pub(crate) fn outcome<T>(result: Result<T, &Error>) -> &'static str {
 }
 
 /// The kinds of error, in the order of [`Error::index`].
-pub(crate) const KINDS: [&str; 20] = [
+pub(crate) const KINDS: [&str; 21] = [
     "invalid_config",
     "invalid_user",
     "invalid_name",
@@ -373,6 +406,7 @@ pub(crate) const KINDS: [&str; 20] = [
     "wrong_type",
     "internal",
     "circuit_open",
+    "intermediary",
 ];
 
 #[cfg(test)]
@@ -389,6 +423,7 @@ mod tests {
             Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None };
         for error in [
             unavailable,
+            Error::Intermediary { path: "/v1/check_gate", status: 403, content_type: "text/html" },
             connect(ConnectFault::Refused),
             Error::Timeout { limit: Duration::from_secs(1), last: None },
         ] {
@@ -413,6 +448,18 @@ mod tests {
         let io = attempt.source().expect("what the connection said");
 
         assert_eq!(io.to_string(), "broken");
+    }
+
+    #[test]
+    fn an_intermediary_is_named_with_what_it_answered_and_what_to_look_at() {
+        let says = |status, content_type| {
+            Error::Intermediary { path: "/v1/check_gate", status, content_type }.to_string()
+        };
+        assert_eq!(
+            says(403, "text/html"),
+            "something between here and Statsig answered 403 text/html to /v1/check_gate"
+        );
+        assert!(says(404, "application/json").ends_with(": is `base_url` right?"));
     }
 
     #[test]

@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | `statsig_call_duration_seconds{operation, outcome}` | seconds | a call in the transport: its wait for a place, its attempts and the pauses between them |
 //! | `statsig_attempt_duration_seconds{operation, outcome}` | seconds | one HTTP attempt |
-//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait for a place in flight, also of one that was answered without: at its deadline, or because the breaker had opened |
+//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait before its first attempt: for a place in flight, for a probe of the circuit breaker, or until calm that Statsig asked for is over; also of one that was answered without an attempt |
 //! | `statsig_call_names{operation}` | names | how many a call asks for |
 //!
 //! `operation` is `check_gate` or `get_config`; `outcome` is `ok` or an [`Error::kind`]. Several

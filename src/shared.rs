@@ -5,7 +5,7 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Semaphore;
@@ -45,8 +45,12 @@ pub(crate) struct Shared {
     pub(crate) environment: Option<Environment>,
     began: Instant,
     slept: Slept,
-    /// The circuit breaker lets nothing through until then, in microseconds since the beginning.
+    /// Nothing gets through to Statsig until then, in microseconds since the beginning: the circuit
+    /// breaker is open and probes, or Statsig has asked for calm.
     denied_until: AtomicU64,
+    /// When the last call was made, or would have been but for a stale answer, in microseconds since
+    /// the beginning.
+    asked: AtomicU64,
     /// Connections that were opened in an earlier one are not used any more.
     connection_generation: AtomicU64,
     /// It will close before long.
@@ -82,6 +86,7 @@ impl Shared {
             began: clock::now(),
             slept: Slept::new(clock::now(), clock::slept()),
             denied_until: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             connection_generation: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
@@ -97,6 +102,13 @@ impl Shared {
             }
             ((false, true), _) => tracing::info!("calls to Statsig are answered again"),
             _ => {}
+        }
+    }
+
+    /// A probe of the circuit breaker was answered, as the next call will be.
+    pub(crate) fn probe_answered(&self) {
+        if self.counters.is_answering() {
+            tracing::info!("calls to Statsig are answered again");
         }
     }
 
@@ -131,15 +143,23 @@ impl Shared {
         self.published.publish(|| self.stats());
     }
 
-    /// Reads what is kept of an earlier answer, if it may answer now: stale only while the circuit
-    /// breaker is open, and not beyond its cool-down, when it needs a call to learn more.
+    /// Reads what is kept of an earlier answer, if it may answer now: stale only while nothing gets
+    /// through to Statsig. It counts as asking then, for which the circuit breaker goes on probing.
     pub(crate) fn recall<R>(
         &self,
         question: Question<'_>,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
         let now = || self.ageing(clock::now());
-        self.cache.recall(question, now, || self.is_denied(clock::now()), read)
+        let is_denied = || {
+            let now = clock::now();
+            let is_denied = self.is_denied(now);
+            if is_denied {
+                self.note_asked(now);
+            }
+            is_denied
+        };
+        self.cache.recall(question, now, is_denied, read)
     }
 
     /// This moment, for the ages of what is kept, which go on while the machine sleeps.
@@ -157,16 +177,30 @@ impl Shared {
         if self.is_closing() { None } else { self.recall(question, read) }
     }
 
-    /// The circuit breaker lets nothing through until then.
+    /// Nothing gets through to Statsig until then.
     pub(crate) fn deny_until(&self, until: Option<Instant>) {
-        let since = until.map(|until| until.saturating_duration_since(self.began));
-        let micros = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-        self.denied_until.store(micros, Relaxed);
+        self.denied_until.store(until.map_or(0, |until| self.micros(until)), Relaxed);
     }
 
     fn is_denied(&self, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.began);
-        since.as_micros() < self.denied_until.load(Relaxed).into()
+        self.micros(now) < self.denied_until.load(Relaxed)
+    }
+
+    /// Somebody asks Statsig.
+    pub(crate) fn note_asked(&self, now: Instant) {
+        self.asked.fetch_max(self.micros(now), Relaxed);
+    }
+
+    /// When somebody asked Statsig last.
+    pub(crate) fn asked(&self) -> Option<Instant> {
+        let micros = Some(self.asked.load(Relaxed)).filter(|micros| *micros > 0)?;
+        self.began.checked_add(Duration::from_micros(micros))
+    }
+
+    /// Since the beginning; never 0.
+    fn micros(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.began);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX).max(1)
     }
 
     pub(crate) fn connection_generation(&self) -> u64 {

@@ -62,13 +62,14 @@ pub struct Stats {
     /// Whether calls are let through, now.
     pub breaker: BreakerState,
     /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
-    /// refusal of what was asked.
+    /// refusal of what was asked. A probe of the circuit breaker that is answered ends it as well.
     pub last_call_failed: bool,
     /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
     /// (`web::serve`).
     pub is_leaving: bool,
-    /// How long calls waited for a place in flight, lately, those included that were answered without:
-    /// at their deadline, or because the circuit breaker had opened.
+    /// How long calls waited before their first attempt, lately: for a place in flight, for a probe of
+    /// the circuit breaker, or until calm that Statsig asked for was over. Those are included that were
+    /// answered without an attempt.
     pub queueing: Latency,
     /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
     /// pauses between them.
@@ -93,9 +94,9 @@ pub enum BreakerState {
     /// Calls are let through.
     #[default]
     Closed,
-    /// Calls fail at once: the last ones failed in a row.
+    /// The last calls failed in a row. Others wait for the next probe, for two seconds at the most.
     Open,
-    /// One call is let through, and decides.
+    /// A probe is on its way, and decides.
     HalfOpen,
 }
 
@@ -216,9 +217,14 @@ impl Counters {
         (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
     }
 
-    /// Notes the breaker's state; true if it has changed.
-    pub(crate) fn breaker_is(&self, state: BreakerState) -> bool {
-        self.breaker.swap(state as u8, Relaxed) != state as u8
+    /// Notes that Statsig answers, as a probe has shown; whether that is new.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.last_call_failed.swap(false, Relaxed)
+    }
+
+    /// Notes the breaker's state; the one before.
+    pub(crate) fn breaker_is(&self, state: BreakerState) -> BreakerState {
+        BreakerState::ALL[usize::from(self.breaker.swap(state as u8, Relaxed))]
     }
 
     fn count_of<T>(&self, result: &Result<T, Error>) -> &AtomicU64 {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use self::recall::{value, whole};
 use crate::{
     batch::BatchActor,
+    call::PROBE,
     clock,
     error::Error,
     evaluation::{ConfigEvaluation, GateEvaluation},
@@ -207,7 +208,6 @@ impl Statsig {
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
     pub async fn probe(&self) -> Result<(), Error> {
-        const PROBE: &str = "actix-statsig-probe";
         let probe = CheckGates::new(User::new(PROBE)?, [PROBE]).without_exposure().past_cache();
         self.send(probe).await.map(drop)
     }

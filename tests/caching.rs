@@ -6,7 +6,8 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use actix_rt::time::sleep;
 use actix_statsig::{
-    CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Source, User,
+    CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Source, Statsig,
+    User,
 };
 use support::{Reaction, Script, config, settle, user, virtual_time};
 
@@ -250,33 +251,71 @@ fn whoever_asks_past_the_cache_gets_nothing_stale() {
     });
 }
 
+/// From one refusal of the key to one that counts.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Keeps what is answered for longer than the pause. The key is refused while the cell says so.
+fn refusing_on_demand(status: u16) -> (Statsig, Rc<Cell<bool>>) {
+    let refused = Rc::new(Cell::new(false));
+    let its = Rc::clone(&refused);
+    let script = Script::new(move |call| {
+        let path = call.kind.path();
+        match its.get() {
+            true => Reaction::Reply(Err(Error::Unauthorized { path, status })),
+            false => Reaction::Answer,
+        }
+    });
+    (script.start(caching().cache_ttl(10 * PAUSE)), refused)
+}
+
 #[test]
-fn a_refused_key_forgets_everything() {
+fn a_key_that_is_refused_again_after_a_pause_forgets_everything() {
     for status in [401, 403] {
         virtual_time(async move {
-            let refused = Rc::new(Cell::new(false));
-            let its = Rc::clone(&refused);
-            let script = Script::new(move |call| {
-                if its.get() {
-                    let path = call.kind.path();
-                    return Reaction::Reply(Err(Error::Unauthorized { path, status }));
-                }
-                Reaction::Answer
-            });
-            let statsig = script.start(caching());
-            statsig.check_gate(&user("u-1"), "beta").await.unwrap();
+            let (statsig, refused) = refusing_on_demand(status);
+            let source = async |who: &str| Ok(statsig.gate(&user(who), "beta").await?.source());
+            assert!(matches!(source("kept").await, Ok(Source::Network)));
             refused.set(true);
-            assert!(statsig.check_gate(&user("u-2"), "beta").await.is_err());
 
-            let forgotten = statsig.check_gate(&user("u-1"), "beta").await;
+            // Once, and again too soon: it may be a mistake, and what is kept stays.
+            for _ in 0..2 {
+                assert!(matches!(source("u-2").await, Err(Error::Unauthorized { .. })));
+                assert!(matches!(source("kept").await, Ok(Source::Cache { .. })));
+                sleep(PAUSE / 2 - SECOND).await;
+            }
+            sleep(2 * SECOND).await;
+            assert!(matches!(source("kept").await, Ok(Source::Cache { .. })));
+            assert!(matches!(source("u-2").await, Err(Error::Unauthorized { .. })));
+
+            let forgotten = source("kept").await;
 
             assert!(matches!(forgotten, Err(Error::Unauthorized { .. })), "{forgotten:?}");
+            refused.set(false);
+            assert!(matches!(source("kept").await, Ok(Source::Network)));
+            assert!(matches!(source("kept").await, Ok(Source::Cache { .. })), "kept again");
         });
     }
 }
 
 #[test]
-fn what_was_asked_before_the_key_was_refused_is_not_kept_though_it_comes_after() {
+fn a_key_that_is_accepted_between_two_refusals_forgets_nothing() {
+    virtual_time(async {
+        let (statsig, refused) = refusing_on_demand(401);
+        let source = async |who: &str| Ok(statsig.gate(&user(who), "beta").await?.source());
+        assert!(matches!(source("kept").await, Ok(Source::Network)));
+        for n in 0..3 {
+            refused.set(true);
+            assert!(matches!(source("u-2").await, Err(Error::Unauthorized { .. })));
+            refused.set(false);
+            assert!(source(&format!("u-{n} again")).await.is_ok());
+            sleep(PAUSE).await;
+        }
+        assert!(matches!(source("kept").await, Ok(Source::Cache { .. })));
+    });
+}
+
+#[test]
+fn what_was_asked_before_the_key_was_refused_for_good_is_not_kept_though_it_comes_after() {
     virtual_time(async {
         let script = Script::new(|call| match call.user == user("refused") {
             true => {
@@ -287,6 +326,8 @@ fn what_was_asked_before_the_key_was_refused_is_not_kept_though_it_comes_after()
         });
         let statsig = script.start(caching());
         let (early, refused) = (user("early"), user("refused"));
+        assert!(statsig.gate(&refused, "beta").await.is_err());
+        sleep(PAUSE).await;
 
         let (before, by_key) =
             tokio::join!(statsig.gate(&early, "beta"), statsig.gate(&refused, "beta"));

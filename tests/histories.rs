@@ -90,7 +90,7 @@ fn a_seed_replays() {
     }
 }
 
-const EVERYTHING: [&str; 17] = [
+const EVERYTHING: [&str; 18] = [
     "answered",
     "from the network",
     "from the cache",
@@ -103,6 +103,7 @@ const EVERYTHING: [&str; 17] = [
     "timeout",
     "attempt_timeout",
     "connect",
+    "intermediary",
     "unauthorized",
     "refused",
     "unavailable",

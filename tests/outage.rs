@@ -1,23 +1,19 @@
 //! What the transport does while Statsig, or the way to it, is in trouble; over real sockets.
 #![cfg(feature = "test-util")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
-    BreakerState, CheckGates, ConfigBuilder, Error, Source, Statsig, User,
-    test_util::{Fault, LocalStatsig, Rules},
+    BreakerState, CheckGates, ConfigBuilder, Error, GateEvaluation, Source, Statsig, User,
+    test_util::{Fault, LocalStatsig, Recorded, Rules},
 };
-use futures_util::{
-    FutureExt,
-    future::{join_all, poll_immediate},
-};
+use futures_util::{FutureExt, future::join_all};
+use log::Log;
 use support::{config, user};
 
 fn server() -> LocalStatsig {
@@ -56,8 +52,21 @@ async fn promise_4_an_outage_is_not_multiplied_by_retries() {
     assert_eq!(statsig.stats().retries as usize, seen - 1_500);
 }
 
+/// The kinds of the errors among these.
+fn failed<T>(answers: &[Result<T, Error>]) -> Vec<&'static str> {
+    answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.kind())).collect()
+}
+
+/// The checks that the server has seen, and the probes.
+fn seen(server: &LocalStatsig) -> (usize, usize) {
+    let requests = server.requests();
+    let is_probe = |request: &&Recorded| request.user["userID"] == "actix-statsig-probe";
+    let probes = requests.iter().filter(is_probe).count();
+    (requests.len() - probes, probes)
+}
+
 #[actix_rt::test]
-async fn after_a_run_of_failures_calls_fail_at_once_and_a_probe_ends_it() {
+async fn a_row_of_failures_opens_the_breaker_and_the_first_probe_that_succeeds_closes_it() {
     let server = server();
     let log = Log::default();
     let _subscriber = log.subscribe();
@@ -67,8 +76,10 @@ async fn after_a_run_of_failures_calls_fail_at_once_and_a_probe_ends_it() {
 
     let answers = ask_many(&statsig, 0, 200).await;
 
-    assert_eq!(server.calls(), 10, "the rest was not tried");
-    assert_eq!(statsig.stats().breaker, BreakerState::Open);
+    let (checks, probes) = seen(&server);
+    assert_eq!(checks, 10, "the rest was not tried");
+    assert!(probes >= 1, "they waited for one");
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
     let open = answers.iter().filter_map(|answer| match answer {
         Err(Error::CircuitOpen { cause }) => Some(cause.kind()),
         _ => None,
@@ -76,15 +87,103 @@ async fn after_a_run_of_failures_calls_fail_at_once_and_a_probe_ends_it() {
     assert_eq!(open.collect::<Vec<_>>(), ["unavailable"; 190]);
 
     server.clear_faults();
-    let mut asked = 1_000;
-    while ask_many(&statsig, asked, 1).await.remove(0).is_err() {
-        asked += 1;
-        // The cool-down is over when it is over: there is nothing to wait for but time.
-        sleep(Duration::from_millis(20)).await;
-    }
+    assert_eq!(failed(&ask_many(&statsig, 1_000, 500).await), [""; 0], "the server is well");
     assert_eq!(statsig.stats().breaker, BreakerState::Closed);
-    assert_eq!(server.calls(), 11, "the probe's answer is the caller's");
+    assert_eq!(seen(&server).0, 510);
+    assert!(
+        server.requests().iter().all(|request| {
+            request.exposure == (request.user["userID"] != "actix-statsig-probe")
+        })
+    );
     assert_eq!(log.count("the circuit breaker is open"), 1, "once a change, not once a call");
+    assert_eq!(log.count("the circuit breaker is closed"), 1);
+    assert_eq!(log.count("probe"), 0, "nor once a probe");
+}
+
+#[actix_rt::test]
+async fn after_requests_have_hung_the_first_probe_that_is_answered_closes_the_breaker() {
+    let server = server();
+    let limits = config().attempt_timeout(Duration::from_secs(2)).retry_attempts(1);
+    let statsig = start(&server, limits.timeout(Duration::from_secs(30)));
+    server.inject(Fault::hang().always());
+    assert_eq!(failed(&ask_many(&statsig, 0, 64).await), ["attempt_timeout"; 64]);
+    assert_eq!(failed(&ask_many(&statsig, 100, 10).await), ["circuit_open"; 10]);
+
+    server.clear_faults();
+    let answers = ask_many(&statsig, 1_000, 500).await;
+
+    assert_eq!(failed(&answers), [""; 0], "the server is well");
+}
+
+#[actix_rt::test]
+async fn promise_3_one_user_for_whom_statsig_fails_costs_the_others_nothing() {
+    for fault in [Fault::status(500), Fault::hang(), Fault::close()] {
+        let (server, log) = (server(), Log::default());
+        let _subscriber = log.subscribe();
+        let limits = config().attempt_timeout(Duration::from_secs(2)).retry_attempts(1);
+        let statsig = start(&server, limits.timeout(Duration::from_secs(30)));
+        server.inject(fault.clone().for_user("bad").always());
+        let bad = user("bad");
+        for round in 0..2 {
+            // A call each.
+            let configs = (0..12).map(|n| statsig.get_config(&bad, format!("{round} {n}")));
+            assert!(join_all(configs).await.iter().all(Result::is_err));
+
+            let answers = ask_many(&statsig, round * 40, 40).await;
+
+            assert_eq!(failed(&answers), [""; 0], "{fault:?}");
+        }
+        assert_eq!(log.count("the circuit breaker"), 0, "{fault:?}: it never opened: {log}");
+    }
+}
+
+#[actix_rt::test]
+async fn where_there_is_one_user_only_a_probe_opens_the_breaker_in_an_outage() {
+    let server = server();
+    let statsig = start(&server, patient().retry_attempts(1));
+    server.inject(Fault::status(500).always());
+    let ask = async |n: usize| statsig.check_gate(&user("service"), format!("gate {n}")).await;
+    let mut asked = 0;
+    while !matches!(ask(asked).await, Err(Error::CircuitOpen { .. })) {
+        asked += 1;
+        assert!(asked < 1_000, "the breaker does not open");
+    }
+    assert!(asked >= 10, "{asked}");
+    server.clear_faults();
+    assert!(ask(10_000).await.is_ok());
+}
+
+#[actix_rt::test]
+async fn promise_1_a_call_that_waits_for_a_probe_is_answered_at_its_deadline() {
+    let server = server();
+    let limits = config().timeout(Duration::from_millis(200)).retry_attempts(1);
+    let statsig = start(&server, limits.attempt_timeout(Duration::from_secs(10)));
+    server.inject(Fault::hang().for_user("actix-statsig-probe").always());
+    server.inject(Fault::status(500).always());
+    assert!(ask_many(&statsig, 0, 10).await.iter().all(Result::is_err));
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
+
+    let late = ask_many(&statsig, 100, 10).await;
+
+    assert_eq!(failed(&late), ["timeout"; 10]);
+    assert_eq!(seen(&server).0, 10);
+}
+
+#[actix_rt::test]
+async fn promise_6_a_component_that_was_shut_down_while_the_breaker_was_open_probes_no_more() {
+    let server = server();
+    let statsig = start(&server, patient().retry_attempts(1));
+    server.inject(Fault::status(500).always());
+    assert!(ask_many(&statsig, 0, 20).await.iter().all(Result::is_err));
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
+
+    statsig.shutdown(Duration::from_secs(30)).await;
+    drop(statsig);
+
+    let calls = server.calls();
+    // There is nothing to wait for: this is longer than from one probe to the next.
+    sleep(Duration::from_millis(700)).await;
+    assert!(server.calls() <= calls + 1, "one may have been on its way");
 }
 
 /// A component with an answer for this user that is stale already, and a server that fails.
@@ -95,7 +194,7 @@ async fn with_a_stale_answer(server: &LocalStatsig, who: &User) -> Statsig {
     assert!(matches!(statsig.check_gate(who, "open").await, Ok(true)));
     server.inject(Fault::status(500).always());
     assert!(ask_many(&statsig, 0, 10).await.iter().all(Result::is_err));
-    assert_eq!(statsig.stats().breaker, BreakerState::Open);
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
     statsig
 }
 
@@ -107,7 +206,7 @@ async fn while_the_breaker_is_open_what_is_stale_answers_at_once() {
     let statsig = with_a_stale_answer(&server, &who).await;
     server.clear_faults();
     server.inject(Fault::hang().always());
-    let (before, calls) = (statsig.stats(), server.calls());
+    let (before, (checks, _)) = (statsig.stats(), seen(&server));
 
     let gate = statsig.gate(&who, "open").now_or_never().expect("no message").unwrap();
     let is_open = statsig.check_gate(&who, "open").now_or_never().expect("no message").unwrap();
@@ -119,37 +218,36 @@ async fn while_the_breaker_is_open_what_is_stale_answers_at_once() {
         assert!(age >= Duration::from_millis(1));
     }
     let after = statsig.stats();
-    assert_eq!((after.calls, server.calls()), (before.calls, calls));
+    assert_eq!((after.calls, seen(&server).0), (before.calls, checks));
     assert_eq!((after.cached - before.cached, after.stale - before.stale), (3, 3));
 }
 
 #[actix_rt::test]
-async fn what_is_stale_keeps_no_probe_from_ending_an_outage() {
+async fn stale_answers_given_at_once_keep_the_breaker_probing_until_the_server_is_well() {
     let (server, who) = (server(), user("kept"));
     let statsig = with_a_stale_answer(&server, &who).await;
-    let calls = server.calls();
+    let (checks, _) = seen(&server);
+    let is_stale = |gate: GateEvaluation| matches!(gate.source(), Source::Stale { .. });
+    let ask = || statsig.gate(&who, "open").now_or_never().expect("no message").unwrap();
 
-    // While the breaker is open the answer is there already; then the question is the probe.
-    let ask = async || {
-        loop {
-            let mut asked = Box::pin(statsig.gate(&who, "open"));
-            match poll_immediate(&mut asked).await {
-                Some(gate) => assert!(matches!(gate.unwrap().source(), Source::Stale { .. })),
-                None => return asked.await.unwrap().source(),
-            }
-            // The cool-down is over when it is over: there is nothing to wait for but time.
+    // Nothing is asked but what is kept, and that without a message.
+    let probed = async |probes: usize| {
+        while seen(&server).1 < probes {
+            assert!(is_stale(ask()));
             sleep(Duration::from_millis(20)).await;
         }
     };
-
-    let probe = async || timeout(MINUTE, ask()).await.expect("a probe");
-    let source = probe().await;
-    assert!(matches!(source, Source::Stale { .. }), "the probe has failed: {source:?}");
-    assert_eq!((server.calls(), statsig.stats().breaker), (calls + 1, BreakerState::Open));
+    timeout(MINUTE, probed(2)).await.expect("probes go on");
     server.clear_faults();
-    assert_eq!(probe().await, Source::Network);
-    assert_eq!((server.calls(), statsig.stats().breaker), (calls + 2, BreakerState::Closed));
-    assert!(ask_many(&statsig, 100, 10).await.iter().all(Result::is_ok));
+    let recovered = async {
+        while statsig.stats().breaker != BreakerState::Closed {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(MINUTE, recovered).await.expect("a probe ends it");
+
+    assert_eq!(seen(&server).0, checks, "no user's check was a probe");
+    assert_eq!(statsig.gate(&who, "open").await.unwrap().source(), Source::Network);
 }
 
 #[actix_rt::test]
@@ -262,31 +360,4 @@ async fn the_statistics_tell_what_was_joined_and_retried_and_how_long_it_took() 
     assert_eq!((stats.queueing.count, stats.call.count), (1, 1));
     let call = stats.call;
     assert!(call.p50_us >= 50_000 && call.p50_us <= call.p99_us && call.p99_us <= call.max_us);
-}
-
-/// What was logged, line by line.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().expect("no panic")).matches(text).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

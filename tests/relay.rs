@@ -2,6 +2,8 @@
 #![cfg(feature = "relay")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "relay/calm.rs"]
+mod calm;
 #[path = "relay/commands.rs"]
 mod commands;
 #[path = "relay/connections.rs"]

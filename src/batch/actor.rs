@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::{
     buffer::{Buffer, CallId, Found, Request},
     lane::{Lane, RequestId},
+    refused_key::Refusals,
     reply::{Callers, Later},
     transports::{TransportFactory, Transports},
     waits::{Ending, Waits},
@@ -51,8 +52,7 @@ pub struct BatchActor {
     pub(super) transports: Transports,
     /// Calls that a transport lost and that were sent a second time.
     pub(super) sent_again: HashSet<CallId>,
-    /// The last call there was when the key was refused: what these say is not kept.
-    pub(super) refused_up_to: CallId,
+    pub(super) refusals: Refusals,
     timeout: Duration,
     pub(super) flush_interval: Duration,
     /// Runs while something is buffered.
@@ -97,7 +97,7 @@ impl BatchActor {
             callers: Callers::default(),
             transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),
-            refused_up_to: 0,
+            refusals: Refusals::default(),
             timeout: config.timeout(),
             flush_interval: config.flush_interval(),
             interval: None,

@@ -12,6 +12,7 @@ mod lanes;
 mod leaving;
 mod outcomes;
 mod refused;
+mod refused_key;
 mod reply;
 mod transports;
 mod waits;

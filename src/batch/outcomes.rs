@@ -8,6 +8,7 @@ use tracing::Span;
 use super::{
     actor::BatchActor,
     buffer::{Answer, CallId},
+    refused_key::{PAUSE, Verdict},
     waits::Ending,
 };
 use crate::{
@@ -87,12 +88,12 @@ impl BatchActor {
         self.schedule(ctx);
     }
 
-    /// Keeps what Statsig has said, but for what has been asked anew since. Where it has refused the key, nothing is good any more of what was
-    /// asked before, be it answered yet or not.
+    /// Keeps what Statsig has said, but for what has been asked anew since. Once it has refused the
+    /// key for good, nothing is good any more of what was asked before, be it answered yet or not.
     fn keep(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
         let cache = &self.shared.cache;
         match (outcome, self.buffer.call(id)) {
-            (Ok(evaluations), Some(call)) if cache.is_on() && id > self.refused_up_to => {
+            (Ok(evaluations), Some(call)) if self.refusals.accepted(id) && cache.is_on() => {
                 let superseded = self.buffer.is_superseded(id);
                 for ((name, evaluation), is_superseded) in
                     call.names.iter().zip(evaluations).zip(superseded)
@@ -105,7 +106,21 @@ impl BatchActor {
                     cache.keep(key, evaluation.clone(), now);
                 }
             }
-            (Err(Error::Unauthorized { .. }), _) => self.forget(),
+            (Err(Error::Unauthorized { status, .. }), _) => {
+                match self.refusals.refused(id, self.buffer.last_call(), now) {
+                    Verdict::Doubt => {}
+                    Verdict::Refused { is_new } => {
+                        cache.clear();
+                        if is_new {
+                            tracing::error!(
+                                status,
+                                "Statsig refuses the API key, and has done so for {PAUSE:?}: what \
+                                 was kept is given to nobody any more"
+                            );
+                        }
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -113,7 +128,7 @@ impl BatchActor {
     /// Forgets what is kept, and keeps nothing of the calls that have been made so far.
     pub(super) fn forget(&mut self) {
         self.shared.cache.clear();
-        self.refused_up_to = self.buffer.last_call();
+        self.refusals.distrust(self.buffer.last_call());
     }
 
     pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {

@@ -94,9 +94,10 @@ impl ConfigBuilder {
         /// Allows a `base_url` with plain `http` to a host that is not this machine; the key then
         /// crosses the network in clear. Default off.
         allow_plain_http: bool;
-        /// Whether calls fail at once, with [`Error::CircuitOpen`], after ten failed in a row: for
-        /// half a second to begin with, then one call is let through and decides; as long as it
-        /// fails, the pause doubles, up to two seconds. Default on.
+        /// Whether calls fail without being tried, with [`Error::CircuitOpen`], after ten of several
+        /// users failed in a row. A probe every half second, which is no user's check, ends that as
+        /// soon as it is answered. Calls wait for one, for two seconds at the most, before they fail.
+        /// Default on.
         circuit_breaker: bool;
         /// When what is buffered leaves. Default [`FlushPolicy::Interval`].
         flush_policy: FlushPolicy;

@@ -240,7 +240,8 @@ impl Config {
         self.settings.text(setting)
     }
 
-    /// Whether calls fail at once, with [`Error::CircuitOpen`], while the last ones failed in a row.
+    /// Whether calls fail without being tried, with [`Error::CircuitOpen`], while the last ones failed
+    /// in a row and no probe is answered.
     pub fn circuit_breaker(&self) -> bool {
         self.settings.circuit_breaker
     }

@@ -13,12 +13,12 @@ use actix_rt::time::sleep;
 use rustls::ClientConfig;
 
 use super::{
-    breaker::Permission,
     http::HttpClient,
     job::Job,
+    parked::Parked,
     queue::FairQueue,
     retry::RetryPolicy,
-    upstream::{Server, Upstream},
+    upstream::{Gate, Server, Upstream},
 };
 use crate::{
     call::{Call, Outcome},
@@ -39,10 +39,11 @@ pub(super) struct TransportActor {
     pub(super) retry: RetryPolicy,
     pub(super) upstream: Upstream,
     pub(super) queue: FairQueue<Job>,
+    pub(super) parked: Parked,
     pub(super) http: Option<Rc<HttpClient>>,
     /// How often the key had changed when `config` got it.
     pub(super) key_changes: u64,
-    /// When the next look at the queue's deadlines is planned.
+    /// When the next look at what waits is planned.
     watched: Option<Instant>,
     restarts: Restarts,
     pub(super) restart_reason: Option<&'static str>,
@@ -62,6 +63,7 @@ impl TransportActor {
     ) -> Self {
         Self {
             retry: RetryPolicy::new(config.retry_attempts()),
+            parked: Parked::new(&server),
             upstream: Upstream::new(&config, server),
             queue: FairQueue::new(max_in_flight),
             http: None,
@@ -78,7 +80,9 @@ impl TransportActor {
 
     pub(super) fn receive(&mut self, call: Call, ctx: &mut Context<Self>) {
         failpoint("transport.call");
-        let job = Job::new(call, clock::now());
+        let now = clock::now();
+        self.shared.note_asked(now);
+        let job = Job::new(call, now);
         match &job.call.request().refusal {
             None => self.upstream.called(),
             // A part of the names of a call that was refused: it is a retry.
@@ -91,46 +95,64 @@ impl TransportActor {
         self.enqueue(job, ctx);
     }
 
-    pub(super) fn enqueue(&mut self, mut job: Job, ctx: &mut Context<Self>) {
+    pub(super) fn enqueue(&mut self, job: Job, ctx: &mut Context<Self>) {
+        self.line_up(job);
+        self.start_attempts(ctx);
+    }
+
+    pub(super) fn line_up(&mut self, mut job: Job) {
         let request = job.call.request();
         let (user, deadline) = (request.user.clone(), request.deadline);
         job.has_waited |= !self.queue.may_start(&user);
         self.queue.push(user, deadline, job);
-        self.start_attempts(ctx);
     }
 
-    /// Starts as many attempts as there are places, and sees to it that what has to wait is
-    /// answered at its deadline.
+    /// Starts as many attempts as there are places and Statsig may be asked for, and sees to it that
+    /// what has to wait goes on when it can, or is answered at its deadline.
     pub(super) fn start_attempts(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         for job in self.queue.expire(now) {
             self.note_wait(&job, now);
             self.time_out(job);
         }
-        while let Some(mut job) = self.queue.pop(true) {
-            self.note_wait(&job, now);
-            let http = match self.http() {
-                Ok(http) => http,
-                Err(error) => {
-                    self.finish(job, Err(error));
-                    continue;
+        self.move_parked(now);
+        // What does not get through needs no place in flight.
+        while let Some(job) = self.queue.pop(self.upstream.lets_through(now)) {
+            match self.upstream.gate(job.call.request(), now, fastrand::f64()) {
+                Gate::Open if self.queue.may_start(&job.call.request().user) => {
+                    self.start_one(job, now, ctx);
                 }
-            };
-            match self.upstream.permit(now) {
-                Permission::Granted => self.start(job, http, now, ctx),
-                Permission::Probe => {
-                    self.show_breaker();
-                    job.is_probe = true;
-                    self.start(job, http, now, ctx);
+                // It has opened in this moment.
+                Gate::Open => {
+                    self.line_up(job);
+                    break;
                 }
-                Permission::Denied { cause } => self.finish(job, Err(Error::CircuitOpen { cause })),
+                Gate::Probing => self.parked.for_probe(job, now),
+                Gate::Calm { until } => self.parked.for_calm(job, until, now),
+                Gate::Refused(error) => self.refuse(job, error, now),
             }
         }
-        self.watch_deadlines(now, ctx);
+        self.probe(now, ctx);
+        self.show_breaker(now);
+        self.watch(now, ctx);
+    }
+
+    fn start_one(&mut self, job: Job, now: Instant, ctx: &mut Context<Self>) {
+        self.note_wait(&job, now);
+        match self.http() {
+            Ok(http) => self.start(job, http, now, ctx),
+            Err(error) => self.finish(job, Err(error)),
+        }
+    }
+
+    /// It is not tried.
+    pub(super) fn refuse(&self, job: Job, error: Error, now: Instant) {
+        self.note_wait(&job, now);
+        self.finish(job, Err(error));
     }
 
     /// It has waited for a place: until it got one, or was answered without.
-    fn note_wait(&self, job: &Job, now: Instant) {
+    pub(super) fn note_wait(&self, job: &Job, now: Instant) {
         if job.is_untried() {
             let waited = now.saturating_duration_since(job.received);
             self.shared.counters.queueing.record(waited, now);
@@ -139,22 +161,23 @@ impl TransportActor {
         }
     }
 
-    /// Shows the breaker's state where it can be seen: once for each change.
-    pub(super) fn show_breaker(&self) {
-        self.upstream.show(|state, denies_until| {
-            self.shared.deny_until(denies_until);
-            if !self.shared.counters.breaker_is(state) {
-                return;
-            }
-            match state {
-                BreakerState::Open => {
+    /// Shows the breaker's state where it can be seen. It is logged when it opens and closes, not at
+    /// each of its probes.
+    fn show_breaker(&self, now: Instant) {
+        use BreakerState::{Closed, HalfOpen, Open};
+        self.upstream.show(self.shared.asked(), now, |breaker, denied_until| {
+            self.shared.deny_until(denied_until);
+            let Some((state, cause)) = breaker else { return };
+            let cause = cause.map(tracing::field::display);
+            match (self.shared.counters.breaker_is(state), state) {
+                (Closed, Open | HalfOpen) => {
                     let base_url = self.config.base_url();
-                    tracing::warn!(base_url, "the circuit breaker is open: the last calls failed");
+                    tracing::warn!(base_url, cause, "the circuit breaker is open: calls fail");
                 }
-                BreakerState::HalfOpen => {
-                    tracing::info!("the circuit breaker lets a probe through")
-                }
-                BreakerState::Closed => tracing::info!("the circuit breaker is closed"),
+                (Open | HalfOpen, Closed) => tracing::info!("the circuit breaker is closed"),
+                (Open, HalfOpen) => tracing::debug!("the circuit breaker probes"),
+                (HalfOpen, Open) => tracing::debug!(cause, "a probe of the circuit breaker failed"),
+                _ => {}
             }
         });
     }
@@ -177,8 +200,10 @@ impl TransportActor {
         Error::Timeout { limit: self.config.timeout(), last: job.last.clone() }
     }
 
-    fn watch_deadlines(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        let Some(next) = self.queue.next_deadline() else { return };
+    fn watch(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        self.listen(ctx);
+        let next = [self.queue.next_deadline(), self.parked.next(), self.next_probe(now, ctx)];
+        let Some(next) = next.into_iter().flatten().min() else { return };
         if self.watched.is_some_and(|watched| watched <= next && watched > now) {
             return;
         }
@@ -189,7 +214,7 @@ impl TransportActor {
         });
     }
 
-    fn http(&mut self) -> Result<Rc<HttpClient>, Error> {
+    pub(super) fn http(&mut self) -> Result<Rc<HttpClient>, Error> {
         if let Some(key) = self.shared.api_key.newer_than(&mut self.key_changes) {
             self.config.set_api_key(key);
             self.http = None;

@@ -25,7 +25,7 @@ use crate::{clock, error::Error, failpoint::failpoint, spans, user::User};
 pub(super) struct Attempted {
     job: Job,
     result: Attempt,
-    pub(super) trial: Trial,
+    trial: Trial,
     /// How often the key had changed when it began.
     key_changes: u64,
 }
@@ -59,7 +59,7 @@ impl TransportActor {
         self.queue.enter(&job.call.request().user);
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
-        let trial = Trial { is_probe: job.is_probe, began: now, limit };
+        let trial = Trial { began: now, limit };
         let key_changes = self.key_changes;
         let transport = ctx.address();
         // A task of its own: in the actor's context every wake would poll every attempt, and a
@@ -74,7 +74,6 @@ impl TransportActor {
     pub(super) fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         failpoint("transport.attempted");
         let Attempted { mut job, result, trial, key_changes } = attempted;
-        job.is_probe = false;
         let now = clock::now();
         let Failure { error, died_on_reuse, is_of_another } = match result {
             Ok(Some(Ok(evaluations))) => {
@@ -83,13 +82,11 @@ impl TransportActor {
             }
             Ok(Some(Err(failure))) => failure,
             Ok(None) => {
-                self.upstream.without_outcome(trial, now);
                 // Nobody is there to read it; whoever joins in this moment is asked for again.
                 let timeout = self.timeout(&job);
                 return job.call.complete(Err(timeout));
             }
             Err(_) => {
-                self.upstream.without_outcome(trial, now);
                 self.finish(job, Err(PANICKED));
                 // Who knows what it left behind in the client: the restart makes another one.
                 self.restart_reason = Some("an attempt panicked");
@@ -102,23 +99,25 @@ impl TransportActor {
         let is_of_an_old_key = key_changes != self.shared.api_key.changes();
         if is_of_an_old_key && matches!(error, Error::Unauthorized { .. }) {
             // Says nothing of the new one.
-            self.upstream.without_outcome(trial, now);
             self.count_retry();
             return self.enqueue(job, ctx);
         }
         if died_on_reuse && !job.tried.reconnected {
             // No sign of trouble, and no attempt that counts.
-            self.upstream.without_outcome(trial, now);
             job.tried.reconnected = true;
             self.count_retry();
             return self.enqueue(job, ctx);
         }
         job.tried.attempts += 1;
-        if self.upstream.failed(trial, &error, now) {
+        let request = job.call.request();
+        let follows = self.upstream.failed(trial, &request.user, &error, now);
+        if follows.renews_pool {
             self.restart_reason = Some(CONNECTIONS_FAIL);
             ctx.stop();
         }
-        let request = job.call.request();
+        if follows.calms_down {
+            tracing::warn!(%error, "Statsig asks to be left alone: calls wait, or fail at once");
+        }
         let left = request.deadline.saturating_duration_since(now);
         if left.is_zero() {
             job.last = job.last.or(Some(Arc::new(error)));

@@ -180,7 +180,7 @@ mod tests {
         for (kind, codes) in [
             ("unauthorized", &[401, 403][..]),
             ("unavailable", &[408, 429, 500, 502, 503, 504, 599]),
-            ("refused", &[302, 400, 404, 409, 413]),
+            ("refused", &[400, 409, 413, 415]),
         ] {
             for code in codes {
                 assert_eq!(of(*code), kind, "{code}");

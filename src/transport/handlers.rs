@@ -5,8 +5,9 @@ use actix::{Context, Handler};
 use super::{
     actor::TransportActor,
     attempts::{Again, Attempted},
+    parked::{News, Probed},
 };
-use crate::{call::Call, clock};
+use crate::call::Call;
 
 impl Handler<Call> for TransportActor {
     type Result = ();
@@ -23,15 +24,10 @@ impl Handler<Attempted> for TransportActor {
     fn handle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
         // First of all, so that nothing that fails later leaves the place taken.
         self.queue.leave(attempted.user());
-        let trial = attempted.trial;
-        let settled = self.guarded(ctx, |actor, ctx| {
+        self.guarded(ctx, |actor, ctx| {
             actor.settle(attempted, ctx);
-            actor.show_breaker();
             actor.start_attempts(ctx);
         });
-        if !settled {
-            self.upstream.without_outcome(trial, clock::now());
-        }
     }
 }
 
@@ -40,5 +36,21 @@ impl Handler<Again> for TransportActor {
 
     fn handle(&mut self, Again(job): Again, ctx: &mut Context<Self>) {
         self.guarded(ctx, |actor, ctx| actor.enqueue(job, ctx));
+    }
+}
+
+impl Handler<Probed> for TransportActor {
+    type Result = ();
+
+    fn handle(&mut self, probed: Probed, ctx: &mut Context<Self>) {
+        self.guarded(ctx, |actor, ctx| actor.probed(probed, ctx));
+    }
+}
+
+impl Handler<News> for TransportActor {
+    type Result = ();
+
+    fn handle(&mut self, _: News, ctx: &mut Context<Self>) {
+        self.guarded(ctx, Self::hear_news);
     }
 }

@@ -5,7 +5,7 @@ use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration};
 use actix_rt::time::timeout;
 use awc::{
     Client, FrozenClientRequest,
-    error::SendRequestError,
+    error::{PayloadError, SendRequestError},
     http::{
         StatusCode, Uri,
         header::{
@@ -20,12 +20,14 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
+    answer::{Head, without_mark},
     body,
     connect::{Connector, Link, Way, noting_link, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
     foreign::foreign_name,
     misnamed::Misnamed,
+    unpack::{Unpackable, unpack, unpack_beginning},
     wire,
 };
 use crate::{
@@ -169,56 +171,84 @@ impl HttpClient {
         call: &CallRequest,
         fresh: bool,
     ) -> Result<Vec<Option<Evaluation>>, Broken> {
-        let path = call.kind.path();
         let requests = if fresh { &self.fresh } else { &self.pooled };
         let request = match call.kind {
             CallKind::CheckGate => &requests.check_gate,
             CallKind::GetConfig => &requests.get_config,
         };
         let body = wire::encode(call).map_err(|_| Broken::Error(UNENCODABLE))?;
-        let mut response = request.send_body(body).await.map_err(Broken::BeforeAnswer)?;
+        let response = request.send_body(body).await.map_err(Broken::BeforeAnswer)?;
 
-        let status = response.status();
+        let head = Head::of(response.status().as_u16(), response.headers());
         let excerpts = Excerpts {
             call,
             api_key: self.api_key.to_str().unwrap_or_default(),
             has_proxy_credentials: self.proxy.as_ref().is_some_and(|p| p.authorization().is_some()),
         };
+        let (status, headers) = (response.status(), response.headers());
+        if !status.is_success() || matches!(status.as_u16(), 204 | 205) {
+            let retry_after = retry_after(headers, clock::wall());
+            let error = self.refusal(&head, status, retry_after, response, &excerpts).await;
+            return Err(Broken::Error(error));
+        }
+        let (length, encoding) = (content_length(headers), foreign_encoding(headers));
+        self.evaluations(&head, length, encoding, response, &excerpts, fresh).await
+    }
+
+    /// Why there is no answer.
+    async fn refusal<B: AsRef<[u8]>, E>(
+        &self,
+        head: &Head,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        body: impl Stream<Item = Result<B, E>> + Unpin,
+        excerpts: &Excerpts<'_>,
+    ) -> Error {
         if let Some(proxy) = &self.proxy
             && status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
         {
-            let error = connect_error(ConnectFault::Proxy, &proxy.wants_credentials());
-            return Err(Broken::Error(error));
+            return connect_error(ConnectFault::Proxy, &proxy.wants_credentials());
         }
-        if !status.is_success() {
-            let retry_after = retry_after(response.headers(), clock::wall());
-            // Read to the end where it is short, so that the connection can be used again.
-            let body = self.beginning(&mut response).await;
-            return Err(Broken::Error(status_error(status, path, retry_after, || {
-                excerpts.of(&body)
-            })));
-        }
-        if let Some(reason) = unreadable(response.headers()) {
-            let (reason, excerpt) = (reason.to_owned(), String::new());
-            return Err(Broken::Error(Error::InvalidResponse { path, reason, excerpt }));
-        }
-        let length = content_length(response.headers());
+        let path = excerpts.call.kind.path();
+        // Read to the end where it is short, so that the connection can be used again.
+        let body = unpack_beginning(self.beginning(body).await, MAX_ERROR_BODY);
+        head.intermediary(path, &body)
+            .unwrap_or_else(|| status_error(status, path, retry_after, || excerpts.of(&body)))
+    }
+
+    /// What the body of an answer says.
+    async fn evaluations<B: AsRef<[u8]>>(
+        &self,
+        head: &Head,
+        length: Option<usize>,
+        encoding: Option<&'static str>,
+        body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
+        excerpts: &Excerpts<'_>,
+        fresh: bool,
+    ) -> Result<Vec<Option<Evaluation>>, Broken> {
+        let (call, path) = (excerpts.call, excerpts.call.kind.path());
         let long = &self.shared.long_bodies;
-        let body = body::read(&mut response, length, self.max_body, long).await;
+        let body = body::read(body, length, self.max_body, long).await;
         let body = body.map_err(|error| Broken::Error(payload_error(error, path)))?;
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));
         }
-        let decoded = wire::decode(call.kind, &call.names, &body);
-        if self.is_of_another(call, &body, &decoded, fresh) {
+        let body = unpack(&body, self.max_body).map_err(|why| match why {
+            Unpackable::TooLong => Broken::Error(payload_error(PayloadError::Overflow, path)),
+            Unpackable::CutShort if length.is_none() => Broken::Error(cut_short()),
+            _ => Broken::Error(payload_error(PayloadError::EncodingCorrupted, path)),
+        })?;
+        let json = without_mark(&body);
+        let decoded = wire::decode(call.kind, &call.names, json);
+        if self.is_of_another(call, json, &decoded, fresh) {
             return Err(Broken::OfAnother(of_another(path)));
         }
         decoded.map_err(|error| match error.classify() {
             Category::Eof if length.is_none() => Broken::Error(cut_short()),
-            _ => {
-                let reason = excerpts.reason(&error);
-                Broken::Error(Error::InvalidResponse { path, reason, excerpt: excerpts.of(&body) })
-            }
+            _ => Broken::Error(head.intermediary(path, &body).unwrap_or_else(|| {
+                let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
+                Error::InvalidResponse { path, reason, excerpt: excerpts.of(&body) }
+            })),
         })
     }
 
@@ -320,8 +350,8 @@ fn request(
         .insert_header((HOST, host(uri)))
         .insert_header(("statsig-api-key", api_key.clone()))
         .insert_header((CONTENT_TYPE, "application/json"))
-        // Answers are small, and what is not decompressed cannot be a bomb. Said here, because
-        // another crate of the app may turn awc's compression on.
+        // Answers are small. What comes compressed all the same is unpacked here, not by awc, whose
+        // compression another crate of the app may turn on.
         .insert_header((ACCEPT_ENCODING, "identity"))
         .no_decompress();
     let authorization = plain_proxy(config).and_then(Proxy::authorization);
@@ -377,21 +407,14 @@ fn cut_short() -> Error {
     connect_error(ConnectFault::Closed, &"the body was cut short")
 }
 
-/// Why a body is not worth reading, if its headers say so.
-fn unreadable(headers: &HeaderMap) -> Option<&'static str> {
-    let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
-        return Some("the body has a content encoding, which nobody asked for");
-    }
-    (!is_json(headers)).then_some("the content type is not JSON")
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(content_type) = headers.get(CONTENT_TYPE) else { return true };
-    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    let essence = essence.trim_ascii();
-    essence.eq_ignore_ascii_case(b"application/json")
-        || essence.to_ascii_lowercase().ends_with(b"+json")
+/// Why a body cannot be read, if it cannot: its headers say that it is compressed in another way than
+/// with gzip. A body is read first, for a proxy that unpacks one may leave the header.
+fn foreign_encoding(headers: &HeaderMap) -> Option<&'static str> {
+    let encoding = headers.get(CONTENT_ENCODING)?.as_bytes();
+    let is_known = |known: &&[u8]| encoding.eq_ignore_ascii_case(known);
+    let known: [&[u8]; 4] = [b"identity", b"gzip", b"x-gzip", b""];
+    let reason = "the body has a content encoding other than gzip, which nobody asked for";
+    (!known.iter().any(is_known)).then_some(reason)
 }
 
 #[cfg(test)]
@@ -407,19 +430,12 @@ mod tests {
     }
 
     #[test]
-    fn json_is_told_by_its_content_type_and_none_is_tolerated() {
-        for value in ["application/json", "Application/JSON; charset=utf-8", "application/a+json"] {
-            assert!(is_json(&headers(CONTENT_TYPE, value)), "{value}");
+    fn an_encoding_other_than_gzip_is_the_reason_where_a_body_cannot_be_read() {
+        for value in ["Identity", "gzip", "X-GZIP", ""] {
+            assert_eq!(foreign_encoding(&headers(CONTENT_ENCODING, value)), None, "{value}");
         }
-        assert!(is_json(&HeaderMap::new()));
-        assert!(!is_json(&headers(CONTENT_TYPE, "text/html")));
-    }
-
-    #[test]
-    fn no_content_encoding_but_none_is_read() {
-        assert_eq!(unreadable(&headers(CONTENT_ENCODING, "Identity")), None);
-        for value in ["gzip", "br", "identity, gzip", ""] {
-            let reason = unreadable(&headers(CONTENT_ENCODING, value));
+        for value in ["deflate", "br", "gzip, br"] {
+            let reason = foreign_encoding(&headers(CONTENT_ENCODING, value));
             assert!(reason.is_some_and(|reason| reason.contains("content encoding")), "{value}");
         }
     }

@@ -5,12 +5,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Instant};
 use futures_util::FutureExt;
 
 use super::{
+    breaker::Probe,
     http::{Failure, HttpClient},
     retry::Tried,
     upstream::Trial,
 };
 use crate::{
-    call::Call,
+    call::{Call, CallRequest},
     error::{Error, outcome},
     evaluation::Evaluation,
     failpoint::failpoint,
@@ -26,8 +27,6 @@ pub(super) struct Job {
     pub(super) last: Option<Arc<Error>>,
     /// It could not start when it came: by now its callers may have left.
     pub(super) has_waited: bool,
-    /// Its outcome decides for the circuit breaker.
-    pub(super) is_probe: bool,
 }
 
 impl Job {
@@ -35,7 +34,7 @@ impl Job {
         let (tried, last) = (Tried::default(), None);
         // What asks for a part of a call that was refused comes later than its callers asked.
         let has_waited = call.request().refusal.is_some();
-        Self { call, received, tried, last, has_waited, is_probe: false }
+        Self { call, received, tried, last, has_waited }
     }
 
     pub(super) fn is_untried(&self) -> bool {
@@ -64,6 +63,16 @@ impl Job {
         crate::metrics::attempt_ended(request.kind, crate::clock::now() - trial.began, result);
         made.map(Some)
     }
+}
+
+/// Asks on behalf of nobody whether the server is well, over a connection of its own.
+pub(super) async fn probe(http: &HttpClient, probe: Probe) -> thread::Result<Result<(), Error>> {
+    let attempt = async {
+        let request = CallRequest::probe(probe.began + probe.limit)?;
+        let made = http.attempt(&request, true, probe.limit).await;
+        made.map(drop).map_err(|failure| failure.error)
+    };
+    AssertUnwindSafe(attempt).catch_unwind().await
 }
 
 /// `Ok(None)` if nobody wanted it any more, `Err` if it panicked.

@@ -1,10 +1,12 @@
 //! From calls to HTTP, and back.
 
 mod actor;
+mod answer;
 mod attempts;
 mod body;
 mod breaker;
 mod budget;
+mod calm;
 mod connect;
 mod excerpt;
 mod factory;
@@ -15,9 +17,12 @@ mod health;
 mod http;
 mod job;
 mod misnamed;
+mod parked;
+mod parking;
 mod queue;
 mod retry;
 pub(crate) mod tls;
+mod unpack;
 mod upstream;
 mod wire;
 

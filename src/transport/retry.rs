@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::calm;
 use crate::error::Error;
 
 /// Exponential backoff with full jitter, within the limits of attempts and time.
@@ -32,9 +33,6 @@ pub(super) enum Decision {
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
-/// A server that asks to be left alone for longer is not asked again for this request.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
-
 impl RetryPolicy {
     pub(super) fn new(attempts: u32) -> Self {
         Self { attempts }
@@ -55,14 +53,14 @@ impl RetryPolicy {
         let ceiling = FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF);
         let backoff = ceiling.mul_f64(random.clamp(0.0, 1.0));
         let delay = match error {
-            Error::Unavailable { retry_after: Some(asked), .. } => backoff.max(*asked),
+            Error::Unavailable { retry_after: Some(asked), .. } if !asked.is_zero() => {
+                let asked_for = calm::capped(*asked);
+                let spread = calm::spread(*asked).min(left.saturating_sub(asked_for) / 2);
+                backoff.max(asked_for + spread.mul_f64(random.clamp(0.0, 1.0)))
+            }
             _ => backoff,
         };
-        if delay < left && delay <= LONGEST_RETRY_AFTER {
-            Decision::RetryAfter(delay)
-        } else {
-            Decision::GiveUp
-        }
+        if delay < left { Decision::RetryAfter(delay) } else { Decision::GiveUp }
     }
 }
 
@@ -103,12 +101,15 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_up_to_its_bound_and_never_past_the_deadline() {
-        let seconds = Duration::from_secs;
-        let wait = decide(after(1), &unavailable(Some(2)), seconds(3));
-        assert_eq!(wait, Decision::RetryAfter(seconds(2)));
-        assert_eq!(decide(after(1), &unavailable(Some(3)), seconds(3)), Decision::GiveUp);
-        assert_eq!(decide(after(1), &unavailable(Some(31)), LONG), Decision::GiveUp);
-        assert_eq!(decide(after(1), &unavailable(Some(u64::MAX)), LONG), Decision::GiveUp);
+        let milliseconds = |ms| Decision::RetryAfter(Duration::from_millis(ms));
+        let asked = |seconds, left| {
+            decide(after(1), &unavailable(Some(seconds)), Duration::from_secs(left))
+        };
+        assert_eq!(asked(2, 3), milliseconds(2_200), "a tenth later at the most");
+        assert_eq!(asked(0, 3), milliseconds(50));
+        assert_eq!(asked(3, 3), Decision::GiveUp);
+        assert_eq!(asked(u64::MAX, 60), Decision::GiveUp);
+        assert_eq!(asked(u64::MAX, 3_600), milliseconds(65_000), "a minute and its spread");
     }
 
     proptest! {
@@ -123,7 +124,8 @@ mod tests {
             match policy.decide(after(attempts), &unavailable(asked), left, random) {
                 Decision::RetryAfter(delay) => {
                     prop_assert!(delay < left && attempts < allowed);
-                    prop_assert!(asked.is_none_or(|asked| delay >= Duration::from_secs(asked)));
+                    let asked = asked.map(|asked| calm::capped(Duration::from_secs(asked)));
+                    prop_assert!(asked.is_none_or(|asked| delay >= asked));
                 }
                 decision => prop_assert_eq!(decision, Decision::GiveUp),
             }

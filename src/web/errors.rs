@@ -110,6 +110,7 @@ mod tests {
             (503, connect(ConnectFault::Refused)),
             (503, Error::CircuitOpen { cause: Arc::new(unavailable.clone()) }),
             (503, unavailable),
+            (503, Error::Intermediary { path: PATH, status: 403, content_type: "text/html" }),
             (503, Error::ShuttingDown),
             (503, Error::Closed),
             (502, connect(ConnectFault::CertificateExpired)),

@@ -150,6 +150,7 @@ pub(crate) fn call_of(error: &Error) -> Option<usize> {
     match error {
         Error::Unavailable { retry_after: Some(time), .. }
         | Error::AttemptTimeout { limit: time } => usize::try_from(time.as_nanos()).ok(),
+        Error::Intermediary { status, .. } => Some(usize::from(*status)),
         Error::Timeout { last: Some(last), .. } => call_of(last),
         Error::Connect { source, .. } => source.to_string().parse().ok(),
         Error::Refused { excerpt, .. } | Error::InvalidResponse { excerpt, .. } => {
@@ -160,13 +161,19 @@ pub(crate) fn call_of(error: &Error) -> Option<usize> {
 }
 
 fn failure_for_now(rng: &mut Rng, number: usize, kind: CallKind) -> Error {
-    match rng.u8(0..3) {
+    let short = u16::try_from(number).ok();
+    match rng.u8(0..4) {
         0 => Error::Unavailable {
             path: kind.path(),
             status: rng.choice([408, 429, 500, 503]).expect("some"),
             retry_after: Some(as_time(number)),
         },
         1 => Error::AttemptTimeout { limit: as_time(number) },
+        2 if short.is_some() => Error::Intermediary {
+            path: kind.path(),
+            status: short.unwrap_or_default(),
+            content_type: "text/html",
+        },
         _ => connect(ConnectFault::Closed, number),
     }
 }

@@ -10,6 +10,9 @@ use actix_statsig::{Error, Source};
 use super::{Lane, Model, Request, made::CallMade};
 use crate::fate::{Given, call_of};
 
+/// A refusal of the key counts if it is said again so long after.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+
 impl Model {
     /// Whether one of the evaluations of an answer came from where it cannot have come from.
     pub(super) fn comes_from_elsewhere(
@@ -111,7 +114,7 @@ impl Model {
         }) {
             return Some(format!("call {newer} brought a newer one"));
         }
-        let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
+        let mut refusals = self.refusals().filter(|refusal| self.is_surely_for_good(refusal));
         // Between the call and the moment: what it answered is not kept, or not any more.
         let is_since = |refusal: &CallMade| {
             let doubt = self.doubt_about(refusal);
@@ -145,7 +148,7 @@ impl Model {
             is_last && !self.may_be_from_before_a_refusal(call)
         });
         let kept = answers.map(|call| call.ends_at).max()?;
-        let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
+        let mut refusals = self.refusals().filter(|refusal| self.may_be_for_good(refusal));
         let is_forgotten = refusals.any(|call| {
             let latest = call.ends_at + self.doubt_about(call).later;
             latest >= kept && call.ends_at <= moment
@@ -168,11 +171,43 @@ impl Model {
         };
         let lost = self.calls.iter().filter(is_the_same).map(|other| other.at);
         let made = lost.chain([call.at]).min().unwrap_or(call.at);
-        let mut refusals = self.calls.iter().filter(|call| call.error == Some("unauthorized"));
+        let mut refusals = self.refusals().filter(|refusal| self.may_be_for_good(refusal));
         refusals.any(|refusal| {
             let latest = refusal.ends_at + self.doubt_about(refusal).later;
             latest >= made && refusal.ends_at <= call.ends_at + self.doubt_about(call).later
         })
+    }
+
+    /// The calls for which the key was refused.
+    fn refusals(&self) -> impl Iterator<Item = &CallMade> {
+        self.calls.iter().filter(|call| call.error == Some("unauthorized"))
+    }
+
+    /// Whether the key may have been refused so long before, without an answer since, that this
+    /// refusal made the component forget what it kept.
+    fn may_be_for_good(&self, refusal: &CallMade) -> bool {
+        let latest = refusal.ends_at + self.doubt_about(refusal).later;
+        self.refusals().any(|other| other.ends_at + REFUSED_AGAIN <= latest)
+    }
+
+    /// Whether it did.
+    fn is_surely_for_good(&self, refusal: &CallMade) -> bool {
+        let is_known = |call: &CallMade| !self.doubt_about(call).missed;
+        let latest = refusal.ends_at + self.doubt_about(refusal).later;
+        is_known(refusal)
+            && self.refusals().any(|first| {
+                let noted = first.ends_at + self.doubt_about(first).later;
+                let is_accepted = |call: &CallMade| {
+                    let has_answer = call.error.is_none() && !call.is_lost();
+                    has_answer
+                        && call.ends_at + self.doubt_about(call).later >= first.ends_at
+                        && call.ends_at <= latest
+                };
+                is_known(first)
+                    && noted < refusal.at
+                    && noted + REFUSED_AGAIN <= refusal.ends_at
+                    && !self.calls.iter().any(is_accepted)
+            })
     }
 
     /// Whether a request failed though each of the names that failed was kept still.

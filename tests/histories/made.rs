@@ -52,8 +52,8 @@ impl CallMade {
     }
 }
 
-const OUTAGES: [&str; 5] =
-    ["timeout", "attempt_timeout", "unavailable", "connect", "invalid_response"];
+const OUTAGES: [&str; 6] =
+    ["timeout", "attempt_timeout", "unavailable", "connect", "intermediary", "invalid_response"];
 
 impl Model {
     /// When the names of a call that has come to the transport were asked for.

@@ -273,7 +273,9 @@ async fn an_outage_that_opened_the_breaker_is_over_for_readiness_when_statsig_is
     relay.comes_to_show("breaker", &json!("open")).await;
 
     let (status, why) = relay.get("/readyz").await;
-    assert_eq!((status, &why["breaker"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("open")));
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    // It may probe in this moment.
+    assert_ne!(why["breaker"], "closed");
     assert_eq!(relay.get("/healthz").await.0, StatusCode::OK);
 
     upstream.clear_faults();

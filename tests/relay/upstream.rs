@@ -89,7 +89,8 @@ async fn answer(request: HttpRequest, seen: web::Data<Seen>, body: web::Bytes) -
         }
         Mood::Hold => drop(seen.gate.acquire().await),
         Mood::Refuse(status) => {
-            return HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish();
+            let mut refusal = HttpResponse::build(StatusCode::from_u16(status).unwrap());
+            return refusal.json(json!({"error": "refused"}));
         }
     }
     match evaluate(request.path(), &body) {

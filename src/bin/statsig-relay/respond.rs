@@ -4,7 +4,7 @@
 //! `kind` is a short fixed word, the component's [`Error::kind`] or one of the relay's own;
 //! `message` is for people.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, time::Duration};
 
 use actix_statsig::Error;
 use actix_web::{
@@ -25,7 +25,7 @@ pub(crate) struct Problem {
     kind: &'static str,
     message: String,
     /// What tells the client's software what to do instead.
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, Cow<'static, str>)>,
 }
 
 impl Problem {
@@ -112,8 +112,8 @@ impl Problem {
         Self { status, kind, message: message.into(), header: None }
     }
 
-    fn with(self, header: HeaderName, value: &'static str) -> Self {
-        Self { header: Some((header, value)), ..self }
+    fn with(self, header: HeaderName, value: impl Into<Cow<'static, str>>) -> Self {
+        Self { header: Some((header, value.into())), ..self }
     }
 }
 
@@ -122,6 +122,14 @@ impl From<Error> for Problem {
         let problem = Self::new(status(&error), error.kind(), error.to_string());
         match error {
             error if error.is_overload() => problem.with(RETRY_AFTER, "1"),
+            Error::CircuitOpen { .. } => problem.with(RETRY_AFTER, "1"),
+            Error::Unavailable { status: 429 | 503, retry_after, .. } => match retry_after {
+                Some(wait) => problem.with(RETRY_AFTER, seconds(wait).to_string()),
+                None if problem.status == StatusCode::TOO_MANY_REQUESTS => {
+                    problem.with(RETRY_AFTER, "1")
+                }
+                None => problem,
+            },
             _ => problem,
         }
     }
@@ -140,8 +148,8 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        if let Some(header) = self.header.clone() {
-            response.insert_header(header);
+        if let Some((name, value)) = self.header.clone() {
+            response.insert_header((name, value.into_owned()));
         }
         let id = RequestId::current();
         let id = id.as_ref().map(RequestId::as_str);
@@ -153,16 +161,27 @@ impl ResponseError for Problem {
     }
 }
 
-/// Whose fault it is: the client's, the relay's for now, or that of whoever it asks.
+/// Rounded up: who comes a moment too early is sent away again.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// Whose fault it is: the client's, the relay's for now, or that of whoever it asks. When Statsig asks
+/// for calm, the relay passes that on.
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::InvalidName { .. } | Error::InvalidUser { .. } => StatusCode::BAD_REQUEST,
         error if error.is_overload() => StatusCode::TOO_MANY_REQUESTS,
+        Error::Unavailable { status: 429, .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::Unavailable { status: 503, retry_after: Some(_), .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Error::ShuttingDown | Error::Closed | Error::CircuitOpen { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Error::Timeout { .. } | Error::AttemptTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         Error::Connect { .. }
+        | Error::Intermediary { .. }
         | Error::Unauthorized { .. }
         | Error::Refused { .. }
         | Error::Unavailable { .. }
@@ -174,7 +193,7 @@ fn status(error: &Error) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Arc, time::Duration};
+    use std::{io, sync::Arc};
 
     use actix_statsig::{ConnectFault, User};
 
@@ -204,12 +223,35 @@ mod tests {
             (502, Error::Unauthorized { path: PATH, status: 401 }),
             (502, Error::Refused { path: PATH, status: 400, excerpt: String::new() }),
             (502, Error::Unavailable { path: PATH, status: 503, retry_after: None }),
+            (503, Error::Unavailable { path: PATH, status: 503, retry_after: Some(limit) }),
+            (502, Error::Unavailable { path: PATH, status: 500, retry_after: Some(limit) }),
+            (429, Error::Unavailable { path: PATH, status: 429, retry_after: None }),
+            (502, Error::Intermediary { path: PATH, status: 403, content_type: "text/html" }),
             (502, Error::MissingName { path: PATH, name: "beta".into() }),
             (500, Error::Internal { detail: "a panic" }),
             (500, Error::NoArbiter),
         ] {
             assert_eq!(status(&error).as_u16(), code, "{error}");
         }
+    }
+
+    #[test]
+    fn calm_that_statsig_asks_for_is_passed_on_with_how_long() {
+        let retry_after = |status, millis: Option<u64>| {
+            let retry_after = millis.map(Duration::from_millis);
+            let error = Error::Unavailable { path: PATH, status, retry_after };
+            let response = Problem::from(error).error_response();
+            let header = response.headers().get(RETRY_AFTER)?.to_str().unwrap().to_owned();
+            Some((response.status().as_u16(), header))
+        };
+        assert_eq!(retry_after(429, Some(19_001)), Some((429, "20".to_owned())));
+        assert_eq!(retry_after(503, Some(2_000)), Some((503, "2".to_owned())));
+        assert_eq!(retry_after(429, Some(0)), Some((429, "1".to_owned())));
+        assert_eq!(retry_after(429, None), Some((429, "1".to_owned())));
+        assert_eq!(retry_after(503, None), None);
+        let cause = Arc::new(Error::AttemptTimeout { limit: Duration::from_secs(1) });
+        let open = Problem::from(Error::CircuitOpen { cause }).error_response();
+        assert_eq!(open.headers().get(RETRY_AFTER).unwrap(), "1");
     }
 
     #[test]

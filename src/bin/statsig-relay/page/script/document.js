@@ -61,8 +61,8 @@ function notice(now) {
 
 const breakers = {
   closed: ['Closed', 'Calls are let through.', 'M14 17H34'],
-  open: ['Open', 'The last calls failed in a row: for now, calls fail at once.', 'M14 17L31 3'],
-  half_open: ['Half open', 'One call is let through, and decides.', 'M14 17L33 9'],
+  open: ['Open', 'The last calls failed in a row: calls wait for a probe, and fail with it.', 'M14 17L31 3'],
+  half_open: ['Half open', 'A probe is on its way, and decides.', 'M14 17L33 9'],
   off: ['Off', 'Calls are always let through.', ''],
 };
 
