@@ -460,6 +460,12 @@ mod tests {
             }
         }
 
+    }
+
+    proptest! {
+        // Each is hundreds of steps.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         /// However large the answers, what is kept weighs no more than it may.
         #[test]
         fn promise_4_what_is_kept_never_weighs_more_than_the_budget(
@@ -478,7 +484,9 @@ mod tests {
             }
             prop_assert!(is_consistent(&cache));
         }
+    }
 
+    proptest! {
         /// However little room there is, no more is kept, and the row has each key once.
         #[test]
         fn promise_4_there_is_never_more_kept_than_there_is_room(

@@ -362,13 +362,8 @@ async fn ten_thousand_requests_of_users_who_differ_in_one_field_each_get_their_o
     while limited(asking.next()).await.is_some() {}
 
     assert_eq!(local.refused(), 0);
-    let in_order = |user: &Value| {
-        let mut user = user.clone();
-        user.sort_all_objects();
-        user.to_string()
-    };
-    let sent: HashSet<_> = users.iter().map(in_order).collect();
-    assert!(local.requests().iter().all(|call| sent.contains(&in_order(&call.user))));
+    let sent: HashSet<_> = users.iter().collect();
+    assert!(local.requests().iter().all(|call| sent.contains(&call.user)));
     relay.comes_to_show("answered", &json!(10_000)).await;
     assert_eq!(relay.get("/stats").await.1["requests"], 10_000);
 }

@@ -1,6 +1,9 @@
 //! What the cache takes of the heap. Alone in its program, for the allocator counts what every thread
 //! does.
 
+// Helpers outside a `#[test]` do not count as tests for clippy.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{alloc::System, sync::Arc, time::Duration};
