@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use actix_rt::task::yield_now;
+use actix_rt::{task::yield_now, time::timeout};
 use actix_statsig::{
     CheckGates, Error, FlushPolicy, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
@@ -496,6 +496,9 @@ async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stra
     assert!(error.to_string().contains("statsig.configure("), "{error}");
 }
 
+/// Longer than any of this takes; only a hang waits for it.
+const LONG: Duration = Duration::from_secs(30);
+
 #[actix_rt::test]
 async fn identify_that_extracts_flags_is_an_error_that_says_so() {
     async fn asks(request: &HttpRequest) -> Result<User> {
@@ -531,7 +534,8 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
 
     let paths = ["/async/page", "/sync/page", "/beside/page", "/wired/gate", "/gate"];
     for path in paths {
-        assert_eq!(answer(&app, get(path)).await, (500, "Internal Server Error".into()), "{path}");
+        let answered = timeout(LONG, answer(&app, get(path))).await.expect("it does not hang");
+        assert_eq!(answered, (500, "Internal Server Error".into()), "{path}");
     }
 
     let log = log.0.lock().unwrap().clone();
@@ -554,11 +558,15 @@ async fn identify_may_go_on_without_the_flags_that_it_did_not_get() {
     async fn page(flags: Flags, other: Flags) -> String {
         format!("{:?} {}", flags.user(), flags.user() == other.user())
     }
+    // So that the other test of this line of the log can hear it, whichever comes first.
+    let _listening =
+        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let (_server, statsig) = start(Rules::new());
     let app = App::new().configure(statsig.configure_async(stubborn));
     let app = init_service(app.route("/", web::get().to(page))).await;
     let user = r#"User({"userID":"marie"}) true"#;
-    assert_eq!(answer(&app, get("/")).await, (200, user.into()));
+    let answered = timeout(LONG, answer(&app, get("/"))).await.expect("it does not hang");
+    assert_eq!(answered, (200, user.into()));
 }
 
 #[actix_rt::test]
