@@ -26,8 +26,7 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
                  and rustls-0_23-native-roots, or set `extra_root_certificates`",
             ));
         }
-        // As awc does it for each connection, which an IPv6 address does not pass: the brackets
-        // that a URL has around it stay on.
+        // An IPv6 address does not pass: the brackets that a URL has around it stay on.
         if ServerName::try_from(config.uri().host().unwrap_or_default()).is_err() {
             return Err(invalid_base_url(
                 config,
@@ -49,7 +48,7 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
 
 /// Gives the process a default crypto provider if it has none.
 ///
-/// `awc::Connector::new` builds TLS of awc's own before ours replaces it. If any crate of the app
+/// `awc::Connector::new` builds TLS of awc's own, which is never used. If any crate of the app
 /// turns one of awc's `*-roots` features on, that panics unless there is a default, or exactly one
 /// provider in the dependency graph.
 fn ensure_default_provider() {
