@@ -26,7 +26,8 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
                  and rustls-0_23-native-roots, or set `extra_root_certificates`",
             ));
         }
-        // An IPv6 address does not pass: the brackets that a URL has around it stay on.
+        // As awc does it for each connection, which an IPv6 address does not pass: the brackets
+        // that a URL has around it stay on.
         if ServerName::try_from(config.uri().host().unwrap_or_default()).is_err() {
             return Err(invalid_base_url(
                 config,
