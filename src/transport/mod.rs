@@ -26,6 +26,8 @@ mod unpack;
 mod upstream;
 mod wire;
 
+#[cfg(feature = "test-util")]
+pub(crate) use connect::frame;
 pub(crate) use factory::factory;
 #[cfg(feature = "test-util")]
 pub(crate) use wire::decode;
