@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use actix_rt::task::yield_now;
 use serde_json::{Value, json};
 
 use crate::{
@@ -145,6 +146,21 @@ async fn body_that_nobody_reads_holds_no_connection() {
     }
 }
 
+#[actix_rt::test]
+async fn flood_that_nobody_reads_holds_no_connection() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &SHORT).await;
+    let mut flood = connect(&relay);
+    send(&flood, "POST /nowhere HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n");
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    limited(async {
+        while flood.write_all(chunk.as_bytes()).is_ok() {
+            yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// Asks for so much, without reading any of it, that the relay cannot write it.
 fn ask_and_read_nothing(relay: &Relay) -> TcpStream {
     let connection = connect(relay);
@@ -249,12 +265,15 @@ async fn offer_of_h2c_is_answered_in_http_1_and_the_connection_is_kept() {
 async fn max_connections_are_of_the_process_however_many_workers_there_are() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &["--workers", "2", "--max-connections", "3"]).await;
-    let mut open: Vec<_> = (0..4).map(|_| connect(&relay)).collect();
-    for connection in &open[..3] {
-        send(connection, HEALTH);
-        assert!(answer(connection).starts_with("HTTP/1.1 200"));
+    // One after the other, so that it is the fourth which waits.
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let connection = connect(&relay);
+        send(&connection, HEALTH);
+        assert!(answer(&connection).starts_with("HTTP/1.1 200"));
+        open.push(connection);
     }
-    let mut fourth = open.pop().unwrap();
+    let mut fourth = connect(&relay);
     send(&fourth, HEALTH);
     // The relay answers who is connected already.
     for _ in 0..10 {

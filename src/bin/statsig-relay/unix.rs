@@ -71,11 +71,8 @@ fn remove_dead(path: &Path) -> io::Result<()> {
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // Its backlog is full.
-        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-        Ok(_) | Err(_) => {
-            Err(Error::new(ErrorKind::AddrInUse, "another process listens on this socket"))
-        }
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::new(ErrorKind::AddrInUse, "another process listens on this socket")),
     }
 }
 

@@ -174,6 +174,9 @@ impl<S: Socket> AsyncRead for Connection<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.handle.state(|state| state.is_over(&this.limits, now)) {
+            return Poll::Ready(Ok(()));
+        }
         let is_full = this.handle.is_full();
         let read = match this.handle.state(|state| state.reading(is_full)) {
             Reading::Allowed => {

@@ -172,6 +172,12 @@ impl State {
         matches!(self.phase, Phase::New { .. } | Phase::Idle { .. } | Phase::Head { .. })
     }
 
+    /// Whether the time is up in which what arrives is thrown away. It is asked before each read:
+    /// there may be more to read at any time.
+    pub(crate) fn is_over(&self, limits: &Limits, now: impl FnOnce() -> Instant) -> bool {
+        matches!(self.phase, Phase::Closing { since } if self.end(since, limits) <= now())
+    }
+
     /// Whether nothing was read since the last answer.
     pub(crate) fn is_at_rest(&self) -> bool {
         matches!(self.phase, Phase::New { .. } | Phase::Idle { .. })
@@ -326,6 +332,10 @@ mod tests {
         run.read(100).began(true).answered(true).wait(10).read(1_000_000);
         assert_eq!(run.next(), Some((15, Due::Close)));
         assert_eq!(run.state.shared(), 0);
+        for (seconds, is_over) in [(4, false), (1, true)] {
+            let now = run.wait(seconds).now;
+            assert_eq!(run.state.is_over(&LIMITS, || now), is_over);
+        }
     }
 
     #[test]
