@@ -405,18 +405,6 @@ impl TryFrom<Evaluation> for ConfigEvaluation {
 
 const WRONG_KIND: &str = "an evaluation of the wrong kind, which only another transport can make";
 
-/// A JSON value's type, in words.
-pub(crate) fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;

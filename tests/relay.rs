@@ -612,6 +612,9 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
     std::fs::write(&no_keys, "# none yet\n").unwrap();
     let keys = format!("{}/one-key.txt", env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(&keys, "caller\n").unwrap();
+    let bad_root = format!("{}/bad-root.pem", env!("CARGO_TARGET_TMPDIR"));
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(&bad_root, pem).unwrap();
     let key = ("STATSIG_API_KEY", KEY);
     for (options, variables, name) in [
         (&["--batch-size", "101"][..], &[key][..], "--batch-size"),
@@ -676,6 +679,14 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
             &[key, ("STATSIG_RELAY_WORKERS", "3")],
             "--max-connections cannot be \"2\": must be no less than STATSIG_RELAY_WORKERS, 3",
         ),
+        (&["--extra-root-certificates", &bad_root], &[key], "--extra-root-certificates cannot be"),
+        (
+            &[],
+            &[key, ("STATSIG_EXTRA_ROOT_CERTIFICATES", &bad_root)],
+            "STATSIG_EXTRA_ROOT_CERTIFICATES cannot be",
+        ),
+        (&["--drain-delay", "soon"], &[key], "--drain-delay"),
+        (&[], &[key, ("STATSIG_RELAY_DRAIN_DELAY", "-1s")], "STATSIG_RELAY_DRAIN_DELAY"),
         (&["--log", "a=b=c"], &[key], "--log"),
         (&[], &[key, ("STATSIG_RELAY_LOG", "a=b=c")], "STATSIG_RELAY_LOG"),
         (&[], &[key, ("RUST_LOG", "a=b=c")], "RUST_LOG"),

@@ -115,8 +115,13 @@ fn without_a_key_a_stand_in_answers_and_stderr_says_so() {
 fn what_is_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_is() {
     let server = statsig();
     let private = r#"{"userID": "u", "privateAttributes": "hunter3"}"#;
+    let bad_root = format!("{}/asked-bad-root.pem", env!("CARGO_TARGET_TMPDIR"));
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(&bad_root, pem).unwrap();
+    let root = "--extra-root-certificates";
     for (line, name) in [
-        (&["check", "b", "--user", JANE][..], "name \"b\""),
+        (&["check", "beta", "--user", JANE, root, &bad_root][..], root),
+        (&["check", "b", "--user", JANE], "name \"b\""),
         (&["check", "beta", "--user", "jane"], "--user is not JSON"),
         (&["check", "beta", "--user", r#"{"country": "NL"}"#], "--user: "),
         (&["check", "beta", "--user", private], "--user: "),

@@ -58,7 +58,7 @@ async fn answer<T>(
     let mut note = None;
     let upstream = Upstream::choose(args, |line| note = Some(line)).map_err(misuse)?;
     let config = upstream.config(args, |_| {}).map_err(misuse)?;
-    let statsig = Statsig::start(config).map_err(|error| misuse(error.to_string()))?;
+    let statsig = Statsig::start(config).map_err(|error| misuse(args.blame(error)))?;
     let answer = ask(statsig, user).await.map_err(|error| blame(args, &error))?;
     note.into_iter().for_each(output::mention);
     Ok(answer)

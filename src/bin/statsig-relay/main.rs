@@ -99,7 +99,7 @@ fn start(args: &Args) -> Result<Relay, String> {
     let page = Data::new(Page::new(upstream.name(&config), &config, recent));
     let timeout = config.timeout();
     let metrics = Data::new(prometheus::install()?);
-    let statsig = Statsig::start(config).map_err(|error| error.to_string())?;
+    let statsig = Statsig::start(config).map_err(|error| args.blame(error))?;
     let probes = Data::new(Probes::default());
     Reloading::of(args, hangup, statsig.clone(), serving.keys()).start()?;
     let sources = Sources { statsig, probes, metrics, page };
