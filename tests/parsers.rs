@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 type Property = fn(&[u8]);
 
 /// Each target of the package `fuzz`, with its property.
-const TARGETS: [(&str, Property); 7] = [
+const TARGETS: [(&str, Property); 8] = [
     ("gates", properties::gates),
     ("gate", properties::gate),
     ("config", properties::config),
+    ("response", properties::response),
     ("user", properties::user),
     ("settings", properties::settings),
     ("rules", properties::rules),

@@ -45,7 +45,7 @@ mod server;
 
 pub use fault::Fault;
 pub use local_statsig::LocalStatsig;
-pub use parsers::{answer_request, parse_answer};
+pub use parsers::{answer_request, frame_answer, parse_answer};
 pub use pure_buffer::PureBuffer;
 pub use record::Recorded;
 pub use rules::{Rule, Rules};

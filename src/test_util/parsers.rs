@@ -22,6 +22,18 @@ pub fn parse_answer(
     transport::decode(kind, &names, body).map_err(|error| error.to_string())
 }
 
+/// What the transport takes for the answer of a connection whose bytes come in these parts: what of
+/// them the HTTP client sees, and whether the connection may be used again. Not part of the stable
+/// interface.
+///
+/// # Errors
+/// Why they are no answer.
+pub fn frame_answer<'a>(
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(Vec<u8>, bool), String> {
+    transport::frame(parts)
+}
+
 /// What [`LocalStatsig`](super::LocalStatsig) makes of the body of a request: the names it asks for,
 /// and the answer from these rules. Not part of the stable interface.
 ///

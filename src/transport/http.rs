@@ -266,8 +266,6 @@ impl Broken {
                 let died = is_dead && is_closed(&error);
                 (send_error(error, path), died)
             }
-            // A server that ends an idle connection may say so like this, and says it to nobody.
-            Self::Error(error @ Error::Unavailable { status: 408, .. }) => (error, is_reused),
             Self::Error(error) => (error, false),
             Self::OfAnother(error) | Self::Distrusted(error) => (error, true),
         };

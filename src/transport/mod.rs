@@ -21,6 +21,8 @@ pub(crate) mod tls;
 mod upstream;
 mod wire;
 
+#[cfg(feature = "test-util")]
+pub(crate) use connect::frame;
 pub(crate) use factory::factory;
 #[cfg(feature = "test-util")]
 pub(crate) use wire::decode;

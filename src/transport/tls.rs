@@ -56,7 +56,7 @@ pub(super) fn server_name(uri: &Uri) -> Option<ServerName<'static>> {
 
 /// Gives the process a default crypto provider if it has none.
 ///
-/// `awc::Connector::new` builds TLS of awc's own before ours replaces it. If any crate of the app
+/// `awc::Connector::new` builds TLS of awc's own, which is never used. If any crate of the app
 /// turns one of awc's `*-roots` features on, that panics unless there is a default, or exactly one
 /// provider in the dependency graph.
 fn ensure_default_provider() {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use actix_statsig::{
     CallKind, Config, Error, Evaluation, User,
-    test_util::{Rules, answer_request, parse_answer},
+    test_util::{Rules, answer_request, frame_answer, parse_answer},
 };
 use serde_json::{Map, Value, json};
 
@@ -50,6 +50,16 @@ fn one(kind: CallKind, asked: &str, input: &[u8]) {
     assert_eq!(again.as_ref(), Ok(&evaluations));
     if let Ok(whole) = serde_json::from_slice::<Value>(input) {
         assert_same(&whole, evaluation);
+    }
+}
+
+/// The bytes of a connection, after one that says how they are split.
+pub fn response(input: &[u8]) {
+    let Some((size, bytes)) = input.split_first() else { return };
+    let whole = frame_answer([bytes]);
+    assert_eq!(frame_answer(bytes.chunks(usize::from(*size).max(1))), whole);
+    if let Ok((shown, true)) = whole {
+        assert_eq!(shown, bytes, "a connection that can be used again said nothing else");
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) struct Framing {
     /// The bytes of the heads before this one.
     heads: usize,
     interim: u32,
+    status: Option<u16>,
     is_doubtful: bool,
     has_surplus: bool,
 }
@@ -58,7 +59,7 @@ const CLOSE: &[u8] = b"connection: close\r\n\r\n";
 impl Framing {
     pub(super) fn new() -> Self {
         let part = Part::Head(Vec::new());
-        Self { part, heads: 0, interim: 0, is_doubtful: false, has_surplus: false }
+        Self { part, heads: 0, interim: 0, status: None, is_doubtful: false, has_surplus: false }
     }
 
     /// Takes in what came over the connection; what of it is awc's is put into `out`.
@@ -109,6 +110,11 @@ impl Framing {
                 Ok(())
             }
         }
+    }
+
+    /// The answer's status, once its head is there.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.status
     }
 
     /// The answer has been read to its end.
@@ -167,6 +173,7 @@ impl Framing {
             ..100 => return Err(Fault::Malformed("its status is below 100")),
             _ => {}
         }
+        self.status = Some(parsed.status);
         self.is_doubtful |= !parsed.keeps;
         show(&head[..parsed.length], &parsed.body, self.is_doubtful, out);
         self.part = match parsed.body {

@@ -42,7 +42,7 @@ impl Link {
         let _ = USED.try_with(|used| used.replace(Some(Rc::clone(self))));
     }
 
-    /// It had to end before anything of the request was sent.
+    /// It cannot be trusted with its last request.
     pub(super) fn give_up(&self) {
         self.is_unusable.set(true);
     }
@@ -57,7 +57,7 @@ impl Link {
         self.requests.get() > 1
     }
 
-    /// Nothing of its last request was sent, because it could not be trusted with it.
+    /// Its last request has to go out again on another.
     pub(in crate::transport) fn is_unusable(&self) -> bool {
         self.is_unusable.get()
     }

@@ -1,7 +1,7 @@
 //! The way to the API: addresses, TLS, and what awc is given to speak over.
 //!
-//! awc would do TLS above a connector of ours, so that whatever stands in the connector would see
-//! ciphertext. The connector therefore does TLS itself, and awc is asked for `http://host:443`.
+//! awc does TLS above a custom connector, so that a filter in the connector would see ciphertext. This
+//! connector therefore does TLS itself, and awc is asked for `http://host:443`.
 
 mod chunked;
 mod dial;
@@ -102,6 +102,18 @@ impl Service<ConnectInfo<Uri>> for Connector {
             Ok(Connection::new(request.request().clone(), stream))
         })
     }
+}
+
+/// What of these bytes awc would see, and whether their connection could be used again.
+#[cfg(feature = "test-util")]
+pub(crate) fn frame<'a>(
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(Vec<u8>, bool), String> {
+    let (mut framing, mut shown) = (framing::Framing::new(), Vec::new());
+    for part in parts {
+        framing.take(part, &mut shown).map_err(|fault| fault.to_string())?;
+    }
+    Ok((shown, framing.is_over() && !framing.is_doubtful()))
 }
 
 /// The URL to ask awc for, which must not do TLS again.

@@ -124,7 +124,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The request is to go out on another connection.
+    /// The request is to go out again on another connection.
     fn unusable(&self, why: &'static str) -> io::Error {
         self.link.give_up();
         io::Error::new(ErrorKind::ConnectionAborted, why)
@@ -193,6 +193,14 @@ impl Stream {
                 self.socket = None;
             }
             taken.map_err(io::Error::other)?;
+            // Servers that end idle connections say so like this, to nobody, and perhaps just as the
+            // request arrives.
+            if self.framing.status() == Some(408) && self.link.is_reused() {
+                self.socket = None;
+                return Poll::Ready(
+                    Err(self.unusable("the connection had been idle for too long")),
+                );
+            }
         }
         Poll::Ready(Ok(()))
     }
