@@ -38,11 +38,14 @@ impl Memory {
     }
 }
 
+/// The most addresses of a name that are tried: each may take a socket for as long as an attempt lasts.
+const MOST: usize = 32;
+
 /// Each address once, the families in turn, beginning with that of the first.
 fn in_turn(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut distinct: Vec<SocketAddr> = Vec::with_capacity(resolved.len());
     for address in resolved {
-        if !distinct.contains(address) {
+        if distinct.len() < MOST && !distinct.contains(address) {
             distinct.push(*address);
         }
     }
@@ -84,6 +87,12 @@ mod tests {
         assert_eq!(order(&[v4(1), v4(2), v6(1)]), [v4(1), v6(1), v4(2)]);
         assert_eq!(order(&[v4(1), v4(1), v4(2), v4(1)]), [v4(1), v4(2)]);
         assert_eq!(order(&[]), []);
+    }
+
+    #[test]
+    fn promise_4_of_very_many_addresses_the_resolvers_first_are_tried() {
+        let many: Vec<_> = (0..1000).map(v6).collect();
+        assert_eq!(Memory::default().order(&many), many[..MOST]);
     }
 
     #[test]
