@@ -32,7 +32,7 @@
 //! | histogram | unit | what it measures |
 //! |---|---|---|
 //! | `statsig_call_duration_seconds{operation, outcome}` | seconds | a call in the transport: its wait for a place, its attempts and the pauses between them |
-//! | `statsig_attempt_duration_seconds{operation, outcome}` | seconds | one HTTP attempt |
+//! | `statsig_attempt_duration_seconds{operation, outcome}` | seconds | one HTTP attempt of a call; the circuit breaker's probes are not counted |
 //! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait before its first attempt: for a place in flight, for a probe of the circuit breaker, or until calm that Statsig asked for is over; also of one that was answered without an attempt |
 //! | `statsig_call_names{operation}` | names | how many a call asks for |
 //!

@@ -50,7 +50,7 @@ impl Head {
         let form = self.form(body);
         let is_other = match self.status {
             _ if self.is_challenge => true,
-            204 | 205 | 300..=399 | 404 | 405 | 407 | 410 | 421 | 426 | 451 | 511 => true,
+            ..=199 | 204 | 205 | 300..=399 | 404 | 405 | 407 | 410 | 421 | 426 | 451 | 511 => true,
             // The load balancer before Statsig may say so, in its own form: the meaning is the same.
             408 | 429 | 500.. => false,
             // Whoever finds a call too large: halving it helps.
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn statuses_that_the_api_never_answers_are_an_intermediarys_whatever_the_body() {
-        for status in [204, 301, 302, 303, 304, 307, 308, 404, 405, 407, 511] {
+        for status in [101, 204, 301, 302, 303, 304, 307, 308, 404, 405, 407, 511] {
             for (media, body) in [("application/json", JSON), ("text/html", PAGE), ("", b"")] {
                 let error = intermediary(status, &[("content-type", media)], body);
                 assert!(error.is_some(), "{status} {media}");
