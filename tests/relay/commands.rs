@@ -172,7 +172,7 @@ fn the_documentation_and_the_examples_name_only_options_that_there_are() {
     {
         let text = std::fs::read_to_string(format!("{docs}/{file}")).unwrap();
         // Other programs have options of their own.
-        let others = ["cargo ", "podman ", "systemctl ", "install ", "COPY "];
+        let others = ["cargo ", "curl ", "podman ", "systemctl ", "install ", "COPY "];
         let lines = text.lines().filter(|line| !others.iter().any(|other| line.contains(other)));
         let words = lines.flat_map(|line| {
             line.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c)))
