@@ -653,6 +653,7 @@ async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
             "STATSIG_RELAY_TRUST_LOOPBACK cannot be \"off\"",
         ),
         (&[], &[key, ("STATSIG_RELAY_ALLOW_ANYONE", "all")], "STATSIG_RELAY_ALLOW_ANYONE"),
+        (&["--max-in-flight", "18446744073709551615"], &[key], "--max-in-flight cannot be"),
         (&["--workers", "0"], &[key], "--workers"),
         (&["--workers", "513"], &[key], "--workers"),
         (&["--max-body", "1MB"], &[key], "--max-body"),

@@ -50,7 +50,8 @@ pub(crate) fn raise_files() -> Result<(), String> {
 
 /// Takes workers and connections down to what the machine's limits leave for them, with a warning.
 pub(crate) fn fit(args: &Args, wanted: Shares) -> Result<Shares, String> {
-    let number = |setting| Ok::<_, String>(args.number(setting)?.unwrap_or_default());
+    // The component refuses what is beyond its bounds, and says which they are.
+    let number = |setting| Ok::<_, String>(args.number(setting)?.unwrap_or_default().min(1_024));
     let (in_flight, transports) = (number("max_in_flight")?, number("transports")?);
     // A stand-in in this process has the other end of each connection.
     let ends = if args.given("api_key").is_some() { 1 } else { 2 };

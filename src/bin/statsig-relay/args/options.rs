@@ -103,7 +103,8 @@ const OWN: [Own; 17] = [
         value: "DURATION",
         default: Some("0"),
         bounds: None,
-        meaning: "how long it serves on after SIGTERM, not ready, before it drains",
+        meaning: "how long it serves on after SIGTERM, not ready, before it drains: for load \
+                  balancers that notice late",
     },
     Own {
         name: "max_body",
@@ -135,7 +136,8 @@ const OWN: [Own; 17] = [
         value: "FILE",
         default: None,
         bounds: None,
-        meaning: "keys of callers who may ask, one a line; # begins a comment",
+        meaning: "keys of callers who may ask, one a line; # begins a comment; read again when it \
+                  changes, and on SIGHUP",
     },
     Own {
         name: "allow_anyone",
@@ -176,7 +178,8 @@ const OWN: [Own; 17] = [
         value: "FILE",
         default: None,
         bounds: None,
-        meaning: "file with the server secret key, in place of STATSIG_API_KEY",
+        meaning: "file with the server secret key, in place of STATSIG_API_KEY; read again when it \
+                  changes, and on SIGHUP",
     },
     Own {
         name: "rules",
