@@ -47,6 +47,10 @@ impl DialError {
             Self::Resolve { .. } | Self::NoAddresses { .. } => ConnectFault::Resolve,
             Self::Unreachable { failures, .. } => match most_telling(failures) {
                 Some(io::ErrorKind::ConnectionRefused) => ConnectFault::Refused,
+                // Who stops listening resets what waits to be accepted.
+                Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted) => {
+                    ConnectFault::Closed
+                }
                 _ => ConnectFault::Io,
             },
             Self::ProxyUnreachable { .. } | Self::Proxy { .. } => ConnectFault::Proxy,
@@ -78,6 +82,20 @@ fn explained(status: u16, hint: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reset_while_connecting_is_a_closed_connection() {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, NetworkUnreachable};
+        for (kind, fault) in [
+            (ConnectionReset, ConnectFault::Closed),
+            (ConnectionAborted, ConnectFault::Closed),
+            (NetworkUnreachable, ConnectFault::Io),
+        ] {
+            let failures = vec![(([10, 0, 0, 1], 443).into(), kind.into())];
+            let error = DialError::Unreachable { host: "statsig.test:443".to_owned(), failures };
+            assert_eq!(error.fault(), fault, "{error}");
+        }
+    }
 
     #[test]
     fn each_address_and_its_failure_stands_in_the_text() {
