@@ -24,14 +24,14 @@ fn hits_allocate_nothing(config: ConfigBuilder) {
     virtual_time(async {
         let statsig = Script::answering().start(config);
         let who = user("u-1");
-        statsig.check_gate(&who, "beta").await.unwrap();
-        statsig.get_config(&who, "homepage").await.unwrap();
+        statsig.check_gate(&who, "beta").await.expect("an answer");
+        statsig.get_config(&who, "homepage").await.expect("an answer");
 
         let region = Region::new(ALLOCATOR);
         for _ in 0..1_000 {
-            statsig.check_gate(&who, "beta").await.unwrap();
-            statsig.gate(&who, "beta").await.unwrap();
-            statsig.get_config(&who, "homepage").await.unwrap();
+            statsig.check_gate(&who, "beta").await.expect("an answer");
+            statsig.gate(&who, "beta").await.expect("an answer");
+            statsig.get_config(&who, "homepage").await.expect("an answer");
         }
 
         let allocations = region.change().allocations;

@@ -50,15 +50,19 @@ impl<'a> Node<'a> {
             Value::String(text) => Self::String(text.into()),
             Value::Array(list) => {
                 let below = below()?;
-                let list = list.into_iter().map(|value| Self::from_value(value, below));
-                Self::List(list.collect::<Result<_, _>>()?)
+                let mut nodes = Vec::with_capacity(list.len());
+                for value in list {
+                    nodes.push(Self::from_value(value, below)?);
+                }
+                Self::List(nodes)
             }
             Value::Object(object) => {
                 let below = below()?;
-                let entries = object
-                    .into_iter()
-                    .map(|(key, value)| Ok((Cow::Owned(key), Self::from_value(value, below)?)));
-                Self::Object(entries.collect::<Result<_, _>>()?)
+                let mut fields = Fields::with_capacity(object.len());
+                for (key, value) in object {
+                    fields.push((key.into(), Self::from_value(value, below)?));
+                }
+                Self::Object(fields)
             }
         })
     }
