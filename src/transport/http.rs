@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use serde_json::error::Category;
 
 use super::{
-    connect::{Connector, Link, Way, noting_link, without_tls},
+    connect::{Connector, KEEP_ALIVE, Link, Way, noting_link, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
     foreign::foreign_name,
@@ -273,7 +273,7 @@ fn client(config: &Config, connector: Connector) -> Client {
         .connector(connector)
         // The attempt's deadline is around it; it only must not be shorter.
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
-        .conn_keep_alive(Duration::from_secs(15))
+        .conn_keep_alive(KEEP_ALIVE)
         .disconnect_timeout(Duration::from_millis(500))
         // The transport bounds what is in flight. A request that waited here for a connection
         // would be taken for one that cannot connect.

@@ -3,10 +3,12 @@
 use std::{
     fmt,
     io::{self, ErrorKind, IoSlice},
+    mem,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use actix_rt::net::{ActixStream, Ready};
@@ -15,9 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     framing::Framing,
     link::Link,
+    pace::Pace,
+    resting::Resting,
     socket::{Socket, Unasked},
 };
-use crate::shared::Shared;
+use crate::{clock, shared::Shared};
 
 /// A connection whose every answer goes to the request it was sent for.
 pub(in crate::transport) struct Stream {
@@ -26,6 +30,7 @@ pub(in crate::transport) struct Stream {
     link: Rc<Link>,
     shared: Arc<Shared>,
     turn: Turn,
+    pace: Pace,
     framing: Framing,
     /// What was read for awc, and how much of it awc has.
     read: Vec<u8>,
@@ -42,6 +47,8 @@ pub(super) struct Options {
     pub(super) is_single_use: bool,
     /// What is put before the path, for a proxy that takes requests in absolute form.
     pub(super) absolute_form: Option<Rc<str>>,
+    /// Where it rests.
+    pub(super) resting: Weak<Resting>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,16 +72,17 @@ struct Start {
 
 impl Stream {
     pub(super) fn new(
-        socket: Socket,
+        socket: Option<Socket>,
         generation: u64,
         shared: Arc<Shared>,
         options: Options,
     ) -> Self {
         Self {
-            socket: Some(socket),
+            socket,
             link: Link::new(generation),
             shared,
             turn: Turn::Idle,
+            pace: Pace::new(clock::now()),
             framing: Framing::new(),
             read: Vec::new(),
             given: 0,
@@ -118,6 +126,7 @@ impl Stream {
             self.start = Some(Start::new(request, form)?);
         }
         self.turn = Turn::Request;
+        self.pace.begin(clock::now());
         Ok(())
     }
 
@@ -149,19 +158,37 @@ impl Stream {
         self.turn = Turn::Idle;
     }
 
-    /// A connection in the pool is alive if there is nothing to read.
+    /// awc asks whether a connection of its pool is alive. One that has to rest is not, for awc.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_distrusted() {
+        if !self.is_alive(cx) {
             self.socket = None;
+            return Poll::Ready(Ok(()));
         }
-        if let Some(socket) = &mut self.socket {
-            let mut byte = [0];
-            if Pin::new(socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending() {
-                return Poll::Pending;
-            }
+        if !self.pace.has_to_rest(clock::now()) {
+            return Poll::Pending;
         }
-        self.socket = None;
+        let resting = self.options.resting.upgrade();
+        let gone = Self::new(None, 0, Arc::clone(&self.shared), Options::default());
+        let this = mem::replace(self, gone);
+        if let Some(resting) = resting {
+            resting.set_aside(this);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// An idle connection is alive if there is nothing to read.
+    pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_old = self.pace.idle(clock::now()) > KEEP_ALIVE;
+        let can_be_used = !is_old && !self.is_distrusted();
+        self.socket.as_mut().filter(|_| can_be_used).is_some_and(|socket| {
+            let mut byte = [0];
+            Pin::new(socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        })
+    }
+
+    /// It has been idle for as long as an answer takes.
+    pub(super) fn is_rested(&self) -> bool {
+        self.pace.is_rested(clock::now())
     }
 
     /// Reads until there is something for awc or nothing more to come.
@@ -181,6 +208,9 @@ impl Stream {
                 false => self.framing.take(bytes, &mut self.read),
             };
             buf.set_filled(before);
+            if self.framing.is_over() {
+                self.pace.end(clock::now());
+            }
             if is_end || taken.is_err() || self.framing.has_surplus() {
                 self.socket = None;
             }
@@ -197,6 +227,9 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 }
+
+/// For how long a connection may be idle.
+pub(in crate::transport) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// No larger a buffer is kept for the next answer.
 const KEPT: usize = 16 * 1024;
@@ -310,7 +343,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         let shared = Arc::new(Shared::new(&Config::builder("key").build().unwrap()));
-        (Stream::new(Socket::Plain(Tcp::new(client)), 0, shared, options), server)
+        (Stream::new(Some(Socket::Plain(Tcp::new(client))), 0, shared, options), server)
     }
 
     const REQUEST: &str = "POST /v1/check_gate HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
