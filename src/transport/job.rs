@@ -4,11 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Instant};
 
 use futures_util::FutureExt;
 
-use super::{
-    http::{Failure, HttpClient},
-    retry::Tried,
-    upstream::Trial,
-};
+use super::{broken::Failure, http::HttpClient, retry::Tried, upstream::Trial};
 use crate::{
     call::Call,
     error::{Error, outcome},

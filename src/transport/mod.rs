@@ -3,6 +3,7 @@
 mod actor;
 mod attempts;
 mod breaker;
+mod broken;
 mod budget;
 mod connect;
 mod distinct;

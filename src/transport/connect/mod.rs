@@ -8,6 +8,7 @@ mod dial;
 mod framing;
 mod link;
 mod pace;
+mod request_line;
 mod resting;
 mod socket;
 mod stream;

@@ -18,6 +18,7 @@ use super::{
     framing::Framing,
     link::Link,
     pace::Pace,
+    request_line::Start,
     resting::Resting,
     socket::{Socket, Unasked},
 };
@@ -59,15 +60,6 @@ enum Turn {
     Request,
     /// Its answer is being read.
     Answer,
-}
-
-/// The beginning of a request line in another form.
-#[derive(Debug)]
-struct Start {
-    bytes: Vec<u8>,
-    written: usize,
-    /// So much of what awc writes it stands for.
-    replaces: usize,
 }
 
 impl Stream {
@@ -294,14 +286,6 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(socket) = &mut self.get_mut().socket else { return Poll::Ready(Ok(())) };
         Pin::new(socket).poll_shutdown(cx)
-    }
-}
-
-impl Start {
-    fn new(request: &[u8], form: &str) -> io::Result<Self> {
-        let path = request.iter().position(|byte| *byte == b' ').map(|space| space + 1);
-        let path = path.ok_or_else(|| io::Error::other("a request line in parts"))?;
-        Ok(Self { bytes: [&request[..path], form.as_bytes()].concat(), written: 0, replaces: path })
     }
 }
 
