@@ -13,12 +13,12 @@ use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
 
+use self::settings::Settings;
+pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 pub(crate) use self::{
     builder::check_api_key,
     proxy::{Proxy, WayOut},
 };
-use self::settings::Settings;
-pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 use crate::{error::Error, hooks::Hooks, user::Tier};
 
 /// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every

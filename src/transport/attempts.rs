@@ -13,7 +13,8 @@ use futures_util::FutureExt;
 
 use super::{
     actor::{CONNECTIONS_FAIL, TransportActor},
-    http::{Failure, HttpClient},
+    broken::Failure,
+    http::HttpClient,
     job::{Attempt, Job, PANICKED},
     retry::Decision,
     upstream::Trial,

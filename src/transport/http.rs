@@ -5,7 +5,7 @@ use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration};
 use actix_rt::time::timeout;
 use awc::{
     Client, FrozenClientRequest,
-    error::{PayloadError, SendRequestError},
+    error::PayloadError,
     http::{
         StatusCode, Uri,
         header::{
@@ -22,9 +22,10 @@ use serde_json::error::Category;
 use super::{
     answer::{Head, without_mark},
     body,
-    connect::{Connector, Link, Way, noting_link, without_tls},
+    broken::{Broken, Failure, judged, of_another},
+    connect::{Connector, KEEP_ALIVE, Way, noting_link, without_tls},
     excerpt::Excerpts,
-    failure::{connect_error, is_closed, payload_error, retry_after, send_error, status_error},
+    failure::{connect_error, payload_error, retry_after, status_error},
     foreign::foreign_name,
     misnamed::Misnamed,
     unpack::{Unpackable, unpack, unpack_beginning},
@@ -57,17 +58,6 @@ pub(super) struct HttpClient {
 struct Requests {
     check_gate: FrozenClientRequest,
     get_config: FrozenClientRequest,
-}
-
-/// How one attempt failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: Error,
-    /// The connection came from the pool and died before the first byte of an answer, or cannot be
-    /// trusted: the call is to go out again on a fresh one.
-    pub(super) died_on_reuse: bool,
-    /// The answer was the answer to another request.
-    pub(super) is_of_another: bool,
 }
 
 /// The longest answer that is read, in bytes.
@@ -124,31 +114,8 @@ impl HttpClient {
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
         let (result, link) = noting_link(attempt).await;
         let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
-        let result = self.judged(result, path, link.as_deref());
+        let result = judged(result, path, link.as_deref(), &self.shared);
         result.map_err(|broken| broken.failure(path, link.as_deref()))
-    }
-
-    /// An answer that came over a connection that may have been off by one is none.
-    fn judged<T>(
-        &self,
-        result: Result<T, Broken>,
-        path: &'static str,
-        link: Option<&Link>,
-    ) -> Result<T, Broken> {
-        let Some(link) = link else { return result };
-        if matches!(result, Err(Broken::OfAnother(_))) {
-            self.shared.end_connections_of(link.generation());
-            return result;
-        }
-        let is_answer = !matches!(
-            result,
-            Err(Broken::BeforeAnswer(_) | Broken::Error(Error::AttemptTimeout { .. }))
-        );
-        let is_distrusted = link.generation() != self.shared.connection_generation();
-        if is_answer && link.is_reused() && is_distrusted {
-            return Err(Broken::Distrusted(of_another(path)));
-        }
-        result
     }
 
     /// Whether a body is the answer to another request, which proves that its connection is off by
@@ -278,39 +245,6 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// Why an exchange ended without evaluations.
-enum Broken {
-    BeforeAnswer(SendRequestError),
-    Error(Error),
-    /// The answer was the answer to another request.
-    OfAnother(Error),
-    /// The answer may have been that.
-    Distrusted(Error),
-}
-
-impl Broken {
-    fn failure(self, path: &'static str, link: Option<&Link>) -> Failure {
-        let is_reused = link.is_some_and(Link::is_reused);
-        let is_of_another = matches!(self, Self::OfAnother(_));
-        let (error, died_on_reuse) = match self {
-            Self::BeforeAnswer(error) => {
-                let is_dead = is_reused || link.is_some_and(Link::is_unusable);
-                let died = is_dead && is_closed(&error);
-                (send_error(error, path), died)
-            }
-            Self::Error(error) => (error, false),
-            Self::OfAnother(error) | Self::Distrusted(error) => (error, true),
-        };
-        Failure { error, died_on_reuse, is_of_another }
-    }
-}
-
-fn of_another(path: &'static str) -> Error {
-    // What it says is not for those who asked.
-    let (reason, excerpt) = ("it answers another request".to_owned(), String::new());
-    Error::InvalidResponse { path, reason, excerpt }
-}
-
 const UNENCODABLE: Error = Error::Internal { detail: "a call could not be written as JSON" };
 
 fn client(config: &Config, connector: Connector) -> Client {
@@ -320,7 +254,7 @@ fn client(config: &Config, connector: Connector) -> Client {
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
         // The connector has a lifetime of its own, by the clock that everything here goes by.
         .conn_lifetime(Duration::MAX)
-        .conn_keep_alive(Duration::from_secs(15))
+        .conn_keep_alive(KEEP_ALIVE)
         .disconnect_timeout(Duration::from_millis(500))
         // The transport bounds what is in flight. A request that waited here for a connection
         // would be taken for one that cannot connect.

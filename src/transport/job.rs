@@ -4,12 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Instant};
 
 use futures_util::FutureExt;
 
-use super::{
-    breaker::Probe,
-    http::{Failure, HttpClient},
-    retry::Tried,
-    upstream::Trial,
-};
+use super::{breaker::Probe, broken::Failure, http::HttpClient, retry::Tried, upstream::Trial};
 use crate::{
     call::{Call, CallRequest},
     error::{Error, outcome},

@@ -5,6 +5,7 @@ mod answer;
 mod attempts;
 mod body;
 mod breaker;
+mod broken;
 mod budget;
 mod calm;
 mod connect;

@@ -123,7 +123,7 @@ async fn answer_that_ends_early_is_asked_for_again() {
             connection.write(cut(&request.answer())).await?;
             connection.close().await
         };
-        over_both!(serve.clone(), async |server: Hostile| {
+        over_both!(serve, async |server: Hostile| {
             let statsig = start(server.config().retry_attempts(2));
             for n in 0..5 {
                 assert_right(&statsig, "beta", n).await;

@@ -7,10 +7,13 @@ mod chunked;
 mod dial;
 mod framing;
 mod link;
+mod pace;
+mod request_line;
+mod resting;
 mod socket;
 mod stream;
 
-use std::{rc::Rc, sync::Arc};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
@@ -23,9 +26,11 @@ pub(super) use self::{
     dial::DialError,
     framing::Fault,
     link::{Link, noting_link},
+    stream::KEEP_ALIVE,
 };
 use self::{
     dial::{Dialed, Dialer},
+    resting::Resting,
     socket::{Socket, Tcp},
     stream::{Options, Stream},
 };
@@ -45,6 +50,7 @@ pub(super) struct Way {
     /// `None` for plain HTTP.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     shared: Arc<Shared>,
+    resting: Rc<Resting>,
 }
 
 impl Way {
@@ -54,10 +60,16 @@ impl Way {
         // `tls::client_config` has refused a host that no certificate can be for.
         let name = server_name(uri).filter(|_| is_tls);
         let tls = name.map(|name| (TlsConnector::from(Arc::clone(tls)), name));
-        Rc::new(Self { dialer: Dialer::new(config), tls, shared: Arc::clone(shared) })
+        let (dialer, shared) = (Dialer::new(config), Arc::clone(shared));
+        Rc::new(Self { dialer, tls, shared, resting: Rc::default() })
     }
 
     async fn open(&self, is_single_use: bool) -> Result<Stream, ConnectError> {
+        if !is_single_use
+            && let Some(rested) = poll_fn(|cx| Poll::Ready(self.resting.take(cx))).await
+        {
+            return Ok(rested);
+        }
         // Asked before: whatever is learnt while it is opened, is learnt of it too.
         let generation = self.shared.connection_generation();
         let dialed = self.dialer.dial().await.map_err(|error| ConnectError::Io(error.into()))?;
@@ -71,8 +83,9 @@ impl Way {
             }
         };
         trial.passed();
-        let options = Options { is_single_use, absolute_form };
-        Ok(Stream::new(socket, generation, Arc::clone(&self.shared), options))
+        let resting = Rc::downgrade(&self.resting);
+        let options = Options { is_single_use, absolute_form, resting };
+        Ok(Stream::new(Some(socket), generation, Arc::clone(&self.shared), options))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::{
     fmt,
     io::{self, ErrorKind, IoSlice},
+    mem,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -16,6 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     framing::Framing,
     link::Link,
+    pace::Pace,
+    request_line::Start,
+    resting::Resting,
     socket::{Socket, Unasked},
 };
 use crate::{clock, shared::Shared};
@@ -28,6 +32,7 @@ pub(in crate::transport) struct Stream {
     shared: Arc<Shared>,
     opened: Instant,
     turn: Turn,
+    pace: Pace,
     framing: Framing,
     /// What was read for awc, and how much of it awc has.
     read: Vec<u8>,
@@ -44,6 +49,8 @@ pub(super) struct Options {
     pub(super) is_single_use: bool,
     /// What is put before the path, for a proxy that takes requests in absolute form.
     pub(super) absolute_form: Option<Rc<str>>,
+    /// Where it rests.
+    pub(super) resting: Weak<Resting>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,28 +63,20 @@ enum Turn {
     Answer,
 }
 
-/// The beginning of a request line in another form.
-#[derive(Debug)]
-struct Start {
-    bytes: Vec<u8>,
-    written: usize,
-    /// So much of what awc writes it stands for.
-    replaces: usize,
-}
-
 impl Stream {
     pub(super) fn new(
-        socket: Socket,
+        socket: Option<Socket>,
         generation: u64,
         shared: Arc<Shared>,
         options: Options,
     ) -> Self {
         Self {
-            socket: Some(socket),
+            socket,
             link: Link::new(generation),
             shared,
             opened: clock::now(),
             turn: Turn::Idle,
+            pace: Pace::new(clock::now()),
             framing: Framing::new(),
             read: Vec::new(),
             given: 0,
@@ -121,6 +120,7 @@ impl Stream {
             self.start = Some(Start::new(request, form)?);
         }
         self.turn = Turn::Request;
+        self.pace.begin(clock::now());
         Ok(())
     }
 
@@ -157,19 +157,37 @@ impl Stream {
         self.turn = Turn::Idle;
     }
 
-    /// A connection in the pool is alive if there is nothing to read.
+    /// awc asks whether a connection of its pool is alive. One that has to rest is not, for awc.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_distrusted() || self.is_old() {
+        if !self.is_alive(cx) {
             self.socket = None;
+            return Poll::Ready(Ok(()));
         }
-        if let Some(socket) = &mut self.socket {
-            let mut byte = [0];
-            if Pin::new(socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending() {
-                return Poll::Pending;
-            }
+        if !self.pace.has_to_rest(clock::now()) {
+            return Poll::Pending;
         }
-        self.socket = None;
+        let resting = self.options.resting.upgrade();
+        let gone = Self::new(None, 0, Arc::clone(&self.shared), Options::default());
+        let this = mem::replace(self, gone);
+        if let Some(resting) = resting {
+            resting.set_aside(this);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// An idle connection is alive if there is nothing to read.
+    pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let was_idle_for_too_long = self.pace.idle(clock::now()) > KEEP_ALIVE;
+        let can_be_used = !was_idle_for_too_long && !self.is_old() && !self.is_distrusted();
+        self.socket.as_mut().filter(|_| can_be_used).is_some_and(|socket| {
+            let mut byte = [0];
+            Pin::new(socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        })
+    }
+
+    /// It has been idle for as long as an answer takes.
+    pub(super) fn is_rested(&self) -> bool {
+        self.pace.is_rested(clock::now())
     }
 
     /// Reads until there is something for awc or nothing more to come.
@@ -189,6 +207,9 @@ impl Stream {
                 false => self.framing.take(bytes, &mut self.read),
             };
             buf.set_filled(before);
+            if self.framing.is_over() {
+                self.pace.end(clock::now());
+            }
             if is_end || taken.is_err() || self.framing.has_surplus() {
                 self.socket = None;
             }
@@ -208,6 +229,9 @@ impl Stream {
 
 /// For how long a connection is given further requests.
 const LIFETIME: Duration = Duration::from_secs(75);
+
+/// For how long a connection may be idle.
+pub(in crate::transport) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// No larger a buffer is kept for the next answer.
 const KEPT: usize = 16 * 1024;
@@ -275,14 +299,6 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl Start {
-    fn new(request: &[u8], form: &str) -> io::Result<Self> {
-        let path = request.iter().position(|byte| *byte == b' ').map(|space| space + 1);
-        let path = path.ok_or_else(|| io::Error::other("a request line in parts"))?;
-        Ok(Self { bytes: [&request[..path], form.as_bytes()].concat(), written: 0, replaces: path })
-    }
-}
-
 impl ActixStream for Stream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         let Some(socket) = &self.socket else { return Poll::Ready(Err(gone())) };
@@ -321,7 +337,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         let shared = Arc::new(Shared::new(&Config::builder("key").build().unwrap()));
-        (Stream::new(Socket::Plain(Tcp::new(client)), 0, shared, options), server)
+        (Stream::new(Some(Socket::Plain(Tcp::new(client))), 0, shared, options), server)
     }
 
     const REQUEST: &str = "POST /v1/check_gate HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
