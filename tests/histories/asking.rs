@@ -52,7 +52,10 @@ impl Model {
         for name in call.names.iter() {
             let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
             if calls.any(|other| {
-                let from = since.min(other.since);
+                // A call that was lost unseen, and is sent again, is as old as what waits for it.
+                let first = self.requests_for(lane, name).map(|request| request.at).min();
+                let first = first.filter(|_| may_have_more).unwrap_or(now);
+                let from = since.min(other.since).min(first);
                 other.ends_at > now && !self.is_asked_anew(lane, name, from, now)
             }) {
                 complaints.push(format!("{name:?} is in flight already"));
@@ -119,6 +122,9 @@ impl Model {
     /// Whether what a call brings is for this request too, if that is clear: who asked past the
     /// cache, and whoever asked for the same after that, is with a call made since.
     fn serves(&self, call: &CallMade, request: &Request, name: &Arc<str>) -> Option<bool> {
+        if self.stays_with_an_earlier_call(call, request, name) {
+            return None;
+        }
         let asked = self.requests_for(request.lane, name);
         let anew = asked.filter(|other| other.past_cache && other.at <= request.at);
         let Some(anew) = anew.max_by_key(|other| other.at) else { return Some(true) };
@@ -130,6 +136,23 @@ impl Model {
         let is_after = anew.at < request.at || request.past_cache;
         let is_clear = call.since < anew.at && is_after && was_taken && self.panics() == 0;
         is_clear.then_some(false)
+    }
+
+    /// Whether the request may wait for a call that was under way when somebody else asked anew: what
+    /// was asked anew is not for it.
+    fn stays_with_an_earlier_call(
+        &self,
+        call: &CallMade,
+        request: &Request,
+        name: &Arc<str>,
+    ) -> bool {
+        let asked = self.requests_for(request.lane, name);
+        let mut anew =
+            asked.filter(|other| other.past_cache && (request.at..=call.since).contains(&other.at));
+        anew.any(|anew| {
+            let mut calls = self.calls_for(request.lane, name).map(|(_, call)| call);
+            calls.any(|earlier| earlier.since < call.since && earlier.ends_at >= anew.at)
+        })
     }
 
     /// Nobody waits in the buffer for longer than the interval; under `FlushPolicy::Adaptive`,
