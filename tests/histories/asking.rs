@@ -56,7 +56,9 @@ impl Model {
                 let first = self.requests_for(lane, name).map(|request| request.at).min();
                 let first = first.filter(|_| may_have_more).unwrap_or(now);
                 let from = since.min(other.since).min(first);
-                other.ends_at > now && !self.is_asked_anew(lane, name, from, now)
+                let is_anew = self.is_asked_anew(lane, name, from, now)
+                    || self.follows_an_earlier_call(other, lane, name, now);
+                other.ends_at > now && !is_anew
             }) {
                 complaints.push(format!("{name:?} is in flight already"));
             }
@@ -136,6 +138,24 @@ impl Model {
         let is_after = anew.at < request.at || request.past_cache;
         let is_clear = call.since < anew.at && is_after && was_taken && self.panics() == 0;
         is_clear.then_some(false)
+    }
+
+    /// Whether an earlier call for the name has ended while this one, for which it was asked anew, was
+    /// under way: those who waited for that are asked for again, and not with this one, whose
+    /// deadline is later than theirs.
+    fn follows_an_earlier_call(
+        &self,
+        call: &CallMade,
+        lane: Lane,
+        name: &Arc<str>,
+        now: Instant,
+    ) -> bool {
+        let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
+        calls.any(|earlier| {
+            earlier.since < call.since
+                && (call.at..=now).contains(&earlier.ends_at)
+                && self.is_asked_anew(lane, name, earlier.since, call.since)
+        })
     }
 
     /// Whether the request may wait for a call that was under way when somebody else asked anew: what

@@ -136,8 +136,9 @@ impl Buffer {
         if places.is_empty() {
             return;
         }
-        // Of the newest that is asked for, if somebody has asked past the cache meanwhile.
-        let id = self.lanes.want(lane, kind, name, false);
+        // Never by joining a call that somebody who asked past the cache has caused meanwhile: its
+        // deadline is later than that of those who are asked for again.
+        let id = self.lanes.want(lane, kind, name, true);
         for place in places {
             self.lanes.join(id, Place { again: true, ..place });
         }

@@ -77,15 +77,24 @@ impl Lanes {
         }
     }
 
-    /// What was superseded and is in no call any more goes to what has taken its place: a name is
-    /// buffered once.
+    /// What was superseded and is in no call any more goes to what is buffered in its place: a name
+    /// is buffered once.
     fn reunite(&mut self, asked: &HashSet<NameId>) {
         let strays =
             self.names.iter().filter(|(id, _, name)| name.is_superseded && !asked.contains(id));
         let strays: Vec<_> = strays.map(|(id, ..)| id).collect();
         for stray in strays {
             let Some((wanted, Name { places, .. })) = self.names.remove(stray) else { continue };
-            let id = self.names.id_of(wanted, Name::default);
+            let mut id = self.names.id_of(wanted, Name::default);
+            // A call that is on the way has a later deadline than what it has superseded.
+            if asked.contains(&id)
+                && let Some(new) = self.names.supersede(id, Name::default())
+            {
+                if let Some((_, name)) = self.names.get_mut(id) {
+                    name.is_superseded = true;
+                }
+                id = new;
+            }
             if let Some((_, name)) = self.names.get_mut(id) {
                 name.places.extend(places);
             }

@@ -89,11 +89,12 @@ struct Asked {
     cached: Cached,
     /// The last call that had been made.
     after: CallId,
+    deadline: Option<Instant>,
 }
 
 impl Asked {
     fn new(lane: Lane, kind: CallKind, names: Vec<Arc<str>>, cached: Cached) -> Self {
-        Self { lane, kind, names, cached, after: 0 }
+        Self { lane, kind, names, cached, after: 0, deadline: None }
     }
 
     fn knows(&self, position: usize) -> bool {
@@ -129,6 +130,7 @@ impl Driven {
 
     fn ask_with(&mut self, mut asked: Asked) -> RequestId {
         asked.after = self.buffer.last_call();
+        asked.deadline = Some(self.now + TIMEOUT);
         for (id, call) in self.in_flight.iter().filter(|_| asked.cached.past_cache) {
             if (lane_of(call), call.kind) == (asked.lane.clone(), asked.kind) {
                 let names = call.names.iter().filter(|name| asked.asks_for(name));
@@ -196,11 +198,11 @@ impl Driven {
         }
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
         for request in self.buffer.requests_of(id) {
-            let joined = self
-                .asked
-                .get(&request)
-                .is_some_and(|asked| asked.cached.past_cache && asked.after >= id);
+            let Some(asked) = self.asked.get(&request) else { continue };
+            let joined = asked.cached.past_cache && asked.after >= id;
             assert!(!joined, "{request:?} asked past the cache, and waits for an earlier call");
+            let is_in_time = asked.deadline.is_none_or(|deadline| call.deadline <= deadline);
+            assert!(is_in_time, "promise 1: {request:?} waits for a call with a later deadline");
         }
         let outdated = call.names.iter().map(|name| (id, Arc::clone(name)));
         let outdated: Vec<_> = outdated.map(|key| self.superseded.contains(&key)).collect();
@@ -217,15 +219,28 @@ impl Driven {
             self.superseded.extend(names.into_iter().map(|(_, name)| (*part, name)));
         }
         self.in_flight.extend(dealt.calls);
+        if error.is_some() {
+            self.note_superseded_by_a_second_chance(&call);
+        }
         let stale = self.buffer.complete(id, Ok(Vec::new()), self.now, NOTHING_INSTEAD);
         assert!(stale.answers.is_empty() && stale.calls.is_empty(), "a stale outcome");
+    }
+
+    /// Those who are asked for again join no call that is in flight: they take its place.
+    fn note_superseded_by_a_second_chance(&mut self, failed: &CallRequest) {
+        for (id, call) in &self.in_flight {
+            let is_superseded = self.buffer.is_superseded(*id).zip(call.names.iter());
+            let failed = is_superseded.filter(|(_, name)| failed.names.contains(name));
+            let names = failed.filter(|(is_superseded, _)| *is_superseded);
+            self.superseded.extend(names.map(|(_, name)| (*id, Arc::clone(name))));
+        }
     }
 
     /// Exactly one answer for each request; if it is not an error, for the right user, with the
     /// right names in the right order.
     fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
         let asked = &self.asked[&answer.request];
-        let Asked { lane, kind, names, cached, after: _ } = asked;
+        let Asked { lane, kind, names, cached, .. } = asked;
         assert_eq!((lane, *kind), (&lane_of(call), call.kind), "promise 2");
         match (answer.result, failed) {
             (Ok(evaluations), _) => {
@@ -787,20 +802,23 @@ fn who_asks_past_the_cache_joins_no_call_that_was_made_before_but_what_is_buffer
 }
 
 #[test]
-fn who_joined_a_call_that_failed_is_asked_for_with_who_asked_past_the_cache_meanwhile() {
+fn promise_1_second_chance_joins_no_call_with_a_later_deadline() {
     let mut driven = Driven::new(100, Interval);
     driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let deadline = driven.now + TIMEOUT;
+    driven.now += TIMEOUT / 2;
     let strict = driven.ask_with(past_cache(names(["a"])));
     driven.step(Step::FlushAll);
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
     driven.step(Step::FlushDue);
-    assert_eq!(driven.in_flight.len(), 1, "its call is on the way already");
 
-    driven.step(Step::Answer { call: 0, left_out: Vec::new() });
-    assert!(driven.ended.contains(&joined) && driven.ended.contains(&strict));
+    let (_, again) = driven.in_flight.last().unwrap();
+    assert_eq!((driven.in_flight.len(), again.deadline), (2, deadline));
+    driven.step(Step::Answer { call: 1, left_out: Vec::new() });
+    assert!(driven.ended.contains(&joined) && !driven.ended.contains(&strict));
     driven.finish();
 }
 
