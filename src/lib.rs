@@ -1,8 +1,8 @@
 //! A supervised actix component that asks Statsig for feature gates and dynamic configs in batches.
 //!
-//! [`Statsig`] starts it and asks; [`CheckGates`] and [`GetConfigs`] are the messages for those who
-//! rather send to its [`BatchActor`]; [`Config`] has the settings, [`User`] whom a question is about,
-//! [`Error`] what can go wrong.
+//! [`Statsig`] starts the component and asks it. [`CheckGates`] and [`GetConfigs`] are the messages to
+//! its [`BatchActor`], if you prefer to send messages. [`Config`] has the settings, [`User`] describes
+//! the user of a check, [`Error`] says what went wrong.
 //!
 //! # A first check
 //!
@@ -30,13 +30,15 @@
 //! ```
 //!
 //! Build the user once for each request of your app and pass it around: it is checked and serialised
-//! then, and a clone shares it. [`Statsig::start`] puts the component on a thread of its own, to be
-//! asked from any runtime; [`Statsig::start_here`] puts it on the current arbiter.
+//! once, and clones share the result. [`User::from_json_text`] reads a user from JSON and keeps numbers
+//! of any length. [`Statsig::start`] runs the component on a thread of its own and takes requests from
+//! any runtime; [`Statsig::start_here`] runs it on the current arbiter. [`Statsig::set_api_key`] changes
+//! the key while the component runs.
 //!
 //! # Several at once
 //!
-//! What is asked at the same time leaves together; ask for several in one go, not one after the
-//! other:
+//! Names that are asked at the same time share a call. Ask for several in one request, not one after
+//! the other:
 //!
 //! ```
 //! # use actix_statsig::{CheckGates, Error, Statsig, User};
@@ -53,7 +55,8 @@
 //!
 //! # Configs
 //!
-//! Dynamic configs and experiments have values, read key by key or as a type of yours:
+//! Dynamic configs and experiments have values. Read them key by key, as a type of yours, or as the
+//! JSON text that Statsig wrote ([`ConfigEvaluation::json`]):
 //!
 //! ```
 //! # use actix_statsig::{Error, Statsig, User};
@@ -71,9 +74,10 @@
 //!
 //! # Errors and fallbacks
 //!
-//! Every request gets one answer: evaluations, or one [`Error`] that says what to mend and whether
-//! time may mend it ([`Error::is_retryable`]; what is worth another attempt has had its attempts).
-//! An error is never turned into `false` behind your back. Where a default is good enough, say so:
+//! Every request gets one answer: evaluations, or one [`Error`]. [`Error::is_retryable`] says whether
+//! the same request may succeed later; calls that failed have been retried already.
+//! [`Error::is_overload`] says whether too much was pending. [`Error::Intermediary`] says that a proxy or firewall answered in
+//! Statsig's place. An error never becomes `false` silently. Where a default is good enough, say so:
 //!
 //! ```
 //! # use actix_statsig::{Config, Error, Statsig, User};
@@ -84,38 +88,40 @@
 //! # }
 //! ```
 //!
-//! A fallback is logged, counted in [`Stats::fallbacks`] and told to a hook of yours
-//! ([`ConfigBuilder::on_fallback`], [`ConfigBuilder::on_error`]). While Statsig fails, what was
-//! answered within the last hour still answers, and says so: [`Source::Stale`].
+//! Every fallback is logged, counted in [`Stats::fallbacks`] and reported to your hook
+//! ([`ConfigBuilder::on_fallback`]); every error is reported to [`ConfigBuilder::on_error`]. While
+//! Statsig fails, answers of the last hour are used again, and say so: [`Source::Stale`].
 //!
 //! # In actix-web, in OpenFeature
 //!
-//! With the feature `web` the module `web` wires an `App`, which says once how a request becomes a
-//! user: then `Flags` is an extractor with one consistent snapshot for each request, and
-//! `RequireGate` keeps a scope for those whose gate is open. With the feature `open-feature` the
+//! With the feature `web`, you tell the component once how a request becomes a user. Then `Flags` is an
+//! extractor with one consistent snapshot for each request, `RequireGate` opens a scope only to users
+//! whose gate is open, and `web::serve` shuts down gracefully. With the feature `open-feature`, the
 //! module `open_feature` has a provider for the OpenFeature SDK.
 //!
 //! # Testing your app
 //!
-//! With the feature `test-util`, `test_util::LocalStatsig` stands in for Statsig: it follows rules
-//! that a test gives, refuses what the API document refuses, records what it was asked, and fails on
-//! demand. Transports can be scripted as well ([`Statsig::start_here_with`]), for tests in virtual
-//! time.
+//! With the feature `test-util`, `test_util::LocalStatsig` replaces Statsig: it follows your test's
+//! rules, refuses what the API document refuses, records its requests, and fails on demand. For tests in
+//! virtual time, script the transport ([`Statsig::start_here_with`]).
 //!
 //! # Before production
 //!
-//! - One component for the app, not one for each worker: callers share calls only within one.
-//! - Keep `panic = "unwind"`: supervision rests on it.
-//! - Choose what a failure means at each place: an error, a default, or a gate that closes.
-//! - Know what is kept, and for how long: [`cache_ttl`](Config::cache_ttl) delays changes and
-//!   answers without an exposure; [`stale_if_error`](Config::stale_if_error) outlasts outages.
-//! - [`timeout`](Config::timeout) is the longest your page waits. Make it less than your own.
-//! - Drain at the end: [`Statsig::shutdown`] after the server has stopped (`web::serve` does both).
+//! - Start one component for the app, not one for each worker: callers share calls only within one.
+//! - Keep `panic = "unwind"`: supervision needs it.
+//! - Choose at each place what a failure means: an error, a default, or a closed gate.
+//! - Know what is kept, and for how long: [`cache_ttl`](Config::cache_ttl) delays changes, and a cached
+//!   answer logs no exposure; [`stale_if_error`](Config::stale_if_error) bridges outages.
+//!   [`cache_entries`](Config::cache_entries) and [`cache_bytes`](Config::cache_bytes) bound the cache.
+//! - [`timeout`](Config::timeout) is the longest your page waits. Make it less than your server's limit.
+//! - Calls use the HTTP proxy of the environment (`HTTPS_PROXY` and the like), unless
+//!   [`proxy`](ConfigBuilder::proxy) says otherwise.
+//! - Shut down gracefully: [`Statsig::shutdown`] after the server has stopped (`web::serve` does both).
 //! - Watch it: [`Statsig::stats`], the feature `metrics`, or the page of `statsig-relay`.
 //!
 //! # Watching it
 //!
-//! [`Stats`] has the counts and latencies, [`Stats::is_ready`] whether Statsig answers. The feature
+//! [`Stats`] has counts and latencies, and [`Stats::is_ready`] says whether Statsig answers. The feature
 //! `metrics` publishes them through the facade of that name. Spans of `tracing`, all at DEBUG:
 //!
 //! | span | within | fields |
@@ -125,19 +131,18 @@
 //! | `statsig.call` | the flush; follows from each request it is made for or that joined it | `operation`, `names`, `outcome` |
 //! | `statsig.attempt` | the call | `operation`, `number`, `outcome` |
 //!
-//! `operation` is `check_gate` or `get_config`; `outcome` is `ok`, an [`Error::kind`], `abandoned` where
-//! nobody waited for it any more, or `lost` where a transport lost a call; the rest are numbers. What is
-//! pending when the runtime is stopped has no outcome. Each span is with the subscriber that has its
-//! parent. An answer that the handle takes from the cache has no span, and costs none. In normal work
-//! nothing is logged at INFO or above between start and shutdown; no key and no private attribute is
-//! logged at any level.
+//! `operation` is `check_gate` or `get_config`. `outcome` is `ok`, an [`Error::kind`], `abandoned` if all
+//! callers left, or `lost` if a transport lost a call. The other fields are numbers. Work that is pending
+//! when the runtime is stopped has no outcome. Each span belongs to its parent's subscriber. An answer
+//! from the cache has no span. In normal work nothing is logged at INFO or above between start and
+//! shutdown. No key and no private attribute is logged at any level.
 //!
 //! # Tuning
 //!
-//! The defaults suit most. [`FlushPolicy::Adaptive`] has a user who has no call in flight wait for
-//! nothing; a longer [`flush_interval`](Config::flush_interval) makes fewer calls where a user's
-//! checks come some milliseconds apart; several [`transports`](Config::transports) pay where HTTP
-//! and TLS are more than one core's work. `docs/tuning.md` has figures for each.
+//! The defaults suit most apps. With [`FlushPolicy::Adaptive`] a user who has no call in flight does not
+//! wait. A longer [`flush_interval`](Config::flush_interval) makes fewer calls where a user's checks come
+//! some milliseconds apart. Several [`transports`](Config::transports) help where HTTP and TLS take more
+//! than one core. `docs/tuning.md` has figures.
 //!
 //! # How it works
 //!
@@ -150,27 +155,28 @@
 //! ```
 //!
 //! Requests wait in the `BatchActor`'s buffer, grouped by user and exposure mode, each compared in
-//! full. A group leaves when its distinct names reach [`batch_size`](Config::batch_size), and
-//! everything leaves when [`flush_interval`](Config::flush_interval) has run since the first request
-//! was buffered; with nothing buffered there is no timer. Under [`FlushPolicy::Adaptive`] a user who
-//! has no call in flight does not wait at all. Gates leave as calls of up to 100 names, configs as a
-//! call each, which is what the API takes. A name that is in flight already is joined,
-//! not asked again; whoever joined a call that fails is asked for again, once, while there is time.
-//! A name that Statsig refused leaves alone for a while, so that it fails nobody else's.
+//! full. A group is flushed when its distinct names reach [`batch_size`](Config::batch_size).
+//! Everything is flushed when [`flush_interval`](Config::flush_interval) has passed since the first
+//! request was buffered; with nothing buffered there is no timer. Under [`FlushPolicy::Adaptive`] a user
+//! who has no call in flight does not wait. As the API takes them, gates become calls of up to 100
+//! names, and each config becomes a call. A request joins a name that is in flight already. If that call
+//! fails, requests that joined late still have time left: their names are asked again, once. A name that
+//! Statsig refused goes out alone for a while, so that it fails no other name.
 //!
-//! What was answered is kept for [`cache_ttl`](Config::cache_ttl) in a map that every thread reads
-//! and only the `BatchActor` writes: the same question is answered there and then, before there is
-//! any message. Past that time an answer is still good for when Statsig fails.
+//! Answers are kept for [`cache_ttl`](Config::cache_ttl) in a map that every thread reads and only the
+//! `BatchActor` writes. The same question is answered there, before there is any message. After that
+//! time an answer is still used while Statsig fails.
 //!
-//! Calls go to a `TransportActor` of its own, as messages, or to the one of several
-//! ([`transports`](Config::transports)) that has the fewest. Together they have
-//! [`max_in_flight`](Config::max_in_flight) of them on the way and queue the rest, users taking
-//! turns, and none of them with more than its share; they retry what time may mend, with backoff and full jitter; and they answer each call by
-//! the deadline of the request that caused it. Outcomes come back as messages too, so that each
-//! actor alone writes its state.
+//! The `BatchActor` sends calls as messages to a `TransportActor`; of several
+//! ([`transports`](Config::transports)) it chooses the one with the fewest calls. Together they have
+//! [`max_in_flight`](Config::max_in_flight) calls on the way and queue the rest. Users take turns, and
+//! none gets more than its share. Transports retry with backoff and full jitter, and answer each call by
+//! the deadline of the request that caused it. While Statsig fails in a row, or has asked for calm with
+//! `Retry-After`, calls wait instead of going out. Outcomes come back as messages, so each actor alone
+//! writes its state.
 //!
-//! Both actors run under supervisors, and catch panics at their edges: actix's `Supervisor` restarts
-//! an actor that stops, but does not survive one that panics.
+//! Both actors run under supervisors and catch panics at their edges: actix's `Supervisor` restarts an
+//! actor that stops, but does not survive a panic.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
