@@ -133,8 +133,10 @@ impl Model {
         if call.since > anew.at {
             return Some(true);
         }
-        // It may have been refused at once, and then nothing was asked anew.
-        let was_taken = anew.end != Some(End::Answered(anew.at));
+        // It may have been refused at once, or have left before it was received: then nothing was
+        // asked anew.
+        let has_left = matches!(anew.end, Some(End::Left(_)));
+        let was_taken = !has_left && anew.end != Some(End::Answered(anew.at));
         let is_after = anew.at < request.at || request.past_cache;
         let is_clear = call.since < anew.at && is_after && was_taken && self.panics() == 0;
         is_clear.then_some(false)

@@ -2,7 +2,7 @@
 //!
 //! The server library limits the first head of a connection, and the time between two requests.
 //! Nothing in it limits a later head, the body that a handler reads, or an answer that nobody takes.
-//! So all of it is limited here, between the library and the socket: `state.rs` decides, [`attend`]
+//! So all of it is limited here, between the library and the socket: `state.rs` decides, `attend.rs`
 //! tells it what becomes of the requests, and [`Connection`] carries it out.
 
 mod attend;
