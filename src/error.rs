@@ -145,7 +145,8 @@ pub enum Error {
         content_type: &'static str,
     },
 
-    /// The server refused the call for good (a status below 500 other than 401, 403, 408 and 429).
+    /// Statsig's API refused the call for good: with 400, 409, 413, 422 or a status like these. Other
+    /// statuses have variants of their own.
     #[error("{path} answered {status}: {excerpt:?}")]
     Refused {
         /// The call's path.

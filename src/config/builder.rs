@@ -74,13 +74,13 @@ impl ConfigBuilder {
         /// until it is answered, 512 bytes and 256 for each name. Default 64 MiB.
         ///
         /// One user may hold three quarters of what others leave, or 128 KiB where there is room.
-        max_pending_bytes: usize;
+        max_pending_bytes: u64;
         /// The longest a request takes, from acceptance to answer: 1 ms to 10 min. Default 3 s.
         timeout: Duration;
         /// The longest one HTTP attempt takes, body included: 1 ms to 10 min. Default 1 s.
         attempt_timeout: Duration;
         /// The number of attempts of one call, the first included: 1 to 10. Default 3. One more is
-        /// allowed for a connection that died as it was reused.
+        /// allowed for a connection that died as it was reused, or that cannot be trusted.
         retry_attempts: u32;
         /// The number of HTTP calls at once: 1 to 1,024. Default 64.
         ///
@@ -200,7 +200,7 @@ impl ConfigBuilder {
         }
         bounded("batch_size", s.batch_size, 1..=100)?;
         bounded("max_pending", s.max_pending, 1..=10_000_000)?;
-        bounded("max_pending_bytes", s.max_pending_bytes, 1 << 20..=4_000_000_000)?;
+        bounded("max_pending_bytes", s.max_pending_bytes, 1 << 20..=1 << 40)?;
         bounded("retry_attempts", s.retry_attempts, 1..=10)?;
         bounded("max_in_flight", s.max_in_flight, 1..=1024)?;
         bounded("transports", s.transports, 1..=64)?;

@@ -31,7 +31,7 @@ use crate::{error::Error, hooks::Hooks, user::Tier};
 /// | `flush_interval` | 5 ms | 1 ms to 1 min, less than `timeout` |
 /// | `batch_size` | 100 | 1 to 100 |
 /// | `max_pending` | 10,000 | 1 to 10,000,000 |
-/// | `max_pending_bytes` | 67,108,864 (64 MiB) | 1,048,576 (1 MiB) to 4,000,000,000 |
+/// | `max_pending_bytes` | 64 MiB | 1 MiB to 1 TiB |
 /// | `timeout` | 3 s | 1 ms to 10 min |
 /// | `attempt_timeout` | 1 s | 1 ms to 10 min |
 /// | `retry_attempts` | 3 | 1 to 10 |
@@ -96,7 +96,10 @@ impl Config {
             "proxy",
             "HTTP proxy that calls go through: a URL; env: as HTTPS_PROXY and the like say; none",
         ),
-        ("circuit_breaker", "whether calls fail at once while the last ones failed in a row"),
+        (
+            "circuit_breaker",
+            "whether calls wait for a probe, at most 2 s, while the last ones failed in a row",
+        ),
         ("flush_policy", "when what is buffered leaves: interval or adaptive"),
         ("transports", "threads that make HTTP calls; 1: the component's own"),
         ("cache_ttl", "how long an evaluation is kept and given again; 0: not at all"),
@@ -125,7 +128,8 @@ impl Config {
     /// Reads the environment: `STATSIG_API_KEY`, `STATSIG_FLUSH_INTERVAL` and so on, one variable a
     /// setting. One that is not set keeps the setting's default.
     ///
-    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`); flags are `true`, `false`,
+    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`), sizes are whole bytes or
+    /// have one (`64MiB`); flags are `true`, `false`,
     /// `1`, `0`, `on`, `off`, `yes` or `no`; certificates are PEM or the path of a file of it. A
     /// variable that is no setting is ignored.
     ///
@@ -185,7 +189,7 @@ impl Config {
 
     /// The number of bytes that the requests may have that are buffered, queued and in flight
     /// together.
-    pub fn max_pending_bytes(&self) -> usize {
+    pub fn max_pending_bytes(&self) -> u64 {
         self.settings.max_pending_bytes
     }
 
@@ -477,7 +481,7 @@ mod tests {
             (
                 "MAX_PENDING_BYTES",
                 "1000000",
-                "setting `max_pending_bytes` cannot be 1000000: must be from 1048576 to 4000000000",
+                "setting `max_pending_bytes` cannot be 1000000: must be from 1048576 to 1099511627776",
             ),
             ("RETRY_ATTEMPTS", "11", "setting `retry_attempts` cannot be 11: must be from 1 to 10"),
             (

@@ -14,7 +14,7 @@ pub(super) struct Settings {
     pub(super) flush_interval: Duration,
     pub(super) batch_size: usize,
     pub(super) max_pending: usize,
-    pub(super) max_pending_bytes: usize,
+    pub(super) max_pending_bytes: u64,
     pub(super) timeout: Duration,
     pub(super) attempt_timeout: Duration,
     pub(super) retry_attempts: u32,
@@ -71,7 +71,7 @@ impl Settings {
             "batch_size" => self.batch_size = parse::number("batch_size", text)?,
             "max_pending" => self.max_pending = parse::number("max_pending", text)?,
             "max_pending_bytes" => {
-                self.max_pending_bytes = parse::number("max_pending_bytes", text)?;
+                self.max_pending_bytes = parse::bytes("max_pending_bytes", text)?;
             }
             "timeout" => self.timeout = parse::duration("timeout", text)?,
             "attempt_timeout" => self.attempt_timeout = parse::duration("attempt_timeout", text)?,
@@ -101,7 +101,7 @@ impl Settings {
             "flush_interval" => parse::duration_text(self.flush_interval),
             "batch_size" => self.batch_size.to_string(),
             "max_pending" => self.max_pending.to_string(),
-            "max_pending_bytes" => self.max_pending_bytes.to_string(),
+            "max_pending_bytes" => parse::bytes_text(self.max_pending_bytes),
             "timeout" => parse::duration_text(self.timeout),
             "attempt_timeout" => parse::duration_text(self.attempt_timeout),
             "retry_attempts" => self.retry_attempts.to_string(),
