@@ -19,7 +19,8 @@ pub fn parse_answer(
     body: &[u8],
 ) -> Result<Vec<Option<Evaluation>>, String> {
     let names: Vec<Arc<str>> = names.iter().map(|name| Arc::from(*name)).collect();
-    transport::decode(kind, &names, body).map_err(|error| error.to_string())
+    let decoded = transport::decode(kind, &names, body);
+    decoded.map(|decoded| decoded.evaluations).map_err(|error| error.to_string())
 }
 
 /// What the transport takes for the answer of a connection whose bytes come in these parts: what of

@@ -222,7 +222,7 @@ impl TransportActor {
         if let Some(http) = &self.http {
             return Ok(Rc::clone(http));
         }
-        let http = HttpClient::new(&self.config, &self.tls, &self.shared)?;
+        let http = HttpClient::new(&self.config, &self.tls, &self.shared, &self.upstream.server)?;
         self.http = Some(Rc::clone(&http));
         Ok(http)
     }

@@ -55,7 +55,10 @@ pub(super) fn payload_error(error: PayloadError, path: &'static str) -> Error {
             reason: "the body's encoding is corrupt".to_owned(),
             excerpt: String::new(),
         },
-        PayloadError::Incomplete(Some(error)) => connect_error(ConnectFault::Closed, &error),
+        PayloadError::Incomplete(Some(error)) => match framing_fault(&error) {
+            None | Some(Fault::Cut(_)) => connect_error(ConnectFault::Closed, &error),
+            Some(fault) => malformed(fault, path),
+        },
         broken => connect_error(ConnectFault::Closed, &broken),
     }
 }
@@ -98,10 +101,7 @@ pub(super) fn send_error(error: SendRequestError, path: &'static str) -> Error {
             match framing_fault(error) {
                 None => io_fault(error),
                 Some(Fault::Cut(_)) => ConnectFault::Closed,
-                Some(fault) => {
-                    let reason = fault.to_string();
-                    return Error::InvalidResponse { path, reason, excerpt: String::new() };
-                }
+                Some(fault) => return malformed(fault, path),
             }
         }
         SendRequestError::Response(error) => {
@@ -141,6 +141,11 @@ fn io_fault(error: &io::Error) -> ConnectFault {
         None if is_closed_io(error) => ConnectFault::Closed,
         None => ConnectFault::Io,
     }
+}
+
+fn malformed(fault: Fault, path: &'static str) -> Error {
+    let (reason, excerpt) = (fault.to_string(), String::new());
+    Error::InvalidResponse { path, reason, excerpt }
 }
 
 fn framing_fault(error: &io::Error) -> Option<Fault> {

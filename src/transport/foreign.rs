@@ -1,144 +1,74 @@
 //! Whether an answer is the answer to another request: it names what was not asked for. Pure.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{collections::BTreeMap, str, sync::Arc};
 
-use serde::{
-    Deserialize,
-    de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+use serde_json::value::RawValue;
+
+use crate::{
+    call::CallKind,
+    json::{get, replace_lone_surrogates},
 };
 
-use crate::call::CallKind;
+/// An answer's fields: gates by name, or what is said of one.
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The gate or config over which the answer and the question differ; `None` if nothing shows that the
 /// body answers another question. What is no answer at all shows nothing.
 pub(super) fn foreign_name(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Option<String> {
-    let Fields(fields) = serde_json::from_slice(body).ok()?;
+    let body = replace_lone_surrogates(str::from_utf8(body).ok()?);
+    let fields: Fields<'_> = serde_json::from_str(&body).ok()?;
     match (kind, names) {
-        (CallKind::CheckGate, [_, _, ..]) => of_many(names, fields),
-        (_, [asked, ..]) => of_one(asked, fields),
+        (CallKind::CheckGate, [_, _, ..]) => of_many(names, &fields),
+        (_, [asked, ..]) => of_one(kind, asked, &fields),
         (_, []) => None,
     }
 }
 
 /// The answer to a call of one name.
-fn of_one(asked: &str, fields: Vec<(String, Part)>) -> Option<String> {
-    match fields.iter().find(|(key, _)| key == "name") {
-        Some((_, Part::Text(name))) => (name != asked).then(|| asked.to_owned()),
+fn of_one(kind: CallKind, asked: &str, fields: &Fields<'_>) -> Option<String> {
+    let is_foreign = match fields.get("name").and_then(|name| text(name)) {
+        Some(name) if name == asked => is_of_other_kind(kind, fields),
+        Some(_) => true,
         // Perhaps the answer to a call of many.
-        _ => fields.into_iter().find(|(key, part)| part.is_named(key)).map(|(key, _)| key),
+        None => {
+            let named =
+                |(key, value): &(&String, &&RawValue)| own_name(value).as_ref() == Some(*key);
+            return fields.iter().find(named).map(|(key, _)| key.clone());
+        }
+    };
+    is_foreign.then(|| asked.to_owned())
+}
+
+/// A gate's value is a boolean, and a config's an object.
+fn is_of_other_kind(kind: CallKind, fields: &Fields<'_>) -> bool {
+    let first = fields.get("value").and_then(|value| value.get().bytes().next());
+    match kind {
+        CallKind::CheckGate => first == Some(b'{'),
+        CallKind::GetConfig => matches!(first, Some(b't' | b'f')),
     }
 }
 
 /// The answer to a call of many names.
-fn of_many(names: &[Arc<str>], fields: Vec<(String, Part)>) -> Option<String> {
-    let asked: HashSet<&str> = names.iter().map(|name| &**name).collect();
-    let has_value = fields.iter().any(|(key, _)| key == "value");
-    fields.into_iter().find_map(|(key, part)| match part {
+fn of_many(names: &[Arc<str>], fields: &Fields<'_>) -> Option<String> {
+    // The answer to a call of one has its name where one of many has an object.
+    let of_one = fields.get("name").filter(|_| fields.contains_key("value"));
+    of_one.and_then(|name| text(name)).or_else(|| {
+        let was_asked = |key: &String| names.iter().any(|name| **name == **key);
         // It names itself another, where it was asked for, or names itself, where it was not.
-        Part::Object(Some(name)) if (name == key) != asked.contains(&*key) => Some(key),
-        // The answer to a call of one.
-        Part::Text(name) if key == "name" && has_value && !asked.contains("name") => Some(name),
-        _ => None,
+        let is_foreign = |(key, value): &(&String, &&RawValue)| {
+            own_name(value).is_some_and(|name| (name == **key) != was_asked(key))
+        };
+        fields.iter().find(is_foreign).map(|(key, _)| key.clone())
     })
 }
 
-/// As much of a value as is looked at here.
-enum Part {
-    Text(String),
-    /// An object, with the text that is its `name`.
-    Object(Option<String>),
-    Other,
+/// The name that an object has.
+fn own_name(value: &RawValue) -> Option<String> {
+    get(value, "name").and_then(text)
 }
 
-impl Part {
-    /// An object of this name.
-    fn is_named(&self, name: &str) -> bool {
-        matches!(self, Self::Object(Some(own)) if own == name)
-    }
-}
-
-/// An answer's fields.
-struct Fields(Vec<(String, Part)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Reader)
-    }
-}
-
-impl<'de> Deserialize<'de> for Part {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PartReader)
-    }
-}
-
-struct PartReader;
-
-impl<'de> Visitor<'de> for PartReader {
-    type Value = Part;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Part, E> {
-        Ok(Part::Text(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
-        let mut name = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key != "name" {
-                map.next_value::<IgnoredAny>()?;
-            } else if let Part::Text(text) = map.next_value()? {
-                name = Some(text);
-            }
-        }
-        Ok(Part::Object(name))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Part, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Part::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
 }
 
 #[cfg(test)]
@@ -158,11 +88,16 @@ mod tests {
             (one, r#"{"value": true}"#, None),
             (one, r#"{"name": "b", "value": true}"#, Some("a")),
             (one, r#"{"value": {"k": 1e400, "l": [1]}, "name": "b"}"#, Some("a")),
+            (one, r#"{"value": 1e400, "name": "b", "group_name": "\ud800"}"#, Some("a")),
+            (one, r#"{"value": {}, "name": "a"}"#, Some("a")),
+            (one, r#"{"value": 1, "name": "a"}"#, None),
             (one, r#"{"b": {"name": "b", "value": true}}"#, Some("b")),
             (one, r#"{"a": {"name": "a", "value": true}}"#, Some("a")),
             (one, r#"{"error": {"name": "TypeError"}}"#, None),
             (config, r#"{"value": {"name": "value"}, "name": "a"}"#, None),
             (config, r#"{"name": "A", "value": {}}"#, Some("a")),
+            (config, r#"{"name": "a", "value": false}"#, Some("a")),
+            (config, r#"{"name": "a", "value": []}"#, None),
             (config, r#"{"name": "b", "value": true}"#, Some("a")),
             (two, r#"{"a": {"name": "a", "value": true}, "b": {"value": true}}"#, None),
             (two, r#"{"a": {"name": "b", "value": true}}"#, Some("a")),

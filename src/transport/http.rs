@@ -1,6 +1,6 @@
 //! One attempt of a call over awc, within its limits of time and size.
 
-use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix_rt::time::timeout;
 use awc::{
@@ -27,9 +27,9 @@ use super::{
     excerpt::Excerpts,
     failure::{connect_error, payload_error, retry_after, status_error},
     foreign::foreign_name,
-    misnamed::Misnamed,
     unpack::{Unpackable, unpack, unpack_beginning},
-    wire,
+    upstream::Server,
+    wire::{self, Decoded},
 };
 use crate::{
     call::{CallKind, CallRequest},
@@ -48,7 +48,7 @@ pub(super) struct HttpClient {
     api_key: HeaderValue,
     /// The proxy that takes plain HTTP for us.
     proxy: Option<Proxy>,
-    misnamed: RefCell<Misnamed>,
+    server: Arc<Server>,
     shared: Arc<Shared>,
     max_body: usize,
     patience: Duration,
@@ -74,6 +74,7 @@ impl HttpClient {
         config: &Config,
         tls: &Arc<ClientConfig>,
         shared: &Arc<Shared>,
+        server: &Arc<Server>,
     ) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
             let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
@@ -93,7 +94,7 @@ impl HttpClient {
             fresh: requests(Connector::fresh(&way))?,
             api_key,
             proxy: plain_proxy(config).cloned(),
-            misnamed: RefCell::default(),
+            server: Arc::clone(server),
             shared: Arc::clone(shared),
             max_body: MAX_BODY,
             patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
@@ -120,17 +121,17 @@ impl HttpClient {
 
     /// Whether a body is the answer to another request, which proves that its connection is off by
     /// one.
-    fn is_of_another<T, E>(
+    fn is_of_another(
         &self,
         call: &CallRequest,
         body: &[u8],
-        decoded: &Result<T, E>,
+        decoded: &Result<Decoded, serde_json::Error>,
         fresh: bool,
     ) -> bool {
-        // One name is compared as it is decoded.
-        let may_be = decoded.is_err() || call.names.len() > 1;
+        // Names are compared as they are decoded. What fits needs no closer look.
+        let may_be = decoded.as_ref().map_or(true, |decoded| decoded.has_unasked);
         let name = may_be.then(|| foreign_name(call.kind, &call.names, body)).flatten();
-        name.is_some_and(|name| self.misnamed.borrow_mut().is_proof(&name, fresh))
+        name.is_some_and(|name| self.server.misnamed.is_proof(name, fresh))
     }
 
     async fn exchange(
@@ -210,7 +211,7 @@ impl HttpClient {
         if self.is_of_another(call, json, &decoded, fresh) {
             return Err(Broken::OfAnother(of_another(path)));
         }
-        decoded.map_err(|error| match error.classify() {
+        decoded.map(|decoded| decoded.evaluations).map_err(|error| match error.classify() {
             Category::Eof if length.is_none() => Broken::Error(cut_short()),
             _ => Broken::Error(head.intermediary(path, &body).unwrap_or_else(|| {
                 let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);

@@ -1,11 +1,14 @@
 //! Names that the server itself gets wrong: no sign that a connection is off by one.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
 
 /// Names over which the answer of a new connection, the first that came over it, differed from the
 /// question.
 #[derive(Debug, Default)]
-pub(super) struct Misnamed(HashSet<String>);
+pub(super) struct Misnamed(Mutex<HashSet<String>>);
 
 /// So many names are remembered.
 const MAX: usize = 256;
@@ -13,14 +16,15 @@ const MAX: usize = 256;
 impl Misnamed {
     /// An answer differs from the question over this name. Whether that proves that it is the answer
     /// to another request.
-    pub(super) fn is_proof(&mut self, name: &str, is_first_answer: bool) -> bool {
+    pub(super) fn is_proof(&self, name: String, is_first_answer: bool) -> bool {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_first_answer {
-            return !self.0.contains(name);
+            return !names.contains(&name);
         }
-        if self.0.len() >= MAX {
-            self.0.clear();
+        if names.len() >= MAX {
+            names.clear();
         }
-        self.0.insert(name.to_owned());
+        names.insert(name);
         false
     }
 }
@@ -31,15 +35,16 @@ mod tests {
 
     #[test]
     fn name_that_the_server_gets_wrong_proves_nothing_any_more() {
-        let mut misnamed = Misnamed::default();
-        assert!(misnamed.is_proof("a", false));
-        assert!(misnamed.is_proof("a", false));
-        assert!(!misnamed.is_proof("a", true));
-        assert!(!misnamed.is_proof("a", false));
-        assert!(misnamed.is_proof("b", false));
+        let misnamed = Misnamed::default();
+        let is_proof = |name: &str, is_first| misnamed.is_proof(name.to_owned(), is_first);
+        assert!(is_proof("a", false));
+        assert!(is_proof("a", false));
+        assert!(!is_proof("a", true));
+        assert!(!is_proof("a", false));
+        assert!(is_proof("b", false));
         for n in 0..10 * MAX {
-            misnamed.is_proof(&n.to_string(), true);
+            is_proof(&n.to_string(), true);
         }
-        assert!(misnamed.0.len() <= MAX);
+        assert!(misnamed.0.lock().unwrap().len() <= MAX);
     }
 }

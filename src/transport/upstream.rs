@@ -12,6 +12,7 @@ use super::{
     budget::RetryBudget,
     calm::{Advice, Calm},
     health::PoolHealth,
+    misnamed::Misnamed,
 };
 use crate::{call::CallRequest, config::Config, error::Error, stats::BreakerState, user::User};
 
@@ -19,7 +20,7 @@ use crate::{call::CallRequest, config::Config, error::Error, stats::BreakerState
 /// for it is the same server, and the health of this transport's own pool; told of every attempt.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     pool: PoolHealth,
     /// An attempt that had less time than this says nothing when it runs out of it.
     fair_limit: Duration,
@@ -31,6 +32,7 @@ pub(super) struct Server {
     judgement: Mutex<Judgement>,
     /// Told when calls that wait for a probe may have to know of it.
     news: watch::Sender<()>,
+    pub(super) misnamed: Misnamed,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Server {
         let breaker = config.circuit_breaker().then(|| Breaker::new(config.attempt_timeout()));
         let (calm, budget) = (Calm::default(), RetryBudget::default());
         let judgement = Mutex::new(Judgement { breaker, calm, budget });
-        Self { judgement, news: watch::Sender::new(()) }
+        Self { judgement, news: watch::Sender::new(()), misnamed: Misnamed::default() }
     }
 
     /// Told of each probe's outcome, whichever transport made it, and of the breaker's closing.

@@ -59,22 +59,37 @@ const METADATA: &str = concat!(
 
 const ROOM_FOR_THE_REST: usize = METADATA.len() + 64;
 
-/// What the answer's body says about each of the call's names, in their order.
+/// What an answer's body says.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// About each of the call's names, in their order.
+    pub(crate) evaluations: Vec<Option<Evaluation>>,
+    /// There are others among the names that it is about.
+    pub(super) has_unasked: bool,
+}
+
+impl Decoded {
+    fn one(evaluation: Evaluation) -> Self {
+        Self { evaluations: vec![Some(evaluation)], has_unasked: false }
+    }
+}
+
+/// Reads the body of the answer to a call of these names.
 pub(crate) fn decode(
     kind: CallKind,
     names: &[Arc<str>],
     body: &[u8],
-) -> Result<Vec<Option<Evaluation>>, serde_json::Error> {
+) -> Result<Decoded, serde_json::Error> {
     let body = &*replace_lone_surrogates(text(body)?);
     match (kind, names) {
         (CallKind::GetConfig, names) => {
             let Object(config): Object<Config<'_>> = serde_json::from_str(body)?;
-            let Some(name) = names.first() else { return Ok(Vec::new()) };
-            Ok(vec![Some(config.evaluation(name)?)])
+            let name = names.first().ok_or_else(|| serde_json::Error::custom("no name"))?;
+            Ok(Decoded::one(config.evaluation(name)?))
         }
         (CallKind::CheckGate, [name]) => {
             let Object(gate): Object<Gate<'_>> = serde_json::from_str(body)?;
-            Ok(vec![Some(gate.evaluation(name)?)])
+            Ok(Decoded::one(gate.evaluation(name)?))
         }
         (CallKind::CheckGate, names) => {
             let mut json = serde_json::Deserializer::from_str(body);
@@ -186,7 +201,7 @@ struct Gates<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for Gates<'_> {
-    type Value = Vec<Option<Evaluation>>;
+    type Value = Decoded;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -194,7 +209,7 @@ impl<'de> DeserializeSeed<'de> for Gates<'_> {
 }
 
 impl<'de> Visitor<'de> for Gates<'_> {
-    type Value = Vec<Option<Evaluation>>;
+    type Value = Decoded;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of gates by name")
@@ -204,10 +219,11 @@ impl<'de> Visitor<'de> for Gates<'_> {
         let places: HashMap<&str, usize, RandomState> =
             self.names.iter().enumerate().map(|(place, name)| (&**name, place)).collect();
         let mut evaluations = vec![None; self.names.len()];
-        let mut fields_of_one = 0;
+        let (mut fields_of_one, mut has_unasked) = (0, false);
         while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             let Some(&place) = places.get(&*key) else {
                 map.next_value::<IgnoredAny>()?;
+                has_unasked = true;
                 fields_of_one += u8::from(["name", "value"].contains(&&*key));
                 continue;
             };
@@ -222,7 +238,7 @@ impl<'de> Visitor<'de> for Gates<'_> {
                 "one gate's answer instead of an object of gates by name",
             ));
         }
-        Ok(evaluations)
+        Ok(Decoded { evaluations, has_unasked })
     }
 }
 
@@ -287,6 +303,7 @@ mod tests {
             &names.iter().map(|name| Arc::from(*name)).collect::<Vec<_>>(),
             body.as_bytes(),
         )
+        .map(|decoded| decoded.evaluations)
         .map_err(|error| error.to_string())
     }
 

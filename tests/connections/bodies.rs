@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     assert_all_right, assert_right,
     hostile::{Connection, Hostile, in_chunks, stray, with_length},
-    over_both, start, user,
+    over_both, pause, start, user,
 };
 
 fn until_close(version: &str, body: &Value) -> String {
@@ -162,4 +162,45 @@ async fn surplus_bytes_go_to_nobody_and_end_the_reuse_of_their_connection() {
             assert_eq!((server.connections(), server.requests()), (6, 6));
         });
     }
+}
+
+/// However it arrives: with the head or after it.
+#[actix_rt::test]
+async fn body_that_cannot_be_read_is_said_to_be_one() {
+    for in_parts in [false, true] {
+        let serve = move |mut connection: Connection| async move {
+            let request = connection.request().await?.expect("a request");
+            let answer = in_chunks(&request.answer()).replace("\r\n7;a=", "\r\nseven;a=");
+            let head = if in_parts { answer.find("\r\n\r\n").expect("a head") + 4 } else { 0 };
+            connection.write(&answer[..head]).await?;
+            if in_parts {
+                pause(20).await;
+            }
+            connection.write(&answer[head..]).await?;
+            connection.answer_all().await
+        };
+        over_both!(serve, async |server: Hostile| {
+            let statsig = start(server.config());
+            let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+            let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
+            assert!(reason.contains("a body in chunks that are none"), "{reason}");
+        });
+    }
+}
+
+/// awc takes a websocket to begin where the body is.
+#[actix_rt::test]
+async fn answer_that_offers_a_websocket_is_an_error_that_says_so() {
+    let serve = |mut connection: Connection| async move {
+        let request = connection.request().await?.expect("a request");
+        let answer = with_length(&request.answer());
+        connection.write(answer.replacen("\r\n", "\r\nupgrade: WebSocket\r\n", 1)).await?;
+        connection.answer_all().await
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+        let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
+        assert!(reason.contains("switches protocols"), "{reason}");
+    });
 }

@@ -35,6 +35,29 @@ async fn stray_answer_on_an_idle_connection_goes_to_nobody() {
     });
 }
 
+/// With TLS, half a record says nothing yet of what is in it.
+#[actix_rt::test]
+async fn stray_answer_of_which_a_part_was_there_before_the_request_goes_to_nobody() {
+    let serve = |mut connection: Connection| async move {
+        let Some(request) = connection.request().await? else { return Ok(()) };
+        connection.answer(&request).await?;
+        connection.write_half(with_length(&stray())).await?;
+        connection.mark();
+        if connection.request().await?.is_some() {
+            connection.write_other_half().await?;
+        }
+        connection.answer_all().await
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for n in 0..20 {
+            assert_right(&statsig, "beta", n).await;
+            server.marked(n + 1).await;
+        }
+        assert_eq!((server.connections(), server.requests()), (20, 20));
+    });
+}
+
 #[actix_rt::test]
 async fn idle_connection_that_says_408_died_on_reuse() {
     let serve = |mut connection: Connection| async move {

@@ -188,6 +188,61 @@ async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_n
     });
 }
 
+/// As a server does that changes the case of names.
+#[actix_rt::test]
+async fn names_that_the_server_gets_wrong_cost_others_nothing_however_many_they_are() {
+    let serve = |mut connection: Connection| async move {
+        while let Some(mut request) = connection.request().await? {
+            let name = request.body["gateName"].as_str().expect("a name").to_lowercase();
+            request.body["gateName"] = json!(name);
+            connection.answer(&request).await?;
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config().cache_ttl(Duration::from_secs(600)));
+        let wrong = ["One", "Two", "Three"];
+        for name in wrong {
+            statsig.gate(&user(1), name).await.unwrap_err();
+        }
+        for n in 0..5 {
+            assert_right(&statsig, "beta", 1).await;
+            statsig.gate(&user(n), wrong[n % 3]).await.unwrap_err();
+        }
+        assert_eq!(server.requests(), 2 * 3 + 1 + 5, "what is kept of others stays");
+    });
+}
+
+#[actix_rt::test]
+async fn answer_of_a_gate_to_a_config_of_the_same_name_is_proof_and_the_other_way_round() {
+    let serve = |mut connection: Connection| async move {
+        match connection.number {
+            0 => off_by_one_after(1, &mut connection).await,
+            _ => connection.answer_all().await,
+        }
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "beta", 1).await;
+        let config = statsig.get_config(&user(2), "beta").await.unwrap();
+        assert_eq!(config.rule_id(), Some("u-2"));
+        assert_eq!((server.connections(), server.requests()), (2, 3));
+    });
+    let serve = |mut connection: Connection| async move {
+        if connection.number == 0 {
+            connection.request().await?;
+            let config = json!({"name": "beta", "value": {}, "rule_id": "u-0"});
+            connection.write(with_length(&config)).await?;
+        }
+        connection.answer_all().await
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "beta", 1).await;
+        assert_eq!((server.connections(), server.requests()), (2, 2));
+    });
+}
+
 #[actix_rt::test]
 async fn gates_beside_those_that_were_asked_for_are_tolerated_on_a_fresh_connection() {
     let serve = |mut connection: Connection| async move {

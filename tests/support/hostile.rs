@@ -3,20 +3,22 @@
 #![allow(dead_code, unreachable_pub, reason = "as in the other support")]
 
 use std::{
-    io,
+    io, mem,
     net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use actix_statsig::{Config, ConfigBuilder};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
     sync::watch,
 };
@@ -47,6 +49,31 @@ pub struct Connection {
     pub number: usize,
     buffer: Vec<u8>,
     seen: Arc<Seen>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// The socket, which can hold back the second half of what is written: with TLS, of a record.
+struct Socket {
+    stream: TcpStream,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Next,
+    Half(Vec<u8>),
+    /// It is to be written now.
+    Due(Vec<u8>),
+}
+
+impl Held {
+    fn is_due(&mut self) {
+        if let Self::Half(half) = mem::take(self) {
+            *self = Self::Due(half);
+        }
+    }
 }
 
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -90,14 +117,15 @@ impl Hostile {
                 let number = its_seen.connections.fetch_add(1, SeqCst);
                 let (seen, serve) = (Arc::clone(&its_seen), serve.clone());
                 let acceptor = acceptor.clone();
+                let held = Arc::<Mutex<Held>>::default();
+                let socket = Socket { stream, held: Arc::clone(&held) };
                 tokio::spawn(async move {
                     let stream: Box<dyn Io> = match acceptor {
-                        None => Box::new(stream),
-                        Some(acceptor) => Box::new(acceptor.accept(stream).await?),
+                        None => Box::new(socket),
+                        Some(acceptor) => Box::new(acceptor.accept(socket).await?),
                     };
-                    let ended = Arc::clone(&seen);
-                    let result =
-                        serve(Connection { stream, number, buffer: Vec::new(), seen }).await;
+                    let (ended, buffer) = (Arc::clone(&seen), Vec::new());
+                    let result = serve(Connection { stream, number, buffer, seen, held }).await;
                     ended.ended.send_modify(|ended| *ended += 1);
                     result
                 });
@@ -177,6 +205,18 @@ impl Connection {
         self.stream.flush().await
     }
 
+    /// Writes the first half; with TLS, of the record.
+    pub async fn write_half(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        *self.held.lock().expect("no panic") = Held::Next;
+        self.write(bytes).await
+    }
+
+    /// Writes the second half.
+    pub async fn write_other_half(&mut self) -> io::Result<()> {
+        self.held.lock().expect("no panic").is_due();
+        self.stream.flush().await
+    }
+
     /// Closes the connection, in the middle of whatever it was about.
     pub async fn close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
@@ -198,6 +238,51 @@ impl Connection {
     /// Lets the test know that the script has come so far.
     pub fn mark(&self) {
         self.seen.marks.send_modify(|marks| *marks += 1);
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let mut held = this.held.lock().expect("no panic");
+        let is_held = matches!(*held, Held::Next);
+        let now = if is_held { &buf[..buf.len() / 2] } else { buf };
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, now))?;
+        if is_held {
+            assert_eq!(written, now.len(), "half an answer fits into the socket's buffer");
+            *held = Held::Half(buf[written..].to_vec());
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let mut held = this.held.lock().expect("no panic");
+        if let Held::Due(half) = &*held {
+            let written = ready!(Pin::new(&mut this.stream).poll_write(cx, half))?;
+            assert_eq!(written, half.len(), "half an answer fits into the socket's buffer");
+            *held = Held::Nothing;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 

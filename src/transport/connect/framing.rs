@@ -171,6 +171,10 @@ impl Framing {
                 return Ok(taken);
             }
             ..100 => return Err(Fault::Malformed("its status is below 100")),
+            // awc would take the body for a websocket, whatever the connection header says.
+            200..300 if parsed.offers_websocket => {
+                return Err(Fault::Malformed("it switches protocols, which nobody asked for"));
+            }
             _ => {}
         }
         self.status = Some(parsed.status);
@@ -209,6 +213,7 @@ struct Head {
     body: Body,
     /// The connection can be used again, as far as the head goes.
     keeps: bool,
+    offers_websocket: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +253,8 @@ impl Head {
         let has_odd_end = body == Body::None && (fields.is_chunked || fields.length.is_some());
         let is_in_doubt = has_two_ends || has_odd_end || body == Body::UntilClose;
         let keeps = minor == 1 && !fields.closes && !is_in_doubt;
-        Ok(Some(Self { length, status, body, keeps }))
+        let Fields { offers_websocket, .. } = fields;
+        Ok(Some(Self { length, status, body, keeps, offers_websocket }))
     }
 }
 
@@ -258,6 +264,7 @@ struct Fields {
     length: Option<u64>,
     is_chunked: bool,
     closes: bool,
+    offers_websocket: bool,
 }
 
 impl Fields {
@@ -279,6 +286,8 @@ impl Fields {
                 fields.closes |= options.any(|option| {
                     option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"upgrade")
                 });
+            } else if name.eq_ignore_ascii_case("upgrade") {
+                fields.offers_websocket |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
             }
         }
         Ok(fields)

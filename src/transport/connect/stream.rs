@@ -90,7 +90,8 @@ impl Stream {
     /// This is the place where it is known which answer is whose. HTTP/1.1 gives answers no names:
     /// the next is the one whose bytes come next. It belongs to the next request only if the answer
     /// before it was read to an end that its head left no doubt about (`Framing`), and no byte has
-    /// come since, decrypted and asked of the kernel itself (`Socket::unasked`). Otherwise the
+    /// come since, decrypted and asked of the kernel itself (`Socket::unasked`); nor has a part of what
+    /// cannot be decrypted before the rest is there. Otherwise the
     /// connection ends here, before a byte of the request is sent, and the request goes out again on
     /// another. What comes too early but later than this look cannot be told from the answer.
     fn begin(&mut self, cx: &mut Context<'_>, request: &[u8]) -> io::Result<()> {
@@ -103,8 +104,10 @@ impl Stream {
             return Err(self.unusable("the answer before this request left a doubt about its end"));
         };
         match (socket.unasked(cx), self.link.is_reused()) {
-            (Unasked::Nothing, _) => {}
-            (Unasked::Bytes, _) => return Err(self.unusable("an answer came before its request")),
+            (Unasked::Nothing, _) | (Unasked::Part, false) => {}
+            (Unasked::Bytes, _) | (Unasked::Part, true) => {
+                return Err(self.unusable("an answer came before its request"));
+            }
             (Unasked::End | Unasked::Broken(_), true) => {
                 return Err(self.unusable("the connection ended while it was idle"));
             }
