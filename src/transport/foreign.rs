@@ -1,18 +1,20 @@
 //! Whether an answer is the answer to another request: it names what was not asked for. Pure.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, fmt, str, sync::Arc};
 
 use serde::{
     Deserialize,
-    de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Deserializer, IgnoredAny, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
-use crate::call::CallKind;
+use crate::{call::CallKind, json::replace_lone_surrogates};
 
 /// The gate or config over which the answer and the question differ; `None` if nothing shows that the
 /// body answers another question. What is no answer at all shows nothing.
 pub(super) fn foreign_name(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Option<String> {
-    let Fields(fields) = serde_json::from_slice(body).ok()?;
+    let body = replace_lone_surrogates(str::from_utf8(body).ok()?);
+    let Fields(fields) = serde_json::from_str(&body).ok()?;
     match (kind, names) {
         (CallKind::CheckGate, [_, _, ..]) => of_many(names, fields),
         (_, [asked, ..]) => of_one(asked, fields),
@@ -51,6 +53,16 @@ enum Part {
 }
 
 impl Part {
+    /// From text: some number in it may be one that no type of Rust's holds.
+    fn of(value: &RawValue) -> Self {
+        let text = value.get();
+        match text.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(text).map_or(Self::Other, Self::Text),
+            Some(b'{') => Self::Object(serde_json::from_str(text).ok().and_then(|Name(name)| name)),
+            _ => Self::Other,
+        }
+    }
+
     /// An object of this name.
     fn is_named(&self, name: &str) -> bool {
         matches!(self, Self::Object(Some(own)) if own == name)
@@ -73,8 +85,8 @@ impl<'de> Deserialize<'de> for Fields {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                 let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
+                while let Some((key, value)) = map.next_entry::<_, &RawValue>()? {
+                    fields.push((key, Part::of(value)));
                 }
                 Ok(Fields(fields))
             }
@@ -84,60 +96,34 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-impl<'de> Deserialize<'de> for Part {
+/// The text that is an object's `name`, if there is one.
+struct Name(Option<String>);
+
+impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PartReader)
-    }
-}
+        struct Reader;
 
-struct PartReader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Name;
 
-impl<'de> Visitor<'de> for PartReader {
-    type Value = Part;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Part, E> {
-        Ok(Part::Text(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
-        let mut name = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key != "name" {
-                map.next_value::<IgnoredAny>()?;
-            } else if let Part::Text(text) = map.next_value()? {
-                name = Some(text);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Name, A::Error> {
+                let mut name = None;
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    if key != "name" {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if let Part::Text(text) = Part::of(map.next_value()?) {
+                        name = Some(text);
+                    }
+                }
+                Ok(Name(name))
             }
         }
-        Ok(Part::Object(name))
-    }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Part, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Part::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Part, E> {
-        Ok(Part::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Part, E> {
-        Ok(Part::Other)
+        deserializer.deserialize_map(Reader)
     }
 }
 
@@ -170,6 +156,11 @@ mod tests {
             (two, r#"{"unasked": 1, "note": {"name": "x"}, "name": "y"}"#, None),
             (two, r#"{"name": "b", "value": true}"#, Some("b")),
             (two, r#"{"name": "c", "value": {}}"#, Some("c")),
+            // What no type holds, or what is no character, hides no name.
+            (one, r#"{"name": "b", "value": true, "rule_id": "\ud800"}"#, Some("a")),
+            (config, r#"{"name": "b", "value": {"\udfff": 1}}"#, Some("a")),
+            (config, r#"{"name": "b", "value": {}, "time": 1e400}"#, Some("a")),
+            (two, r#"{"time": -1e999, "c": {"name": "c", "value": true}}"#, Some("c")),
             (two, r#"[{"name": "c"}]"#, None),
             (two, "", None),
             (two, r#"{"c": {"name": "c""#, None),
