@@ -28,8 +28,10 @@ pub(crate) fn slept() -> Duration {
 fn system_slept() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
-    let awake = read(ClockId::CLOCK_MONOTONIC);
-    read(ClockId::CLOCK_BOOTTIME).saturating_sub(awake)
+    // In this order: a thread that is held up between the two reads less than it was, which the next
+    // reading mends. More would never be taken back.
+    let since_boot = read(ClockId::CLOCK_BOOTTIME);
+    since_boot.saturating_sub(read(ClockId::CLOCK_MONOTONIC))
 }
 
 #[cfg(not(any(target_os = "android", target_os = "linux")))]

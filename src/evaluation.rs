@@ -360,6 +360,11 @@ impl Evaluation {
         }
     }
 
+    /// The bytes of all that the server may make as long as it likes.
+    pub(crate) fn text_len(&self) -> usize {
+        self.ids_len() + self.value().map_or(0, |value| value.get().len())
+    }
+
     /// The bytes of the rule's id and the group's name, which may be of any length.
     pub(crate) fn ids_len(&self) -> usize {
         match self {

@@ -36,8 +36,9 @@ impl Slept {
         if at != self.read.load(Relaxed) {
             self.read.store(at, Relaxed);
             let since = millis(slept().saturating_sub(self.before));
-            if since.abs_diff(self.since.load(Relaxed)) >= INEXACT {
-                self.since.store(since, Relaxed);
+            // It never gets less: a reading that says so is one that is not exact.
+            if since >= self.since.load(Relaxed).saturating_add(INEXACT) {
+                self.since.fetch_max(since, Relaxed);
             }
         }
         match self.since.load(Relaxed) {
@@ -68,6 +69,17 @@ mod tests {
         assert_eq!(slept.add(later, || 3 * HOUR), later + 2 * HOUR);
         assert_eq!(slept.add(later, || panic!("read again")), later + 2 * HOUR);
         assert_eq!(slept.add(later + MS, || 4 * HOUR), later + MS + 3 * HOUR);
+    }
+
+    /// A thread that is held up between two clocks reads too much, and the next one does not.
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn time_never_goes_back_though_a_reading_does() {
+        let now = Instant::now();
+        let slept = Slept::new(now, HOUR);
+        assert_eq!(slept.add(now + MS, || HOUR + 500 * MS), now + 501 * MS);
+        assert_eq!(slept.add(now + 2 * MS, || HOUR), now + 502 * MS);
+        assert_eq!(slept.add(now + 3 * MS, || 2 * HOUR), now + 3 * MS + HOUR);
     }
 
     #[test]

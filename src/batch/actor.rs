@@ -93,7 +93,11 @@ impl Message for Settle {
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
         Self {
-            buffer: Buffer::new(config.batch_size(), config.flush_policy()),
+            buffer: Buffer::new(
+                config.batch_size(),
+                config.flush_policy(),
+                config.max_pending_bytes(),
+            ),
             callers: Callers::default(),
             transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),

@@ -12,6 +12,7 @@
 
 use std::{
     collections::HashMap,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use foldhash::fast::RandomState;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
+use self::hold::{Held, Hold};
 use super::{
     departure::Departure,
     lane::{Lane, LaneId, NameId, Place, RequestId},
@@ -43,6 +45,7 @@ pub(crate) struct Buffer {
     requests: SlotMap<RequestId, Pending>,
     calls: HashMap<CallId, Open, RandomState>,
     last_call: CallId,
+    hold: Hold,
 }
 
 /// The part of a request that the buffer needs.
@@ -95,6 +98,8 @@ struct Pending {
     restarts: u8,
     past_cache: bool,
     deadline: Instant,
+    /// The large ones of the evaluations. Most requests have none.
+    held: Option<Box<Vec<Rc<Held>>>>,
 }
 
 /// A call without an outcome yet, and the names it asks for, in its order.
@@ -111,13 +116,15 @@ struct Open {
 const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Buffer {
-    pub(crate) fn new(batch_size: usize, policy: FlushPolicy) -> Self {
+    /// While they wait for others, requests hold so many bytes of large evaluations at the most.
+    pub(crate) fn new(batch_size: usize, policy: FlushPolicy, held: usize) -> Self {
         Self {
             lanes: Lanes::new(Departure { batch_size, policy }),
             refused: Refused::default(),
             requests: SlotMap::with_key(),
             calls: HashMap::default(),
             last_call: 0,
+            hold: Hold::new(held),
         }
     }
 
@@ -132,6 +139,7 @@ impl Buffer {
             restarts: 0,
             past_cache,
             deadline,
+            held: None,
         });
         let lane = self.lanes.enter(lane);
         let (buffered, mut missing, mut joined) = (self.lanes.buffered, 0, 0);
@@ -279,6 +287,7 @@ impl Buffer {
 
 mod deal;
 mod flush;
+mod hold;
 mod recovery;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ pub struct PureBuffer(Buffer);
 impl PureBuffer {
     /// An empty buffer.
     pub fn new(batch_size: usize, policy: FlushPolicy) -> Self {
-        Self(Buffer::new(batch_size, policy))
+        Self(Buffer::new(batch_size, policy, usize::MAX))
     }
 
     /// Takes a request in; says which it is.

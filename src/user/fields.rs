@@ -73,6 +73,11 @@ fn sort_without_nulls(fields: &mut Fields<'_>) {
 fn settle_id(node: &mut Node<'_>) -> Option<bool> {
     match node {
         Node::String(id) => Some(!id.is_empty()),
+        // As JavaScript writes it.
+        Node::Number(number) if number == "-0" => {
+            *node = Node::String("0".into());
+            Some(true)
+        }
         Node::Number(number) => {
             if is_integer(number) {
                 *node = Node::String(mem::take(number));

@@ -173,6 +173,7 @@ fn integer_ids_become_their_digits_and_other_numbers_pass_unchanged() {
     for (id, expected) in [
         ("1", r#""1""#),
         ("-7", r#""-7""#),
+        ("-0", r#""0""#),
         ("100000000000000000001", r#""100000000000000000001""#),
         ("1.5", "1.5"),
         ("1e3", "1e3"),

@@ -10,6 +10,7 @@ use futures_util::{StreamExt, future::join_all};
 use serde_json::json;
 
 use crate::{
+    gzip,
     program::{KEY, Relay, limited},
     upstream::{Mood, Upstream},
 };
@@ -79,5 +80,26 @@ async fn promise_4_bodies_that_never_end_take_a_bounded_part_of_memory() {
     }
 
     let peak = relay.peak_memory();
+    assert!(peak < 64, "{peak} MiB");
+}
+
+/// A few KB that become a MiB: what was unpacked is not kept while Statsig is asked.
+#[actix_rt::test]
+async fn promise_4_what_was_unpacked_is_not_held_while_statsig_answers() {
+    let upstream = Upstream::start(Mood::Hold);
+    let relay = Relay::start(&upstream, &["--timeout", "60s", "--attempt-timeout", "60s"]).await;
+    let spaces = " ".repeat(1_000_000);
+    for (path, field) in [("/v1/check_gate", "gateName"), ("/v1/get_config", "configName")] {
+        for n in 0..100 {
+            let body =
+                format!(r#"{{{spaces}"{field}":"name","user":{{"userID":"u-{path}-{n}"}}}}"#);
+            let request =
+                relay.client.post(relay.url(path)).insert_header(("content-encoding", "gzip"));
+            actix_rt::spawn(request.send_body(gzip(body.as_bytes())));
+        }
+    }
+    relay.has_received(200).await;
+    let peak = relay.peak_memory();
+    upstream.release();
     assert!(peak < 64, "{peak} MiB");
 }

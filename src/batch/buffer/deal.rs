@@ -1,6 +1,6 @@
 //! From the outcome of a call to the answers of requests.
 
-use std::{iter::repeat_n, mem, sync::Arc, time::Instant};
+use std::{iter::repeat_n, mem, rc::Rc, sync::Arc, time::Instant};
 
 use smallvec::smallvec;
 
@@ -79,14 +79,19 @@ impl Buffer {
 
     fn deal(&mut self, places: Places, evaluation: Evaluation, answers: &mut Vec<Answer>) {
         answers.reserve(places.len());
+        let held = self.hold.take(&evaluation);
         let evaluations = repeat_n(evaluation, places.len());
         for (place, evaluation) in places.into_iter().zip(evaluations) {
             let Some(pending) = self.requests.get_mut(place.request) else { continue };
             if let Some(evaluations) = pending.take(place, evaluation) {
                 self.requests.remove(place.request);
                 answers.push(Answer { request: place.request, result: Ok(evaluations) });
+            } else if let Some(held) = &held {
+                pending.held.get_or_insert_default().push(Rc::clone(held));
             }
         }
+        drop(held);
+        self.let_go(answers);
     }
 
     /// Deals out what there is instead of an evaluation, and the error to those whom nothing else

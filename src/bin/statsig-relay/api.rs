@@ -57,23 +57,9 @@ async fn check_gate(
     request: HttpRequest,
     body: Incoming,
 ) -> Result<HttpResponse, Problem> {
-    let text = read_body(request.headers(), body, **limit).await?;
-    let body = Body::of(&text)?;
-    let gate_names = names("gateNames", body.gate_names)?;
-    let (field, names, single) = match (name("gateName", body.gate_name)?, gate_names) {
-        (Some(name), None) => ("gateName", vec![name], true),
-        (None, Some(names)) => ("gateNames", names, false),
-        (None, None) => return Err(Problem::bad_request("gateName or gateNames must be given")),
-        (Some(_), Some(_)) => {
-            return Err(Problem::bad_request("gateName and gateNames must not both be given"));
-        }
-    };
-    let exposure = body.exposure()?;
-    let message = CheckGates::new(body.user()?, names);
-    let message =
-        expose(message, exposure, CheckGates::with_exposure, CheckGates::without_exposure);
+    let (field, message) = gates(&read_body(request.headers(), body, **limit).await?)?;
     let gates = statsig.ask(message).await.map_err(|error| blame(field, error))?;
-    if single {
+    if field == GATE_NAME {
         return only(&gates);
     }
     let by_name: BTreeMap<_, _> = gates.iter().map(|gate| (gate.name(), gate)).collect();
@@ -86,17 +72,42 @@ async fn get_config(
     request: HttpRequest,
     body: Incoming,
 ) -> Result<HttpResponse, Problem> {
-    let text = read_body(request.headers(), body, **limit).await?;
-    let body = Body::of(&text)?;
-    let field = "configName";
+    let message = configs(&read_body(request.headers(), body, **limit).await?)?;
+    let configs = statsig.ask(message).await.map_err(|error| blame(CONFIG_NAME, error))?;
+    only(&configs)
+}
+
+const GATE_NAME: &str = "gateName";
+const CONFIG_NAME: &str = "configName";
+
+/// What a body asks, and the field that has the names. It borrows nothing: a text that was unpacked
+/// is not counted, and must not stay while Statsig is asked.
+fn gates(text: &str) -> Result<(&'static str, CheckGates), Problem> {
+    let body = Body::of(text)?;
+    let gate_names = names("gateNames", body.gate_names)?;
+    let (field, names) = match (name(GATE_NAME, body.gate_name)?, gate_names) {
+        (Some(name), None) => (GATE_NAME, vec![name]),
+        (None, Some(names)) => ("gateNames", names),
+        (None, None) => return Err(Problem::bad_request("gateName or gateNames must be given")),
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad_request("gateName and gateNames must not both be given"));
+        }
+    };
+    let exposure = body.exposure()?;
+    let message = CheckGates::new(body.user()?, names);
+    let message =
+        expose(message, exposure, CheckGates::with_exposure, CheckGates::without_exposure);
+    Ok((field, message))
+}
+
+/// The same of a config.
+fn configs(text: &str) -> Result<GetConfigs, Problem> {
+    let body = Body::of(text)?;
     let missing = || Problem::bad_request("configName must be given");
-    let name = name(field, body.config_name)?.ok_or_else(missing)?;
+    let name = name(CONFIG_NAME, body.config_name)?.ok_or_else(missing)?;
     let exposure = body.exposure()?;
     let message = GetConfigs::new(body.user()?, [name]);
-    let message =
-        expose(message, exposure, GetConfigs::with_exposure, GetConfigs::without_exposure);
-    let configs = statsig.ask(message).await.map_err(|error| blame(field, error))?;
-    only(&configs)
+    Ok(expose(message, exposure, GetConfigs::with_exposure, GetConfigs::without_exposure))
 }
 
 fn only(evaluations: &[impl Serialize]) -> Result<HttpResponse, Problem> {
