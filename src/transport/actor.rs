@@ -86,7 +86,7 @@ impl TransportActor {
         match &job.call.request().refusal {
             None => self.upstream.called(),
             // A part of the names of a call that was refused: it is a retry.
-            Some(_) if self.upstream.may_retry() => self.count_retry(),
+            Some(_) if self.upstream.may_retry(&job.call.request().user) => self.count_retry(),
             Some(refusal) => {
                 let refusal = refusal.clone();
                 return self.finish(job, Err(refusal));

@@ -131,7 +131,7 @@ impl TransportActor {
             || tracing::debug!(parent: call, %error, ?decision, "an attempt failed"),
         );
         match decision {
-            Decision::RetryAfter(delay) if self.upstream.may_retry() => {
+            Decision::RetryAfter(delay) if self.upstream.may_retry(&job.call.request().user) => {
                 self.count_retry();
                 job.last = Some(Arc::new(error));
                 job.has_waited = true;

@@ -99,10 +99,10 @@ impl Upstream {
         self.server.judgement().budget.deposit();
     }
 
-    /// Whether there may be another attempt of a call; if so, it is paid for.
-    pub(super) fn may_retry(&self) -> bool {
+    /// Whether there may be another attempt of a call of this user; if so, it is paid for.
+    pub(super) fn may_retry(&self, user: &User) -> bool {
         let Judgement { breaker, budget, .. } = &mut *self.server.judgement();
-        breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw()
+        breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw(user)
     }
 
     /// Asked before each attempt. `random` is from 0 to 1.
@@ -336,13 +336,13 @@ mod tests {
     #[test]
     fn there_is_no_retry_while_the_breaker_is_not_closed_or_the_budget_is_empty() {
         let mut open = upstream();
-        assert!(open.may_retry());
+        assert!(open.may_retry(&user(0)));
         fail(&mut open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
-        assert!(!open.may_retry());
+        assert!(!open.may_retry(&user(0)));
 
         let spent = upstream();
-        assert!(std::iter::from_fn(|| spent.may_retry().then_some(())).count() < 100);
-        assert!(!spent.may_retry());
+        assert!(std::iter::from_fn(|| spent.may_retry(&user(0)).then_some(())).count() < 100);
+        assert!(!spent.may_retry(&user(0)));
     }
 
     #[test]
