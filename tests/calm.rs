@@ -121,3 +121,33 @@ async fn an_open_breaker_does_not_probe_while_there_is_to_be_calm() {
 
     assert_eq!(server.calls(), calls);
 }
+
+#[actix_rt::test]
+async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_made() {
+    let server = server();
+    let long = Duration::from_secs(300);
+    let statsig = start(&server, config().timeout(long).attempt_timeout(long).retry_attempts(1));
+    server.inject(Fault::status(500).times(9));
+    server.inject(Fault::status(503).retry_after("60"));
+    for n in 0..10 {
+        assert!(statsig.check_gate(&user(n), "open").await.is_err());
+    }
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
+    let asked = (0..20).map(|n| {
+        let statsig = statsig.clone();
+        actix_rt::spawn(async move { statsig.check_gate(&user(n), "open").await })
+    });
+    let asked: Vec<_> = asked.collect();
+    while statsig.stats().in_flight < 20 {
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(66)).await;
+    tokio::time::resume();
+
+    for answer in join_all(asked).await {
+        assert!(matches!(answer.unwrap(), Ok(true)));
+    }
+    assert_eq!(server.calls(), 10 + 1 + 20, "a probe, and then the calls");
+}
