@@ -78,7 +78,7 @@ impl TransportActor {
         let now = clock::now();
         let Failure { error, died_on_reuse, is_of_another } = match result {
             Ok(Some(Ok(evaluations))) => {
-                self.upstream.answered(now);
+                self.upstream.answered(&job.call.request().user, now);
                 return self.finish(job, Ok(evaluations));
             }
             Ok(Some(Err(failure))) => failure,

@@ -108,7 +108,7 @@ impl Upstream {
     /// Asked before each attempt. `random` is from 0 to 1.
     pub(super) fn gate(&self, call: &CallRequest, now: Instant, random: f64) -> Gate {
         let Judgement { breaker, calm, .. } = &*self.server.judgement();
-        match calm.advise(call.deadline, now, random) {
+        match calm.advise(&call.user, call.deadline, now, random) {
             Advice::Go => {}
             Advice::WaitUntil(until) => return Gate::Calm { until },
             Advice::Fail { status, retry_after } => {
@@ -150,10 +150,10 @@ impl Upstream {
         Some(due.max(calm.until(now).unwrap_or(due)))
     }
 
-    /// An attempt got an answer, if only a refusal: the server is there.
-    pub(super) fn answered(&mut self, now: Instant) {
-        self.pool.answered(now);
-        self.is_there(now);
+    /// An attempt of this user got an answer.
+    pub(super) fn answered(&mut self, user: &User, now: Instant) {
+        self.server.judgement().calm.answered(user);
+        self.is_well(now);
     }
 
     /// An attempt failed.
@@ -169,9 +169,9 @@ impl Upstream {
         if had_no_time {
             return Consequences::default();
         }
-        let calms_down = self.server.judgement().calm.heed(error, now);
+        let calms_down = self.server.judgement().calm.heed(error, Some(user), now);
         match sign(error) {
-            Sign::Well => self.answered(now),
+            Sign::Well => self.is_well(now),
             Sign::None => {}
             Sign::Trouble { of_anyone } => {
                 if let Some(breaker) = &mut self.server.judgement().breaker {
@@ -192,7 +192,7 @@ impl Upstream {
         now: Instant,
     ) {
         if let Some(Err(error)) = &outcome {
-            self.server.judgement().calm.heed(error, now);
+            self.server.judgement().calm.heed(error, None, now);
         }
         let signs = outcome.map(|outcome| outcome.map_err(|error| (sign(error), error)));
         match signs {
@@ -226,6 +226,12 @@ impl Upstream {
         let probing = breaker.and_then(|breaker| breaker.next_probe(asked, now)).and(asked);
         let denied = probing.map(|asked| asked + LATELY).max(calm.until(now));
         show(breaker.map(|breaker| (breaker.state(), breaker.cause())), denied);
+    }
+
+    /// An attempt got an answer, if only a refusal: the server is there.
+    fn is_well(&mut self, now: Instant) {
+        self.pool.answered(now);
+        self.is_there(now);
     }
 
     fn is_there(&self, now: Instant) {
