@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_rt::time::sleep;
 use actix_statsig::{
-    BreakerState, ConfigBuilder, Error, Source, Statsig,
+    BreakerState, ConfigBuilder, Error, Source, Statsig, User,
     test_util::{Fault, LocalStatsig, Rules},
 };
 use futures_util::{FutureExt, future::join_all};
@@ -120,4 +120,57 @@ async fn an_open_breaker_does_not_probe_while_there_is_to_be_calm() {
     }
 
     assert_eq!(server.calls(), calls);
+}
+
+#[actix_rt::test]
+async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_made() {
+    let server = server();
+    let long = Duration::from_secs(300);
+    let statsig = start(&server, config().timeout(long).attempt_timeout(long).retry_attempts(1));
+    server.inject(Fault::status(500).times(9));
+    server.inject(Fault::status(503).retry_after("60"));
+    for n in 0..10 {
+        assert!(statsig.check_gate(&user(n), "open").await.is_err());
+    }
+    assert_ne!(statsig.stats().breaker, BreakerState::Closed);
+    let asked = (0..20).map(|n| {
+        let statsig = statsig.clone();
+        actix_rt::spawn(async move { statsig.check_gate(&user(n), "open").await })
+    });
+    let asked: Vec<_> = asked.collect();
+    while statsig.stats().in_flight < 20 {
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(66)).await;
+    tokio::time::resume();
+
+    for answer in join_all(asked).await {
+        assert!(matches!(answer.unwrap(), Ok(true)));
+    }
+    assert_eq!(server.calls(), 10 + 1 + 20, "a probe, and then the calls");
+}
+
+#[actix_rt::test]
+async fn promise_3_one_user_of_whom_calm_is_asked_again_and_again_does_not_hold_up_the_others() {
+    let server = server();
+    let statsig = start(&server, patient().retry_attempts(1));
+    server.inject(Fault::status(429).retry_after("1").for_user("busy"));
+    server.inject(Fault::status(429).retry_after("40").for_user("busy").always());
+    let ask = |who: User| {
+        let statsig = statsig.clone();
+        async move { statsig.check_gate(&who, "open").await }
+    };
+    assert!(ask(user("busy")).await.is_err());
+    assert!(ask(user("other")).await.unwrap(), "after a second of calm");
+    assert!(ask(user("busy")).await.is_err());
+    let calls = server.calls();
+
+    let others = join_all((0..40).map(|n| ask(user(n)))).await;
+
+    assert!(others.iter().all(|answer| matches!(answer, Ok(true))), "{others:?}");
+    let busy = ask(user("busy")).await;
+    assert!(matches!(busy, Err(Error::Unavailable { status: 429, .. })), "{busy:?}");
+    assert_eq!(server.calls(), calls + 40, "it is left alone itself");
 }

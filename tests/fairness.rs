@@ -144,3 +144,24 @@ async fn promise_3_a_name_that_is_refused_again_and_again_takes_no_retry_and_fai
     assert_eq!(stats.retries, retries_of_the_first);
     assert_eq!(stats.calls, 1 + retries_of_the_first + 39 * 2);
 }
+
+#[actix_rt::test]
+async fn promise_3_a_user_who_is_refused_whatever_it_asks_leaves_others_retries_to_find_a_name() {
+    let server = server();
+    server.inject(Fault::status(400).for_user("refused").always());
+    server.inject(Fault::status(400).for_name("refused").always());
+    let statsig = start(&server, config().timeout(LIMIT).attempt_timeout(LIMIT));
+    let of_the_refused = user("refused");
+    for _ in 0..10 {
+        let names = (0..20).map(|n| format!("gate {n}"));
+        assert!(statsig.check_gates(&of_the_refused, names).await.is_err());
+    }
+    let who = user("another");
+    let refused = statsig.check_gate(&who, "refused");
+    let innocent = (0..19).map(|n| statsig.check_gate(&who, format!("gate {n}")));
+
+    let (refused, innocent) = tokio::join!(refused, join_all(innocent));
+
+    assert!(matches!(refused, Err(Error::Refused { status: 400, .. })), "{refused:?}");
+    assert_eq!(innocent.iter().filter(|answer| answer.is_err()).count(), 0, "of 19");
+}

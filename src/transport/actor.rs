@@ -86,7 +86,7 @@ impl TransportActor {
         match &job.call.request().refusal {
             None => self.upstream.called(),
             // A part of the names of a call that was refused: it is a retry.
-            Some(_) if self.upstream.may_retry() => self.count_retry(),
+            Some(_) if self.upstream.may_retry(&job.call.request().user) => self.count_retry(),
             Some(refusal) => {
                 let refusal = refusal.clone();
                 return self.finish(job, Err(refusal));
@@ -122,12 +122,13 @@ impl TransportActor {
                 Gate::Open if self.queue.may_start(&job.call.request().user) => {
                     self.start_one(job, now, ctx);
                 }
-                // It has opened in this moment.
-                Gate::Open => {
-                    self.line_up(job);
-                    break;
+                // Another transport has opened it in this moment: from here on a place is needed.
+                Gate::Open => self.line_up(job),
+                Gate::Probing => {
+                    // It may have waited for calm until now, longer than probes go on by themselves.
+                    self.shared.note_asked(now);
+                    self.parked.for_probe(job, now);
                 }
-                Gate::Probing => self.parked.for_probe(job, now),
                 Gate::Calm { until } => self.parked.for_calm(job, until, now),
                 Gate::Refused(error) => self.refuse(job, error, now),
             }

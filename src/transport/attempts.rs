@@ -78,7 +78,7 @@ impl TransportActor {
         let now = clock::now();
         let Failure { error, died_on_reuse, is_of_another } = match result {
             Ok(Some(Ok(evaluations))) => {
-                self.upstream.answered(now);
+                self.upstream.answered(&job.call.request().user, now);
                 return self.finish(job, Ok(evaluations));
             }
             Ok(Some(Err(failure))) => failure,
@@ -131,7 +131,7 @@ impl TransportActor {
             || tracing::debug!(parent: call, %error, ?decision, "an attempt failed"),
         );
         match decision {
-            Decision::RetryAfter(delay) if self.upstream.may_retry() => {
+            Decision::RetryAfter(delay) if self.upstream.may_retry(&job.call.request().user) => {
                 self.count_retry();
                 job.last = Some(Arc::new(error));
                 job.has_waited = true;

@@ -36,8 +36,9 @@ pub(super) fn status_error(
 /// `Retry-After`: whole seconds or an HTTP date; anything else counts as not sent.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits alone: one that does not fit is the longest that does.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
     Some(at.duration_since(now).unwrap_or_default())
@@ -171,7 +172,8 @@ mod tests {
         assert_eq!(read("0"), Some(Duration::ZERO));
         assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(5)));
         assert_eq!(read("Sun, 06 Nov 1983 08:49:37 GMT"), Some(Duration::ZERO));
-        for rubbish in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+        assert_eq!(read("99999999999999999999999"), Some(Duration::from_secs(u64::MAX)));
+        for rubbish in ["", "soon", "-1", "+1", "1.5"] {
             assert_eq!(read(rubbish), None, "{rubbish}");
         }
     }

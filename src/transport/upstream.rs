@@ -101,16 +101,16 @@ impl Upstream {
         self.server.judgement().budget.deposit();
     }
 
-    /// Whether there may be another attempt of a call; if so, it is paid for.
-    pub(super) fn may_retry(&self) -> bool {
+    /// Whether there may be another attempt of a call of this user; if so, it is paid for.
+    pub(super) fn may_retry(&self, user: &User) -> bool {
         let Judgement { breaker, budget, .. } = &mut *self.server.judgement();
-        breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw()
+        breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw(user)
     }
 
     /// Asked before each attempt. `random` is from 0 to 1.
     pub(super) fn gate(&self, call: &CallRequest, now: Instant, random: f64) -> Gate {
         let Judgement { breaker, calm, .. } = &*self.server.judgement();
-        match calm.advise(call.deadline, now, random) {
+        match calm.advise(&call.user, call.deadline, now, random) {
             Advice::Go => {}
             Advice::WaitUntil(until) => return Gate::Calm { until },
             Advice::Fail { status, retry_after } => {
@@ -152,10 +152,10 @@ impl Upstream {
         Some(due.max(calm.until(now).unwrap_or(due)))
     }
 
-    /// An attempt got an answer, if only a refusal: the server is there.
-    pub(super) fn answered(&mut self, now: Instant) {
-        self.pool.answered(now);
-        self.is_there(now);
+    /// An attempt of this user got an answer.
+    pub(super) fn answered(&mut self, user: &User, now: Instant) {
+        self.server.judgement().calm.answered(user);
+        self.is_well(now);
     }
 
     /// An attempt failed.
@@ -171,9 +171,9 @@ impl Upstream {
         if had_no_time {
             return Consequences::default();
         }
-        let calms_down = self.server.judgement().calm.heed(error, now);
+        let calms_down = self.server.judgement().calm.heed(error, Some(user), now);
         match sign(error) {
-            Sign::Well => self.answered(now),
+            Sign::Well => self.is_well(now),
             Sign::None => {}
             Sign::Trouble { of_anyone } => {
                 if let Some(breaker) = &mut self.server.judgement().breaker {
@@ -194,7 +194,7 @@ impl Upstream {
         now: Instant,
     ) {
         if let Some(Err(error)) = &outcome {
-            self.server.judgement().calm.heed(error, now);
+            self.server.judgement().calm.heed(error, None, now);
         }
         let signs = outcome.map(|outcome| outcome.map_err(|error| (sign(error), error)));
         match signs {
@@ -228,6 +228,12 @@ impl Upstream {
         let probing = breaker.and_then(|breaker| breaker.next_probe(asked, now)).and(asked);
         let denied = probing.map(|asked| asked + LATELY).max(calm.until(now));
         show(breaker.map(|breaker| (breaker.state(), breaker.cause())), denied);
+    }
+
+    /// An attempt got an answer, if only a refusal: the server is there.
+    fn is_well(&mut self, now: Instant) {
+        self.pool.answered(now);
+        self.is_there(now);
     }
 
     fn is_there(&self, now: Instant) {
@@ -338,13 +344,13 @@ mod tests {
     #[test]
     fn there_is_no_retry_while_the_breaker_is_not_closed_or_the_budget_is_empty() {
         let mut open = upstream();
-        assert!(open.may_retry());
+        assert!(open.may_retry(&user(0)));
         fail(&mut open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
-        assert!(!open.may_retry());
+        assert!(!open.may_retry(&user(0)));
 
         let spent = upstream();
-        assert!(std::iter::from_fn(|| spent.may_retry().then_some(())).count() < 100);
-        assert!(!spent.may_retry());
+        assert!(std::iter::from_fn(|| spent.may_retry(&user(0)).then_some(())).count() < 100);
+        assert!(!spent.may_retry(&user(0)));
     }
 
     #[test]
