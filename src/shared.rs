@@ -66,10 +66,7 @@ const LONG_BODIES: usize = 8;
 impl Shared {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            admission: Admission::new(
-                config.max_pending(),
-                usize::try_from(config.max_pending_bytes()).unwrap_or(usize::MAX),
-            ),
+            admission: Admission::new(config.max_pending(), config.pending_bytes()),
             api_key: ApiKey::new(config.api_key()),
             counters: Counters::default(),
             hooks: Teller::new(config.hooks()),

@@ -93,11 +93,7 @@ impl Message for Settle {
 impl BatchActor {
     pub(crate) fn new(config: &Config, parts: Parts) -> Self {
         Self {
-            buffer: Buffer::new(
-                config.batch_size(),
-                config.flush_policy(),
-                config.max_pending_bytes(),
-            ),
+            buffer: Buffer::new(config.batch_size(), config.flush_policy(), config.pending_bytes()),
             callers: Callers::default(),
             transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),

@@ -289,6 +289,11 @@ impl Config {
         self.settings.api_key = key;
     }
 
+    /// [`max_pending_bytes`](Self::max_pending_bytes), as memory is counted.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        usize::try_from(self.settings.max_pending_bytes).unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn uri(&self) -> &Uri {
         &self.base_url
     }
