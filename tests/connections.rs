@@ -68,7 +68,8 @@ async fn connections_are_reused_as_long_as_there_is_no_doubt() {
     over_both!(serve, async |server: Hostile| {
         let statsig = start(server.config());
         assert_all_right(&statsig).await;
-        assert!(server.connections() <= 10, "{} connections", server.connections());
+        // Ten at once, and each may have to rest.
+        assert!(server.connections() <= 20, "{} connections", server.connections());
         assert_eq!(server.requests(), 240);
         assert_eq!(statsig.stats().retries, 0);
     });

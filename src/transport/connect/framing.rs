@@ -171,7 +171,7 @@ impl Framing {
                 return Ok(taken);
             }
             ..100 => return Err(Fault::Malformed("its status is below 100")),
-            // awc would take the body for a websocket, whatever the connection header says.
+            // Its body is nobody's.
             200..300 if parsed.offers_websocket => {
                 return Err(Fault::Malformed("it switches protocols, which nobody asked for"));
             }
@@ -245,13 +245,16 @@ impl Head {
         let body = match (status, fields) {
             (100..200 | 204 | 304, _) => Body::None,
             (_, Fields { is_chunked: true, .. }) => Body::Chunked,
+            // As for awc, which takes a websocket to begin where the body is.
+            (_, Fields { offers_websocket: true, .. }) => Body::None,
             (_, Fields { length: Some(length), .. }) => Body::Length(length),
             _ => Body::UntilClose,
         };
         let has_two_ends = fields.is_chunked && fields.length.is_some();
         // Some send a body where there is none, and announce it.
         let has_odd_end = body == Body::None && (fields.is_chunked || fields.length.is_some());
-        let is_in_doubt = has_two_ends || has_odd_end || body == Body::UntilClose;
+        let is_in_doubt =
+            has_two_ends || has_odd_end || fields.offers_websocket || body == Body::UntilClose;
         let keeps = minor == 1 && !fields.closes && !is_in_doubt;
         let Fields { offers_websocket, .. } = fields;
         Ok(Some(Self { length, status, body, keeps, offers_websocket }))
@@ -303,6 +306,12 @@ fn length(value: &[u8]) -> Result<u64, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use actix_codec::Decoder;
+    use actix_http::{
+        Version,
+        h1::{ClientCodec, MessageType},
+    };
+    use actix_web::web::BytesMut;
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
@@ -445,7 +454,10 @@ mod tests {
                 "HTTP/1.1 103 Early Hints\r\na: b\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n",
                 "content-length: 5\r\n", "content-length: 0\r\n", "transfer-encoding: chunked\r\n",
                 "connection: close\r\n", "x: y\r\n", "\r\n", "\n", "5\r\nabcde\r\n", "0\r\n\r\n",
-                "1;x\r\na\r\n", "0\r\nt: u\r\n\r\n", "abcde", "",
+                "1;x\r\na\r\n", "0\r\nt: u\r\n\r\n", "abcde", "", "HTTP/1.1 404 No\n",
+                "HTTP/1.1 304 Not Modified\r\n", "HTTP/1.0 204 No Content\r\n",
+                "upgrade: websocket\r\n", "connection: keep-alive, upgrade\r\n",
+                "5 \t;a\r\nabcde\r\n", "0005\r\nabcde\r\n", "ffffffffffffffff\r\nabc",
             ])
             .prop_map(|text| text.as_bytes().to_vec()),
             1 => vec(any::<u8>(), 0..5),
@@ -453,7 +465,51 @@ mod tests {
         vec(part, 0..12).prop_map(|parts| parts.concat())
     }
 
+    /// What awc makes of what it is shown: whether the answer is over, and whether it would use the
+    /// connection again. `None` before the end of the head.
+    fn awc_reads(shown: &[u8]) -> Result<Option<(bool, bool)>, String> {
+        let mut codec = ClientCodec::default();
+        let mut bytes = BytesMut::from(shown);
+        let head = codec.decode(&mut bytes).map_err(|error| error.to_string())?;
+        let Some(head) = head else { return Ok(None) };
+        let mut is_over = matches!(codec.message_type(), MessageType::None);
+        let mut codec = codec.into_payload_codec();
+        while !is_over {
+            match codec.decode(&mut bytes).map_err(|error| error.to_string())? {
+                Some(Some(_)) => {}
+                Some(None) => is_over = true,
+                None => break,
+            }
+        }
+        if !bytes.is_empty() {
+            return Err(format!("{bytes:?} is left over"));
+        }
+        // It asks for more where there cannot be any, and then sees the end of the connection.
+        is_over |= head.version == Version::HTTP_10 || matches!(head.status.as_u16(), 204 | 304);
+        Ok(Some((is_over, head.keep_alive())))
+    }
+
     proptest! {
+        #[test]
+        fn awc_sees_the_answer_that_the_framing_sees(bytes in stream()) {
+            let (mut framing, mut out) = (Framing::new(), Vec::new());
+            if framing.take(&bytes, &mut out).is_err() {
+                return Ok(());
+            }
+            let (is_over, is_doubtful) = (framing.is_over(), framing.is_doubtful());
+            // The codec has a clock of its own, which needs a runtime.
+            let read = actix_rt::System::new().block_on(async { awc_reads(&out) });
+            let shown = String::from_utf8_lossy(&out);
+            let Some((awc_is_over, awc_keeps)) = read.map_err(TestCaseError::fail)? else {
+                prop_assert_eq!(framing.status(), None, "{}", shown);
+                return Ok(());
+            };
+            let is_until_close = matches!(framing.part, Part::UntilClose);
+            prop_assert_eq!(awc_is_over, is_over || is_until_close, "{}", shown);
+            prop_assert!(awc_keeps || is_doubtful, "{}", shown);
+            prop_assert!(!awc_keeps || !is_doubtful || framing.has_surplus(), "{}", shown);
+        }
+
         #[test]
         fn how_the_bytes_are_split_changes_nothing(
             bytes in stream(),
@@ -470,7 +526,12 @@ mod tests {
                 parts.push(part);
                 rest = after;
             }
-            prop_assert_eq!(read(parts, ends), read([&bytes[..]], ends));
+            let (mut in_parts, mut at_once) = (read(parts, ends), read([&bytes[..]], ends));
+            if let Err(Fault::Head(_) | Fault::Malformed(_)) = in_parts.result {
+                // Nobody gets an answer; how much awc sees of it before the error is all the same.
+                (in_parts.shown, at_once.shown) = Default::default();
+            }
+            prop_assert_eq!(in_parts, at_once);
         }
 
         #[test]

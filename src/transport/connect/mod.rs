@@ -61,7 +61,9 @@ impl Way {
         let name = server_name(uri).filter(|_| is_tls);
         let tls = name.map(|name| (TlsConnector::from(Arc::clone(tls)), name));
         let (dialer, shared) = (Dialer::new(config), Arc::clone(shared));
-        Rc::new(Self { dialer, tls, shared, resting: Rc::default() })
+        // As many as may be in use: files are kept for two connections for each call in flight.
+        let most = config.max_in_flight().div_ceil(config.transports());
+        Rc::new(Self { dialer, tls, shared, resting: Rc::new(Resting::new(most)) })
     }
 
     async fn open(&self, is_single_use: bool) -> Result<Stream, ConnectError> {
