@@ -98,7 +98,8 @@ struct Pending {
     restarts: u8,
     past_cache: bool,
     deadline: Instant,
-    /// The large ones of the evaluations. Most requests have none.
+    /// The large ones of the evaluations.
+    #[expect(clippy::box_collection, reason = "a word and not three, as most requests have none")]
     held: Option<Box<Vec<Rc<Held>>>>,
 }
 
