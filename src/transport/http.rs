@@ -10,7 +10,7 @@ use awc::{
         StatusCode, Uri,
         header::{
             ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
-            HeaderValue, PROXY_AUTHORIZATION,
+            HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
         },
         uri,
     },
@@ -331,7 +331,11 @@ fn unusable(base: &Uri, error: &dyn fmt::Display) -> Error {
     }
 }
 
+/// The length of the body, if it has no end of its own: RFC 9112, section 6.3.
 fn content_length(headers: &HeaderMap) -> Option<usize> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 

@@ -81,6 +81,27 @@ async fn connection_is_not_reused_if_the_head_leaves_doubt_about_the_end() {
     }
 }
 
+/// As a proxy leaves it that packs a body anew: RFC 9112, section 6.3, has the chunks count.
+#[actix_rt::test]
+async fn length_beside_chunks_says_nothing_of_the_body() {
+    for length in ["5", "4000", "9000000"] {
+        let serve = move |mut connection: Connection| async move {
+            while let Some(request) = connection.request().await? {
+                let line = format!("\r\ncontent-length: {length}\r\n");
+                connection.write(in_chunks(&request.answer()).replacen("\r\n", &line, 1)).await?;
+            }
+            Ok(())
+        };
+        over_both!(serve, async |server: Hostile| {
+            let statsig = start(server.config());
+            for n in 0..3 {
+                assert_right(&statsig, "beta", n).await;
+            }
+            assert_eq!((server.connections(), server.requests()), (3, 3), "{length}");
+        });
+    }
+}
+
 #[actix_rt::test]
 async fn head_that_contradicts_itself_is_an_error() {
     for line in [
