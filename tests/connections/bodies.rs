@@ -185,6 +185,27 @@ async fn surplus_bytes_go_to_nobody_and_end_the_reuse_of_their_connection() {
     }
 }
 
+/// What comes as the request does can be seen too late to keep it back, and is no answer.
+#[actix_rt::test]
+async fn surplus_bytes_that_come_late_on_a_reused_connection_are_no_answer() {
+    let serve = |mut connection: Connection| async move {
+        let request = connection.request().await?.expect("a request");
+        connection.answer(&request).await?;
+        if let Some(request) = connection.request().await? {
+            connection.write("}\r\n").await?;
+            connection.answer(&request).await?;
+        }
+        connection.answer_all().await
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for n in 0..5 {
+            assert_right(&statsig, "beta", n).await;
+        }
+        assert_eq!(statsig.stats().errors.len(), 0);
+    });
+}
+
 /// However it arrives: with the head or after it.
 #[actix_rt::test]
 async fn body_that_cannot_be_read_is_said_to_be_one() {

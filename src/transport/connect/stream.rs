@@ -15,7 +15,7 @@ use actix_rt::net::{ActixStream, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    framing::Framing,
+    framing::{Fault, Framing},
     link::Link,
     pace::Pace,
     request_line::Start,
@@ -215,6 +215,11 @@ impl Stream {
             }
             if is_end || taken.is_err() || self.framing.has_surplus() {
                 self.socket = None;
+            }
+            if let Err(Fault::Head(_)) = taken
+                && self.link.is_reused()
+            {
+                return Poll::Ready(Err(self.unusable("what came is the rest of another answer")));
             }
             taken.map_err(io::Error::other)?;
             // Servers that end idle connections say so like this, to nobody, and perhaps just as the
