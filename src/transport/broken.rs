@@ -27,6 +27,8 @@ pub(super) enum Broken {
     OfAnother(Error),
     /// The answer may have been that.
     Distrusted(Error),
+    /// It names another than was asked, as the server has done on a new connection too.
+    Misnamed(Error),
 }
 
 /// An answer that came over a connection that may have been off by one is none.
@@ -37,6 +39,10 @@ pub(super) fn judged<T>(
     shared: &Shared,
 ) -> Result<T, Broken> {
     let Some(link) = link else { return result };
+    if let Err(Broken::Misnamed(_)) = result {
+        // No proof, but this one may be off by one all the same.
+        link.give_up();
+    }
     match result {
         Err(Broken::OfAnother(_)) => {
             shared.end_connections_of(link.generation());
@@ -65,7 +71,7 @@ impl Broken {
                 let died = may_die && is_closed(&error);
                 (send_error(error, path), died)
             }
-            Self::Error(error) => (error, false),
+            Self::Error(error) | Self::Misnamed(error) => (error, false),
             Self::OfAnother(error) | Self::Distrusted(error) => (error, true),
         };
         Failure { error, died_on_reuse, is_of_another }

@@ -119,19 +119,16 @@ impl HttpClient {
         result.map_err(|broken| broken.failure(path, link.as_deref()))
     }
 
-    /// Whether a body is the answer to another request, which proves that its connection is off by
-    /// one.
-    fn is_of_another(
+    /// The name that shows that a body may be the answer to another request.
+    fn foreign_name(
         &self,
         call: &CallRequest,
         body: &[u8],
         decoded: &Result<Decoded, serde_json::Error>,
-        fresh: bool,
-    ) -> bool {
+    ) -> Option<String> {
         // Names are compared as they are decoded. What fits needs no closer look.
         let may_be = decoded.as_ref().map_or(true, |decoded| decoded.has_unasked);
-        let name = may_be.then(|| foreign_name(call.kind, &call.names, body)).flatten();
-        name.is_some_and(|name| self.server.misnamed.is_proof(name, fresh))
+        may_be.then(|| foreign_name(call.kind, &call.names, body)).flatten()
     }
 
     async fn exchange(
@@ -208,15 +205,23 @@ impl HttpClient {
         })?;
         let json = without_mark(&body);
         let decoded = wire::decode(call.kind, &call.names, json);
-        if self.is_of_another(call, json, &decoded, fresh) {
+        let foreign = self.foreign_name(call, json, &decoded);
+        let is_misnamed = foreign.is_some();
+        if foreign.is_some_and(|name| self.server.misnamed.is_proof(name, fresh)) {
+            // Proof that its connection is off by one.
             return Err(Broken::OfAnother(of_another(path)));
         }
         decoded.map(|decoded| decoded.evaluations).map_err(|error| match error.classify() {
             Category::Eof if length.is_none() => Broken::Error(cut_short()),
-            _ => Broken::Error(head.intermediary(path, &body).unwrap_or_else(|| {
-                let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
-                Error::InvalidResponse { path, reason, excerpt: excerpts.of(&body) }
-            })),
+            _ => {
+                let error = head.intermediary(path, &body).unwrap_or_else(|| {
+                    let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
+                    // What may be another's answer is not for those who asked.
+                    let excerpt = if is_misnamed { String::new() } else { excerpts.of(&body) };
+                    Error::InvalidResponse { path, reason, excerpt }
+                });
+                if is_misnamed { Broken::Misnamed(error) } else { Broken::Error(error) }
+            }
         })
     }
 

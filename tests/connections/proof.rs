@@ -188,6 +188,31 @@ async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_n
     });
 }
 
+/// Here it proves nothing of other connections, but its own may be off by one all the same.
+#[actix_rt::test]
+async fn connection_whose_answer_has_a_name_that_the_server_gets_wrong_is_not_reused() {
+    let serve = |mut connection: Connection| async move {
+        match connection.number {
+            0 | 2 => off_by_one_after(1, &mut connection).await,
+            1 => off_by_one_after(0, &mut connection).await,
+            _ => connection.answer_all().await,
+        }
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "alpha", 0).await;
+        // Both the pooled connection's answer and the fresh one's are for another gate.
+        statsig.gate(&user(1), "alpha").await.unwrap_err();
+        assert_right(&statsig, "alpha", 2).await;
+        let error = statsig.gate(&user(3), "alpha").await.unwrap_err();
+        assert!(!error.to_string().contains("somebody else"), "{error}");
+        for n in 4..30 {
+            assert_right(&statsig, "alpha", n).await;
+        }
+        assert_eq!(server.connections(), 4);
+    });
+}
+
 /// As a server does that changes the case of names.
 #[actix_rt::test]
 async fn names_that_the_server_gets_wrong_cost_others_nothing_however_many_they_are() {

@@ -42,8 +42,8 @@ impl Link {
         let _ = USED.try_with(|used| used.replace(Some(Rc::clone(self))));
     }
 
-    /// It cannot be trusted with its last request.
-    pub(super) fn give_up(&self) {
+    /// It cannot be trusted with its last request, nor with another.
+    pub(in crate::transport) fn give_up(&self) {
         self.is_unusable.set(true);
     }
 

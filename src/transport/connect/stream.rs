@@ -116,7 +116,7 @@ impl Stream {
             (Unasked::Broken(error), false) => return Err(error),
         }
         if self.is_distrusted() {
-            return Err(self.unusable("a connection beside this one gave another's answer"));
+            return Err(self.unusable("this connection or one beside it gave another's answer"));
         }
         self.framing = Framing::new();
         if let Some(form) = &self.options.absolute_form {
@@ -138,9 +138,10 @@ impl Stream {
         clock::now().saturating_duration_since(self.opened) >= LIFETIME
     }
 
-    /// A connection beside it has given somebody the answer to another request since it was opened.
+    /// It may have given somebody the answer to another request, or a connection beside it has since it
+    /// was opened.
     fn is_distrusted(&self) -> bool {
-        self.link.generation() != self.shared.connection_generation()
+        self.link.is_unusable() || self.link.generation() != self.shared.connection_generation()
     }
 
     /// The answer is over, and awc has all of it.
