@@ -23,7 +23,7 @@ use super::{
     answer::{Head, without_mark},
     body,
     broken::{Broken, Failure, judged, of_another},
-    connect::{Connector, KEEP_ALIVE, Way, noting_link, without_tls},
+    connect::{Connector, KEEP_ALIVE, Link, Way, noting_link, without_tls},
     excerpt::Excerpts,
     failure::{connect_error, payload_error, retry_after, status_error},
     foreign::foreign_name,
@@ -115,8 +115,33 @@ impl HttpClient {
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
         let (result, link) = noting_link(attempt).await;
         let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
+        let result = match (result, link.as_deref()) {
+            (Ok(evaluations), Some(link)) if self.leaves_out_more(call, &evaluations, link) => {
+                link.give_up();
+                Err(Broken::Distrusted(of_another(path)))
+            }
+            (result, _) => result,
+        };
         let result = judged(result, path, link.as_deref(), &self.shared);
         result.map_err(|broken| broken.failure(path, link.as_deref()))
+    }
+
+    /// Whether an answer over a reused connection leaves out a name that the server leaves out of no
+    /// first answer, so that it may be the answer to a request for fewer.
+    fn leaves_out_more(
+        &self,
+        call: &CallRequest,
+        evaluations: &[Option<Evaluation>],
+        link: &Link,
+    ) -> bool {
+        let mut is_sign = false;
+        for (name, evaluation) in call.names.iter().zip(evaluations) {
+            if evaluation.is_none() {
+                // Each is to be remembered.
+                is_sign |= self.server.misnamed.is_proof(name.to_string(), !link.is_reused());
+            }
+        }
+        is_sign
     }
 
     /// The name that shows that a body may be the answer to another request.

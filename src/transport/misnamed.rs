@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Names over which the answer of a new connection, the first that came over it, differed from the
-/// question.
+/// question, or that it left out.
 #[derive(Debug, Default)]
 pub(super) struct Misnamed(Mutex<HashSet<String>>);
 

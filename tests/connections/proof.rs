@@ -213,6 +213,54 @@ async fn connection_whose_answer_has_a_name_that_the_server_gets_wrong_is_not_re
     });
 }
 
+/// The answer to a call of fewer names names no other, but not all either.
+#[actix_rt::test]
+async fn answer_that_leaves_out_a_name_on_a_reused_connection_is_asked_for_again() {
+    let serve = |mut connection: Connection| async move {
+        if connection.number > 0 {
+            return connection.answer_all().await;
+        }
+        let mut before = None;
+        while let Some(request) = connection.request().await? {
+            connection.answer(before.as_ref().unwrap_or(&request)).await?;
+            before = Some(request);
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        statsig.gates(&user(0), ["one", "two"]).await.unwrap();
+        for n in 1..5 {
+            let gates = statsig.gates(&user(n), ["one", "two", "three"]).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+        }
+    });
+}
+
+/// As a server does that knows less.
+#[actix_rt::test]
+async fn name_that_the_server_leaves_out_on_a_fresh_connection_costs_one_call_more_once() {
+    let serve = |mut connection: Connection| async move {
+        while let Some(mut request) = connection.request().await? {
+            if let Some(names) = request.body["gateNames"].as_array_mut() {
+                names.retain(|name| name != "three");
+            }
+            connection.answer(&request).await?;
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "beta", 0).await;
+        for n in 1..5 {
+            let error = statsig.gates(&user(n), ["one", "three"]).await.unwrap_err();
+            assert!(error.to_string().contains("left out"), "{error}");
+        }
+        assert_eq!((server.connections(), server.requests()), (3, 1 + 1 + 4));
+    });
+}
+
 /// As a server does that changes the case of names.
 #[actix_rt::test]
 async fn names_that_the_server_gets_wrong_cost_others_nothing_however_many_they_are() {
