@@ -5,7 +5,7 @@ use std::{
     io::{ErrorKind, Read},
 };
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 /// Why a body could not be unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +47,28 @@ fn read(body: &[u8], limit: usize) -> Option<(Vec<u8>, Result<(), Unpackable>)> 
     if !body.starts_with(GZIP) {
         return None;
     }
-    let mut unpacked = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let end = MultiGzDecoder::new(body).take(most).read_to_end(&mut unpacked);
-    let end = end.map(drop).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => Unpackable::CutShort,
-        _ => Unpackable::Corrupt,
-    });
+    let (mut unpacked, mut rest) = (Vec::new(), body);
+    for _ in 0..MAX_MEMBERS {
+        let left = limit.saturating_add(1).saturating_sub(unpacked.len());
+        if rest.is_empty() || left == 0 {
+            return Some((unpacked, Ok(())));
+        }
+        let mut member = GzDecoder::new(rest).take(left as u64);
+        if let Err(error) = member.read_to_end(&mut unpacked) {
+            let why = match error.kind() {
+                ErrorKind::UnexpectedEof => Unpackable::CutShort,
+                _ => Unpackable::Corrupt,
+            };
+            return Some((unpacked, Err(why)));
+        }
+        rest = member.into_inner().into_inner();
+    }
+    let end = if rest.is_empty() { Ok(()) } else { Err(Unpackable::Corrupt) };
     Some((unpacked, end))
 }
+
+/// The most members of a body, which is one as a rule: each begins anew, however short it is.
+const MAX_MEMBERS: usize = 100;
 
 /// RFC 1952, section 2.3.1.
 const GZIP: &[u8] = b"\x1f\x8b";
@@ -73,6 +86,16 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(body).unwrap();
         encoder.finish().unwrap()
+    }
+
+    /// Each costs a decoder its beginning: 2 MiB of nothing took a third of a second.
+    #[test]
+    fn promise_4_no_more_members_are_unpacked_than_allowed() {
+        let json = packed(b"{}");
+        for (empty, expected) in [(99, Ok(&b"{}"[..])), (100, Err(Unpackable::Corrupt))] {
+            let body = [packed(b"").repeat(empty), json.clone()].concat();
+            assert_eq!(unpack(&body, 10).as_deref().map_err(|why| *why), expected);
+        }
     }
 
     #[test]
