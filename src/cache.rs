@@ -180,7 +180,11 @@ impl Cache {
             at: None,
             is_used: AtomicBool::new(false),
         };
-        self.kept.pin().update(key.clone(), outdated);
+        let kept = self.kept.pin();
+        // By its own key, for the map takes the one that it is given: this one's user is another copy.
+        if let Some((own, _)) = kept.get_key_value(key) {
+            kept.update(own.clone(), outdated);
+        }
     }
 
     fn make_room(&self, books: &mut Books) {
@@ -387,6 +391,23 @@ mod tests {
             kept.values().map(|kept| kept.evaluation.value().unwrap().get().as_ptr()).collect();
         let users: HashSet<_> = kept.keys().map(|key| key.user.json().as_ptr()).collect();
         assert_eq!((texts.len(), users.len()), (3, 2));
+    }
+
+    #[test]
+    fn what_is_out_of_date_shares_its_user_as_before() {
+        let (cache, now) = (Cache::new(Limits { entries: 1_000, ..LIMITS }), start());
+        for size in [10, MIB / LARGEST_PART] {
+            for n in 0..20 {
+                let (mut key, evaluation) = config(n, size);
+                // As each call has a user of its own.
+                key.user = User::new("u").unwrap();
+                cache.keep(key, evaluation, now);
+            }
+        }
+        let kept = cache.kept.pin();
+        assert!(kept.len() == 20 && kept.values().all(|kept| kept.at.is_none()));
+        let users: HashSet<_> = kept.keys().map(|key| key.user.json().as_ptr()).collect();
+        assert_eq!(users.len(), 1);
     }
 
     #[test]
