@@ -28,7 +28,8 @@ pub(super) fn foreign_name(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> O
 fn of_one(kind: CallKind, asked: &str, fields: &Fields<'_>) -> Option<String> {
     let is_foreign = match fields.get("name").and_then(|name| text(name)) {
         Some(name) if name == asked => is_of_other_kind(kind, fields),
-        Some(_) => true,
+        // An error may have a name as well, but no value.
+        Some(_) => fields.contains_key("value"),
         // Perhaps the answer to a call of many.
         None => {
             let named =
@@ -62,9 +63,9 @@ fn of_many(names: &[Arc<str>], fields: &Fields<'_>) -> Option<String> {
     })
 }
 
-/// The name that an object has.
+/// The name that an evaluation has.
 fn own_name(value: &RawValue) -> Option<String> {
-    get(value, "name").and_then(text)
+    get(value, "name").filter(|_| get(value, "value").is_some()).and_then(text)
 }
 
 fn text(value: &RawValue) -> Option<String> {
@@ -94,6 +95,12 @@ mod tests {
             (one, r#"{"b": {"name": "b", "value": true}}"#, Some("b")),
             (one, r#"{"a": {"name": "a", "value": true}}"#, Some("a")),
             (one, r#"{"error": {"name": "TypeError"}}"#, None),
+            // An error in the form of JavaScript's is nobody's evaluation.
+            (one, r#"{"name": "Error", "message": "no upstream"}"#, None),
+            (config, r#"{"name": "Error", "message": "no upstream"}"#, None),
+            (one, r#"{"error": {"name": "error"}}"#, None),
+            (two, r#"{"error": {"name": "error"}}"#, None),
+            (two, r#"{"a": {"name": "Error", "message": "no upstream"}}"#, None),
             (config, r#"{"value": {"name": "value"}, "name": "a"}"#, None),
             (config, r#"{"name": "A", "value": {}}"#, Some("a")),
             (config, r#"{"name": "a", "value": false}"#, Some("a")),
