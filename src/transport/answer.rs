@@ -7,6 +7,8 @@ use awc::http::header::{
     CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, WWW_AUTHENTICATE,
 };
 
+use serde::de::IgnoredAny;
+
 use crate::error::Error;
 
 /// What of an answer's head tells who sent it.
@@ -65,10 +67,19 @@ impl Head {
     fn form(&self, body: &[u8]) -> Form {
         let first = without_mark(body).iter().find(|byte| !byte.is_ascii_whitespace());
         match (first, self.content_type) {
-            (Some(b'{' | b'[' | b'"'), _) | (None, Media::Json) => Form::Json,
+            (Some(b'{' | b'[' | b'"'), _) if is_json(body) => Form::Json,
+            (None, Media::Json) => Form::Json,
             (Some(b'<'), _) | (_, Media::Html) => Form::Html,
             _ => Form::Other,
         }
+    }
+}
+
+/// Whether this is JSON, or may be the beginning of some. A plain `[blocked]` is not.
+fn is_json(body: &[u8]) -> bool {
+    match serde_json::from_slice::<IgnoredAny>(without_mark(body)) {
+        Ok(_) => true,
+        Err(error) => error.is_eof(),
     }
 }
 
@@ -156,6 +167,8 @@ mod tests {
                 ("application/json", b""),
                 ("application/problem+json; charset=utf-8", b""),
                 ("text/plain", b"\xef\xbb\xbf\"Unauthorized\""),
+                // The beginning of a longer body
+                ("text/plain", b"{\"error\": \"no such k"),
             ] {
                 assert_eq!(intermediary(status, &[("content-type", media)], body), None, "{media}");
             }
@@ -164,6 +177,9 @@ mod tests {
                 ("application/json", PAGE),
                 ("text/html", b""),
                 ("text/plain", b"RBAC: access denied"),
+                ("text/plain", b"[blocked by policy 7]"),
+                ("text/plain", b"{{ error_page }}"),
+                ("application/json", b"\"Access denied\" by policy"),
                 ("", b""),
             ] {
                 let error = intermediary(status, &[("content-type", media)], body);
