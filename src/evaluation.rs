@@ -365,6 +365,18 @@ impl Evaluation {
         self.ids_len() + self.value().map_or(0, |value| value.get().len())
     }
 
+    /// Where the larger part of it lies: a clone's is the same.
+    pub(crate) fn address(&self) -> usize {
+        match self {
+            Self::Gate(gate) => Arc::as_ptr(&gate.0).addr(),
+            // Equal values are one in the cache, whatever ids stand beside them.
+            Self::Config(config) if config.0.value.get().len() > self.ids_len() => {
+                config.0.value.get().as_ptr().addr()
+            }
+            Self::Config(config) => Arc::as_ptr(&config.0).addr(),
+        }
+    }
+
     /// The bytes of the rule's id and the group's name, which may be of any length.
     pub(crate) fn ids_len(&self) -> usize {
         match self {

@@ -158,6 +158,11 @@ impl Buffer {
             self.lanes.list(lane, kind);
         }
         if let Some(pending) = self.requests.get_mut(request) {
+            // They may leave the cache while the request waits. If they are too much, it is seen to with
+            // the next answer: until then the cache has what it has.
+            for held in known.iter().flatten().filter_map(|known| self.hold.take(known)) {
+                pending.held.get_or_insert_default().push(held);
+            }
             (pending.evaluations, pending.missing) = (known, missing);
         }
         (request, joined)

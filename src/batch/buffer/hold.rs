@@ -1,6 +1,13 @@
 //! What requests hold of large answers while they wait for others of their names. Pure.
 
-use std::{cell::Cell, cmp::Reverse, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    cmp::Reverse,
+    collections::HashMap,
+    rc::{Rc, Weak},
+};
+
+use foldhash::fast::RandomState;
 
 use super::{Answer, Buffer};
 use crate::{error::Error, evaluation::Evaluation};
@@ -8,14 +15,22 @@ use crate::{error::Error, evaluation::Evaluation};
 /// Counts the bytes of the large evaluations that are held, each once, however many requests have it.
 #[derive(Debug)]
 pub(super) struct Hold {
-    taken: Rc<Cell<usize>>,
+    books: Rc<Books>,
     limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    taken: Cell<usize>,
+    /// What is held, by where it lies: the cache gives the same evaluation to many requests.
+    held: RefCell<HashMap<usize, Weak<Held>, RandomState>>,
 }
 
 /// An evaluation that is held, until the last request that has it ends.
 #[derive(Debug)]
 pub(super) struct Held {
-    taken: Rc<Cell<usize>>,
+    books: Rc<Books>,
+    address: usize,
     bytes: usize,
 }
 
@@ -24,31 +39,41 @@ const LARGE: usize = 256;
 
 impl Hold {
     pub(super) fn new(limit: usize) -> Self {
-        Self { taken: Rc::default(), limit }
+        Self { books: Rc::default(), limit }
     }
 
-    /// Counts it if it is large.
+    /// Counts it if it is large, and is not counted yet. It must live as long as what is returned.
     pub(super) fn take(&self, evaluation: &Evaluation) -> Option<Rc<Held>> {
         let bytes = evaluation.text_len();
-        (bytes > LARGE).then(|| {
-            self.taken.set(self.taken.get() + bytes);
-            Rc::new(Held { taken: Rc::clone(&self.taken), bytes })
-        })
+        if bytes <= LARGE {
+            return None;
+        }
+        let (books, address) = (&self.books, evaluation.address());
+        let mut all = books.held.borrow_mut();
+        if let Some(held) = all.get(&address).and_then(Weak::upgrade) {
+            return Some(held);
+        }
+        books.taken.set(books.taken.get() + bytes);
+        let held = Rc::new(Held { books: Rc::clone(books), address, bytes });
+        all.insert(address, Rc::downgrade(&held));
+        Some(held)
     }
 
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
-        self.taken.get()
+        self.books.taken.get()
     }
 
     fn is_over(&self) -> bool {
-        self.taken.get() > self.limit
+        self.books.taken.get() > self.limit
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.taken.set(self.taken.get() - self.bytes);
+        let Self { books, address, bytes } = self;
+        books.taken.set(books.taken.get() - *bytes);
+        books.held.borrow_mut().remove(address);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     call::Outcome,
     config::FlushPolicy::{Adaptive, Interval},
     error::ConnectFault,
-    evaluation::{ConfigEvaluation, GateEvaluation},
+    evaluation::{ConfigEvaluation, GateEvaluation, Origin},
     user::User,
 };
 
@@ -1076,4 +1076,44 @@ fn answer_that_many_requests_hold_counts_once() {
     let (_, dealt) = ask_and_answer(&mut driven, 1, 9_000);
     assert!(dealt.answers.is_empty());
     assert_eq!((driven.buffer.hold.taken(), driven.buffer.pending()), (9_000, 101));
+}
+
+#[test]
+fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.buffer.hold = hold::Hold::new(10_000);
+    let cached = |bytes: usize| {
+        let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
+        ConfigEvaluation::from_json("kept", &text).unwrap().into()
+    };
+    let ask = |driven: &mut Driven, user, kept: &Evaluation| {
+        let names: Vec<Arc<str>> = vec!["kept".into(), "hangs".into()];
+        let (request, _) = driven.buffer.add(Request {
+            lane: lane(user, true),
+            kind: CallKind::GetConfig,
+            names: names.into(),
+            known: [Some(kept.with_origin(Origin::Cache { age_ms: 1 }))].into_iter().collect(),
+            past_cache: false,
+            deadline: driven.now + TIMEOUT,
+        });
+        request
+    };
+    let kept: Evaluation = cached(6_000);
+    for user in 0..10 {
+        ask(&mut driven, user, &kept);
+    }
+    assert_eq!(driven.buffer.hold.taken(), 6_000);
+
+    let newer = ask(&mut driven, 1, &cached(7_000));
+    assert_eq!(
+        driven.buffer.hold.taken(),
+        13_000,
+        "what is too much goes as the next answer comes"
+    );
+    let (_, dealt) = ask_and_answer(&mut driven, 2, 300);
+    assert_eq!(dealt.answers.iter().map(|answer| answer.request).collect::<Vec<_>>(), [newer]);
+    assert!(matches!(dealt.answers[0].result, Err(Error::OverloadedBytes { .. })));
+    assert_eq!(driven.buffer.hold.taken(), 6_300);
+    driven.buffer.refuse_all(&Error::ShuttingDown);
+    assert_eq!(driven.buffer.hold.taken(), 0);
 }
