@@ -138,7 +138,7 @@ impl HttpClient {
         for (name, evaluation) in call.names.iter().zip(evaluations) {
             if evaluation.is_none() {
                 // Each is to be remembered.
-                is_sign |= self.server.misnamed.is_proof(name.to_string(), !link.is_reused());
+                is_sign |= self.server.misnamed.is_proof(name, !link.is_reused());
             }
         }
         is_sign
@@ -232,7 +232,7 @@ impl HttpClient {
         let decoded = wire::decode(call.kind, &call.names, json);
         let foreign = self.foreign_name(call, json, &decoded);
         let is_misnamed = foreign.is_some();
-        if foreign.is_some_and(|name| self.server.misnamed.is_proof(name, fresh)) {
+        if foreign.is_some_and(|name| self.server.misnamed.is_proof(&name, fresh)) {
             // Proof that its connection is off by one.
             return Err(Broken::OfAnother(of_another(path)));
         }
