@@ -70,7 +70,7 @@ impl Statsig {
     /// ```
     /// # use actix_statsig::{Statsig, User};
     /// # use actix_web::{App, HttpRequest, error::ErrorInternalServerError};
-    /// # async fn account_of(request: &HttpRequest) -> Result<String, std::io::Error> { todo!() }
+    /// # async fn account_of(request: &HttpRequest) -> Result<String, std::io::Error> { Ok(format!("{:?}", request.path())) }
     /// async fn identify(request: &HttpRequest) -> actix_web::Result<User> {
     ///     let account = account_of(request).await.map_err(ErrorInternalServerError)?;
     ///     Ok(User::new(account)?)
