@@ -1,5 +1,6 @@
 //! Evaluations kept for a while: written by the `BatchActor`, which sees every answer, and read by
-//! all threads, each caller on its own. Pure but for the map's atomics: `now` is passed in.
+//! all threads, each caller on its own. Pure but for the map's atomics: `now`, the time since
+//! some beginning, is passed in.
 
 mod ledger;
 
@@ -11,7 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use foldhash::fast::RandomState;
@@ -76,7 +77,7 @@ pub(crate) struct Question<'a> {
 struct Kept {
     evaluation: Evaluation,
     /// None where a later answer was too large to keep: then this one is out of date.
-    at: Option<Instant>,
+    at: Option<Duration>,
     /// Read since its key was looked at last.
     is_used: AtomicBool,
 }
@@ -115,14 +116,14 @@ impl Cache {
     pub(crate) fn recall<R>(
         &self,
         question: Question<'_>,
-        now: impl FnOnce() -> Instant,
+        now: impl FnOnce() -> Duration,
         is_failing: impl FnOnce() -> bool,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
         let kept = self.kept.pin();
         let found = kept.get(&question)?;
         let (at, now) = (found.at?, now());
-        let origin = self.limits.origin(now.saturating_duration_since(at))?;
+        let origin = self.limits.origin(now.saturating_sub(at))?;
         if matches!(origin, Origin::Stale { .. }) && !is_failing() {
             return None;
         }
@@ -134,7 +135,7 @@ impl Cache {
     }
 
     /// Keeps an evaluation from the network, in place of an earlier one.
-    pub(crate) fn keep(&self, mut key: Key, mut evaluation: Evaluation, now: Instant) {
+    pub(crate) fn keep(&self, mut key: Key, mut evaluation: Evaluation, now: Duration) {
         if !self.is_on() {
             return;
         }
@@ -296,9 +297,8 @@ mod tests {
     };
     const MIB: usize = 1 << 20;
 
-    #[allow(clippy::disallowed_methods)]
-    fn start() -> Instant {
-        Instant::now()
+    fn start() -> Duration {
+        Duration::from_secs(60)
     }
 
     fn key(n: usize) -> Key {
@@ -314,7 +314,7 @@ mod tests {
         GateEvaluation::new("gate", value).into()
     }
 
-    fn recall(cache: &Cache, key: &Key, now: Instant, is_failing: bool) -> Option<(bool, Origin)> {
+    fn recall(cache: &Cache, key: &Key, now: Duration, is_failing: bool) -> Option<(bool, Origin)> {
         cache.recall(
             key.as_question(),
             || now,

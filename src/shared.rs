@@ -84,7 +84,7 @@ impl Shared {
             exposure_logging: config.exposure_logging(),
             environment: config.environment().map(Environment::new),
             began: clock::now(),
-            slept: Slept::new(clock::now(), clock::slept()),
+            slept: Slept::new(clock::slept()),
             denied_until: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             connection_generation: AtomicU64::new(0),
@@ -162,9 +162,9 @@ impl Shared {
         self.cache.recall(question, now, is_denied, read)
     }
 
-    /// This moment, for the ages of what is kept, which go on while the machine sleeps.
-    pub(crate) fn ageing(&self, now: Instant) -> Instant {
-        self.slept.add(now, clock::slept)
+    /// The time since the beginning, for the ages of what is kept: it goes on while the machine sleeps.
+    pub(crate) fn ageing(&self, now: Instant) -> Duration {
+        self.slept.add(now.saturating_duration_since(self.began), clock::slept)
     }
 
     /// The same for the handle, which can be asked still when the component closes: from then on it

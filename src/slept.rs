@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Adds to the monotonic clock what it leaves out: on Linux it stands still while the machine is
@@ -12,8 +12,7 @@ use std::{
 /// millisecond at the most: nothing runs in the first millisecond after a sleep but the kernel.
 #[derive(Debug)]
 pub(crate) struct Slept {
-    began: Instant,
-    /// What the machine had slept by then.
+    /// What the machine had slept at the beginning.
     before: Duration,
     /// When the other clock was read last, in milliseconds since the beginning.
     read: AtomicU64,
@@ -26,13 +25,14 @@ pub(crate) struct Slept {
 const INEXACT: u64 = 100;
 
 impl Slept {
-    pub(crate) fn new(now: Instant, slept: Duration) -> Self {
-        Self { began: now, before: slept, read: AtomicU64::new(0), since: AtomicU64::new(0) }
+    pub(crate) fn new(slept: Duration) -> Self {
+        Self { before: slept, read: AtomicU64::new(0), since: AtomicU64::new(0) }
     }
 
-    /// This moment on a clock that does not stop. `slept` is what the machine has slept so far.
-    pub(crate) fn add(&self, now: Instant, slept: impl FnOnce() -> Duration) -> Instant {
-        let at = millis(now.saturating_duration_since(self.began));
+    /// The time since the beginning on a clock that does not stop: `elapsed` on the monotonic clock,
+    /// and what the machine has slept meanwhile. `slept` is what it has slept so far.
+    pub(crate) fn add(&self, elapsed: Duration, slept: impl FnOnce() -> Duration) -> Duration {
+        let at = millis(elapsed);
         if at != self.read.load(Relaxed) {
             self.read.store(at, Relaxed);
             let since = millis(slept().saturating_sub(self.before));
@@ -41,10 +41,7 @@ impl Slept {
                 self.since.fetch_max(since, Relaxed);
             }
         }
-        match self.since.load(Relaxed) {
-            0 => now,
-            since => now + Duration::from_millis(since),
-        }
+        elapsed + Duration::from_millis(self.since.load(Relaxed))
     }
 }
 
@@ -60,10 +57,9 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     #[test]
-    #[allow(clippy::disallowed_methods)]
     fn time_asleep_is_added_from_the_next_millisecond_on() {
-        let now = Instant::now();
-        let slept = Slept::new(now, HOUR);
+        let now = HOUR;
+        let slept = Slept::new(HOUR);
         assert_eq!(slept.add(now + MS, || HOUR), now + MS);
         let later = now + 2 * MS;
         assert_eq!(slept.add(later, || 3 * HOUR), later + 2 * HOUR);
@@ -73,20 +69,18 @@ mod tests {
 
     /// A thread that is held up between two clocks reads too much, and the next one does not.
     #[test]
-    #[allow(clippy::disallowed_methods)]
     fn time_never_goes_back_though_a_reading_does() {
-        let now = Instant::now();
-        let slept = Slept::new(now, HOUR);
+        let now = HOUR;
+        let slept = Slept::new(HOUR);
         assert_eq!(slept.add(now + MS, || HOUR + 500 * MS), now + 501 * MS);
         assert_eq!(slept.add(now + 2 * MS, || HOUR), now + 502 * MS);
         assert_eq!(slept.add(now + 3 * MS, || 2 * HOUR), now + 3 * MS + HOUR);
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods)]
     fn inexact_readings_change_nothing_until_they_add_up() {
-        let now = Instant::now();
-        let slept = Slept::new(now, HOUR);
+        let now = HOUR;
+        let slept = Slept::new(HOUR);
         for (n, reading, added) in [
             (1, HOUR + 99 * MS, Duration::ZERO),
             (2, HOUR - MS, Duration::ZERO),

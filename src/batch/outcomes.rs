@@ -1,6 +1,9 @@
 //! The actor's part in dealing out the outcomes of calls.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{AsyncContext, Context};
 use tracing::Span;
@@ -75,7 +78,7 @@ impl BatchActor {
         self.follow(span, self.buffer.joiners_of(call));
         let now = clock::now();
         let ageing = self.shared.ageing(now);
-        self.keep(call, &outcome, ageing);
+        self.keep(call, &outcome, now, ageing);
         let cache = &self.shared.cache;
         let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
             let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
@@ -90,7 +93,7 @@ impl BatchActor {
 
     /// Keeps what Statsig has said, but for what has been asked anew since. Once it has refused the
     /// key for good, nothing is good any more of what was asked before, be it answered yet or not.
-    fn keep(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
+    fn keep(&mut self, id: CallId, outcome: &Outcome, now: Instant, ageing: Duration) {
         let cache = &self.shared.cache;
         match (outcome, self.buffer.call(id)) {
             (Ok(evaluations), Some(call)) if self.refusals.accepted(id) && cache.is_on() => {
@@ -103,7 +106,7 @@ impl BatchActor {
                     };
                     let (user, name) = (call.user.clone(), Arc::clone(name));
                     let key = Key { user, exposure: call.exposure, kind: call.kind, name };
-                    cache.keep(key, evaluation.clone(), now);
+                    cache.keep(key, evaluation.clone(), ageing);
                 }
             }
             (Err(Error::Unauthorized { status, .. }), _) => {
