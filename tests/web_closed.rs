@@ -18,13 +18,25 @@ use app::{config, identify};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
-async fn page(flags: Flags) -> Result<String, Error> {
-    Ok(format!("open: {}", flags.gate("winter_sale").await?))
+/// Says that a request is over, answered or dropped, once everything it was waiting for is dropped.
+struct Over(UnboundedSender<()>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+async fn page(flags: Flags, over: web::Data<UnboundedSender<()>>) -> Result<String, Error> {
+    let _over = Over(over.get_ref().clone());
+    let is_open = flags.gate("winter_sale").await?;
+    Ok(format!("open: {is_open}"))
 }
 
 /// A visitor who asks, and closes normally before the flush; what they got, and what it cost.
@@ -33,7 +45,11 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
     let config = config(&local).flush_interval(LONG).timeout(10 * LONG).build().unwrap();
     let statsig = Statsig::start(config).unwrap();
     let wiring = statsig.configure(identify);
-    let app = move || App::new().configure(&wiring).route("/", web::get().to(page));
+    let (over, mut requests_over) = unbounded_channel::<()>();
+    let app = move || {
+        let over = web::Data::new(over.clone());
+        App::new().app_data(over).configure(&wiring).route("/", web::get().to(page))
+    };
     let server = HttpServer::new(app).workers(1).h1_allow_half_closed(allow_half_closed);
     let server = server.bind("127.0.0.1:0").unwrap();
     let address = server.addrs()[0];
@@ -52,6 +68,8 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
         statsig.flush().await.unwrap();
     }
     visitor.read_to_string(&mut got).await.unwrap();
+    // The visitor may see the connection closed before the server has dropped the request.
+    requests_over.recv().await.unwrap();
     statsig.flush().await.unwrap();
     handle.stop(false).await;
     (got, local.calls())
