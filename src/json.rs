@@ -1,11 +1,13 @@
 //! JSON that is kept and handed on as text.
 
+mod node;
 mod reading;
 mod same;
 
 use std::borrow::Cow;
 
 pub(crate) use self::{
+    node::{Fields, Node, Unreadable, sort, write_field, write_string},
     reading::{depth, get, type_name},
     same::is_same,
 };

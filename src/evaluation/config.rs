@@ -82,6 +82,8 @@ impl ConfigEvaluation {
 
     /// The whole value as a type of the app's.
     ///
+    /// A derived struct refuses a key that stands twice, as serde does; a map takes the last value.
+    ///
     /// # Errors
     /// [`Error::WrongType`], whose source names the field that does not fit.
     ///

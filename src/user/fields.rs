@@ -5,8 +5,10 @@
 
 use std::mem;
 
-use super::node::{Fields, Node, sort};
-use crate::error::Error;
+use crate::{
+    error::Error,
+    json::{Fields, Node, sort},
+};
 
 /// The deepest user the component takes: a part of a request, whose readers have limits, and written
 /// and read by code that calls itself for each level.
