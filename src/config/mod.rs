@@ -128,10 +128,9 @@ impl Config {
     /// Reads the environment: `STATSIG_API_KEY`, `STATSIG_FLUSH_INTERVAL` and so on, one variable a
     /// setting. One that is not set keeps the setting's default.
     ///
-    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`), sizes are whole bytes or
-    /// have one (`64MiB`); flags are `true`, `false`,
-    /// `1`, `0`, `on`, `off`, `yes` or `no`; certificates are PEM or the path of a file of it. A
-    /// variable that is no setting is ignored.
+    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`). Sizes are whole bytes or have a
+    /// unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
+    /// are PEM or the path of a PEM file. A variable that is no setting is ignored.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value, the bound it breaks and the variable.
@@ -486,7 +485,7 @@ mod tests {
             (
                 "MAX_PENDING_BYTES",
                 "1000000",
-                "setting `max_pending_bytes` cannot be 1000000: must be from 1048576 to 1099511627776",
+                "setting `max_pending_bytes` cannot be 1000000: must be from 1MiB to 1TiB",
             ),
             ("RETRY_ATTEMPTS", "11", "setting `retry_attempts` cannot be 11: must be from 1 to 10"),
             (
