@@ -6,6 +6,8 @@ mod same;
 
 use std::borrow::Cow;
 
+#[cfg(feature = "test-util")]
+pub(crate) use self::reading::skip_string;
 pub(crate) use self::{
     node::{Fields, Node, Unreadable, sort, write_field, write_string},
     reading::{depth, get, type_name},
