@@ -15,6 +15,8 @@ use std::{
 
 use serde_json::{Value, value::RawValue};
 
+#[cfg(feature = "open-feature")]
+pub(crate) use self::fields::{CUSTOM, is_field};
 pub use self::{
     builder::{Attribute, UserBuilder},
     tier::Tier,
