@@ -101,9 +101,7 @@ mod tests {
     use super::*;
 
     fn path(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("statsig-relay-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder.join(name)
+        std::env::temp_dir().join(format!("statsig-relay-{}-{name}", std::process::id()))
     }
 
     fn mode(path: &Path) -> u32 {
