@@ -120,7 +120,8 @@ const OWN: [Own; 17] = [
         value: "BYTES",
         default: Some("67108864"),
         bounds: Some(1..=64 * 1024 * 1024 * 1024),
-        meaning: "largest size of all requests that are read and not answered, beyond 8 KiB each",
+        meaning: "bytes of all requests that are read and not answered, beyond 8 KiB each; and as \
+                  many of answers that clients have not taken",
     },
     Own {
         name: "keys",
