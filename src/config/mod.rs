@@ -80,7 +80,11 @@ impl Config {
         ("flush_interval", "longest a request waits in the buffer"),
         ("batch_size", "distinct names of one user that flush that user at once (1 to 100)"),
         ("max_pending", "names buffered, queued and in flight; more are refused as overload"),
-        ("max_pending_bytes", "bytes of their requests, users included; more are refused too"),
+        (
+            "max_pending_bytes",
+            "bytes of the requests for these names, users included, and as many of answers that \
+             wait for other names; more are refused as overload",
+        ),
         ("timeout", "longest a request takes, from acceptance to answer"),
         ("attempt_timeout", "longest one HTTP attempt takes, body included"),
         ("retry_attempts", "attempts of a call in total (1 to 10)"),
@@ -100,14 +104,14 @@ impl Config {
             "circuit_breaker",
             "whether calls wait for a probe, at most 2 s, while the last ones failed in a row",
         ),
-        ("flush_policy", "when what is buffered leaves: interval or adaptive"),
+        ("flush_policy", "when buffered requests are flushed: interval or adaptive"),
         ("transports", "threads that make HTTP calls; 1: the component's own"),
         ("cache_ttl", "how long an evaluation is kept and given again; 0: not at all"),
         ("cache_entries", "evaluations kept at once"),
         ("cache_bytes", "most memory of the evaluations kept; in bytes, or with KiB, MiB or GiB"),
         (
             "stale_if_error",
-            "how long past `cache_ttl` one may still answer while Statsig fails; 0: not at all",
+            "how much longer a kept evaluation may answer while Statsig fails; 0: not at all",
         ),
     ];
 

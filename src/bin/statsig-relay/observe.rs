@@ -49,7 +49,7 @@ fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     }
     if error == Some("unauthorized") && !KEY_REFUSED.swap(true, Relaxed) {
         tracing::error!(
-            "Statsig refuses the API key: only what is cached is answered until it is given another"
+            "Statsig refuses the API key: only cached answers are given until the key is replaced"
         );
     }
 }
