@@ -1,8 +1,14 @@
 //! What can go wrong, as one clonable type.
 
+mod connect_fault;
+mod kind;
+
 use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error as ThisError;
+
+pub use self::connect_fault::ConnectFault;
+pub(crate) use self::kind::{KINDS, outcome};
 
 /// Why a request was not answered with evaluations, or why the component could not be set up.
 ///
@@ -232,144 +238,6 @@ pub enum Error {
     },
 }
 
-/// What kind of connection failure [`Error::Connect`] was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
-#[non_exhaustive]
-pub enum ConnectFault {
-    /// The host's name could not be resolved.
-    #[error("the host name could not be resolved")]
-    Resolve,
-    /// Nobody listens at the address.
-    #[error("the connection was refused")]
-    Refused,
-    /// The connection was closed or reset before the answer was complete.
-    #[error("the connection was closed before the answer was complete")]
-    Closed,
-    /// The server's certificate has expired or is not valid yet.
-    #[error("the server's certificate is outside its time of validity")]
-    CertificateExpired,
-    /// The server's certificate is for another host.
-    #[error("the server's certificate is for another host")]
-    CertificateWrongHost,
-    /// The server's certificate was issued by nobody who is trusted here.
-    #[error("the server's certificate was issued by nobody who is trusted here")]
-    CertificateUntrusted,
-    /// Any other failure of the TLS handshake.
-    #[error("the TLS handshake failed")]
-    Tls,
-    /// The proxy could not be reached, or did not connect to the server.
-    #[error("the proxy could not be reached or refused to connect")]
-    Proxy,
-    /// Any other failure of the connection.
-    #[error("input or output failed")]
-    Io,
-}
-
-impl ConnectFault {
-    /// Whether the fault lies in the server's certificate or TLS set-up, which another attempt
-    /// does not change.
-    pub fn is_tls(self) -> bool {
-        matches!(
-            self,
-            Self::CertificateExpired
-                | Self::CertificateWrongHost
-                | Self::CertificateUntrusted
-                | Self::Tls
-        )
-    }
-}
-
-impl Error {
-    /// Whether the same request may succeed when it is made again later, without a change to the
-    /// request, the configuration or the server's rules.
-    ///
-    /// ```
-    /// use actix_statsig::Error;
-    ///
-    /// assert!(Error::Overloaded { limit: 10_000 }.is_retryable());
-    /// assert!(!Error::ShuttingDown.is_retryable());
-    /// ```
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Overloaded { .. }
-            | Self::OverloadedBytes { .. }
-            | Self::OverloadedUser { .. }
-            | Self::Timeout { .. }
-            | Self::AttemptTimeout { .. }
-            | Self::CircuitOpen { .. }
-            | Self::Intermediary { .. }
-            | Self::Unavailable { .. } => true,
-            Self::Connect { fault, .. } => !fault.is_tls(),
-            _ => false,
-        }
-    }
-
-    /// Whether too much is pending already for this request to be taken: of all users or of its own,
-    /// in names or in bytes.
-    ///
-    /// ```
-    /// assert!(actix_statsig::Error::Overloaded { limit: 10_000 }.is_overload());
-    /// ```
-    pub fn is_overload(&self) -> bool {
-        matches!(
-            self,
-            Self::Overloaded { .. } | Self::OverloadedBytes { .. } | Self::OverloadedUser { .. }
-        )
-    }
-
-    /// Whether it is Statsig, or the way to it, that fails: a stale evaluation is then better than
-    /// none. A refusal is an answer, and what the component itself does wrong is not Statsig's.
-    pub(crate) fn is_outage(&self) -> bool {
-        matches!(
-            self,
-            Self::Timeout { .. }
-                | Self::AttemptTimeout { .. }
-                | Self::CircuitOpen { .. }
-                | Self::Unavailable { .. }
-                | Self::Connect { .. }
-                | Self::Intermediary { .. }
-                | Self::InvalidResponse { .. }
-        )
-    }
-
-    /// The error's kind as a short, fixed word: what [`Stats`](crate::Stats) counts errors by.
-    ///
-    /// ```
-    /// assert_eq!(actix_statsig::Error::ShuttingDown.kind(), "shutting_down");
-    /// ```
-    pub fn kind(&self) -> &'static str {
-        KINDS[self.index()]
-    }
-
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            Self::InvalidConfig { .. } => 0,
-            Self::InvalidUser { .. } => 1,
-            Self::InvalidName { .. } => 2,
-            Self::Overloaded { .. }
-            | Self::OverloadedBytes { .. }
-            | Self::OverloadedUser { .. } => 3,
-            Self::ShuttingDown => 4,
-            Self::Closed => 5,
-            Self::NoArbiter => 6,
-            Self::Start { .. } => 7,
-            Self::Timeout { .. } => 8,
-            Self::AttemptTimeout { .. } => 9,
-            Self::Connect { .. } => 10,
-            Self::Unauthorized { .. } => 11,
-            Self::Refused { .. } => 12,
-            Self::Unavailable { .. } => 13,
-            Self::InvalidResponse { .. } => 14,
-            Self::MissingName { .. } => 15,
-            Self::MissingKey { .. } => 16,
-            Self::WrongType { .. } => 17,
-            Self::Internal { .. } => 18,
-            Self::CircuitOpen { .. } => 19,
-            Self::Intermediary { .. } => 20,
-        }
-    }
-}
-
 /// What to look at first.
 fn hint(status: u16) -> &'static str {
     match status {
@@ -381,69 +249,16 @@ fn hint(status: u16) -> &'static str {
     }
 }
 
-/// How it ended, as spans and metrics have it: `ok`, or the kind of the error.
-pub(crate) fn outcome<T>(result: Result<T, &Error>) -> &'static str {
-    result.err().map_or("ok", Error::kind)
-}
-
-/// The kinds of error, in the order of [`Error::index`].
-pub(crate) const KINDS: [&str; 21] = [
-    "invalid_config",
-    "invalid_user",
-    "invalid_name",
-    "overloaded",
-    "shutting_down",
-    "closed",
-    "no_arbiter",
-    "start",
-    "timeout",
-    "attempt_timeout",
-    "connect",
-    "unauthorized",
-    "refused",
-    "unavailable",
-    "invalid_response",
-    "missing_name",
-    "missing_key",
-    "wrong_type",
-    "internal",
-    "circuit_open",
-    "intermediary",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn connect(fault: ConnectFault) -> Error {
-        Error::Connect { fault, source: Arc::new(io::Error::other("broken")) }
-    }
-
-    #[test]
-    fn what_time_may_mend_is_retryable_and_what_it_cannot_is_not() {
-        let unavailable =
-            Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None };
-        for error in [
-            unavailable,
-            Error::Intermediary { path: "/v1/check_gate", status: 403, content_type: "text/html" },
-            connect(ConnectFault::Refused),
-            Error::Timeout { limit: Duration::from_secs(1), last: None },
-        ] {
-            assert!(error.is_retryable(), "{error}");
-        }
-        for error in [
-            Error::Unauthorized { path: "/v1/check_gate", status: 401 },
-            connect(ConnectFault::CertificateExpired),
-            Error::Internal { detail: "a panic" },
-            Error::Closed,
-        ] {
-            assert!(!error.is_retryable(), "{error}");
-        }
-    }
-
     #[test]
     fn the_source_of_a_failure_is_kept_through_clones() {
-        let last = Arc::new(connect(ConnectFault::Closed));
+        let last = Arc::new(Error::Connect {
+            fault: ConnectFault::Closed,
+            source: Arc::new(io::Error::other("broken")),
+        });
         let error = Error::Timeout { limit: Duration::from_secs(3), last: Some(last) }.clone();
 
         let attempt = std::error::Error::source(&error).expect("the last attempt");
@@ -462,13 +277,5 @@ mod tests {
             "something between here and Statsig answered 403 text/html to /v1/check_gate"
         );
         assert!(says(404, "application/json").ends_with(": is `base_url` right?"));
-    }
-
-    #[test]
-    fn each_kind_has_a_word_of_its_own() {
-        let distinct: std::collections::HashSet<_> = KINDS.iter().collect();
-        assert_eq!(distinct.len(), KINDS.len());
-        assert_eq!(Error::Internal { detail: "" }.kind(), "internal");
-        assert_eq!(connect(ConnectFault::Io).kind(), "connect");
     }
 }

@@ -1,11 +1,15 @@
 //! JSON that is kept and handed on as text.
 
+mod node;
 mod reading;
 mod same;
 
 use std::borrow::Cow;
 
+#[cfg(feature = "test-util")]
+pub(crate) use self::reading::skip_string;
 pub(crate) use self::{
+    node::{Fields, Node, Unreadable, sort, write_field, write_string},
     reading::{depth, get, type_name},
     same::is_same,
 };

@@ -76,8 +76,9 @@
 //!
 //! Every request gets one answer: evaluations, or one [`Error`]. [`Error::is_retryable`] says whether
 //! the same request may succeed later; calls that failed have been retried already.
-//! [`Error::is_overload`] says whether too much was pending. [`Error::Intermediary`] says that a proxy or firewall answered in
-//! Statsig's place. An error never becomes `false` silently. Where a default is good enough, say so:
+//! [`Error::is_overload`] says whether too much was pending. [`Error::Intermediary`] says that a proxy or
+//! firewall answered in Statsig's place. An error never becomes `false` silently. Where a default is
+//! good enough, say so:
 //!
 //! ```
 //! # use actix_statsig::{Config, Error, Statsig, User};

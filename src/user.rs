@@ -4,7 +4,6 @@ mod builder;
 mod environment;
 mod fields;
 mod formats;
-mod node;
 mod tier;
 
 use std::{
@@ -16,6 +15,8 @@ use std::{
 
 use serde_json::{Value, value::RawValue};
 
+#[cfg(feature = "open-feature")]
+pub(crate) use self::fields::{CUSTOM, is_field};
 pub use self::{
     builder::{Attribute, UserBuilder},
     tier::Tier,
@@ -24,9 +25,11 @@ pub(crate) use self::{environment::Environment, fields::invalid};
 use self::{
     environment::{InEnvironment, Lack, write},
     fields::{MAX_DEPTH, PRIVATE, settle},
-    node::{Fields, Node, Unreadable},
 };
-use crate::{error::Error, json::replace_lone_surrogates};
+use crate::{
+    error::Error,
+    json::{Fields, Node, Unreadable, replace_lone_surrogates},
+};
 
 /// The longest user the component takes, in bytes of JSON: far above what an evaluation needs, low
 /// enough that `max_pending` bounds memory.
@@ -181,7 +184,8 @@ impl TryFrom<&RawValue> for User {
 
     /// The same as [`User::from_json_text`], for what is known to be JSON.
     fn try_from(json: &RawValue) -> Result<Self, Error> {
-        Self::from_node(Node::read(&replace_lone_surrogates(json.get()), MAX_USER_BYTES))
+        let json = replace_lone_surrogates(json.get());
+        Self::from_node(Node::read(&json, MAX_DEPTH, MAX_USER_BYTES))
     }
 }
 
@@ -212,7 +216,7 @@ impl Hash for User {
 /// Shows the fields as JSON, with the private attributes left out.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut node = Node::read(self.json(), usize::MAX).map_err(|_| fmt::Error)?;
+        let mut node = Node::read(self.json(), MAX_DEPTH, usize::MAX).map_err(|_| fmt::Error)?;
         if let Node::Object(fields) = &mut node {
             let private = fields.iter_mut().filter(|(field, _)| field == PRIVATE);
             private.for_each(|(_, node)| *node = Node::String("[redacted]".into()));
@@ -225,5 +229,6 @@ impl fmt::Debug for User {
 
 /// Seeded once a process, so that nobody outside can choose users that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 #[cfg(test)]
 mod tests;

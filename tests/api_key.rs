@@ -3,22 +3,24 @@
 #![cfg(feature = "test-util")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/served.rs"]
+mod served;
 mod support;
 
 use std::{sync::Arc, time::Duration};
 
 use actix_statsig::{Error, Source, Statsig, test_util::LocalStatsig, test_util::Rules};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use served::Served;
 use support::{config, user};
 use tokio::sync::Semaphore;
 
 /// Answers the key `new`, and holds what comes with another one until that is revoked.
 struct Rotated {
-    url: String,
+    server: Served,
     old: Arc<Old>,
-    server: ServerHandle,
 }
 
 struct Old {
@@ -31,15 +33,7 @@ impl Rotated {
     fn start(status: u16) -> Self {
         let old = Old { came: Semaphore::new(0), revoked: Semaphore::new(0), status };
         let old = Arc::new(old);
-        let shared = web::Data::from(Arc::clone(&old));
-        let app = move || App::new().app_data(shared.clone()).default_service(web::to(answer));
-        let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(0);
-        let server = server.bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", server.addrs()[0]);
-        let server = server.run();
-        let handle = server.handle();
-        actix_rt::spawn(server);
-        Self { url, old, server: handle }
+        Self { server: Served::start(&old, answer), old }
     }
 
     async fn has_received(&self, calls: u32) {
@@ -48,12 +42,6 @@ impl Rotated {
 
     fn revoke(&self) {
         self.old.revoked.close();
-    }
-}
-
-impl Drop for Rotated {
-    fn drop(&mut self) {
-        drop(self.server.stop(false));
     }
 }
 
@@ -84,7 +72,7 @@ fn start(url: &str, transports: usize) -> Statsig {
 async fn promise_1_what_is_on_its_way_when_the_key_changes_is_answered_though_the_old_is_revoked() {
     for transports in [1, 3] {
         let server = Rotated::start(401);
-        let statsig = start(&server.url, transports);
+        let statsig = start(&server.server.url, transports);
         let users: Vec<_> = (0..9).map(|number| user(format!("u-{number}"))).collect();
 
         let checks = join_all(users.iter().map(|user| statsig.check_gate(user, "beta")));
@@ -105,7 +93,7 @@ async fn promise_1_what_is_on_its_way_when_the_key_changes_is_answered_though_th
 #[actix_rt::test]
 async fn promise_2_no_answer_of_the_old_key_is_kept_when_the_key_has_changed() {
     let server = Rotated::start(200);
-    let statsig = start(&server.url, 1);
+    let statsig = start(&server.server.url, 1);
     let (before, meanwhile) = (user("before"), user("meanwhile"));
     let (first, ()) = tokio::join!(statsig.check_gate(&before, "beta"), async {
         server.has_received(1).await;

@@ -23,6 +23,8 @@ mod outputs;
 mod program;
 #[path = "relay/reloading.rs"]
 mod reloading;
+#[path = "support/served.rs"]
+mod served;
 #[cfg(unix)]
 #[path = "relay/unix.rs"]
 mod unix;

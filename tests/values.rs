@@ -14,6 +14,7 @@ use actix_statsig::{
     ConfigEvaluation, Error, Source, Statsig,
     test_util::{Fault, LocalStatsig, Rules},
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use support::{config, user};
 
@@ -79,12 +80,21 @@ async fn lone_surrogate_costs_its_character_and_not_the_config() {
 }
 
 #[actix_rt::test]
-async fn a_key_that_stands_twice_has_its_last_value_for_every_reader() {
+async fn a_key_that_stands_twice_has_its_last_value_but_for_derived_structs() {
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "it is never made")]
+    struct Limits {
+        k: serde_json::Value,
+    }
     let limits = asked(r#"{"k":1,"k":{"k":3},"\u006b":2}"#).await;
 
     assert_eq!(limits.get::<u8>("k").unwrap(), 2);
     assert_eq!(limits.deserialize::<BTreeMap<String, u8>>().ok(), None, "the second is no number");
     assert_eq!(limits.deserialize::<serde_json::Map<_, _>>().unwrap()["k"], 2);
+    let config = |value| ConfigEvaluation::from_json("limits", value).unwrap();
+    assert_eq!(config(limits.json().get()), config(r#"{"k":2}"#));
+    let error = limits.deserialize::<Limits>().unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("duplicate field `k`"));
 }
 
 #[test]

@@ -7,6 +7,8 @@
 
 #[path = "web/program.rs"]
 mod program;
+#[path = "support/served.rs"]
+mod served;
 #[path = "relay/upstream.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod upstream;

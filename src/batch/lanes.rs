@@ -48,11 +48,8 @@ impl Lanes {
         });
         if anew
             && self.names.get(id).is_some_and(|(_, name)| name.in_flight)
-            && let Some(new) = self.names.supersede(id, Name::default())
+            && let Some(new) = self.supersede(id)
         {
-            if let Some((_, name)) = self.names.get_mut(id) {
-                name.is_superseded = true;
-            }
             (id, is_new) = (new, true);
         }
         if is_new && let Some((_, names)) = self.lanes.get_mut(lane) {
@@ -61,6 +58,15 @@ impl Lanes {
             self.buffered += 1;
         }
         id
+    }
+
+    /// Takes the place of a name in flight: whoever asks from now on is with the new one.
+    pub(super) fn supersede(&mut self, id: NameId) -> Option<NameId> {
+        let new = self.names.supersede(id, Name::default())?;
+        if let Some((_, name)) = self.names.get_mut(id) {
+            name.is_superseded = true;
+        }
+        Some(new)
     }
 
     /// Has the name's evaluation go to this place, too. Says whether the name was in flight already.

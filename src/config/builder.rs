@@ -69,7 +69,7 @@ impl ConfigBuilder {
         /// One user may hold three quarters of what others leave, or 100 where there is room: so
         /// one with very many leaves others their places.
         max_pending: usize;
-        /// The number of bytes that the requests for these names may have together: 1 MiB to 4 GB.
+        /// The number of bytes that the requests for these names may have together: 1 MiB to 1 TiB.
         /// A request counts the JSON of its user, the text of its names, and for what else it takes
         /// until it is answered, 512 bytes and 256 for each name. Default 64 MiB.
         ///
@@ -200,7 +200,7 @@ impl ConfigBuilder {
         }
         bounded("batch_size", s.batch_size, 1..=100)?;
         bounded("max_pending", s.max_pending, 1..=10_000_000)?;
-        bounded("max_pending_bytes", s.max_pending_bytes, 1 << 20..=1 << 40)?;
+        bounded_bytes("max_pending_bytes", s.max_pending_bytes)?;
         bounded("retry_attempts", s.retry_attempts, 1..=10)?;
         bounded("max_in_flight", s.max_in_flight, 1..=1024)?;
         bounded("transports", s.transports, 1..=64)?;
@@ -219,10 +219,7 @@ impl ConfigBuilder {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         bounded("cache_ttl", s.cache_ttl, Duration::ZERO..=DAY)?;
         bounded("cache_entries", s.cache_entries, 1..=100_000_000)?;
-        if !(1 << 20..=1 << 40).contains(&s.cache_bytes) {
-            let value = parse::bytes_text(s.cache_bytes);
-            return Err(invalid("cache_bytes", value, "must be from 1MiB to 1TiB"));
-        }
+        bounded_bytes("cache_bytes", s.cache_bytes)?;
         bounded("stale_if_error", s.stale_if_error, Duration::ZERO..=7 * DAY)?;
         s.base_url.truncate(s.base_url.trim_end_matches('/').len());
         let base_url = parse::base_url(&s.base_url, s.allow_plain_http)?;
@@ -251,6 +248,13 @@ fn bounded<T: PartialOrd + fmt::Debug>(
     }
     let rule = format!("must be from {:?} to {:?}", bounds.start(), bounds.end());
     Err(invalid(setting, format!("{value:?}"), rule))
+}
+
+fn bounded_bytes(setting: &'static str, value: u64) -> Result<(), Error> {
+    if (1 << 20..=1 << 40).contains(&value) {
+        return Ok(());
+    }
+    Err(invalid(setting, parse::bytes_text(value), "must be from 1MiB to 1TiB"))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -80,7 +80,11 @@ impl Config {
         ("flush_interval", "longest a request waits in the buffer"),
         ("batch_size", "distinct names of one user that flush that user at once (1 to 100)"),
         ("max_pending", "names buffered, queued and in flight; more are refused as overload"),
-        ("max_pending_bytes", "bytes of their requests, users included; more are refused too"),
+        (
+            "max_pending_bytes",
+            "bytes of the requests for these names, users included, and as many of answers that \
+             wait for other names; more are refused as overload",
+        ),
         ("timeout", "longest a request takes, from acceptance to answer"),
         ("attempt_timeout", "longest one HTTP attempt takes, body included"),
         ("retry_attempts", "attempts of a call in total (1 to 10)"),
@@ -100,14 +104,14 @@ impl Config {
             "circuit_breaker",
             "whether calls wait for a probe, at most 2 s, while the last ones failed in a row",
         ),
-        ("flush_policy", "when what is buffered leaves: interval or adaptive"),
+        ("flush_policy", "when buffered requests are flushed: interval or adaptive"),
         ("transports", "threads that make HTTP calls; 1: the component's own"),
         ("cache_ttl", "how long an evaluation is kept and given again; 0: not at all"),
         ("cache_entries", "evaluations kept at once"),
         ("cache_bytes", "most memory of the evaluations kept; in bytes, or with KiB, MiB or GiB"),
         (
             "stale_if_error",
-            "how long past `cache_ttl` one may still answer while Statsig fails; 0: not at all",
+            "how much longer a kept evaluation may answer while Statsig fails; 0: not at all",
         ),
     ];
 
@@ -128,10 +132,9 @@ impl Config {
     /// Reads the environment: `STATSIG_API_KEY`, `STATSIG_FLUSH_INTERVAL` and so on, one variable a
     /// setting. One that is not set keeps the setting's default.
     ///
-    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`), sizes are whole bytes or
-    /// have one (`64MiB`); flags are `true`, `false`,
-    /// `1`, `0`, `on`, `off`, `yes` or `no`; certificates are PEM or the path of a file of it. A
-    /// variable that is no setting is ignored.
+    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`). Sizes are whole bytes or have a
+    /// unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
+    /// are PEM or the path of a PEM file. A variable that is no setting is ignored.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value, the bound it breaks and the variable.
@@ -486,7 +489,7 @@ mod tests {
             (
                 "MAX_PENDING_BYTES",
                 "1000000",
-                "setting `max_pending_bytes` cannot be 1000000: must be from 1048576 to 1099511627776",
+                "setting `max_pending_bytes` cannot be 1000000: must be from 1MiB to 1TiB",
             ),
             ("RETRY_ATTEMPTS", "11", "setting `retry_attempts` cannot be 11: must be from 1 to 10"),
             (

@@ -22,7 +22,7 @@ pub(crate) fn depth(json: &str) -> usize {
 }
 
 /// Past the end of a string that has begun.
-fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
+pub(crate) fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' => return,

@@ -10,31 +10,16 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use crate::{
     error::Error,
-    user::{User, invalid},
+    user::{CUSTOM, User, invalid, is_field},
 };
-
-/// The attributes that are fields of the user; every other is one of its `custom` attributes.
-const FIELDS: [&str; 10] = [
-    "email",
-    "ip",
-    "userAgent",
-    "country",
-    "locale",
-    "appVersion",
-    CUSTOM,
-    "privateAttributes",
-    "customIDs",
-    "statsigEnvironment",
-];
-
-const CUSTOM: &str = "custom";
 
 /// # Errors
 /// [`Error::InvalidUser`]: of the field `userID` if nobody is named, and of no other.
 pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     let (mut fields, mut custom) = (Map::new(), Map::new());
     for (name, value) in &context.custom_fields {
-        let is_field = FIELDS.contains(&name.as_str());
+        // Every other attribute is one of the user's `custom` ones.
+        let is_field = is_field(name);
         let place = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
         let value = json(value, &place)?;
         let attributes = if is_field { &mut fields } else { &mut custom };

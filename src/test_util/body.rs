@@ -4,7 +4,7 @@ use std::str;
 
 use serde_json::Value;
 
-use crate::json::replace_lone_surrogates;
+use crate::json::{replace_lone_surrogates, skip_string};
 
 /// Reads JSON. serde_json refuses numbers beyond an `f64`, which JavaScript takes for infinite, and
 /// lone surrogates, which JavaScript makes: here they are the largest number, and U+FFFD.
@@ -44,13 +44,10 @@ fn is_of_number(byte: u8) -> bool {
 
 /// With its quotes; all of the text if it has no end.
 fn string_length(text: &str) -> usize {
-    let mut is_escaped = false;
-    let end = text.bytes().skip(1).position(|byte| {
-        let is_end = byte == b'"' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        is_end
-    });
-    end.map_or(text.len(), |end| end + 2)
+    let mut bytes = text.bytes();
+    bytes.next();
+    skip_string(&mut bytes);
+    text.len() - bytes.len()
 }
 
 #[cfg(test)]

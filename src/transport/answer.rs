@@ -121,11 +121,32 @@ fn is_challenge(headers: &HeaderMap) -> bool {
         [HeaderName::from_static("cf-mitigated"), HeaderName::from_static("x-amzn-waf-action")];
     // Statsig takes the key from a header of its own. A relay that stands for Statsig names Bearer.
     let is_bearer = |value: &HeaderValue| {
-        value.as_bytes().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+        let mut are_bearer =
+            schemes(value.as_bytes()).map(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
+        are_bearer.next() == Some(true) && are_bearer.all(|is_bearer| is_bearer)
     };
     headers.contains_key(PROXY_AUTHENTICATE)
         || MITIGATIONS.iter().any(|name| headers.contains_key(name))
         || headers.get_all(WWW_AUTHENTICATE).any(|value| !is_bearer(value))
+}
+
+/// The schemes of a field's challenges, which commas separate, as they do the parameters of each: RFC
+/// 9110, section 11.6.1.
+fn schemes(challenges: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let parts = challenges.split(move |byte| {
+        let is_end = *byte == b',' && !is_quoted;
+        is_quoted ^= *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && is_quoted && !is_escaped;
+        is_end
+    });
+    parts.filter_map(|part| {
+        let part = part.trim_ascii();
+        let end = part.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'='));
+        let (word, rest) = part.split_at(end.unwrap_or(part.len()));
+        let is_parameter = rest.trim_ascii_start().starts_with(b"=");
+        (!word.is_empty() && !is_parameter).then_some(word)
+    })
 }
 
 #[cfg(test)]
@@ -200,13 +221,23 @@ mod tests {
             ("proxy-authenticate", "Basic realm=\"proxy\""),
             ("www-authenticate", "Negotiate"),
             ("www-authenticate", "Basic realm=\"staff only\""),
+            ("www-authenticate", "Bearer realm=\"a \\\"b\\\", c\", Basic realm=\"staff\""),
+            ("www-authenticate", "Bearer, Negotiate"),
+            ("www-authenticate", "realm=\"Bearer\""),
+            ("www-authenticate", ""),
         ] {
             for status in [401, 403, 429, 503] {
                 let json = ("content-type", "application/json");
                 assert!(intermediary(status, &[json, header], JSON).is_some(), "{header:?}");
             }
         }
-        assert_eq!(intermediary(401, &[("www-authenticate", "Bearer")], JSON), None);
+        for value in [
+            "Bearer",
+            "bearer realm=\"Basic, or not\", error = \"invalid_token\"",
+            "Bearer a=b, ,Bearer abc==",
+        ] {
+            assert_eq!(intermediary(401, &[("www-authenticate", value)], JSON), None, "{value}");
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::{collections::BTreeSet, fmt};
 use super::{
     Tier, User,
     fields::{ENVIRONMENT, PRIVATE, invalid},
-    node::{Fields, Node},
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    json::{Fields, Node},
+};
 
 /// Sets the fields of a [`User`]; nothing is checked before [`build`](Self::build).
 #[derive(Clone, Default)]

@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     Tier, User,
-    fields::ENVIRONMENT,
-    node::{Fields, Node, write_field, write_string},
+    fields::{ENVIRONMENT, MAX_DEPTH},
 };
+use crate::json::{Fields, Node, write_field, write_string};
 
 /// The environment that a component runs in.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl User {
 
     fn with_tier_in_environment(&self, tier: &str) -> String {
         let mut json = String::with_capacity(self.json().len() + tier.len() + ROOM);
-        let mut user = Node::read(self.json(), usize::MAX);
+        let mut user = Node::read(self.json(), MAX_DEPTH, usize::MAX);
         if let Ok(Node::Object(fields)) = &mut user {
             for (field, node) in fields {
                 if let (ENVIRONMENT, Node::Object(entries)) = (&**field, node) {

@@ -5,8 +5,10 @@
 
 use std::mem;
 
-use super::node::{Fields, Node, sort};
-use crate::error::Error;
+use crate::{
+    error::Error,
+    json::{Fields, Node, sort},
+};
 
 /// The deepest user the component takes: a part of a request, whose readers have limits, and written
 /// and read by code that calls itself for each level.
@@ -16,7 +18,20 @@ pub(super) const PRIVATE: &str = "privateAttributes";
 
 pub(super) const ENVIRONMENT: &str = "statsigEnvironment";
 
+pub(crate) const CUSTOM: &str = "custom";
+
+const CUSTOM_IDS: &str = "customIDs";
+
 const USER_ID: &str = "userID";
+
+/// The fields that hold one text, besides the id.
+const TEXT_FIELDS: [&str; 6] = ["email", "ip", "userAgent", "country", "locale", "appVersion"];
+
+/// Whether this is one of the API's fields, other than the user id.
+#[cfg(feature = "open-feature")]
+pub(crate) fn is_field(name: &str) -> bool {
+    TEXT_FIELDS.contains(&name) || [CUSTOM, PRIVATE, CUSTOM_IDS, ENVIRONMENT].contains(&name)
+}
 
 /// Puts the fields into the form that is compared and sent, or says which of them cannot be: keys in
 /// order, each there once, none that is null, ids as strings.
@@ -26,16 +41,16 @@ pub(super) fn settle(fields: &mut Fields<'_>) -> Result<(), Error> {
     for (field, node) in &mut *fields {
         match &**field {
             USER_ID => is_identified |= settle_id(node).ok_or_else(|| no_id(USER_ID))?,
-            "email" | "ip" | "userAgent" | "country" | "locale" | "appVersion" => {
+            text if TEXT_FIELDS.contains(&text) => {
                 let is_scalar = matches!(node, Node::String(_) | Node::Number(_) | Node::Bool(_));
                 require(is_scalar, field, "must be a string, a number or a boolean")?;
             }
-            "custom" | PRIVATE => {
+            CUSTOM | PRIVATE => {
                 entries(field, node)?.iter_mut().for_each(|(_, node)| node.settle());
             }
-            "customIDs" => {
+            CUSTOM_IDS => {
                 for (key, node) in entries(field, node)? {
-                    let no_id = || no_id(&format!("customIDs.{key}"));
+                    let no_id = || no_id(&format!("{CUSTOM_IDS}.{key}"));
                     is_identified |= settle_id(node).ok_or_else(no_id)?;
                 }
             }

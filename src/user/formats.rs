@@ -9,11 +9,8 @@ use serde::{
 };
 use serde_json::{Number, value::RawValue};
 
-use super::{
-    User,
-    fields::MAX_DEPTH,
-    node::{Fields, Node},
-};
+use super::{User, fields::MAX_DEPTH};
+use crate::json::{Fields, Node};
 
 /// Writes the API's JSON form, private attributes included.
 impl Serialize for User {

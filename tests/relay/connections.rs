@@ -368,6 +368,45 @@ async fn promise_4_requests_that_are_read_share_a_budget_of_bytes() {
 }
 
 #[actix_rt::test]
+async fn promise_4_answers_that_clients_do_not_read_share_a_budget_of_bytes() {
+    let upstream = Upstream::start(Mood::Long { bytes: 1_900_000, is_shared: true });
+    let options = ["--max-incoming", "100000", "--client-timeout", "600s", "--timeout", "600s"];
+    let relay = Relay::start(&upstream, &options).await;
+    let config = json!({"configName": "homepage", "user": {"userID": "u"}});
+    // More than the machine's buffers hold.
+    let unread = connect(&relay);
+    send(&unread, &post("/v1/get_config", &config.to_string()).repeat(10));
+
+    let refused = limited(async {
+        loop {
+            let request = relay.client.post(relay.url("/v1/get_config")).send_json(&config);
+            let mut response = limited(request).await.unwrap();
+            if response.status() != 200 {
+                break response;
+            }
+            limited(response.body().limit(4_000_000)).await.unwrap();
+        }
+    });
+    let refused = refused.await;
+    assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
+    let (status, answered) = read(refused).await;
+    assert_eq!((status.as_u16(), &answered["error"]["kind"]), (503, &json!("no_room")));
+    // Ordinary ones need none of it.
+    assert_eq!(relay.get("/healthz").await.0, 200);
+
+    drop(unread);
+    limited(async {
+        loop {
+            let request = relay.client.post(relay.url("/v1/get_config")).send_json(&config);
+            if limited(request).await.unwrap().status() == 200 {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[actix_rt::test]
 async fn head_that_does_not_fit_is_refused() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &["--max-incoming", "1"]).await;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
+use actix_rt::task::yield_now;
 use actix_statsig::test_util::{Fault, LocalStatsig, Rules};
 use awc::http::StatusCode;
 use futures_util::{StreamExt, stream};
@@ -42,6 +43,32 @@ async fn where_nobody_reads_its_log_what_fails_is_answered_all_the_same() {
     let (status, _) = relay.post("/v1/check_gate", &gate("u", 0)).await;
     assert_eq!(status, StatusCode::BAD_GATEWAY);
     assert_eq!(relay.get("/stats").await.1["restarts"], 0);
+    relay.signal("TERM");
+    assert_eq!(relay.ended().await.code, Some(0));
+}
+
+/// Its stdout is full before it says where it listens.
+#[cfg(unix)]
+#[actix_rt::test]
+async fn promise_10_stdout_that_nobody_reads_holds_up_neither_the_start_nor_the_end() {
+    use std::os::{fd::OwnedFd, unix::net::UnixStream};
+
+    let (mut stdout, _unread) = UnixStream::pair().unwrap();
+    stdout.set_nonblocking(true).unwrap();
+    while stdout.write(&[b'.'; 4096]).is_ok() {}
+    stdout.set_nonblocking(false).unwrap();
+    let path = crate::unix::path("unread.sock");
+    let listen = format!("unix:{path}");
+    let mut relay = Relay::with_stdout(OwnedFd::from(stdout), &["--listen", &listen]);
+
+    limited(async {
+        while UnixStream::connect(&path).is_err() {
+            yield_now().await
+        }
+    })
+    .await;
+    let answer = crate::unix::ask(&path, "");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     relay.signal("TERM");
     assert_eq!(relay.ended().await.code, Some(0));
 }

@@ -91,7 +91,7 @@ impl Relay {
         variables: &[(&str, &str)],
         read: impl FnOnce(ChildStderr) -> oneshot::Receiver<String>,
     ) -> Self {
-        Self::child_of(command(options, variables), read)
+        Self::child_of(command(options, variables), Stdio::piped(), read)
     }
 
     /// Listens, after this in a shell: `ulimit …`.
@@ -111,16 +111,26 @@ impl Relay {
                 None => command.env_remove(name),
             };
         }
-        Self::child_of(command, |stderr| read_to_end(stderr, None))
+        Self::child_of(command, Stdio::piped(), |stderr| read_to_end(stderr, None))
+    }
+
+    /// What it says on stdout goes there, and does not tell where it listens.
+    pub(crate) fn with_stdout(stdout: impl Into<Stdio>, options: &[&str]) -> Self {
+        let read = |stderr| read_to_end(stderr, None);
+        Self::child_of(command(options, &[]), stdout.into(), read)
     }
 
     fn child_of(
         mut command: Command,
+        stdout: Stdio,
         read: impl FnOnce(ChildStderr) -> oneshot::Receiver<String>,
     ) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, heard) = oneshot::channel();
-        let stdout = read_to_end(child.stdout.take().unwrap(), Some(tell));
+        let stdout = child.stdout.take().map_or_else(
+            || read_to_end(io::empty(), None),
+            |stdout| read_to_end(stdout, Some(tell)),
+        );
         let stderr = read(child.stderr.take().unwrap());
         let connector = Connector::new().limit(0).timeout(LIMIT).conn_keep_alive(LIMIT);
         let client = Client::builder().connector(connector).disable_timeout().finish();

@@ -12,7 +12,7 @@ use crate::{
     upstream::{Mood, Upstream},
 };
 
-fn ask(path: &str, header: &str) -> String {
+pub(crate) fn ask(path: &str, header: &str) -> String {
     let mut connection = UnixStream::connect(path).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let body = r#"{"gateName": "beta", "user": {"userID": "u"}}"#;
@@ -38,10 +38,12 @@ async fn listening(upstream: &Upstream, path: &str, options: &[&str], keys: &str
 }
 
 /// A socket's name must be short.
-fn path(name: &str) -> String {
-    let folder = std::env::temp_dir().join(format!("statsig-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    folder.join(name).to_str().unwrap().to_owned()
+pub(crate) fn path(name: &str) -> String {
+    std::env::temp_dir()
+        .join(format!("statsig-{}-{name}", std::process::id()))
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[actix_rt::test]

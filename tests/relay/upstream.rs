@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::StatusCode, web,
-};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+
+use crate::served::Served;
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Mood {
@@ -29,7 +29,7 @@ pub(crate) enum Mood {
 pub(crate) struct Upstream {
     pub(crate) url: String,
     seen: Arc<Seen>,
-    server: ServerHandle,
+    _server: Served,
 }
 
 struct Seen {
@@ -42,15 +42,8 @@ struct Seen {
 impl Upstream {
     pub(crate) fn start(mood: Mood) -> Self {
         let seen = Arc::new(Seen { mood, calls: Mutex::default(), gate: Semaphore::new(0) });
-        let shared = web::Data::from(Arc::clone(&seen));
-        let app = move || App::new().app_data(shared.clone()).default_service(web::to(answer));
-        let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(0);
-        let server = server.bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", server.addrs()[0]);
-        let server = server.run();
-        let handle = server.handle();
-        actix_rt::spawn(server);
-        Self { url, seen, server: handle }
+        let server = Served::start(&seen, answer);
+        Self { url: server.url.clone(), seen, _server: server }
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -64,12 +57,6 @@ impl Upstream {
 
     pub(crate) fn release(&self) {
         self.seen.gate.close();
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        drop(self.server.stop(false));
     }
 }
 

@@ -88,11 +88,8 @@ impl Lanes {
             let mut id = self.names.id_of(wanted, Name::default);
             // A call that is on the way has a later deadline than what it has superseded.
             if asked.contains(&id)
-                && let Some(new) = self.names.supersede(id, Name::default())
+                && let Some(new) = self.supersede(id)
             {
-                if let Some((_, name)) = self.names.get_mut(id) {
-                    name.is_superseded = true;
-                }
                 id = new;
             }
             if let Some((_, name)) = self.names.get_mut(id) {

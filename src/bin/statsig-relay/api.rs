@@ -9,6 +9,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 use actix_statsig::{CheckGates, Error, GetConfigs, Statsig, User};
 use actix_web::{
     HttpRequest, HttpResponse, Route,
+    body::{BodySize, MessageBody},
     http::header::HeaderMap,
     web::{self, Data, ServiceConfig},
 };
@@ -18,7 +19,11 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-use crate::{connection::Incoming, encoding, health, page, prometheus, respond::Problem};
+use crate::{
+    connection::{Handle, Incoming},
+    encoding, health, page, prometheus,
+    respond::Problem,
+};
 
 /// The largest body that is read, in bytes.
 #[derive(Clone, Copy)]
@@ -60,10 +65,10 @@ async fn check_gate(
     let (field, message) = gates(&read_body(request.headers(), body, **limit).await?)?;
     let gates = statsig.ask(message).await.map_err(|error| blame(field, error))?;
     if field == GATE_NAME {
-        return only(&gates);
+        return only(&request, &gates);
     }
     let by_name: BTreeMap<_, _> = gates.iter().map(|gate| (gate.name(), gate)).collect();
-    Ok(HttpResponse::Ok().json(by_name))
+    answer(&request, &by_name)
 }
 
 async fn get_config(
@@ -74,7 +79,7 @@ async fn get_config(
 ) -> Result<HttpResponse, Problem> {
     let message = configs(&read_body(request.headers(), body, **limit).await?)?;
     let configs = statsig.ask(message).await.map_err(|error| blame(CONFIG_NAME, error))?;
-    only(&configs)
+    only(&request, &configs)
 }
 
 const GATE_NAME: &str = "gateName";
@@ -110,10 +115,24 @@ fn configs(text: &str) -> Result<GetConfigs, Problem> {
     Ok(expose(message, exposure, GetConfigs::with_exposure, GetConfigs::without_exposure))
 }
 
-fn only(evaluations: &[impl Serialize]) -> Result<HttpResponse, Problem> {
+fn only(request: &HttpRequest, evaluations: &[impl Serialize]) -> Result<HttpResponse, Problem> {
     let none = Error::Internal { detail: "one name was asked for, and none answered" };
-    let evaluation = evaluations.first().ok_or(none)?;
-    Ok(HttpResponse::Ok().json(evaluation))
+    answer(request, evaluations.first().ok_or(none)?)
+}
+
+/// Answers with this, unless clients that do not read have taken up all the room for answers.
+fn answer(request: &HttpRequest, evaluations: &impl Serialize) -> Result<HttpResponse, Problem> {
+    let response = HttpResponse::Ok().json(evaluations);
+    let bytes = match response.body().size() {
+        BodySize::Sized(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+        BodySize::None | BodySize::Stream => 0,
+    };
+    let connection = request.conn_data::<Handle>();
+    if connection.is_none_or(|connection| connection.holds_answer(bytes)) {
+        Ok(response)
+    } else {
+        Err(Problem::no_room_for_answer())
+    }
 }
 
 async fn stats(statsig: Data<Statsig>) -> HttpResponse {

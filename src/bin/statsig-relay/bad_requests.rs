@@ -21,7 +21,7 @@ const TARGET: &str = "actix_http";
 const BEGINNINGS: [&str; 2] = ["stream error", "MAX_BUFFER_SIZE"];
 
 pub(crate) fn describe() {
-    metrics::describe_counter!(COUNTED, "Requests that were no HTTP, or broke off");
+    metrics::describe_counter!(COUNTED, "Requests that were not HTTP, or broke off");
     // Seen from the start, so that the first burst is one.
     metrics::counter!(COUNTED).increment(0);
 }

@@ -1,17 +1,21 @@
 //! What a body is encoded with. Pure.
 
-use std::io::Read;
+use std::{fmt::Display, io::Read};
 
 use actix_web::{
     http::header::{CONTENT_ENCODING, HeaderMap},
     web::Bytes,
 };
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::respond::Problem;
 
 /// Some programs write it before what they write in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The most gzip members of a body, which has one as a rule: each costs a new decoder, however short
+/// it is. The component has the same limit for Statsig's answers.
+const MAX_MEMBERS: usize = 100;
 
 /// The body's JSON: unpacked if the headers say that it is packed, up to so many bytes, and without
 /// a byte order mark.
@@ -34,12 +38,22 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
 }
 
 fn unpack(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
-    // One byte more tells that there is more.
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut json = Vec::new();
-    let unpacked = MultiGzDecoder::new(body).take(most).read_to_end(&mut json);
-    unpacked.map_err(|error| Problem::bad_request(format!("the body is not gzip: {error}")))?;
-    if json.len() > limit { Err(Problem::too_large(limit)) } else { Ok(json.into()) }
+    let not_gzip = |why: &dyn Display| Problem::bad_request(format!("the body is not gzip: {why}"));
+    let (mut json, mut rest) = (Vec::new(), body);
+    for _ in 0..MAX_MEMBERS {
+        // One byte more tells that there is more.
+        let left = limit.saturating_add(1).saturating_sub(json.len());
+        let mut member = GzDecoder::new(rest).take(u64::try_from(left).unwrap_or(u64::MAX));
+        member.read_to_end(&mut json).map_err(|error| not_gzip(&error))?;
+        if json.len() > limit {
+            return Err(Problem::too_large(limit));
+        }
+        rest = member.into_inner().into_inner();
+        if rest.is_empty() {
+            return Ok(json.into());
+        }
+    }
+    Err(not_gzip(&format_args!("it has more than {MAX_MEMBERS} members")))
 }
 
 #[cfg(test)]
@@ -95,6 +109,13 @@ mod tests {
         assert_eq!(decoded(gzip(&[b' '; 100]), &["gzip"]).unwrap().len(), 100);
         assert_eq!(decoded(gzip(&[b' '; 101]), &["gzip"]), Err(413));
         assert_eq!(decoded(gzip(&vec![0; 100 * 1024 * 1024]), &["gzip"]), Err(413));
+    }
+
+    #[test]
+    fn promise_4_no_more_gzip_members_are_unpacked_than_allowed() {
+        let members = |number: usize| [gzip(b"").repeat(number - 1), gzip(b"{}").to_vec()].concat();
+        assert_eq!(decoded(members(100), &["gzip"]).unwrap(), "{}");
+        assert_eq!(decoded(members(101), &["gzip"]), Err(400));
     }
 
     #[test]

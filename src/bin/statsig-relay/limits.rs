@@ -86,7 +86,7 @@ pub(crate) fn fit(args: &Args, wanted: Shares) -> Result<Shares, String> {
         .collect();
     if !changes.is_empty() {
         let changes = changes.join(", ");
-        tracing::warn!(files, threads, "the machine's limits leave less to serve with: {changes}");
+        tracing::warn!(files, threads, "lowered to fit the machine's limits: {changes}");
     }
     Ok(fitting)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_web::{
@@ -13,7 +13,7 @@ use actix_web::{
 };
 use tracing::Instrument;
 
-use crate::{request_id::RequestId, respond::Problem};
+use crate::{clock::now, request_id::RequestId, respond::Problem};
 
 /// Gives a request its id, and tells what became of it.
 pub(crate) async fn observe<B: MessageBody + 'static>(
@@ -49,7 +49,7 @@ fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     }
     if error == Some("unauthorized") && !KEY_REFUSED.swap(true, Relaxed) {
         tracing::error!(
-            "Statsig refuses the API key: only what is cached is answered until it is given another"
+            "Statsig refuses the API key: only cached answers are given until the key is replaced"
         );
     }
 }
@@ -69,9 +69,4 @@ fn count(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     metrics::counter!("statsig_relay_requests_total", "path" => path.clone(), "status" => status)
         .increment(1);
     metrics::histogram!("statsig_relay_request_duration_seconds", "path" => path).record(took);
-}
-
-#[expect(clippy::disallowed_methods, reason = "here it is measured, and nothing decided by it")]
-fn now() -> Instant {
-    Instant::now()
 }

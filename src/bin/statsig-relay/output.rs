@@ -68,7 +68,7 @@ pub(crate) fn flush() {
 }
 
 pub(crate) fn describe() {
-    metrics::describe_counter!(DROPPED, "Lines of the log that were dropped: nobody read them");
+    metrics::describe_counter!(DROPPED, "Log lines dropped because their reader was too slow");
     metrics::counter!(DROPPED).increment(0);
 }
 
@@ -84,7 +84,7 @@ fn log(lines: &[u8]) {
 
 /// As an error, for these may have been among what is lost.
 fn tell_dropped(dropped: u64) {
-    tracing::error!(dropped, "lines of the log were dropped, because nobody read them");
+    tracing::error!(dropped, "log lines were dropped, because their reader was too slow");
 }
 
 /// Takes what a subscriber writes: each event at once.

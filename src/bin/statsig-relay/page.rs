@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use actix_statsig::{Config, Error, Statsig};
@@ -19,7 +19,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
-use crate::recent::RecentErrors;
+use crate::{
+    clock::{now, since_1970},
+    recent::RecentErrors,
+};
 
 const STYLE: &str = include_str!("page/style.css");
 /// One script, in the order in which its parts run.
@@ -127,19 +130,6 @@ fn policy() -> String {
 /// Names a text by its hash, as a policy does.
 fn source(text: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes())))
-}
-
-// The component's decisions get the time passed in; these two read it for the page alone.
-
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[allow(clippy::disallowed_methods)]
-fn since_1970() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -161,7 +161,9 @@ impl Reloading {
         match taken {
             Ok(what) => tracing::info!("{by} has changed: {what}"),
             Err(why) => {
-                tracing::error!("{by} has changed and cannot be used, nothing changes: {why}")
+                tracing::error!(
+                    "{by} has changed and cannot be used; its keys from before stay: {why}"
+                )
             }
         }
     }
@@ -182,7 +184,7 @@ impl Callers {
         }
         let number = keys.len();
         self.keys.replace(keys);
-        Ok(format!("{number} keys of callers count"))
+        Ok(format!("{number} keys of callers are accepted"))
     }
 }
 

@@ -64,6 +64,13 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
     }
 
+    /// The answer does not fit beside those that other clients have not taken.
+    pub(crate) fn no_room_for_answer() -> Self {
+        let message = "clients that do not read their answers leave no room for one of this size: \
+                       try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
+    }
+
     /// There is no such path.
     pub(crate) fn not_found(path: &str) -> Self {
         let message = format!("{path} is not answered here: /v1/check_gate and /v1/get_config are");

@@ -16,7 +16,7 @@ use crate::{
     api::{self, MaxBody},
     args::{Args, Given, MOST_WORKERS},
     bind::{Listener, Place},
-    connection::{Door, Limits, Room, attend},
+    connection::{Door, Limits, attend},
     health::Probes,
     keys::Keys,
     limits::{self, Shares},
@@ -40,7 +40,7 @@ pub(crate) struct Serving {
     callers: Data<Callers>,
     max_body: Data<MaxBody>,
     limits: Limits,
-    room: Room,
+    max_incoming: usize,
     workers: usize,
     connections: usize,
 }
@@ -85,7 +85,7 @@ impl Serving {
                 client: args.duration("client_timeout")?,
                 leave: LAST_MOMENT,
             },
-            room: Room::new(args.number("max_incoming")?.unwrap_or(usize::MAX)),
+            max_incoming: args.number("max_incoming")?.unwrap_or(usize::MAX),
             workers,
             connections,
         })
@@ -124,7 +124,7 @@ impl Serving {
             .workers(self.workers)
             .max_concurrent_connections(self.connections.div_ceil(self.workers));
         let leaving = server.graceful_shutdown_signal();
-        let door = Door::new(self.connections, self.limits, self.room, leaving);
+        let door = Door::new(self.connections, self.limits, self.max_incoming, leaving);
         let cannot = |error: io::Error| listen.cannot_be(&error.to_string());
         let listeners = place.bind(socket_mode).map_err(cannot)?;
         let urls = listeners.iter().map(Listener::url).collect::<io::Result<Vec<_>>>();

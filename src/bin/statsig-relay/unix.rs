@@ -66,7 +66,7 @@ fn remove_dead(path: &Path) -> io::Result<()> {
         file => file?,
     };
     if !file.file_type().is_socket() {
-        let message = "there is a file of this name, and it is no socket";
+        let message = "a file of this name exists and is not a socket";
         return Err(Error::new(ErrorKind::AlreadyExists, message));
     }
     match UnixStream::connect(path) {
@@ -101,9 +101,7 @@ mod tests {
     use super::*;
 
     fn path(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("statsig-relay-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder.join(name)
+        std::env::temp_dir().join(format!("statsig-relay-{}-{name}", std::process::id()))
     }
 
     fn mode(path: &Path) -> u32 {

@@ -12,21 +12,21 @@ Environment:
   STATSIG_RELAY_KEYS  keys of callers who may ask, with commas between them; those of --keys-file
                       may ask as well
 
-Whoever is on this machine may ask, unless --trust-loopback is off. Others need one of those keys,
-in the header `statsig-api-key` or as `Authorization: Bearer KEY`. A flag wins over its variable. Logs go to
-stderr. What cannot be started with is one line on stderr, and exit code 2.";
+Callers on this machine may ask, unless --trust-loopback is off. Others need one of those keys, in
+the header `statsig-api-key` or as `Authorization: Bearer KEY`. A flag wins over its variable. Logs
+go to stderr. On invalid configuration the relay prints one line on stderr and exits with 2.";
 
 const AFTER_CHECK: &str = "\
 Exit codes:
   0  open; of several gates, all of them
   1  closed, at least one of them
-  2  something has to be mended: an option, a name, the user, the key, stdout
+  2  something to fix: an option, a name, the user, the key, stdout
   3  Statsig did not answer";
 
 const AFTER_CONFIG: &str = "\
 Exit codes:
   0  answered
-  2  something has to be mended: an option, the name, the user, the key, stdout
+  2  something to fix: an option, the name, the user, the key, stdout
   3  Statsig did not answer";
 
 /// What holds for both commands that ask.
@@ -41,8 +41,8 @@ pub(crate) fn command() -> Command {
     Command::new("statsig-relay")
         .version(env!("CARGO_PKG_VERSION"))
         .about(
-            "Answers the Statsig HTTP API, and asks Statsig in batches. Without a command it \
-             serves; the commands ask once and end.",
+            "Serves the Statsig HTTP API and asks Statsig in batches. Without a command it \
+             serves; a command asks once and exits.",
         )
         .after_help(AFTER)
         .args_conflicts_with_subcommands(true)

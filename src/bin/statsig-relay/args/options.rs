@@ -54,7 +54,7 @@ const OWN: [Own; 17] = [
         value: "ADDR",
         default: Some("127.0.0.1:8080"),
         bounds: None,
-        meaning: "where to listen: ADDRESS:PORT; port 0 picks one; or unix:PATH",
+        meaning: "where to listen: ADDRESS:PORT (port 0 picks one), or unix:PATH for a Unix socket",
     },
     Own {
         name: "socket_mode",
@@ -120,7 +120,8 @@ const OWN: [Own; 17] = [
         value: "BYTES",
         default: Some("67108864"),
         bounds: Some(1..=64 * 1024 * 1024 * 1024),
-        meaning: "largest size of all requests that are read and not answered, beyond 8 KiB each",
+        meaning: "bytes of all requests that are read and not answered, beyond 8 KiB each; and as \
+                  many of answers that clients have not taken",
     },
     Own {
         name: "keys",
@@ -153,7 +154,7 @@ const OWN: [Own; 17] = [
         value: "on|off",
         default: Some("on"),
         bounds: None,
-        meaning: "let whoever is on this machine ask without a key",
+        meaning: "let callers on this machine ask without a key",
     },
     Own {
         name: "log",
@@ -187,7 +188,7 @@ const OWN: [Own; 17] = [
         value: "FILE",
         default: None,
         bounds: None,
-        meaning: "rules for the stand-in for Statsig that answers where there is no key",
+        meaning: "rules for the stand-in for Statsig that answers without a key",
     },
 ];
 

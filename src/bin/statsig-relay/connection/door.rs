@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 #[cfg(not(unix))]
 type SocketFile = std::convert::Infallible;
-use super::{Connection, Limits, Peer, Room, Socket};
+use super::{Connection, Handle, Limits, Peer, Socket, room::Room};
 use crate::bind::Listener;
 #[cfg(unix)]
 use crate::unix::SocketFile;
@@ -27,30 +27,34 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Door {
     limits: Limits,
-    room: Room,
+    requests: Room,
+    answers: Room,
     places: Arc<Semaphore>,
     leaving: GracefulShutdownSignal,
 }
 
 impl Door {
-    /// Lets as many connections in as are given.
+    /// Lets as many connections in as are given. Their requests have `room` bytes together, and
+    /// their answers as many.
     pub(crate) fn new(
         connections: usize,
         limits: Limits,
-        room: Room,
+        room: usize,
         leaving: GracefulShutdownSignal,
     ) -> Self {
         let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        Self { limits, room, places, leaving }
+        let (requests, answers) = (Room::new(room), Room::new(room));
+        Self { limits, requests, answers, places, leaving }
     }
 
     /// Waits for a place: the server library limits the connections of each worker, and these may
     /// be a few more in all.
     async fn admit<S: Socket>(self, socket: S) -> Result<Connection<S>, DispatchError> {
-        let Self { limits, room, places, leaving } = self;
+        let Self { limits, requests, answers, places, leaving } = self;
         tokio::select! {
             Ok(place) = places.acquire_owned() => {
-                Ok(Connection::new(socket, limits, &room, leaving, place))
+                let handle = Handle::new(socket.peer(), requests.place(), answers.place());
+                Ok(Connection::new(socket, handle, limits, leaving, place))
             }
             () = leaving.notified() => Err(DispatchError::DisconnectTimeout),
         }

@@ -18,7 +18,7 @@ use actix_web::{
 
 use super::{
     room::Place,
-    state::{Refusal, State},
+    state::{FREE, Refusal, State},
 };
 use crate::{clock::now, respond::Problem};
 
@@ -40,7 +40,10 @@ pub(crate) struct Handle(Rc<Shared>);
 struct Shared {
     peer: Peer,
     state: RefCell<State>,
+    /// What its request takes of the memory that all requests share.
     place: RefCell<Place>,
+    /// The same of its answer, until the client has taken it.
+    answer: RefCell<Place>,
     refusal: Cell<Option<Refusal>>,
     /// Waits for an answer, before it reads on.
     reader: Cell<Option<Waker>>,
@@ -49,11 +52,12 @@ struct Shared {
 }
 
 impl Handle {
-    pub(super) fn new(peer: Peer, place: Place) -> Self {
+    pub(super) fn new(peer: Peer, place: Place, answer: Place) -> Self {
         Self(Rc::new(Shared {
             peer,
             state: RefCell::new(State::new(now())),
             place: RefCell::new(place),
+            answer: RefCell::new(answer),
             refusal: Cell::new(None),
             reader: Cell::new(None),
             handler: Cell::new(None),
@@ -78,6 +82,24 @@ impl Handle {
         if let Some(reader) = self.0.reader.take() {
             reader.wake();
         }
+    }
+
+    /// Counts an answer of so many bytes until the client has taken it; false if it does not fit
+    /// beside the answers that other clients have not taken. As of requests, the first bytes are free.
+    pub(crate) fn holds_answer(&self, bytes: usize) -> bool {
+        let mut answer = self.0.answer.borrow_mut();
+        let bytes = bytes.saturating_sub(FREE);
+        let fits = bytes == 0 || !answer.room().is_full();
+        if fits {
+            answer.take(bytes);
+        }
+        fits
+    }
+
+    /// All that was to be written has been.
+    pub(super) fn flushed(&self) {
+        self.0.state.borrow_mut().flushed();
+        self.0.answer.borrow_mut().take(0);
     }
 
     /// Whether the connection cannot be kept, whatever the answer is.

@@ -33,7 +33,6 @@ pub(crate) use self::{
     attend::attend,
     door::Door,
     handle::{Handle, Incoming, Peer},
-    room::Room,
     socket::Socket,
     state::Limits,
 };
@@ -62,12 +61,11 @@ pub(crate) struct Connection<S> {
 impl<S: Socket> Connection<S> {
     pub(crate) fn new(
         socket: S,
+        handle: Handle,
         limits: Limits,
-        room: &Room,
         leaving: GracefulShutdownSignal,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let handle = Handle::new(socket.peer(), room.place());
         let leaving = async move { leaving.notified().await }.boxed_local();
         let timer = Box::pin(sleep_until(now().into()));
         Self {
@@ -230,7 +228,7 @@ impl<S: Socket> AsyncWrite for Connection<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
-        this.handle.state(State::flushed);
+        this.handle.flushed();
         // It may not read again before something wakes it.
         let next = this.handle.state(|state| state.next(&this.limits));
         if next.is_some_and(|(at, _)| this.arm(at)) && this.timer.as_mut().poll(cx).is_ready() {

@@ -1,11 +1,12 @@
-//! The memory that all requests which are being read share.
+//! Memory that all connections share, of which each takes a part.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// The memory that all requests share: bytes that were read and not answered yet.
+/// Memory that all connections share: bytes of requests that were read and not answered yet, or of
+/// answers that were not taken yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Room(Arc<Inner>);
 
@@ -41,8 +42,8 @@ impl Place {
         &self.room
     }
 
-    /// Takes this many bytes in all. What has been read already is there, even if it is too much:
-    /// nobody reads more then.
+    /// Takes this many bytes in all. They are there already, even if they are too many: nobody takes
+    /// more then.
     pub(crate) fn take(&mut self, bytes: usize) {
         let all = &self.room.0.taken;
         if bytes > self.taken {

@@ -1,5 +1,4 @@
-//! JSON as a user has it: numbers keep their text, and text is read and written without losing any.
-//! Pure.
+//! Any JSON in memory: numbers keep their text, and text is read and written without losing any. Pure.
 //!
 //! serde_json cannot do it: it holds a number in 64 bits, unless some crate of the app turns on
 //! `arbitrary_precision`.
@@ -8,11 +7,9 @@ use std::{borrow::Cow, mem};
 
 use serde_json::{Number, Value};
 
-use super::fields::MAX_DEPTH;
-
 /// Any JSON.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node<'a> {
+pub(crate) enum Node<'a> {
     Null,
     Bool(bool),
     /// As it is written.
@@ -23,11 +20,11 @@ pub(super) enum Node<'a> {
 }
 
 /// An object's entries, in any order; where a key stands twice, the last one counts.
-pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
+pub(crate) type Fields<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
 
 /// Why there is no node.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Unreadable {
+pub(crate) enum Unreadable {
     TooDeep,
     TooLong,
     NotJson,
@@ -35,13 +32,13 @@ pub(super) enum Unreadable {
 
 impl<'a> Node<'a> {
     /// Reads what is known to be JSON without a lone surrogate, in one pass over the text, as long as
-    /// it is not longer than this when it is written without a space.
-    pub(super) fn read(json: &'a str, longest: usize) -> Result<Self, Unreadable> {
-        Reader { rest: json, room: longest }.value(MAX_DEPTH)
+    /// it is at most so many levels deep, and not longer than this when it is written without a space.
+    pub(crate) fn read(json: &'a str, depth: usize, longest: usize) -> Result<Self, Unreadable> {
+        Reader { rest: json, room: longest }.value(depth)
     }
 
     /// Takes over a value, at most so many levels deep.
-    pub(super) fn from_value(value: Value, depth: usize) -> Result<Self, Unreadable> {
+    pub(crate) fn from_value(value: Value, depth: usize) -> Result<Self, Unreadable> {
         let below = || depth.checked_sub(1).ok_or(Unreadable::TooDeep);
         Ok(match value {
             Value::Null => Self::Null,
@@ -68,12 +65,12 @@ impl<'a> Node<'a> {
     }
 
     /// A number as serde_json writes it, if it is finite.
-    pub(super) fn from_f64(value: f64) -> Option<Self> {
+    pub(crate) fn from_f64(value: f64) -> Option<Self> {
         Number::from_f64(value).map(|number| Self::Number(number.to_string().into()))
     }
 
     /// What it is, without what it says.
-    pub(super) fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
@@ -85,7 +82,7 @@ impl<'a> Node<'a> {
     }
 
     /// Puts the keys of all objects in order, each there once.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         match self {
             Self::List(list) => list.iter_mut().for_each(Self::settle),
             Self::Object(fields) => {
@@ -97,7 +94,7 @@ impl<'a> Node<'a> {
     }
 
     /// Writes it without a space.
-    pub(super) fn write(&self, out: &mut String) {
+    pub(crate) fn write(&self, out: &mut String) {
         match self {
             Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -128,7 +125,7 @@ impl<'a> Node<'a> {
 }
 
 /// Puts the keys in order, each there once: the last one.
-pub(super) fn sort(fields: &mut Fields<'_>) {
+pub(crate) fn sort(fields: &mut Fields<'_>) {
     if fields.is_sorted_by(|(a, _), (b, _)| a < b) {
         return;
     }
@@ -142,13 +139,13 @@ pub(super) fn sort(fields: &mut Fields<'_>) {
     });
 }
 
-pub(super) fn write_field(key: &str, node: &Node<'_>, out: &mut String) {
+pub(crate) fn write_field(key: &str, node: &Node<'_>, out: &mut String) {
     write_string(key, out);
     out.push(':');
     node.write(out);
 }
 
-pub(super) fn write_string(text: &str, out: &mut String) {
+pub(crate) fn write_string(text: &str, out: &mut String) {
     if text.bytes().any(|byte| matches!(byte, ..0x20 | b'"' | b'\\')) {
         // A string can always be written.
         out.push_str(&serde_json::to_string(text).unwrap_or_default());

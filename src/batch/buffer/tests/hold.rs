@@ -1,0 +1,99 @@
+//! The bytes of answers that wait for others of their requests.
+
+use super::*;
+
+/// Asks for a config that is never answered, and for one that is, of so many bytes.
+fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Dealt) {
+    let lane = lane(user, true);
+    let names = vec!["hangs".into(), "large".into()];
+    let (request, _) = driven.buffer.add(Request {
+        lane,
+        kind: CallKind::GetConfig,
+        names: names.into(),
+        known: Found::new(),
+        past_cache: false,
+        deadline: driven.now + TIMEOUT,
+    });
+    let calls = driven.buffer.flush_all(|_| true).calls;
+    let (call, _) = calls.iter().find(|(_, call)| &*call.names[0] == "large").unwrap();
+    let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
+    let evaluation = ConfigEvaluation::from_json("large", &text).unwrap().into();
+    let outcome = Ok(vec![Some(evaluation)]);
+    (request, driven.buffer.complete(*call, outcome, driven.now, NOTHING_INSTEAD))
+}
+
+#[test]
+fn promise_4_answers_that_wait_for_others_are_bounded_in_bytes_and_who_holds_most_goes_first() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.buffer.hold = Hold::new(10_000);
+    let mut ask = |user, bytes| {
+        let (request, dealt) = ask_and_answer(&mut driven, user, bytes);
+        (request, dealt.answers, driven.buffer.hold.taken())
+    };
+
+    assert_eq!(ask(0, 256).2, 0, "what is small counts as it is admitted");
+    let (_, answers, taken) = ask(1, 4_000);
+    assert_eq!((answers.len(), taken), (0, 4_000));
+    let (largest, answers, taken) = ask(2, 6_000);
+    assert_eq!((answers.len(), taken), (0, 10_000));
+    let (_, answers, taken) = ask(3, 1_000);
+
+    assert_eq!((answers.len(), taken), (1, 5_000));
+    assert_eq!(answers[0].request, largest);
+    assert!(matches!(answers[0].result, Err(Error::OverloadedBytes { limit: 10_000 })));
+    driven.buffer.refuse_all(&Error::ShuttingDown);
+    assert_eq!(driven.buffer.hold.taken(), 0);
+}
+
+#[test]
+fn answer_that_many_requests_hold_counts_once() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.buffer.hold = Hold::new(10_000);
+    let names: Vec<Arc<str>> = vec!["hangs".into(), "large".into()];
+    for _ in 0..100 {
+        driven.ask(lane(1, true), CallKind::GetConfig, names.clone());
+    }
+    let (_, dealt) = ask_and_answer(&mut driven, 1, 9_000);
+    assert!(dealt.answers.is_empty());
+    assert_eq!((driven.buffer.hold.taken(), driven.buffer.pending()), (9_000, 101));
+}
+
+#[test]
+fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
+    let mut driven = Driven::new(100, Adaptive);
+    driven.buffer.hold = Hold::new(10_000);
+    let cached = |bytes: usize| {
+        let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
+        ConfigEvaluation::from_json("kept", &text).unwrap().into()
+    };
+    let ask = |driven: &mut Driven, user, kept: &Evaluation| {
+        let names: Vec<Arc<str>> = vec!["kept".into(), "hangs".into()];
+        let (request, _) = driven.buffer.add(Request {
+            lane: lane(user, true),
+            kind: CallKind::GetConfig,
+            names: names.into(),
+            known: [Some(kept.with_origin(Origin::Cache { age_ms: 1 }))].into_iter().collect(),
+            past_cache: false,
+            deadline: driven.now + TIMEOUT,
+        });
+        request
+    };
+    let kept: Evaluation = cached(6_000);
+    for user in 0..10 {
+        ask(&mut driven, user, &kept);
+    }
+    assert_eq!(driven.buffer.hold.taken(), 6_000);
+
+    let newer = ask(&mut driven, 1, &cached(7_000));
+    assert_eq!(
+        driven.buffer.hold.taken(),
+        13_000,
+        "what is too much goes as the next answer comes"
+    );
+    let (_, dealt) = ask_and_answer(&mut driven, 2, 300);
+    assert_eq!(dealt.answers.iter().map(|answer| answer.request).collect::<Vec<_>>(), [newer]);
+    assert!(matches!(dealt.answers[0].result, Err(Error::OverloadedBytes { .. })));
+    assert_eq!(driven.buffer.hold.taken(), 6_300);
+    driven.buffer.refuse_all(&Error::ShuttingDown);
+    assert_eq!(driven.buffer.hold.taken(), 0);
+}

@@ -1,0 +1,187 @@
+//! The buffer's decisions, one file each, and any history of them against a model.
+
+mod cache;
+mod complete;
+mod driven;
+mod flush;
+mod hold;
+mod recovery;
+mod refused;
+mod second_chance;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use self::driven::{Asked, Driven};
+use super::*;
+use crate::{
+    call::Outcome,
+    config::FlushPolicy::{Adaptive, Interval},
+    error::ConnectFault,
+    evaluation::{ConfigEvaluation, GateEvaluation, Origin},
+    user::User,
+};
+
+/// What the buffer is driven with: requests of a few users and names, and everything that can
+/// happen to them, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8>, cached: Cached },
+    AskMany { user: u8, names: usize },
+    Leave(usize),
+    FlushDue,
+    FlushAll,
+    Answer { call: usize, left_out: Vec<usize> },
+    Fail { call: usize, error: Failing },
+    Restart,
+    Pass(u64),
+}
+
+/// What a request has to do with the cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cached {
+    /// The name that is known already, but for the last of them.
+    known: Option<usize>,
+    past_cache: bool,
+}
+
+fn cached() -> impl Strategy<Value = Cached> {
+    (proptest::option::of(0..5usize), any::<bool>())
+        .prop_map(|(known, past_cache)| Cached { known, past_cache })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![Just(CallKind::CheckGate), Just(CallKind::GetConfig)];
+    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6), cached());
+    let ask = ask.prop_map(|(user, exposure, kind, names, cached)| Step::Ask {
+        user,
+        exposure,
+        kind,
+        names,
+        cached,
+    });
+    prop_oneof![
+        6 => ask,
+        1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AskMany { user, names }),
+        2 => any::<usize>().prop_map(Step::Leave),
+        2 => Just(Step::FlushDue),
+        2 => Just(Step::FlushAll),
+        4 => (any::<usize>(), vec(any::<usize>(), 0..2))
+            .prop_map(|(call, left_out)| Step::Answer { call, left_out }),
+        2 => (any::<usize>(), failing()).prop_map(|(call, error)| Step::Fail { call, error }),
+        1 => Just(Step::Restart),
+        2 => (0..400u64).prop_map(Step::Pass),
+    ]
+}
+
+fn has_nothing(Buffer { lanes, refused, .. }: &Buffer) -> bool {
+    let is_known = lanes.names.iter().next().is_some() || lanes.lanes.iter().next().is_some();
+    !is_known
+        && lanes.buffered == 0
+        && lanes.waiting.is_empty()
+        && lanes.due.is_empty()
+        && refused.is_settled()
+}
+
+fn lane(user: u8, exposure: bool) -> Lane {
+    Lane { user: User::new(format!("u-{user}")).unwrap(), exposure }
+}
+
+fn lane_of(call: &CallRequest) -> Lane {
+    Lane { user: call.user.clone(), exposure: call.exposure }
+}
+
+/// What Statsig says: an evaluation that shows whose it is.
+fn evaluation(lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    evaluation_from("network", lane, kind, name)
+}
+
+/// The same, and where it is from.
+fn evaluation_from(whence: &str, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    let whose = format!("{lane:?}");
+    match kind {
+        CallKind::CheckGate => {
+            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, whence).into()
+        }
+        CallKind::GetConfig => {
+            let value = serde_json::Map::default();
+            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, whence).into()
+        }
+    }
+}
+
+/// Two of the names have something to fall back on, if it is Statsig that fails.
+fn fallback(error: &Error, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Option<Evaluation> {
+    let is_there = matches!(&**name, "name 0" | "name 1") && error.is_retryable();
+    is_there.then(|| evaluation_from("fallback", lane, kind, name))
+}
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug)]
+enum Failing {
+    Broken,
+    Unauthorized,
+    Refused,
+    TimedOut,
+}
+
+fn failing() -> impl Strategy<Value = Failing> {
+    let any = [Failing::Broken, Failing::Unauthorized, Failing::Refused, Failing::TimedOut];
+    select(any.to_vec())
+}
+
+fn failure(failing: Failing) -> Error {
+    let path = "/v1/check_gate";
+    match failing {
+        Failing::Broken => {
+            let source = Arc::new(io::Error::other("broken"));
+            Error::Connect { fault: ConnectFault::Closed, source }
+        }
+        Failing::TimedOut => Error::Timeout { limit: TIMEOUT, last: None },
+        Failing::Unauthorized => Error::Unauthorized { path, status: 401 },
+        Failing::Refused => Error::Refused { path, status: 400, excerpt: String::new() },
+    }
+}
+
+fn names<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
+    names.into_iter().map(Arc::from).collect()
+}
+
+fn called(flushed: &Flushed) -> Vec<Vec<&str>> {
+    let calls = flushed.calls.iter();
+    calls.map(|(_, call)| call.names.iter().map(|name| &**name).collect()).collect()
+}
+
+const EVERYBODY: fn(RequestId) -> bool = |_| true;
+
+const NOTHING_INSTEAD: fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation> =
+    |_, _, _, _| None;
+
+fn past_cache(names: Vec<Arc<str>>) -> Asked {
+    let cached = Cached { known: None, past_cache: true };
+    Asked::new(lane(0, true), CallKind::CheckGate, names, cached)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn promises_1_2_3_hold_for_any_history(
+        batch_size in 1..=100usize,
+        policy in select(&[Interval, Adaptive]),
+        steps in vec(step(), 0..60),
+    ) {
+        let mut driven = Driven::new(batch_size, policy);
+        for step in steps {
+            driven.step(step);
+        }
+        driven.finish();
+    }
+}

@@ -1,0 +1,101 @@
+//! Who is asked for again after a call has failed.
+
+use super::*;
+
+#[test]
+fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
+    let mut driven = Driven::new(100, Interval);
+    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    driven.step(Step::Pass(500));
+    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    assert!(driven.ended.contains(&first) && !driven.ended.contains(&joined));
+
+    assert!(driven.buffer.is_due(), "what is asked again waits for no interval");
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight[0].1.deadline, driven.now + TIMEOUT);
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    assert!(driven.ended.contains(&joined));
+}
+
+/// A buffer in which name "a" waits to be asked again, for a request with 10 ms left.
+fn with_little_time_left() -> Driven {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::Pass(990));
+    driven
+}
+
+#[test]
+fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
+    let mut driven = with_little_time_left();
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+
+    let flushed = driven.buffer.flush_due(EVERYBODY);
+
+    assert_eq!(called(&flushed), [vec!["b", "c"], vec!["a"]]);
+    let left: Vec<_> = flushed.calls.iter().map(|(_, call)| call.deadline - driven.now).collect();
+    assert_eq!(left, [TIMEOUT, Duration::from_millis(10)]);
+}
+
+#[test]
+fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well() {
+    let mut driven = with_little_time_left();
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    let fresh = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushDue);
+    driven.step(Step::Pass(10));
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+
+    assert_eq!(driven.ended.len(), 2, "the first two");
+    assert!(!driven.ended.contains(&fresh));
+    driven.step(Step::FlushDue);
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    assert!(driven.ended.contains(&fresh), "once");
+}
+
+#[test]
+fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
+    let mut driven = Driven::new(100, Interval);
+    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::Pass(900));
+    let second = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.step(Step::FlushAll);
+    driven.step(Step::Pass(100));
+
+    driven.step(Step::Fail { call: 0, error: Failing::TimedOut });
+    assert!(driven.ended.contains(&first) && !driven.ended.contains(&second));
+
+    driven.step(Step::FlushDue);
+    assert_eq!(driven.in_flight[0].1.deadline, driven.now + TIMEOUT - Duration::from_millis(100));
+    driven.step(Step::Fail { call: 0, error: Failing::TimedOut });
+    assert!(driven.ended.contains(&second));
+}
+
+#[test]
+fn promise_1_second_chance_joins_no_call_with_a_later_deadline() {
+    let mut driven = Driven::new(100, Interval);
+    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.step(Step::FlushAll);
+    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let deadline = driven.now + TIMEOUT;
+    driven.now += TIMEOUT / 2;
+    let strict = driven.ask_with(past_cache(names(["a"])));
+    driven.step(Step::FlushAll);
+
+    driven.step(Step::Fail { call: 0, error: Failing::Broken });
+    driven.step(Step::FlushDue);
+
+    let (_, again) = driven.in_flight.last().unwrap();
+    assert_eq!((driven.in_flight.len(), again.deadline), (2, deadline));
+    driven.step(Step::Answer { call: 1, left_out: Vec::new() });
+    assert!(driven.ended.contains(&joined) && !driven.ended.contains(&strict));
+    driven.finish();
+}

@@ -1,0 +1,155 @@
+//! The client that awc is, and the heads of its requests.
+
+use std::{fmt, time::Duration};
+
+use awc::{
+    Client, FrozenClientRequest,
+    http::{
+        Uri,
+        header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION},
+        uri,
+    },
+};
+
+use crate::{
+    call::CallKind,
+    config::{Config, Proxy},
+    error::Error,
+    transport::connect::{Connector, KEEP_ALIVE, without_tls},
+};
+
+/// A client's requests, complete but for their bodies: the same heads serve every call.
+pub(super) struct Requests {
+    check_gate: FrozenClientRequest,
+    get_config: FrozenClientRequest,
+}
+
+impl Requests {
+    pub(super) fn new(
+        config: &Config,
+        connector: Connector,
+        api_key: &HeaderValue,
+    ) -> Result<Self, Error> {
+        let client = client(config, connector);
+        let to = |kind| request(&client, config, kind, api_key);
+        let (check_gate, get_config) = (to(CallKind::CheckGate)?, to(CallKind::GetConfig)?);
+        Ok(Self { check_gate, get_config })
+    }
+
+    pub(super) fn of(&self, kind: CallKind) -> &FrozenClientRequest {
+        match kind {
+            CallKind::CheckGate => &self.check_gate,
+            CallKind::GetConfig => &self.get_config,
+        }
+    }
+}
+
+fn client(config: &Config, connector: Connector) -> Client {
+    let connector = awc::Connector::new()
+        .connector(connector)
+        // The attempt's deadline is around it; it only must not be shorter.
+        .timeout(config.attempt_timeout() + Duration::from_secs(1))
+        // The connector has a lifetime of its own, by the clock that everything here goes by.
+        .conn_lifetime(Duration::MAX)
+        .conn_keep_alive(KEEP_ALIVE)
+        .disconnect_timeout(Duration::from_millis(500))
+        // The transport bounds what is in flight. A request that waited here for a connection
+        // would be taken for one that cannot connect.
+        .limit(0);
+    Client::builder()
+        .connector(connector)
+        .disable_timeout()
+        // A redirect would carry the key to wherever it points.
+        .disable_redirects()
+        .no_default_headers()
+        .add_default_header(("user-agent", USER_AGENT))
+        .finish()
+}
+
+fn request(
+    client: &Client,
+    config: &Config,
+    kind: CallKind,
+    api_key: &HeaderValue,
+) -> Result<FrozenClientRequest, Error> {
+    let uri = &endpoint(config.uri(), kind)?;
+    let mut request = client
+        .post(without_tls(uri))
+        // As awc would say it, which does so for each request anew.
+        .insert_header((HOST, host(uri)))
+        .insert_header(("statsig-api-key", api_key.clone()))
+        .insert_header((CONTENT_TYPE, "application/json"))
+        // Answers are small. What comes compressed all the same is unpacked here, not by awc, whose
+        // compression another crate of the app may turn on.
+        .insert_header((ACCEPT_ENCODING, "identity"))
+        .no_decompress();
+    let authorization = plain_proxy(config).and_then(Proxy::authorization);
+    if let Some(Ok(mut authorization)) = authorization.map(HeaderValue::from_str) {
+        authorization.set_sensitive(true);
+        request = request.insert_header((PROXY_AUTHORIZATION, authorization));
+    }
+    request.freeze().map_err(|error| unusable(uri, &error))
+}
+
+/// The proxy that reads our requests. Where there is TLS, it hears no more than CONNECT.
+pub(super) fn plain_proxy(config: &Config) -> Option<&Proxy> {
+    config.way_out().proxy.as_ref().filter(|_| !is_https(config.uri()))
+}
+
+/// The host, with the port unless it is the scheme's own.
+fn host(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    let own = if is_https(uri) { 443 } else { 80 };
+    match uri.port_u16().filter(|port| *port != own) {
+        None => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    }
+}
+
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
+}
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+fn endpoint(base: &Uri, kind: CallKind) -> Result<Uri, Error> {
+    let mut parts = base.clone().into_parts();
+    let path = format!("{}{}", base.path().trim_end_matches('/'), kind.path());
+    parts.path_and_query = uri::PathAndQuery::try_from(path).ok();
+    Uri::from_parts(parts).map_err(|error| unusable(base, &error))
+}
+
+fn unusable(base: &Uri, error: &dyn fmt::Display) -> Error {
+    Error::InvalidConfig {
+        setting: "base_url",
+        value: base.to_string(),
+        rule: format!("must be a URL that a path can be added to ({error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_has_the_port_unless_it_is_the_schemes_own() {
+        for (url, wanted) in [
+            ("https://a.b", "a.b"),
+            ("https://a.b:443/c", "a.b"),
+            ("https://a.b:80", "a.b:80"),
+            ("https://a.b:8443", "a.b:8443"),
+            ("http://a.b:80", "a.b"),
+            ("http://a.b:443", "a.b:443"),
+            ("http://[::1]:8080", "[::1]:8080"),
+        ] {
+            assert_eq!(host(&url.parse().unwrap()), wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn paths_are_appended_to_the_base_url() {
+        let of = |base: &str| endpoint(&base.parse().unwrap(), CallKind::CheckGate).unwrap();
+        assert_eq!(of("https://a.b"), "https://a.b/v1/check_gate");
+        assert_eq!(of("http://[::1]:8/c/d"), "http://[::1]:8/c/d/v1/check_gate");
+    }
+}
