@@ -13,7 +13,7 @@ use actix_statsig::{
     test_util::{LocalStatsig, Rules},
     web::Flags,
 };
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, dev::Service, web};
 use app::{config, identify};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,19 +24,17 @@ use tokio::{
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Says that a request is over, answered or dropped, once everything it was waiting for is dropped.
-struct Over(UnboundedSender<()>);
+async fn page(flags: Flags) -> Result<String, Error> {
+    Ok(format!("open: {}", flags.gate("winter_sale").await?))
+}
 
-impl Drop for Over {
+/// Says so when it is dropped.
+struct Dropped(UnboundedSender<()>);
+
+impl Drop for Dropped {
     fn drop(&mut self) {
         let _ = self.0.send(());
     }
-}
-
-async fn page(flags: Flags, over: web::Data<UnboundedSender<()>>) -> Result<String, Error> {
-    let _over = Over(over.get_ref().clone());
-    let is_open = flags.gate("winter_sale").await?;
-    Ok(format!("open: {is_open}"))
 }
 
 /// A visitor who asks, and closes normally before the flush; what they got, and what it cost.
@@ -45,10 +43,18 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
     let config = config(&local).flush_interval(LONG).timeout(10 * LONG).build().unwrap();
     let statsig = Statsig::start(config).unwrap();
     let wiring = statsig.configure(identify);
-    let (over, mut requests_over) = unbounded_channel::<()>();
+    let (sender, mut dropped) = unbounded_channel();
     let app = move || {
-        let over = web::Data::new(over.clone());
-        App::new().app_data(over).configure(&wiring).route("/", web::get().to(page))
+        let sender = sender.clone();
+        let app = App::new().wrap_fn(move |request, service| {
+            let (dropped, response) = (Dropped(sender.clone()), service.call(request));
+            async move {
+                // After the response, which holds the request and whatever it asked.
+                let _dropped = dropped;
+                response.await
+            }
+        });
+        app.configure(&wiring).route("/", web::get().to(page))
     };
     let server = HttpServer::new(app).workers(1).h1_allow_half_closed(allow_half_closed);
     let server = server.bind("127.0.0.1:0").unwrap();
@@ -69,7 +75,7 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
     }
     visitor.read_to_string(&mut got).await.unwrap();
     // The visitor may see the connection closed before the server has dropped the request.
-    requests_over.recv().await.unwrap();
+    dropped.recv().await.unwrap();
     statsig.flush().await.unwrap();
     handle.stop(false).await;
     (got, local.calls())
