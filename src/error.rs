@@ -56,8 +56,8 @@ pub enum Error {
     },
 
     /// The requests that are waiting already have as many bytes as
-    /// [`max_pending_bytes`](crate::Config::max_pending_bytes) allows. Or this one holds most of the
-    /// answers that wait for others of their requests' names, and these have more.
+    /// [`max_pending_bytes`](crate::Config::max_pending_bytes) allows. Or the evaluations that wait for
+    /// other names of their requests have more than that, and this request holds the most of them.
     #[error("overloaded: more than {limit} bytes of requests would be pending")]
     OverloadedBytes {
         /// The bound that was reached.

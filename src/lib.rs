@@ -159,8 +159,8 @@
 //! full. A group is flushed when its distinct names reach [`batch_size`](Config::batch_size).
 //! Everything is flushed when [`flush_interval`](Config::flush_interval) has passed since the first
 //! request was buffered; with nothing buffered there is no timer. Under [`FlushPolicy::Adaptive`] a user
-//! who has no call in flight does not wait. As the API takes them, gates become calls of up to 100
-//! names, and each config becomes a call. A request joins a name that is in flight already. If that call
+//! who has no call in flight does not wait. A call asks for up to 100 gates or for one config, as the API
+//! allows. A request joins a name that is in flight already. If that call
 //! fails, requests that joined late still have time left: their names are asked again, once. A name that
 //! Statsig refused goes out alone for a while, so that it fails no other name.
 //!
@@ -172,7 +172,7 @@
 //! ([`transports`](Config::transports)) it chooses the one with the fewest calls. Together they have
 //! [`max_in_flight`](Config::max_in_flight) calls on the way and queue the rest. Users take turns, and
 //! none gets more than its share. Transports retry with backoff and full jitter, and answer each call by
-//! the deadline of the request that caused it. While Statsig fails in a row, or has asked for calm with
+//! the deadline of the request that caused it. While calls fail in a row, or Statsig has asked for calm with
 //! `Retry-After`, calls wait instead of going out. Outcomes come back as messages, so each actor alone
 //! writes its state.
 //!

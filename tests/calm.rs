@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use actix_rt::time::sleep;
+use actix_rt::{task::yield_now, time::sleep};
 use actix_statsig::{
     BreakerState, ConfigBuilder, Error, Source, Statsig, User,
     test_util::{Fault, LocalStatsig, Rules},
@@ -66,7 +66,7 @@ async fn calls_that_have_the_time_wait_until_the_calm_is_over_and_are_answered()
     };
     server.calls_reached(1).await;
     while !statsig.stats().last_call_failed && statsig.stats().retries == 0 {
-        sleep(Duration::from_millis(1)).await;
+        yield_now().await;
     }
 
     let asked = (0..200).map(|n| {
@@ -139,7 +139,7 @@ async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_mad
     });
     let asked: Vec<_> = asked.collect();
     while statsig.stats().in_flight < 20 {
-        sleep(Duration::from_millis(1)).await;
+        yield_now().await;
     }
 
     tokio::time::pause();

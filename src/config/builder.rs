@@ -66,12 +66,13 @@ impl ConfigBuilder {
         batch_size: usize;
         /// The number of names that may be buffered, queued and in flight together. Default 10,000.
         ///
-        /// One user may hold three quarters of what others leave, or 100 where there is room: so
-        /// one with very many leaves others their places.
+        /// One user may hold three quarters of what others leave, or 100 where there is room: a user
+        /// with many requests leaves room for others.
         max_pending: usize;
         /// The number of bytes that the requests for these names may have together: 1 MiB to 1 TiB.
-        /// A request counts the JSON of its user, the text of its names, and for what else it takes
-        /// until it is answered, 512 bytes and 256 for each name. Default 64 MiB.
+        /// Default 64 MiB. A request counts its user's JSON, the text of its names, 512 bytes, and 256
+        /// for each name. Large evaluations that wait for other names of their request may have as many
+        /// bytes once more.
         ///
         /// One user may hold three quarters of what others leave, or 128 KiB where there is room.
         max_pending_bytes: u64;

@@ -25,14 +25,14 @@ use crate::{
 /// connections, and answers the requests it has. What these ask does not wait for the flush interval.
 /// The component ends last; what others than the server have asked it by then is answered too.
 ///
-/// With a [`delay`](Drain::after), the component is not ready from the signal on, and the server serves
-/// for so long still as if nothing was: for load balancers that hear late of it. Another signal ends
-/// the delay.
+/// With a [`delay`](Drain::after), the component reports that it is not ready as soon as the signal
+/// comes, and the server keeps serving until the delay is over: load balancers take a while to notice.
+/// Another signal ends the delay.
 ///
-/// The rest takes `limit` at most, counted from the signal or the end of the delay. At the limit, or at a second signal,
-/// what is not answered is cut off, and what is left open is closed: connections over HTTP/2,
-/// WebSockets and streams do not end by themselves. Signals less than a tenth of a second apart are
-/// one, for some programs send it twice.
+/// The rest takes `limit` at most, counted from the signal or the end of the delay. At the limit, or at
+/// a second signal, what is not answered is cut off, and what is left open is closed: connections over
+/// HTTP/2, WebSockets and streams do not end by themselves. Signals less than a tenth of a second apart
+/// are one, for some programs send it twice.
 ///
 /// Signals are caught as soon as this is called, and from then on: to the process they do nothing
 /// else any more, also when this is over. The server runs while the future is awaited, and stops when
@@ -170,7 +170,7 @@ pub fn serve_builder<D: Into<Drain>>(
     run(start, statsig.clone(), limit.into(), pending())
 }
 
-/// How a server leaves when it is told to. A `Duration` is one, a limit without a delay.
+/// How a server shuts down. A `Duration` is a limit without a delay.
 ///
 /// ```
 /// # use actix_statsig::web::Drain;
@@ -186,13 +186,13 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Drains for so long at most, and begins at once.
+    /// Drains at once, and takes `limit` at most.
     pub const fn within(limit: Duration) -> Self {
         Self { limit, delay: Duration::ZERO }
     }
 
-    /// Serves on for so long before it drains, not ready for more: [`Stats::is_ready`] is false. Set
-    /// it to how long your load balancer takes to notice.
+    /// Keeps serving for this long before it drains. [`Stats::is_ready`] is false meanwhile. Set it to
+    /// the time your load balancer takes to notice.
     ///
     /// [`Stats::is_ready`]: crate::Stats::is_ready
     #[must_use]
@@ -207,7 +207,7 @@ impl From<Duration> for Drain {
     }
 }
 
-/// Runs the server that `start` gives when it is told how many seconds to wait for its connections.
+/// Runs the server that `start` makes, given the seconds to wait for its connections.
 fn run<T: Future<Output = ()>>(
     start: impl FnOnce(u64) -> Server,
     statsig: Statsig,

@@ -31,8 +31,8 @@ impl Statsig {
     /// that opens a session goes outside of those that ask for flags, and a middleware of the `App`
     /// runs before the request has a route and with that path parameters.
     ///
-    /// It cannot ask for flags itself, which need the user: [`Flags`](crate::web::Flags) that it
-    /// extracts are an error, which answers with 500, and the log says at level ERROR what to do instead.
+    /// It cannot extract [`Flags`](crate::web::Flags), which need the user it is about to make. It gets
+    /// an error, which answers the request with 500, and a line at level ERROR says what to do instead.
     ///
     /// Its error is the request's answer, [`Unidentified`](crate::web::Unidentified). A user needs an
     /// id, so a visitor who has not logged in needs one from the app, in a cookie or a session; see

@@ -39,6 +39,7 @@ async fn peak(users: usize, bytes: usize, is_shared: bool, options: &[&str]) -> 
 async fn promise_4_config_of_57_kb_for_600_users_keeps_the_relay_under_128_mib() {
     let shared = peak(600, 57_000, true, &[]).await;
     let own = peak(600, 57_000, false, &[]).await;
+    println!("{shared} MiB with one value for all, {own} MiB with a value for each user");
     assert!(shared < 64, "{shared} MiB with one value for all");
     assert!(own < 128, "{own} MiB with a value for each user");
 }

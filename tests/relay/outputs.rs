@@ -101,6 +101,14 @@ async fn promise_10_a_log_that_nobody_reads_holds_up_neither_checks_nor_probes_n
     assert!(log.contains("calls to Statsig fail") && log.len() > 10_000, "{log}");
 }
 
+async fn counter(relay: &Relay, name: &str) -> u64 {
+    let mut response = limited(relay.client.get(relay.url("/metrics")).send()).await.unwrap();
+    let metrics = limited(response.body().limit(1024 * 1024)).await.unwrap();
+    let metrics = str::from_utf8(&metrics).unwrap();
+    let figure = metrics.lines().find_map(|line| line.strip_prefix(name));
+    figure.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap()
+}
+
 #[actix_rt::test]
 async fn lines_of_the_log_that_find_no_room_are_counted_and_their_number_logged_when_it_is_read() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
@@ -108,15 +116,7 @@ async fn lines_of_the_log_that_find_no_room_are_counted_and_their_number_logged_
     let options = ["--upstream", &url, "--log", "trace", "--log-format", "json"];
     let (relay, unread) = Relay::stuck(&options, &[("STATSIG_API_KEY", KEY)]).await;
 
-    let dropped = async || {
-        let mut response = limited(relay.client.get(relay.url("/metrics")).send()).await.unwrap();
-        let metrics = limited(response.body().limit(1024 * 1024)).await.unwrap();
-        let metrics = String::from_utf8(metrics.to_vec()).unwrap();
-        let figure = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("statsig_relay_log_lines_dropped_total "));
-        figure.unwrap().parse::<u64>().unwrap()
-    };
+    let dropped = async || counter(&relay, "statsig_relay_log_lines_dropped_total ").await;
     assert_eq!(dropped().await, 0);
     limited(async {
         while dropped().await == 0 {
@@ -150,11 +150,7 @@ async fn what_is_no_http_is_counted_and_fills_no_log() {
         let mut answer = Vec::new();
         let _ = stranger.read_to_end(&mut answer);
     }
-    let mut response = limited(relay.client.get(relay.url("/metrics")).send()).await.unwrap();
-    let metrics = limited(response.body().limit(1024 * 1024)).await.unwrap();
-    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
-    let counted = metrics.lines().any(|line| line == "statsig_relay_bad_requests_total 200");
-    assert!(counted, "{metrics}");
+    assert_eq!(counter(&relay, "statsig_relay_bad_requests_total ").await, 200);
 
     relay.signal("TERM");
     let ended = relay.ended().await;

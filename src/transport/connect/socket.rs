@@ -21,8 +21,8 @@ pub(super) enum Socket {
 #[derive(Debug)]
 pub(super) struct Tcp {
     stream: TcpStream,
-    /// Asks the kernel itself.
-    is_probing: bool,
+    /// While it asks the kernel itself: how many bytes it may read yet.
+    look: Option<usize>,
     /// What is read, where there is TLS.
     records: Records,
 }
@@ -39,12 +39,17 @@ struct Records {
 /// Its last two bytes are the length of what follows.
 const RECORD_HEADER: usize = 5;
 
+/// No more is read in one look, which the runtime cannot interrupt: a server may send more than any
+/// session tickets take, as long as it likes.
+const LONGEST_LOOK: usize = 32 * 1024;
+
 /// What has come over a connection on which nothing was expected.
 #[derive(Debug)]
 pub(super) enum Unasked {
     Nothing,
     /// With TLS: the beginning of a record, whatever it has in it.
     Part,
+    /// Or so much that the look was given up.
     Bytes,
     End,
     Broken(io::Error),
@@ -56,10 +61,11 @@ impl Socket {
     pub(super) fn unasked(&mut self, cx: &mut Context<'_>) -> Unasked {
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
-        self.tcp_mut().is_probing = true;
+        self.tcp_mut().look = Some(LONGEST_LOOK);
         let read = Pin::new(&mut *self).poll_read(cx, &mut buf);
-        self.tcp_mut().is_probing = false;
+        let left = self.tcp_mut().look.take();
         match read {
+            Poll::Pending if left == Some(0) => Unasked::Bytes,
             Poll::Pending if self.is_within_a_record() => Unasked::Part,
             Poll::Pending => Unasked::Nothing,
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => Unasked::Bytes,
@@ -75,11 +81,12 @@ impl Socket {
         }
     }
 
-    /// Until the kernel has some, without the runtime.
+    /// Until the kernel has so many, without the runtime.
     #[cfg(test)]
-    pub(super) fn wait_for_bytes(&self) {
+    pub(super) fn wait_for_bytes(&self, many: usize) {
         let socket = SockRef::from(&self.tcp().stream);
-        while socket.peek(&mut [std::mem::MaybeUninit::uninit()]).is_err() {
+        let mut bytes = vec![std::mem::MaybeUninit::uninit(); many];
+        while !socket.peek(&mut bytes).is_ok_and(|there| there == many) {
             std::thread::yield_now();
         }
     }
@@ -101,14 +108,26 @@ impl Socket {
 
 impl Tcp {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, is_probing: false, records: Records::default() }
+        Self { stream, look: None, records: Records::default() }
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(cx, buf) {
-            Poll::Pending if self.is_probing => {}
-            read => return read,
+        if self.look == Some(0) {
+            return Poll::Pending;
         }
+        let before = buf.filled().len();
+        let read = match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Pending if self.look.is_some() => self.read_now(buf),
+            read => read,
+        };
+        if let Some(left) = &mut self.look {
+            *left = left.saturating_sub(buf.filled().len() - before);
+        }
+        read
+    }
+
+    /// Without the runtime.
+    fn read_now(&self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match (&*SockRef::from(&self.stream)).read(buf.initialize_unfilled()) {
             Ok(read) => {
                 buf.advance(read);
@@ -236,7 +255,68 @@ impl ActixStream for Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, sync::Arc};
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::{
+        ClientConfig, RootCertStore, ServerConfig,
+        crypto::ring::default_provider,
+        pki_types::{PrivateKeyDer, ServerName},
+    };
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
     use super::*;
+
+    /// The two ends of a TLS connection whose server has sent so many session tickets.
+    async fn with_tickets(tickets: usize) -> (Socket, tokio_rustls::server::TlsStream<TcpStream>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let provider = Arc::new(default_provider());
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        server.send_tls13_tickets = tickets;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1 << 20).unwrap();
+        let connected = socket.connect(listener.local_addr().unwrap());
+        let (connected, accepted) = tokio::join!(connected, listener.accept());
+        let (client, server) =
+            (TlsConnector::from(Arc::new(client)), TlsAcceptor::from(Arc::new(server)));
+        let name = ServerName::try_from("localhost").unwrap();
+        let connecting = client.connect(name, Tcp::new(connected.unwrap()));
+        let (connected, accepted) = tokio::join!(connecting, server.accept(accepted.unwrap().0));
+        (Socket::Tls(Box::new(connected.unwrap())), accepted.unwrap())
+    }
+
+    #[actix_rt::test]
+    async fn tickets_are_nothing_unless_they_are_too_many_to_look_at() {
+        for (tickets, there, is_nothing) in [(2, 1, true), (1_000, LONGEST_LOOK + 1, false)] {
+            let (mut socket, _server) = with_tickets(tickets).await;
+            socket.wait_for_bytes(there);
+
+            let unasked = poll_fn(|cx| Poll::Ready(socket.unasked(cx))).await;
+
+            match is_nothing {
+                true => assert!(matches!(unasked, Unasked::Nothing | Unasked::Part), "{unasked:?}"),
+                false => assert!(matches!(unasked, Unasked::Bytes), "{unasked:?}"),
+            }
+        }
+    }
 
     #[test]
     fn records_begin_and_end_where_their_headers_say() {

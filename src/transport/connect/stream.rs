@@ -301,7 +301,7 @@ mod tests {
             let server = server.into_std().unwrap();
             server.set_nonblocking(false).unwrap();
             std::io::Write::write_all(&mut &server, ANSWER.as_bytes()).unwrap();
-            stream.socket.as_ref().unwrap().wait_for_bytes();
+            stream.socket.as_ref().unwrap().wait_for_bytes(1);
 
             let written = stream.write_all(REQUEST.as_bytes()).await;
 
