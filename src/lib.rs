@@ -180,55 +180,44 @@
 //! actor that stops, but does not survive a panic.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod admission;
-mod api_key;
 mod batch;
-mod cache;
-mod call;
-mod clock;
-mod component;
 mod config;
-mod error;
-mod evaluation;
-mod failpoint;
-mod fallback;
-mod hits;
-mod hooks;
-mod json;
-mod latency;
-mod messages;
-#[cfg(feature = "metrics")]
-pub mod metrics;
-mod name;
-mod restarts;
-mod share;
-mod shared;
-mod slept;
-mod spans;
-mod stats;
-mod statsig;
-mod transport;
-mod turns;
-mod user;
-
+mod handle;
+mod message;
+mod model;
 #[cfg(feature = "open-feature")]
 pub mod open_feature;
+mod rt;
+mod shared;
+mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod transport;
 #[cfg(feature = "web")]
 pub mod web;
 
-pub use batch::BatchActor;
-pub use call::{Call, CallKind, CallRequest, Outcome};
-pub use config::{Config, ConfigBuilder, FlushPolicy};
-pub use error::{ConnectFault, Error};
-pub use evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source};
-pub use fallback::Fallback;
-pub use latency::Latency;
-pub use messages::{Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport};
-pub use stats::{BreakerState, Stats};
-pub use statsig::{Name, Statsig};
-pub use user::{Attribute, Tier, User, UserBuilder};
+#[cfg(feature = "metrics")]
+pub use crate::telemetry::metrics;
+pub use crate::{
+    batch::BatchActor,
+    config::{Config, ConfigBuilder, FlushPolicy},
+    handle::{Name, Statsig},
+    message::{
+        Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
+        call::{Call, CallRequest, Outcome},
+    },
+    model::{
+        call_kind::CallKind,
+        error::{ConnectFault, Error},
+        evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source},
+        user::{Attribute, Tier, User, UserBuilder},
+    },
+    telemetry::{
+        fallback::Fallback,
+        latency::Latency,
+        stats::{BreakerState, Stats},
+    },
+};
 
 /// The README's examples are tests.
 #[cfg(all(doctest, feature = "open-feature", feature = "test-util", feature = "web"))]

@@ -152,7 +152,7 @@ struct Documented {
 fn documented() -> BTreeMap<&'static str, Documented> {
     let mut kind = "";
     let mut metrics = BTreeMap::new();
-    for line in include_str!("../src/metrics.rs").lines() {
+    for line in include_str!("../src/telemetry/metrics.rs").lines() {
         let Some(cell) = line.strip_prefix("//! | ").and_then(|row| row.split(" |").next()) else {
             continue;
         };

@@ -2,26 +2,8 @@
 
 mod actor;
 mod buffer;
-mod departure;
-mod flushing;
-mod handlers;
-mod isolate;
-mod keyed;
-mod lane;
-mod lanes;
-mod leaving;
-mod outcomes;
-mod refused;
-mod refused_key;
-mod reply;
-mod transports;
-mod waits;
 
-pub use actor::BatchActor;
-pub(crate) use actor::Parts;
-pub(crate) use transports::TransportFactory;
+pub use self::actor::BatchActor;
+pub(crate) use self::actor::Parts;
 #[cfg(feature = "test-util")]
-pub(crate) use {
-    buffer::{Buffer, Dealt, Found, Request},
-    lane::Lane,
-};
+pub(crate) use self::buffer::{Buffer, Dealt, Found, Request, group::Lane};

@@ -10,7 +10,10 @@ use super::{
     proxy::{self, WayOut},
     settings::Settings,
 };
-use crate::{error::Error, fallback::Fallback, hooks::Hooks, user::Tier};
+use crate::{
+    model::{error::Error, user::Tier},
+    telemetry::{fallback::Fallback, hooks::Hooks},
+};
 
 /// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
 #[derive(Clone, Debug)]

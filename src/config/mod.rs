@@ -19,7 +19,10 @@ pub(crate) use self::{
     builder::check_api_key,
     proxy::{Proxy, WayOut},
 };
-use crate::{error::Error, hooks::Hooks, user::Tier};
+use crate::{
+    model::{error::Error, user::Tier},
+    telemetry::hooks::Hooks,
+};
 
 /// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
 /// setting against its bounds.

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, time::Duration};
 use awc::http::Uri;
 
 use super::{FlushPolicy, invalid};
-use crate::{error::Error, user::Tier};
+use crate::model::{error::Error, user::Tier};
 
 pub(super) fn duration(setting: &'static str, text: &str) -> Result<Duration, Error> {
     let trimmed = text.trim();

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{invalid, no_proxy, parse};
-use crate::error::Error;
+use crate::model::error::Error;
 
 /// An HTTP proxy. Shown as `HOST:PORT`, without credentials.
 #[derive(Clone)]

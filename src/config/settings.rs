@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{FlushPolicy, invalid, parse, proxy};
-use crate::{error::Error, user::Tier};
+use crate::model::{error::Error, user::Tier};
 
 #[derive(Clone)]
 pub(super) struct Settings {

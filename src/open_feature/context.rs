@@ -8,7 +8,7 @@ use open_feature::{
 use serde_json::{Map, Number, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::{
+use crate::model::{
     error::Error,
     user::{CUSTOM, User, invalid, is_field},
 };

@@ -2,7 +2,7 @@
 
 use open_feature::{EvaluationReason as Reason, FlagMetadata, provider::ResolutionDetails};
 
-use crate::evaluation::{ConfigEvaluation, GateEvaluation, Source};
+use crate::model::evaluation::{ConfigEvaluation, GateEvaluation, Source};
 
 /// How an evaluation came about.
 #[derive(Clone, Copy, Debug)]

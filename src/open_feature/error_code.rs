@@ -4,7 +4,7 @@ use std::{error::Error as StdError, iter::successors};
 
 use open_feature::{EvaluationError, EvaluationErrorCode as Code};
 
-use crate::error::Error;
+use crate::model::error::Error;
 
 /// The error as the SDK takes it. Its message begins with the [kind](Error::kind), and has the
 /// sources, for the SDK's error has none.

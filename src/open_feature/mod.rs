@@ -142,4 +142,4 @@ mod flag_key;
 mod provider;
 mod value;
 
-pub use provider::StatsigProvider;
+pub use self::provider::StatsigProvider;

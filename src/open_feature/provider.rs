@@ -15,7 +15,8 @@ use super::{
     value::{Int, Struct},
 };
 use crate::{
-    call::CallKind, error::Error, evaluation::ConfigEvaluation, statsig::Statsig, user::User,
+    handle::Statsig,
+    model::{call_kind::CallKind, error::Error, evaluation::ConfigEvaluation, user::User},
 };
 
 /// Statsig as a provider for the OpenFeature SDK; the [module](super) says what becomes of flag

@@ -18,7 +18,7 @@ use super::{
     attribute::{ID_VALUE, TEXT_VALUE, TIER_VALUE, is_id_value, is_text_value},
     rules::{Rules, name_fault},
 };
-use crate::call::CallKind;
+use crate::model::call_kind::CallKind;
 
 /// A request that keeps to the API document.
 #[derive(Clone, Debug)]

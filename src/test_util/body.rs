@@ -4,7 +4,7 @@ use std::str;
 
 use serde_json::Value;
 
-use crate::json::{replace_lone_surrogates, skip_string};
+use crate::model::json::{replace_lone_surrogates, skip_string};
 
 /// Reads JSON. serde_json refuses numbers beyond an `f64`, which JavaScript takes for infinite, and
 /// lone surrogates, which JavaScript makes: here they are the largest number, and U+FFFD.

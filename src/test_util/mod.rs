@@ -44,15 +44,15 @@ mod rules;
 mod rules_file;
 mod server;
 
-pub use fault::Fault;
-pub use local_statsig::LocalStatsig;
-pub use parsers::{answer_request, frame_answer, parse_answer};
-pub use pure_buffer::PureBuffer;
-pub use record::Recorded;
-pub use rules::{Rule, Rules};
-pub use rules_file::RulesError;
+pub use self::fault::Fault;
+pub use self::local_statsig::LocalStatsig;
+pub use self::parsers::{answer_request, frame_answer, parse_answer};
+pub use self::pure_buffer::PureBuffer;
+pub use self::record::Recorded;
+pub use self::rules::{Rule, Rules};
+pub use self::rules_file::RulesError;
 
-pub use crate::{
+pub use crate::rt::{
     clock::pretended::suspend_machine,
     failpoint::{FAILPOINTS, panic_at},
 };

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{api, body::parse, rules::Rules};
-use crate::{call::CallKind, evaluation::Evaluation, transport};
+use crate::{
+    model::{call_kind::CallKind, evaluation::Evaluation},
+    transport,
+};
 
 /// What the transport makes of the body of an answer to a call for these names, which are distinct:
 /// an evaluation for each, in their order, or `None` where it was left out. Not part of the stable

@@ -6,11 +6,14 @@ use slotmap::Key;
 
 use crate::{
     batch::{Buffer, Dealt, Found, Lane, Request},
-    call::{CallKind, CallRequest},
     config::FlushPolicy,
-    error::Error,
-    evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
-    user::User,
+    message::call::CallRequest,
+    model::{
+        call_kind::CallKind,
+        error::Error,
+        evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
+        user::User,
+    },
 };
 
 /// What the [`BatchActor`](crate::BatchActor) decides with: no actor, no clock, no I/O. Not part of

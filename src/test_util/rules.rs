@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use smol_str::SmolStr;
 
 use super::attribute::{Attribute, text};
-use crate::evaluation::{ConfigEvaluation, ConfigValue, GateEvaluation};
+use crate::model::evaluation::{ConfigEvaluation, ConfigValue, GateEvaluation};
 
 /// Gates and configs with the rules that decide them.
 ///

@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{share::share, user::User};
+use crate::{message::share::share, model::user::User};
 
 /// First in first out for each user, and one after the other among the users, so that one with many
 /// calls does not starve another.

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::future::{LocalBoxFuture, Shared, join_all};
 
-use crate::{error::Error, name::check_name};
+use crate::model::{error::Error, name::check_name};
 
 /// The outcome of a message, for all who wait for one of its names: it goes on also when the one who
 /// asked first has left.

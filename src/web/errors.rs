@@ -8,7 +8,7 @@ use actix_web::{
 };
 use thiserror::Error as ThisError;
 
-use crate::error::Error;
+use crate::model::error::Error;
 
 /// `?` works in handlers. The status is 503 for what time may mend and while the component leaves,
 /// 502 for what Statsig or the way to it does wrong for good, 400 for a [`User`](crate::User) whom
@@ -92,7 +92,7 @@ mod tests {
     use std::{io, sync::Arc, time::Duration};
 
     use super::*;
-    use crate::{error::ConnectFault, user::User};
+    use crate::model::{error::ConnectFault, user::User};
 
     const PATH: &str = "/v1/check_gate";
 

@@ -8,11 +8,13 @@ use serde::de::DeserializeOwned;
 
 use super::{snapshot::Snapshot, wiring};
 use crate::{
-    call::CallKind,
-    error::Error,
-    evaluation::{ConfigEvaluation, GateEvaluation},
-    statsig::{Name, Statsig, only},
-    user::User,
+    handle::{Name, Statsig, only},
+    model::{
+        call_kind::CallKind,
+        error::Error,
+        evaluation::{ConfigEvaluation, GateEvaluation},
+        user::User,
+    },
 };
 
 /// The flags of the user whose request it is: an argument of handlers.

@@ -48,8 +48,8 @@ mod snapshot;
 mod visitor;
 mod wiring;
 
-pub use flags::Flags;
-pub use require_gate::{RequireGate, RequireGateService};
-pub use serve::{Drain, serve, serve_builder, serve_until};
-pub use visitor::Visitor;
-pub use wiring::Unidentified;
+pub use self::flags::Flags;
+pub use self::require_gate::{RequireGate, RequireGateService};
+pub use self::serve::{Drain, serve, serve_builder, serve_until};
+pub use self::visitor::Visitor;
+pub use self::wiring::Unidentified;

@@ -15,7 +15,7 @@ use actix_web::{
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use super::flags::Flags;
-use crate::error::Error;
+use crate::model::error::Error;
 
 /// Lets requests through only where a gate is open for their user: a middleware, for an `App`, a
 /// scope or a resource. Where the gate is closed, the answer is 404 and no more, as for a path that

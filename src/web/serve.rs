@@ -14,8 +14,8 @@ use actix_web::{
 
 use super::signals::Signals;
 use crate::{
-    messages::{Flush, ShutdownReport},
-    statsig::Statsig,
+    handle::Statsig,
+    message::{Flush, ShutdownReport},
 };
 
 /// Runs the server until SIGTERM or ctrl-c, lets it leave, and shuts the component down.

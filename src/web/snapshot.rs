@@ -8,11 +8,13 @@ use futures_util::FutureExt;
 use super::answers::{Answers, Outcome};
 use crate::{
     batch::BatchActor,
-    error::Error,
-    evaluation::{ConfigEvaluation, GateEvaluation},
-    messages::{Asking, CheckGates, GetConfigs},
-    statsig::Statsig,
-    user::User,
+    handle::Statsig,
+    message::{Asking, CheckGates, GetConfigs},
+    model::{
+        error::Error,
+        evaluation::{ConfigEvaluation, GateEvaluation},
+        user::User,
+    },
 };
 
 /// Lives as long as its request, or a [`Flags`](super::Flags) of it.

@@ -8,7 +8,7 @@ use actix_web::{
 };
 
 use super::forwarded;
-use crate::user::{User, UserBuilder};
+use crate::model::user::{User, UserBuilder};
 
 /// Starts a user with what the request itself says: ip address, user agent and locale.
 ///

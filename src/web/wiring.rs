@@ -19,7 +19,7 @@ use super::{
     errors::{AsksWithin, NotConfigured},
     snapshot::Snapshot,
 };
-use crate::{statsig::Statsig, user::User};
+use crate::{handle::Statsig, model::user::User};
 
 impl Statsig {
     /// Wires an `App`, or a part of one, so that [`Flags`](crate::web::Flags) and

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Buffer, Flushed, Open};
-use crate::{
-    batch::lane::{LaneId, Leaving, NameId, RequestId},
-    call::CallKind,
+use super::{
+    Buffer, Flushed, Open,
+    group::{LaneId, Leaving, NameId, RequestId},
 };
+use crate::model::call_kind::CallKind;
 
 impl Buffer {
     /// Makes calls of what these lanes have buffered, but for gates that are to be held back.

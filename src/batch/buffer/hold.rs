@@ -10,7 +10,7 @@ use std::{
 use foldhash::fast::RandomState;
 
 use super::{Answer, Buffer};
-use crate::{error::Error, evaluation::Evaluation};
+use crate::model::{error::Error, evaluation::Evaluation};
 
 /// Counts the bytes of the large evaluations that are held, each once, however many requests have it.
 #[derive(Debug)]

@@ -11,11 +11,10 @@ use awc::{
     },
 };
 
+use super::connect::{Connector, KEEP_ALIVE, without_tls};
 use crate::{
-    call::CallKind,
     config::{Config, Proxy},
-    error::Error,
-    transport::connect::{Connector, KEEP_ALIVE, without_tls},
+    model::{call_kind::CallKind, error::Error},
 };
 
 /// A client's requests, complete but for their bodies: the same heads serve every call.

@@ -14,22 +14,24 @@ use awc::{
 use futures_util::{Stream, StreamExt};
 use serde_json::error::Category;
 
-use super::HttpClient;
+use super::{
+    HttpClient,
+    answer::{Head, without_mark},
+    body,
+    error::{Broken, of_another},
+    excerpt::Excerpts,
+    failure::{connect_error, payload_error, retry_after, status_error},
+    foreign::foreign_name,
+    unpack::{Unpackable, unpack, unpack_beginning},
+    wire::{self, Decoded},
+};
 use crate::{
-    call::CallRequest,
-    clock,
-    error::{ConnectFault, Error},
-    evaluation::Evaluation,
-    transport::{
-        answer::{Head, without_mark},
-        body,
-        broken::{Broken, of_another},
-        excerpt::Excerpts,
-        failure::{connect_error, payload_error, retry_after, status_error},
-        foreign::foreign_name,
-        unpack::{Unpackable, unpack, unpack_beginning},
-        wire::{self, Decoded},
+    message::call::CallRequest,
+    model::{
+        error::{ConnectFault, Error},
+        evaluation::Evaluation,
     },
+    rt::clock,
 };
 
 /// The longest answer that is read, in bytes.

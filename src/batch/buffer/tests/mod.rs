@@ -21,11 +21,13 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use self::driven::{Asked, Driven};
 use super::*;
 use crate::{
-    call::Outcome,
     config::FlushPolicy::{Adaptive, Interval},
-    error::ConnectFault,
-    evaluation::{ConfigEvaluation, GateEvaluation, Origin},
-    user::User,
+    message::call::Outcome,
+    model::{
+        error::ConnectFault,
+        evaluation::{ConfigEvaluation, GateEvaluation, Origin},
+        user::User,
+    },
 };
 
 /// What the buffer is driven with: requests of a few users and names, and everything that can

@@ -1,0 +1,53 @@
+//! The transports behind the `BatchActor`: which of them gets a call, and what if it is gone.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use actix::Recipient;
+use smallvec::SmallVec;
+
+use crate::{
+    message::call::{Call, Load, TransportFactory},
+    model::error::Error,
+};
+
+pub(super) struct Transports {
+    factory: TransportFactory,
+    slots: Vec<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    transport: Option<Recipient<Call>>,
+    /// Calls it has and has not answered.
+    load: Load,
+}
+
+impl Transports {
+    pub(super) fn new(factory: TransportFactory, count: usize) -> Self {
+        Self { factory, slots: (0..count).map(|_| Slot::default()).collect() }
+    }
+
+    /// Sends the call to the transport that has the fewest, or to the next if that one cannot be
+    /// made. One that is not taken is dropped, and says so itself.
+    pub(super) fn send(&mut self, call: Call) {
+        let mut order: SmallVec<[usize; 4]> = (0..self.slots.len()).collect();
+        order.sort_by_key(|index| self.slots[*index].load.load(Relaxed));
+        let mut failure = Error::Internal { detail: "there is no transport" };
+        for index in order {
+            let slot = &mut self.slots[index];
+            if !slot.transport.as_ref().is_some_and(Recipient::connected) {
+                match (self.factory)(index) {
+                    Ok(transport) => slot.transport = Some(transport),
+                    Err(error) => {
+                        failure = error;
+                        continue;
+                    }
+                }
+            }
+            if let Some(transport) = &slot.transport {
+                return transport.do_send(call.counted_by(Arc::clone(&slot.load)));
+            }
+        }
+        call.complete(Err(failure));
+    }
+}

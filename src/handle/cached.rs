@@ -1,0 +1,65 @@
+//! What the cache has of a question, read on the caller's own thread.
+
+use super::Statsig;
+use crate::{
+    message::Asking,
+    model::{
+        evaluation::{Evaluation, Origin},
+        user::User,
+    },
+    shared::cache::Question,
+};
+
+impl Statsig {
+    /// What is kept of one name.
+    pub(super) fn recall<M: Asking, R>(
+        &self,
+        user: &User,
+        name: &str,
+        read: impl FnOnce(&Evaluation, Origin) -> Option<R>,
+    ) -> Option<R> {
+        let user = user.within(self.shared.environment.as_ref());
+        let exposure = self.shared.exposure_logging;
+        let question = Question { user: &user, exposure, kind: M::KIND, name };
+        let (kept, is_stale) =
+            self.shared.recall_unless_closing(question, |evaluation, origin| {
+                (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
+            })?;
+        self.shared.counters.hit(1, usize::from(is_stale));
+        kept
+    }
+
+    /// What is kept of all of these names; nothing if one is missing.
+    pub(super) fn recall_all<M: Asking, N: AsRef<str>, R>(
+        &self,
+        user: &User,
+        exposure: Option<bool>,
+        names: &[N],
+        read: impl Fn(&Evaluation, Origin) -> Option<R>,
+    ) -> Option<Vec<R>> {
+        let user = user.within(self.shared.environment.as_ref());
+        let exposure = exposure.unwrap_or(self.shared.exposure_logging);
+        let mut stale = 0;
+        let kept = names.iter().map(|name| {
+            let question = Question { user: &user, exposure, kind: M::KIND, name: name.as_ref() };
+            self.shared.recall_unless_closing(question, |evaluation, origin| {
+                stale += usize::from(matches!(origin, Origin::Stale { .. }));
+                read(evaluation, origin)
+            })?
+        });
+        let kept = kept.collect::<Option<Vec<_>>>().filter(|kept| !kept.is_empty())?;
+        self.shared.counters.hit(names.len(), stale);
+        Some(kept)
+    }
+}
+
+pub(super) fn value(evaluation: &Evaluation, _: Origin) -> Option<bool> {
+    match evaluation {
+        Evaluation::Gate(gate) => Some(gate.value()),
+        Evaluation::Config(_) => None,
+    }
+}
+
+pub(super) fn whole<E: TryFrom<Evaluation>>(evaluation: &Evaluation, origin: Origin) -> Option<E> {
+    evaluation.with_origin(origin).try_into().ok()
+}

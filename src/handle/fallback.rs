@@ -1,0 +1,74 @@
+//! Answers for those who want no error, and what is done about it when they are none.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::{Name, Statsig, cached::value};
+use crate::{
+    message::CheckGates,
+    model::{call_kind::CallKind, error::Error, user::User},
+    telemetry::fallback::Fallback,
+};
+
+impl Statsig {
+    /// Whether the gate is open for the user, or this default if there is no answer: for those who
+    /// want no error.
+    ///
+    /// That there was none is never invisible: it is in [`Stats::fallbacks`](crate::Stats::fallbacks), in the log (as a
+    /// warning, once a second, with the number of them since the last), and told to
+    /// [`on_fallback`](crate::ConfigBuilder::on_fallback).
+    ///
+    /// ```
+    /// # async fn page(statsig: actix_statsig::Statsig, user: actix_statsig::User) -> &'static str {
+    /// match statsig.gate_or(&user, "new_checkout", false).await {
+    ///     true => "the new checkout",
+    ///     false => "the old checkout",
+    /// }
+    /// # }
+    /// ```
+    pub async fn gate_or<N: Name>(&self, user: &User, gate: N, default: bool) -> bool {
+        if let Some(value) = self.recall::<CheckGates, _>(user, gate.as_ref(), value) {
+            return value;
+        }
+        let name = gate.into();
+        self.check_gate(user, Arc::clone(&name)).await.unwrap_or_else(|error| {
+            self.fell_back(CallKind::CheckGate, name, None, error);
+            default
+        })
+    }
+
+    /// The value of one key of a config, or this default if there is no answer, no such key, or one
+    /// of another type. No more invisible than [`gate_or`](Self::gate_or).
+    ///
+    /// ```
+    /// # async fn page(statsig: actix_statsig::Statsig, user: actix_statsig::User) -> u32 {
+    /// statsig.config_or(&user, "homepage", "columns", 2).await
+    /// # }
+    /// ```
+    pub async fn config_or<N: Name, T: DeserializeOwned>(
+        &self,
+        user: &User,
+        config: N,
+        key: &str,
+        default: T,
+    ) -> T {
+        let name = config.into();
+        let config = self.get_config(user, Arc::clone(&name)).await;
+        config.and_then(|config| config.get(key)).unwrap_or_else(|error| {
+            self.fell_back(CallKind::GetConfig, name, Some(key.into()), error);
+            default
+        })
+    }
+
+    /// A default is about to stand in for an answer.
+    pub(crate) fn fell_back(
+        &self,
+        kind: CallKind,
+        name: Arc<str>,
+        key: Option<Arc<str>>,
+        error: Error,
+    ) {
+        self.shared.fell_back(Fallback::new(kind, name, key, error));
+    }
+}

@@ -1,0 +1,47 @@
+//! Bringing metrics up to date.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::{Either, select};
+
+use super::Statsig;
+
+impl Statsig {
+    /// Brings the counters and gauges of [`metrics`](crate::telemetry::metrics) up to date: just before a
+    /// scrape, or before the process ends.
+    pub fn publish_metrics(&self) {
+        self.shared.publish_metrics();
+    }
+
+    /// Does so now, once every `period` and when the component has ended; then this is done. For
+    /// recorders that are not asked, or by a task that does not know when:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn publish(statsig: &actix_statsig::Statsig) {
+    /// actix_rt::spawn(statsig.publish_metrics_every(Duration::from_secs(5)));
+    /// # }
+    /// ```
+    ///
+    /// It does not keep the component alive. It needs a runtime with a timer; a period of zero
+    /// counts as a millisecond.
+    pub fn publish_metrics_every(
+        &self,
+        period: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (shared, mut gone) = (Arc::clone(&self.shared), self.gone.clone());
+        async move {
+            let mut ticks = actix_rt::time::interval(period.max(Duration::from_millis(1)));
+            loop {
+                let has_ended = {
+                    let (tick, end) = (pin!(ticks.tick()), pin!(gone.changed()));
+                    matches!(select(end, tick).await, Either::Left(_))
+                };
+                shared.publish_metrics();
+                if has_ended {
+                    return;
+                }
+            }
+        }
+    }
+}

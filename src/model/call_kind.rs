@@ -1,0 +1,36 @@
+//! The operations of Statsig's API that the component calls.
+
+/// Which operation of the API a [`Call`](crate::Call) is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CallKind {
+    /// `checkGate`: POST `/v1/check_gate`, up to 100 names a call.
+    CheckGate,
+    /// `getConfig`: POST `/v1/get_config`, one name a call.
+    GetConfig,
+}
+
+impl CallKind {
+    /// The operation's path.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::CheckGate => "/v1/check_gate",
+            Self::GetConfig => "/v1/get_config",
+        }
+    }
+
+    /// The operation as a word, for spans and metrics.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Self::CheckGate => "check_gate",
+            Self::GetConfig => "get_config",
+        }
+    }
+
+    /// The most names one call may have.
+    pub fn max_names(self) -> usize {
+        match self {
+            Self::CheckGate => 100,
+            Self::GetConfig => 1,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A config's evaluation: its value, and how it is read.
+
+use std::{any::type_name as rust_type, sync::Arc};
+
+use serde::{
+    Serialize, Serializer,
+    de::{DeserializeOwned, Error as _},
+    ser::SerializeStruct,
+};
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{ConfigEvaluation, ConfigValue};
+use crate::model::{error::Error, json};
+
+impl ConfigEvaluation {
+    /// An evaluation that no rule decided; for tests and scripted transports.
+    pub fn new(name: impl Into<Arc<str>>, value: Map<String, Value>) -> Self {
+        Self::from_parts(name.into(), ConfigValue::new(&value), None, None)
+    }
+
+    /// The same, with the JSON text of its value.
+    ///
+    /// # Errors
+    /// If the text is not a JSON object, or has more than 126 levels of nesting.
+    ///
+    /// ```
+    /// use actix_statsig::ConfigEvaluation;
+    ///
+    /// let limits = ConfigEvaluation::from_json("limits", r#"{"most": 12345678901234567890123}"#)?;
+    /// assert_eq!(limits.get::<u128>("most")?, 12_345_678_901_234_567_890_123);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_json(name: impl Into<Arc<str>>, value: &str) -> Result<Self, serde_json::Error> {
+        let value = json::replace_lone_surrogates(value);
+        Ok(Self::from_parts(name.into(), serde_json::from_str(&value)?, None, None))
+    }
+
+    /// The whole value, a JSON object, as Statsig wrote it. It is `{}` for a config that Statsig does
+    /// not know.
+    ///
+    /// [`RawValue::get`] is the text; as a field of a struct that is serialised it is written unchanged.
+    /// [`deserialize`](Self::deserialize) reads it, as a `serde_json::Map` too.
+    pub fn json(&self) -> &RawValue {
+        &self.0.value
+    }
+
+    /// Whether the value has no key.
+    #[cfg(feature = "open-feature")]
+    pub(crate) fn is_empty(&self) -> bool {
+        let text = self.0.value.get();
+        text.strip_prefix('{').is_some_and(|text| text.trim_start() == "}")
+    }
+
+    /// The value of one key. Of a key that stands twice the last counts, as in JavaScript.
+    ///
+    /// A number that the type cannot hold is an error. `serde_json::value::RawValue` (boxed) holds all.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] if the config has no such key, [`Error::WrongType`] if it is of
+    /// another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
+        let value = json::get(&self.0.value, key).ok_or_else(|| Error::MissingKey {
+            config: self.0.name.clone(),
+            key: beginning(key, KEY).to_owned(),
+        })?;
+        serde_json::from_str(value.get()).map_err(|source| {
+            let at = format!("key `{}`", beginning(key, KEY));
+            self.wrong_type::<T>(at, value, source)
+        })
+    }
+
+    /// The value of one key, or the default where the key is missing or of another type. The
+    /// latter, which is a mistake on one of the two sides, is logged as a warning.
+    pub fn get_or<T: DeserializeOwned>(&self, key: &str, default: T) -> T {
+        self.get(key).unwrap_or_else(|error| {
+            if matches!(error, Error::WrongType { .. }) {
+                tracing::warn!(%error, "a default stands in for a config's value");
+            }
+            default
+        })
+    }
+
+    /// The whole value as a type of the app's.
+    ///
+    /// A derived struct refuses a key that stands twice, as serde does; a map takes the last value.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`], whose source names the field that does not fit.
+    ///
+    /// ```
+    /// # use actix_statsig::ConfigEvaluation;
+    /// # use serde_json::json;
+    /// #[derive(serde::Deserialize)]
+    /// struct Homepage { theme: String }
+    ///
+    /// let config = ConfigEvaluation::new("homepage", json!({"theme": 1}).as_object().cloned().unwrap());
+    /// let error = config.deserialize::<Homepage>().err().unwrap();
+    /// assert!(error.to_string().starts_with("config \"homepage\", the whole value: found an object"));
+    /// ```
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let value = &*self.0.value;
+        serde_json::from_str(value.get())
+            .map_err(|source| self.wrong_type::<T>("the whole value".to_owned(), value, source))
+    }
+
+    fn wrong_type<T>(&self, at: String, found: &RawValue, source: serde_json::Error) -> Error {
+        Error::WrongType {
+            config: self.0.name.clone(),
+            at,
+            found: json::type_name(found.get()),
+            wanted: rust_type::<T>(),
+            source: Arc::new(short(source)),
+        }
+    }
+}
+
+/// The most of a key that an error repeats, in bytes: an error may be kept, and keys come from anywhere.
+const KEY: usize = 200;
+
+/// What serde says quotes the value, which may be 2 MiB.
+fn short(error: serde_json::Error) -> serde_json::Error {
+    const LONGEST: usize = 1_000;
+    let text = error.to_string();
+    if text.len() <= LONGEST { error } else { serde_json::Error::custom(beginning(&text, LONGEST)) }
+}
+
+/// As many of the text's first bytes, and no part of a character.
+pub(crate) fn beginning(text: &str, longest: usize) -> &str {
+    let is_end = |at: &usize| text.is_char_boundary(*at);
+    &text[..(0..=longest.min(text.len())).rev().find(is_end).unwrap_or(0)]
+}
+
+/// Writes the API's JSON form, `GetConfigResponse`, with the deprecated `group` (the rule id, or
+/// the empty string).
+impl Serialize for ConfigEvaluation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("ConfigEvaluation", 5)?;
+        fields.serialize_field("name", &*self.0.name)?;
+        fields.serialize_field("value", &self.0.value)?;
+        fields.serialize_field("group", self.rule_id().unwrap_or_default())?;
+        fields.serialize_field("rule_id", &self.0.rule_id)?;
+        fields.serialize_field("group_name", &self.0.group_name)?;
+        fields.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(value: Value) -> ConfigEvaluation {
+        ConfigEvaluation::new("homepage", value.as_object().cloned().expect("an object"))
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Homepage {
+        theme: String,
+        columns: u8,
+    }
+
+    #[test]
+    fn typed_getters_read_what_fits() {
+        let homepage = config(json!({"theme": "dark", "columns": 3}));
+
+        assert_eq!(homepage.get::<String>("theme").unwrap(), "dark");
+        assert_eq!(homepage.get_or("columns", 1u8), 3);
+        assert_eq!(homepage.get_or("rows", 2u8), 2);
+        let whole: Homepage = homepage.deserialize().unwrap();
+        assert_eq!(whole, Homepage { theme: "dark".into(), columns: 3 });
+    }
+
+    #[test]
+    fn an_error_says_which_key_had_which_type() {
+        let homepage = config(json!({"theme": 7}));
+
+        let wrong = homepage.get::<String>("theme").unwrap_err().to_string();
+        assert_eq!(
+            wrong,
+            "config \"homepage\", key `theme`: found a number, which is no alloc::string::String"
+        );
+        let missing = homepage.get::<u8>("columns").unwrap_err().to_string();
+        assert_eq!(missing, "config \"homepage\" has no key \"columns\"");
+        assert_eq!(homepage.get_or("theme", "light".to_owned()), "light");
+        let whole = homepage.deserialize::<Homepage>().unwrap_err();
+        let source = std::error::Error::source(&whole).unwrap().to_string();
+        assert!(source.contains("expected a string"), "{source}");
+    }
+
+    #[test]
+    fn error_is_short_however_long_the_key_and_the_value() {
+        let key = "é".repeat(100_000);
+        let homepage = config(json!({&key: "v".repeat(100_000)}));
+
+        let wrong = homepage.get::<u8>(&key).unwrap_err();
+        let source = std::error::Error::source(&wrong).unwrap().to_string();
+        assert!(source.starts_with("invalid type: string \"vvv") && source.len() <= 1_000);
+        for error in [wrong, homepage.get::<u8>(&key[2..]).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains("ééé") && text.len() < 400, "{text}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The user whom a check is about.
+
+mod builder;
+mod environment;
+mod fields;
+mod formats;
+#[cfg(test)]
+mod tests;
+mod tier;
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt,
+    hash::{BuildHasher, Hash, Hasher},
+    sync::{Arc, LazyLock},
+};
+
+use serde_json::{Value, value::RawValue};
+
+#[cfg(feature = "open-feature")]
+pub(crate) use self::fields::{CUSTOM, is_field};
+pub use self::{
+    builder::{Attribute, UserBuilder},
+    tier::Tier,
+};
+pub(crate) use self::{environment::Environment, fields::invalid};
+use self::{
+    environment::{InEnvironment, Lack, write},
+    fields::{MAX_DEPTH, PRIVATE, settle},
+};
+use super::{
+    error::Error,
+    json::{Fields, Node, Unreadable, replace_lone_surrogates},
+};
+
+/// The longest user the component takes, in bytes of JSON: far above what an evaluation needs, low
+/// enough that `max_pending` bounds memory.
+pub(crate) const MAX_USER_BYTES: usize = 64 * 1024;
+
+/// Whom a gate or config is evaluated for: `StatsigUser` of Statsig's HTTP API.
+///
+/// Two users are equal only when every field is equal, because every field can change an
+/// evaluation. A `User` is checked and serialised once, when it is built; a clone shares it.
+///
+/// ```
+/// use actix_statsig::User;
+///
+/// let user = User::builder()
+///     .user_id("u-1")
+///     .country("NL")
+///     .custom("plan", "pro")
+///     .private_attribute("salary", 30_000)
+///     .build()?;
+///
+/// assert_eq!(user, user.clone());
+/// assert_ne!(user, User::new("u-1")?);
+/// # Ok::<(), actix_statsig::Error>(())
+/// ```
+///
+/// # JSON
+///
+/// A `User` is also read from JSON: with [`from_json_text`](Self::from_json_text), with serde, or from
+/// a value with [`from_json`](Self::from_json). Whatever Statsig may evaluate is passed on as it is:
+///
+/// - A field that is `null` counts as not set, and so does an entry of `custom`, `customIDs`,
+///   `privateAttributes` or `statsigEnvironment`. Inside of lists and nested objects `null` stays.
+/// - An id (`userID`, or one of `customIDs`) is a string or a number. An integer becomes the string of
+///   its digits.
+/// - `email`, `ip`, `userAgent`, `country`, `locale` and `appVersion` are strings, numbers or booleans,
+///   of any form: a country may be `""`, `T1` or `NLD`.
+/// - `custom` and `privateAttributes` hold any JSON, and the tier of `statsigEnvironment` is any string.
+/// - Numbers keep their text where text is read: `100000000000000000001` and `100000000000000000002`
+///   are different users. So are `1` and `1.0`.
+/// - A lone surrogate, as `"\ud800"`, becomes U+FFFD.
+/// - A key that stands twice has its last value. Any other field is passed on as it is.
+///
+/// An [`Error::InvalidUser`] names the field and the rule it breaks. Refused is a user without an
+/// identifier (a user id or a custom id that is not empty), a field of another type than the above, a
+/// `userId` or `user_id` where there is no `userID`, and a user of more than 64 KiB as JSON or 64
+/// levels of nesting.
+#[derive(Clone)]
+pub struct User(Arc<Inner>);
+
+struct Inner {
+    hash: u64,
+    is_private: bool,
+    lack: Lack,
+    json: Box<str>,
+    in_environment: InEnvironment,
+}
+
+impl User {
+    /// A user known by nothing but its user id.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUser`] if the id is empty.
+    pub fn new(user_id: impl Into<String>) -> Result<Self, Error> {
+        Self::builder().user_id(user_id).build()
+    }
+
+    /// Starts a user with no field set.
+    pub fn builder() -> UserBuilder {
+        UserBuilder::default()
+    }
+
+    /// Reads a user from text in the API's JSON form, `{"userID": "u-1", …}`.
+    ///
+    /// Numbers keep their text, however long they are.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUser`] if the text is not JSON, or names the field and the rule it breaks.
+    ///
+    /// ```
+    /// use actix_statsig::User;
+    ///
+    /// let user = User::from_json_text(r#"{"country": "NL", "userID": 4711}"#)?;
+    /// assert_eq!(user, User::builder().user_id("4711").country("NL").build()?);
+    ///
+    /// let error = User::from_json_text(r#"{"userId": "u-1"}"#).unwrap_err();
+    /// assert_eq!(error.to_string(), "user field `userId` must be spelt `userID`");
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn from_json_text(json: &str) -> Result<Self, Error> {
+        let json: &RawValue =
+            serde_json::from_str(json).map_err(|_| unreadable(Unreadable::NotJson))?;
+        Self::try_from(json)
+    }
+
+    /// Takes a user in the API's JSON form, `{"userID": "u-1", …}`.
+    ///
+    /// A [`Value`] holds a number in 64 bits and a number that is not finite as `null`; use
+    /// [`from_json_text`](Self::from_json_text) where the text is at hand.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUser`] names the field and the rule it breaks.
+    ///
+    /// ```
+    /// use actix_statsig::User;
+    ///
+    /// let user = User::from_json(serde_json::json!({"userID": "u-1", "country": "NL"}))?;
+    /// assert_eq!(user, User::builder().country("NL").user_id("u-1").build()?);
+    ///
+    /// let error = User::from_json(serde_json::json!({"userID": "u-1", "custom": "pro"}));
+    /// assert_eq!(error.unwrap_err().to_string(), "user field `custom` must be an object");
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn from_json(json: Value) -> Result<Self, Error> {
+        Self::from_node(Node::from_value(json, MAX_DEPTH))
+    }
+
+    fn from_node(node: Result<Node<'_>, Unreadable>) -> Result<Self, Error> {
+        match node.map_err(unreadable)? {
+            Node::Object(mut fields) => Self::from_fields(&mut fields),
+            _ => Err(invalid("user", "must be an object")),
+        }
+    }
+
+    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, Error> {
+        settle(fields)?;
+        let is_private = fields.iter().any(|(field, _)| field == PRIVATE);
+        let (json, lack) = write(fields);
+        if json.len() > MAX_USER_BYTES {
+            return Err(unreadable(Unreadable::TooLong));
+        }
+        Ok(Self::of(json, is_private, lack))
+    }
+
+    fn of(json: String, is_private: bool, lack: Lack) -> Self {
+        let (hash, json) = (HASHER.hash_one(&*json), json.into_boxed_str());
+        Self(Arc::new(Inner { hash, is_private, lack, json, in_environment: Default::default() }))
+    }
+
+    /// The canonical JSON: what is compared, hashed and sent.
+    pub(crate) fn json(&self) -> &str {
+        &self.0.json
+    }
+
+    /// Whether a text that may repeat the user's fields may repeat a secret.
+    pub(crate) fn has_private_attributes(&self) -> bool {
+        self.0.is_private
+    }
+}
+
+impl TryFrom<&RawValue> for User {
+    type Error = Error;
+
+    /// The same as [`User::from_json_text`], for what is known to be JSON.
+    fn try_from(json: &RawValue) -> Result<Self, Error> {
+        let json = replace_lone_surrogates(json.get());
+        Self::from_node(Node::read(&json, MAX_DEPTH, MAX_USER_BYTES))
+    }
+}
+
+fn unreadable(why: Unreadable) -> Error {
+    let rule = match why {
+        Unreadable::NotJson => "must be JSON",
+        Unreadable::TooDeep => "must have at most 64 levels of nesting",
+        Unreadable::TooLong => "must have at most 65536 bytes as JSON",
+    };
+    invalid("user", rule)
+}
+
+impl PartialEq for User {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.hash == other.0.hash && self.0.json == other.0.json)
+    }
+}
+
+impl Eq for User {}
+
+impl Hash for User {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+/// Shows the fields as JSON, with the private attributes left out.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut node = Node::read(self.json(), MAX_DEPTH, usize::MAX).map_err(|_| fmt::Error)?;
+        if let Node::Object(fields) = &mut node {
+            let private = fields.iter_mut().filter(|(field, _)| field == PRIVATE);
+            private.for_each(|(_, node)| *node = Node::String("[redacted]".into()));
+        }
+        let mut shown = String::new();
+        node.write(&mut shown);
+        write!(f, "User({shown})")
+    }
+}
+
+/// Seeded once a process, so that nobody outside can choose users that collide.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);

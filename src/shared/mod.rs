@@ -1,0 +1,252 @@
+//! What the handle and the actors share.
+
+pub(crate) mod api_key;
+pub(crate) mod cache;
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+
+use self::{
+    api_key::ApiKey,
+    cache::{Cache, Limits, Question},
+};
+use crate::{
+    config::Config,
+    message::{ShutdownReport, admission::Admission},
+    model::{
+        error::Error,
+        evaluation::{Evaluation, Origin},
+        user::Environment,
+    },
+    rt::{clock, slept::Slept},
+    telemetry::{
+        fallback::{Fallback, Warnings},
+        hooks::Teller,
+        stats::{Counters, Stats},
+    },
+};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) admission: Admission,
+    pub(crate) api_key: ApiKey,
+    pub(crate) counters: Counters,
+    pub(crate) cache: Cache,
+    /// Places for answers that are longer than most, while they are read.
+    pub(crate) long_bodies: Semaphore,
+    hooks: Teller,
+    warnings: Warnings,
+    outages: Warnings,
+    #[cfg(feature = "metrics")]
+    published: crate::telemetry::metrics::Published,
+    /// Whether exposures are logged where a message does not say.
+    pub(crate) exposure_logging: bool,
+    /// What every user is in who has no tier.
+    pub(crate) environment: Option<Environment>,
+    began: Instant,
+    slept: Slept,
+    /// Nothing gets through to Statsig until then, in microseconds since the beginning: the circuit
+    /// breaker is open and probes, or Statsig has asked for calm.
+    denied_until: AtomicU64,
+    /// When the last call was made, or would have been but for a stale answer, in microseconds since
+    /// the beginning.
+    asked: AtomicU64,
+    /// Connections that were opened in an earlier one are not used any more.
+    connection_generation: AtomicU64,
+    /// It will close before long.
+    is_leaving: AtomicBool,
+    /// The component takes no more requests.
+    is_closing: AtomicBool,
+    report: OnceLock<ShutdownReport>,
+}
+
+/// So many long answers are read at once, by all transports.
+const LONG_BODIES: usize = 8;
+
+impl Shared {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            admission: Admission::new(config.max_pending(), config.pending_bytes()),
+            api_key: ApiKey::new(config.api_key()),
+            counters: Counters::default(),
+            hooks: Teller::new(config.hooks()),
+            warnings: Warnings::default(),
+            outages: Warnings::default(),
+            #[cfg(feature = "metrics")]
+            published: crate::telemetry::metrics::Published::default(),
+            cache: Cache::new(Limits {
+                entries: config.cache_entries(),
+                bytes: usize::try_from(config.cache_bytes()).unwrap_or(usize::MAX),
+                fresh: config.cache_ttl(),
+                stale: config.stale_if_error(),
+            }),
+            long_bodies: Semaphore::new(LONG_BODIES),
+            exposure_logging: config.exposure_logging(),
+            environment: config.environment().map(Environment::new),
+            began: clock::now(),
+            slept: Slept::new(clock::slept()),
+            denied_until: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            connection_generation: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            report: OnceLock::new(),
+        }
+    }
+
+    /// A call has ended. That calls begin to fail is worth a word, if not more than one a second.
+    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) {
+        match (self.counters.call_ended(outcome), outcome) {
+            ((true, true), Err(error)) if self.outages.note(clock::now()).is_some() => {
+                tracing::warn!(%error, "calls to Statsig fail");
+            }
+            ((false, true), _) => tracing::info!("calls to Statsig are answered again"),
+            _ => {}
+        }
+    }
+
+    /// A probe of the circuit breaker was answered, as the next call will be.
+    pub(crate) fn probe_answered(&self) {
+        if self.counters.is_answering() {
+            tracing::info!("calls to Statsig are answered again");
+        }
+    }
+
+    /// A request is refused before anybody was asked.
+    pub(crate) fn refused(&self, error: &Error) {
+        self.counters.answered::<()>(&Err(error.clone()));
+        self.hooks.error(error);
+    }
+
+    /// A request has got this error for an answer, which is counted already.
+    pub(crate) fn failed(&self, error: &Error) {
+        self.hooks.error(error);
+    }
+
+    /// A default stands in for an answer.
+    pub(crate) fn fell_back(&self, fallback: Fallback) {
+        self.counters.fell_back(&fallback.error);
+        fallback.log(self.warnings.note(clock::now()));
+        self.hooks.fallback(fallback);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            hooks_missed: self.hooks.missed(),
+            is_leaving: self.is_leaving.load(Relaxed),
+            ..self.counters.snapshot(clock::now())
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn publish_metrics(&self) {
+        self.published.publish(|| self.stats());
+    }
+
+    /// Reads what is kept of an earlier answer, if it may answer now: stale only while nothing gets
+    /// through to Statsig. It counts as asking then, for which the circuit breaker goes on probing.
+    pub(crate) fn recall<R>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(&Evaluation, Origin) -> R,
+    ) -> Option<R> {
+        let now = || self.ageing(clock::now());
+        let is_denied = || {
+            let now = clock::now();
+            let is_denied = self.is_denied(now);
+            if is_denied {
+                self.note_asked(now);
+            }
+            is_denied
+        };
+        self.cache.recall(question, now, is_denied, read)
+    }
+
+    /// The time since the beginning, for the ages of what is kept: it goes on while the machine sleeps.
+    pub(crate) fn ageing(&self, now: Instant) -> Duration {
+        self.slept.add(now.saturating_duration_since(self.began), clock::slept)
+    }
+
+    /// The same for the handle, which can be asked still when the component closes: from then on it
+    /// has nothing.
+    pub(crate) fn recall_unless_closing<R>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(&Evaluation, Origin) -> R,
+    ) -> Option<R> {
+        if self.is_closing() { None } else { self.recall(question, read) }
+    }
+
+    /// Nothing gets through to Statsig until then.
+    pub(crate) fn deny_until(&self, until: Option<Instant>) {
+        self.denied_until.store(until.map_or(0, |until| self.micros(until)), Relaxed);
+    }
+
+    fn is_denied(&self, now: Instant) -> bool {
+        self.micros(now) < self.denied_until.load(Relaxed)
+    }
+
+    /// Somebody asks Statsig.
+    pub(crate) fn note_asked(&self, now: Instant) {
+        self.asked.fetch_max(self.micros(now), Relaxed);
+    }
+
+    /// When somebody asked Statsig last.
+    pub(crate) fn asked(&self) -> Option<Instant> {
+        let micros = Some(self.asked.load(Relaxed)).filter(|micros| *micros > 0)?;
+        self.began.checked_add(Duration::from_micros(micros))
+    }
+
+    /// Since the beginning; never 0.
+    fn micros(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.began);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    pub(crate) fn connection_generation(&self) -> u64 {
+        self.connection_generation.load(Relaxed)
+    }
+
+    /// A connection of this generation has proved to be off by one, and others may be: ends them
+    /// all, unless they have ended already.
+    pub(crate) fn end_connections_of(&self, generation: u64) {
+        self.connection_generation.fetch_max(generation + 1, Relaxed);
+    }
+
+    /// From here on it is not ready for more, though it answers.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Relaxed);
+    }
+
+    /// From here on nothing is answered from the cache either.
+    pub(crate) fn close(&self) {
+        self.leave();
+        self.is_closing.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Relaxed)
+    }
+
+    pub(crate) fn ended_with(&self, report: ShutdownReport) {
+        // The first end counts; there is no second.
+        let _ = self.report.set(report);
+    }
+
+    /// The report of the shutdown that ended the component, if one did.
+    pub(crate) fn report(&self) -> Option<ShutdownReport> {
+        self.report.get().copied()
+    }
+
+    /// Why the mailbox is closed.
+    pub(crate) fn why_closed(&self) -> Error {
+        if self.report.get().is_some() { Error::ShuttingDown } else { Error::Closed }
+    }
+}

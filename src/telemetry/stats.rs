@@ -1,0 +1,343 @@
+//! Counters, and the snapshot of them that the app sees.
+
+use std::{
+    array,
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use super::{
+    hits::Hits,
+    latency::{Latencies, Latency},
+};
+use crate::model::{
+    error::{Error, KINDS},
+    evaluation::{Evaluation, Origin},
+};
+
+/// What the component has done so far, as [`Statsig::stats`](crate::Statsig::stats) saw it.
+///
+/// At a quiet moment `requests` is the sum of `answered`, all `errors` and `abandoned`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Requests received, those that were refused included.
+    pub requests: u64,
+    /// Names those requests asked for, duplicates included.
+    pub names: u64,
+    /// Names answered from the cache.
+    pub cached: u64,
+    /// Of these, names answered with a stale evaluation, because Statsig failed.
+    pub stale: u64,
+    /// Names that were in flight already when they were asked for, and were not asked again.
+    pub joined: u64,
+    /// Calls handed to the transport; retries of a call are not counted again.
+    pub calls: u64,
+    /// Attempts beyond the first of a call, those for a connection that died as it was reused
+    /// included, and calls for a part of the names of one that was refused.
+    pub retries: u64,
+    /// Requests answered with evaluations.
+    pub answered: u64,
+    /// Names answered with evaluations, stale ones included. Less `stale` and `answered_calls`, it is
+    /// how many calls were saved: one for each name would have been as many more.
+    pub answered_names: u64,
+    /// Calls that were answered with evaluations.
+    pub answered_calls: u64,
+    /// Requests answered with an error, by [`Error::kind`]; kinds that never occurred are left out.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Defaults that stood in for answers, by the [`Error::kind`] of what kept them away; kinds that
+    /// never occurred are left out.
+    pub fallbacks: BTreeMap<&'static str, u64>,
+    /// Events that a hook was not told of, because it could not keep up.
+    pub hooks_missed: u64,
+    /// Requests whose callers left before the answer.
+    pub abandoned: u64,
+    /// Distinct names waiting for the next flush, now.
+    pub buffered: u64,
+    /// Calls the transport has taken and not yet answered, now.
+    pub in_flight: u64,
+    /// Restarts of the `BatchActor` and the `TransportActor` by their supervisors.
+    pub restarts: u64,
+    /// Whether calls are let through, now.
+    pub breaker: BreakerState,
+    /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
+    /// refusal of what was asked. A probe of the circuit breaker that is answered ends it as well.
+    pub last_call_failed: bool,
+    /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
+    /// (`web::serve`).
+    pub is_leaving: bool,
+    /// How long calls waited before their first attempt, lately: for a place in flight, for a probe of
+    /// the circuit breaker, or until calm that Statsig asked for was over. Those are included that were
+    /// answered without an attempt.
+    pub queueing: Latency,
+    /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
+    /// pauses between them.
+    pub call: Latency,
+}
+
+impl Stats {
+    /// Whether a question that no cache answers is likely to get its answer now: the circuit breaker
+    /// is closed, the last call has not failed, and nobody has told the component to leave.
+    ///
+    /// Only a call can show that Statsig is back. Where this decides whether there is traffic, and so
+    /// calls, [`probe`](crate::Statsig::probe) while it is not.
+    pub fn is_ready(&self) -> bool {
+        self.breaker == BreakerState::Closed && !self.last_call_failed && !self.is_leaving
+    }
+}
+
+/// The state of the circuit breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls are let through.
+    #[default]
+    Closed,
+    /// The last calls failed in a row. Others wait for the next probe, for two seconds at the most.
+    Open,
+    /// A probe is on its way, and decides.
+    HalfOpen,
+}
+
+/// The counters behind [`Stats`], written by the actors and, for what it refuses, by the handle.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub(crate) requests: AtomicU64,
+    pub(crate) names: AtomicU64,
+    pub(crate) cached: AtomicU64,
+    pub(crate) stale: AtomicU64,
+    pub(crate) joined: AtomicU64,
+    pub(crate) calls: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) answered: AtomicU64,
+    answered_names: AtomicU64,
+    answered_calls: AtomicU64,
+    pub(crate) abandoned: AtomicU64,
+    pub(crate) buffered: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) restarts: AtomicU64,
+    pub(crate) queueing: Latencies,
+    pub(crate) call: Latencies,
+    /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached`,
+    /// `answered` and `answered_names` of the snapshot, but not of this.
+    pub(crate) hits: Hits,
+    breaker: AtomicU8,
+    last_call_failed: AtomicBool,
+    errors: ByKind,
+    fallbacks: ByKind,
+}
+
+/// A count for each kind of error.
+type ByKind = [AtomicU64; KINDS.len()];
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            requests: AtomicU64::default(),
+            names: AtomicU64::default(),
+            cached: AtomicU64::default(),
+            stale: AtomicU64::default(),
+            joined: AtomicU64::default(),
+            hits: Hits::default(),
+            calls: AtomicU64::default(),
+            retries: AtomicU64::default(),
+            answered: AtomicU64::default(),
+            answered_names: AtomicU64::default(),
+            answered_calls: AtomicU64::default(),
+            abandoned: AtomicU64::default(),
+            buffered: AtomicU64::default(),
+            in_flight: AtomicU64::default(),
+            restarts: AtomicU64::default(),
+            queueing: Latencies::default(),
+            call: Latencies::default(),
+            breaker: AtomicU8::default(),
+            last_call_failed: AtomicBool::default(),
+            errors: array::from_fn(|_| AtomicU64::default()),
+            fallbacks: array::from_fn(|_| AtomicU64::default()),
+        }
+    }
+}
+
+impl Counters {
+    pub(crate) fn received(&self, names: usize) {
+        self.requests.fetch_add(1, Relaxed);
+        self.names.fetch_add(names as u64, Relaxed);
+    }
+
+    /// The handle has answered a request whole from the cache.
+    pub(crate) fn hit(&self, names: usize, stale: usize) {
+        self.hits.add(names);
+        if stale > 0 {
+            self.stale.fetch_add(stale as u64, Relaxed);
+        }
+    }
+
+    /// An answer is about to go out: how much is it, and what of it was kept?
+    pub(crate) fn answered_with(&self, evaluations: &[Evaluation]) {
+        self.answered_names.fetch_add(evaluations.len() as u64, Relaxed);
+        let origins = evaluations.iter().map(Evaluation::origin);
+        let kept = origins.filter(|origin| *origin != Origin::Network);
+        let (cached, stale) = kept.fold((0, 0), |(cached, stale), origin| {
+            (cached + 1, stale + u64::from(matches!(origin, Origin::Stale { .. })))
+        });
+        if cached > 0 {
+            self.cached.fetch_add(cached, Relaxed);
+            self.stale.fetch_add(stale, Relaxed);
+        }
+    }
+
+    pub(crate) fn answered<T>(&self, result: &Result<T, Error>) {
+        self.count_of(result).fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn abandoned(&self) {
+        self.abandoned.fetch_add(1, Relaxed);
+    }
+
+    /// What was counted as answered found nobody.
+    pub(crate) fn abandoned_instead<T>(&self, result: &Result<T, Error>) {
+        self.count_of(result).fetch_sub(1, Relaxed);
+        self.abandoned();
+    }
+
+    pub(crate) fn fell_back(&self, error: &Error) {
+        self.fallbacks[error.index()].fetch_add(1, Relaxed);
+    }
+
+    /// A call has ended; whether it failed, and whether that is new.
+    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) -> (bool, bool) {
+        if outcome.is_ok() {
+            self.answered_calls.fetch_add(1, Relaxed);
+        }
+        let failed = outcome.as_ref().is_err_and(|error| {
+            error.is_outage()
+                || matches!(error, Error::Unauthorized { .. } | Error::Internal { .. })
+        });
+        (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
+    }
+
+    /// Notes that Statsig answers, as a probe has shown; whether that is new.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.last_call_failed.swap(false, Relaxed)
+    }
+
+    /// Notes the breaker's state; the one before.
+    pub(crate) fn breaker_is(&self, state: BreakerState) -> BreakerState {
+        BreakerState::ALL[usize::from(self.breaker.swap(state as u8, Relaxed))]
+    }
+
+    fn count_of<T>(&self, result: &Result<T, Error>) -> &AtomicU64 {
+        match result {
+            Ok(_) => &self.answered,
+            Err(error) => &self.errors[error.index()],
+        }
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> Stats {
+        let (hits, hit_names) = self.hits.sum();
+        Stats {
+            requests: self.requests.load(Relaxed) + hits,
+            names: self.names.load(Relaxed) + hit_names,
+            cached: self.cached.load(Relaxed) + hit_names,
+            stale: self.stale.load(Relaxed),
+            joined: self.joined.load(Relaxed),
+            calls: self.calls.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            answered: self.answered.load(Relaxed) + hits,
+            answered_names: self.answered_names.load(Relaxed) + hit_names,
+            answered_calls: self.answered_calls.load(Relaxed),
+            errors: by_kind(&self.errors),
+            fallbacks: by_kind(&self.fallbacks),
+            hooks_missed: 0,
+            is_leaving: false,
+            abandoned: self.abandoned.load(Relaxed),
+            buffered: self.buffered.load(Relaxed),
+            in_flight: self.in_flight.load(Relaxed),
+            restarts: self.restarts.load(Relaxed),
+            breaker: BreakerState::ALL[usize::from(self.breaker.load(Relaxed))],
+            last_call_failed: self.last_call_failed.load(Relaxed),
+            queueing: self.queueing.read(now),
+            call: self.call.read(now),
+        }
+    }
+}
+
+fn by_kind(counts: &ByKind) -> BTreeMap<&'static str, u64> {
+    let counts = counts.iter().map(|count| count.load(Relaxed));
+    KINDS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
+}
+
+impl BreakerState {
+    const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::evaluation::GateEvaluation;
+
+    fn snapshot(counters: &Counters) -> Stats {
+        #[allow(clippy::disallowed_methods)]
+        counters.snapshot(Instant::now())
+    }
+
+    #[test]
+    fn a_snapshot_counts_answers_and_each_kind_of_error() {
+        let counters = Counters::default();
+        counters.received(2);
+        counters.received(1);
+        counters.answered(&Ok(()));
+        counters.answered::<()>(&Err(Error::ShuttingDown));
+
+        let stats = snapshot(&counters);
+
+        assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 1));
+        assert_eq!(stats.errors, BTreeMap::from([("shutting_down", 1)]));
+    }
+
+    #[test]
+    fn what_calls_saved_is_told_by_what_was_answered_and_not_by_what_was_asked() {
+        let counters = Counters::default();
+        let limit = Duration::from_secs(1);
+        counters.received(3);
+        counters.answered::<()>(&Err(Error::Overloaded { limit: 1 }));
+        counters.call_ended::<()>(&Err(Error::AttemptTimeout { limit }));
+        let answered = |counters: &Counters| {
+            let stats = snapshot(counters);
+            (stats.answered_names, stats.answered_calls)
+        };
+        assert_eq!(answered(&counters), (0, 0));
+
+        let gate = Evaluation::Gate(GateEvaluation::new("beta", true));
+        counters.call_ended(&Ok(()));
+        counters.answered_with(&[gate.clone(), gate.clone(), gate]);
+        counters.hit(2, 0);
+        assert_eq!(answered(&counters), (5, 1));
+    }
+
+    #[test]
+    fn it_is_ready_unless_the_breaker_is_open_or_the_last_call_failed() {
+        let counters = Counters::default();
+        let is_ready = || snapshot(&counters).is_ready();
+        let (path, excerpt) = ("/v1/check_gate", String::new());
+        assert!(is_ready());
+
+        let timeout = Error::AttemptTimeout { limit: Duration::from_secs(1) };
+        for error in [timeout, Error::Unauthorized { path, status: 401 }] {
+            counters.call_ended::<()>(&Err(error));
+            assert!(!is_ready());
+            counters.call_ended(&Ok(()));
+            assert!(is_ready());
+        }
+        counters.call_ended::<()>(&Err(Error::Refused { path, status: 400, excerpt }));
+        assert!(is_ready(), "whoever refuses a name answers");
+
+        counters.breaker_is(BreakerState::HalfOpen);
+        assert!(!is_ready());
+    }
+}

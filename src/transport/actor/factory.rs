@@ -1,0 +1,87 @@
+//! The transports, and the threads they run on.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use actix::Supervisor;
+use actix_rt::Arbiter;
+use rustls::ClientConfig;
+
+use super::TransportActor;
+use crate::{
+    config::Config, message::call::TransportFactory, model::error::Error, shared::Shared,
+    transport::retry::upstream::Server,
+};
+
+/// Makes transports by their index: a single one on the current arbiter, one of several on an
+/// arbiter of its own. Each has its share of the calls in flight; what one learns of the server, all
+/// know.
+pub(crate) fn factory(
+    config: &Config,
+    tls: Arc<ClientConfig>,
+    shared: &Arc<Shared>,
+) -> TransportFactory {
+    let (config, shared) = (config.clone(), Arc::clone(shared));
+    let server = Arc::new(Server::new(&config));
+    let mut arbiters = Arbiters::default();
+    Box::new(move |index| {
+        let (config, tls) = (config.clone(), Arc::clone(&tls));
+        let (shared, server) = (Arc::clone(&shared), Arc::clone(&server));
+        let transports = config.transports();
+        let max_in_flight = share(config.max_in_flight(), transports, index);
+        let make = move |_: &mut _| TransportActor::new(config, max_in_flight, tls, shared, server);
+        let transport = match transports {
+            1 => Supervisor::start(make),
+            _ => Supervisor::start_in_arbiter(&arbiters.start(index)?.handle(), make),
+        };
+        Ok(transport.recipient())
+    })
+}
+
+/// How many of these one of so many gets.
+fn share(all: usize, among: usize, index: usize) -> usize {
+    all / among + usize::from(index < all % among)
+}
+
+/// The threads of the transports. They have ended when this has been dropped.
+#[derive(Default)]
+struct Arbiters(BTreeMap<usize, Arbiter>);
+
+impl Arbiters {
+    fn start(&mut self, index: usize) -> Result<&Arbiter, Error> {
+        // The one before it: its transport is gone.
+        if let Some(arbiter) = self.0.remove(&index) {
+            arbiter.stop();
+        }
+        let failed = |error: io::Error| Error::Start { source: Arc::new(error) };
+        Ok(self.0.entry(index).or_insert(Arbiter::try_new().map_err(failed)?))
+    }
+}
+
+impl Drop for Arbiters {
+    fn drop(&mut self) {
+        for arbiter in self.0.values() {
+            arbiter.stop();
+        }
+        for arbiter in std::mem::take(&mut self.0).into_values() {
+            // A thread that panicked has ended as well.
+            let _ = arbiter.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_shares_are_all_of_it_and_nobody_gets_none(among in 1usize..=64, more in 0usize..961) {
+            let all = among + more;
+            let shares: Vec<_> = (0..among).map(|index| share(all, among, index)).collect();
+            prop_assert_eq!(shares.iter().sum::<usize>(), all);
+            prop_assert!(shares.iter().all(|share| (all / among..=all / among + 1).contains(share)));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! From the base URL to a TCP connection: to the API's host, or through a proxy.
+
+mod addresses;
+mod error;
+mod race;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+use std::{
+    cell::RefCell,
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+};
+
+use actix_rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub(in crate::transport) use self::error::DialError;
+use self::{addresses::Memory, race::race, resolve::Resolver};
+use crate::config::{Config, Proxy};
+
+/// Connects to the host of the base URL, each time to the addresses that its name has then.
+pub(super) struct Dialer<N = System> {
+    host: String,
+    port: u16,
+    is_tls: bool,
+    proxy: Option<Proxy>,
+    network: N,
+    memory: Rc<RefCell<Memory>>,
+}
+
+/// A connection, over which nothing has been sent to the API.
+#[derive(Debug)]
+pub(super) struct Dialed<S = TcpStream> {
+    pub(super) stream: S,
+    /// `http://host:port`, for a proxy that takes requests in absolute form.
+    pub(super) absolute_form: Option<Rc<str>>,
+    pub(super) trial: Trial,
+}
+
+/// Watches what becomes of a connection. Unless it is [passed](Self::passed), its address has failed
+/// and is tried last next time: somebody may accept connections there who does not serve them.
+#[derive(Debug)]
+pub(super) struct Trial {
+    address: Option<SocketAddr>,
+    memory: Rc<RefCell<Memory>>,
+}
+
+impl Trial {
+    /// Whoever is at the address has said something that makes sense.
+    pub(super) fn passed(&mut self) {
+        self.address = None;
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            self.memory.borrow_mut().failed(address);
+        }
+    }
+}
+
+/// What dialing needs of the outside.
+pub(super) trait Network {
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = Result<Vec<SocketAddr>, Arc<io::Error>>>;
+
+    fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+impl Dialer {
+    pub(super) fn new(config: &Config) -> Self {
+        Self::over(config, System(Resolver::of_the_system()))
+    }
+}
+
+impl<N: Network> Dialer<N> {
+    fn over(config: &Config, network: N) -> Self {
+        let uri = config.uri();
+        let is_tls = uri.scheme_str() == Some("https");
+        Self {
+            host: uri.host().unwrap_or_default().to_owned(),
+            port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            is_tls,
+            proxy: config.way_out().proxy.clone(),
+            network,
+            memory: Rc::default(),
+        }
+    }
+
+    pub(super) async fn dial(&self) -> Result<Dialed<N::Stream>, DialError> {
+        let Some(proxy) = &self.proxy else { return self.connect(&self.host, self.port).await };
+        let connected = self.connect(proxy.host(), proxy.port()).await;
+        let mut dialed = connected.map_err(|error| DialError::ProxyUnreachable {
+            proxy: proxy.to_string(),
+            source: Box::new(error),
+        })?;
+        if self.is_tls {
+            let target = format!("{}:{}", self.host, self.port);
+            let opened = tunnel::open(&mut dialed.stream, proxy, &target).await;
+            opened.map_err(|problem| DialError::Proxy { proxy: proxy.to_string(), problem })?;
+            // What is wrong from here on is not the proxy's fault.
+            dialed.trial.passed();
+        } else {
+            let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
+            dialed.absolute_form = Some(format!("http://{}{port}", self.host).into());
+        }
+        Ok(dialed)
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<Dialed<N::Stream>, DialError> {
+        let resolved = match address(host) {
+            Some(ip) => vec![SocketAddr::new(ip, port)],
+            None => self
+                .network
+                .resolve(host, port)
+                .await
+                .map_err(|source| DialError::Resolve { host: host.to_owned(), source })?,
+        };
+        if resolved.is_empty() {
+            return Err(DialError::NoAddresses { host: host.to_owned() });
+        }
+        let connected = race(&resolved, &self.memory, |address| self.network.connect(address));
+        let (address, stream) = connected.await.map_err(|failures| DialError::Unreachable {
+            host: format!("{host}:{port}"),
+            failures,
+        })?;
+        let trial = Trial { address: Some(address), memory: Rc::clone(&self.memory) };
+        Ok(Dialed { stream, absolute_form: None, trial })
+    }
+}
+
+/// The address that a host is, if it is no name. A URL has brackets around an IPv6 address.
+fn address(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse().ok()
+}
+
+/// The system's resolver and sockets.
+pub(super) struct System(Resolver);
+
+impl Network for System {
+    type Stream = TcpStream;
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Arc<io::Error>> {
+        self.0.resolve(host, port).await
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        // A request is written whole: nothing is gained by holding its end back.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}

@@ -1,0 +1,239 @@
+//! Connecting to the first address that answers (RFC 8305, "Happy Eyeballs").
+
+use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
+
+use actix_rt::time::timeout;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
+use super::addresses::Memory;
+
+/// How long an address has before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How each address failed.
+pub(super) type Failures = Vec<(SocketAddr, io::Error)>;
+
+/// Connects to the addresses a name has: to the next one when one has failed, or has not connected
+/// within its head start. The first connection wins, and the others are given up. With it comes the
+/// address it leads to.
+pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
+    resolved: &[SocketAddr],
+    memory: &RefCell<Memory>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<(SocketAddr, S), Failures> {
+    let mut waiting = memory.borrow_mut().order(resolved).into_iter();
+    let mut failures = Failures::new();
+    let mut pending = Pending { addresses: Vec::new(), memory };
+    let mut connecting = FuturesUnordered::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            pending.addresses.push(address);
+            let connected = connect(address);
+            connecting.push(async move { (address, connected.await) });
+        }
+        let is_last = waiting.len() == 0;
+        let ended = match is_last {
+            true => Ok(connecting.next().await),
+            false => timeout(HEAD_START, connecting.next()).await,
+        };
+        match ended {
+            Ok(Some((address, Ok(stream)))) => {
+                pending.ended(address);
+                memory.borrow_mut().worked(address);
+                return Ok((address, stream));
+            }
+            Ok(Some((address, Err(error)))) => {
+                pending.ended(address);
+                memory.borrow_mut().failed(address);
+                failures.push((address, error));
+            }
+            Ok(None) if is_last => return Err(failures),
+            // None was tried, or the head start is over.
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+/// The addresses that have not connected. Those that never do, because another did or because the
+/// attempt's time was up, have failed: however short that time is, the next attempt starts elsewhere.
+struct Pending<'a> {
+    addresses: Vec<SocketAddr>,
+    memory: &'a RefCell<Memory>,
+}
+
+impl Pending<'_> {
+    fn ended(&mut self, address: SocketAddr) {
+        self.addresses.retain(|pending| *pending != address);
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        for address in self.addresses.drain(..) {
+            self.memory.borrow_mut().failed(address);
+        }
+    }
+}
+
+/// The kind of failure that tells most: that somebody is there and refuses says more than that there
+/// is no way to an address, which a machine without IPv6 says of each IPv6 address.
+pub(super) fn most_telling(failures: &Failures) -> Option<io::ErrorKind> {
+    let rank = |kind: io::ErrorKind| match kind {
+        io::ErrorKind::ConnectionRefused => 0,
+        io::ErrorKind::TimedOut => 1,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => 3,
+        _ => 2,
+    };
+    failures.iter().map(|(_, error)| error.kind()).min_by_key(|kind| rank(*kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, rc::Rc};
+
+    use actix_rt::time::sleep;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// How long an address takes, and whether it connects then.
+    type Script = HashMap<SocketAddr, (u64, Result<(), io::ErrorKind>)>;
+
+    const NEVER: u64 = u64::MAX;
+
+    fn address(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 443).into()
+    }
+
+    /// What a race ended with, after how many milliseconds, and when which address was tried.
+    struct Ran {
+        result: Option<Result<SocketAddr, Vec<SocketAddr>>>,
+        took: u64,
+        tried: Vec<(u8, u64)>,
+    }
+
+    fn last(address: &SocketAddr) -> u8 {
+        match address {
+            SocketAddr::V4(address) => address.ip().octets()[3],
+            SocketAddr::V6(_) => unreachable!("the script has none"),
+        }
+    }
+
+    /// Runs a race in virtual time, with this limit in milliseconds.
+    fn run(
+        script: &[(u8, u64, Result<(), io::ErrorKind>)],
+        memory: &RefCell<Memory>,
+        limit: u64,
+    ) -> Ran {
+        let resolved: Vec<_> = script.iter().map(|(last, ..)| address(*last)).collect();
+        let script: Script = script
+            .iter()
+            .map(|(last, after, outcome)| (address(*last), (*after, *outcome)))
+            .collect();
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let began = crate::rt::clock::now();
+            let now = || (crate::rt::clock::now() - began).as_millis() as u64;
+            let tried = Rc::new(RefCell::new(Vec::new()));
+            let connect = |address| {
+                tried.borrow_mut().push((last(&address), now()));
+                let (after, outcome) = script[&address];
+                async move {
+                    if after == NEVER {
+                        std::future::pending::<()>().await;
+                    }
+                    sleep(Duration::from_millis(after)).await;
+                    outcome.map_err(io::Error::from)
+                }
+            };
+            let result = timeout(Duration::from_millis(limit), race(&resolved, memory, connect));
+            let result = result.await.ok().map(|result| {
+                result
+                    .map(|(address, ())| address)
+                    .map_err(|failures| failures.into_iter().map(|(address, _)| address).collect())
+            });
+            Ran { result, took: now(), tried: tried.take() }
+        })
+    }
+
+    fn refused() -> Result<(), io::ErrorKind> {
+        Err(io::ErrorKind::ConnectionRefused)
+    }
+
+    #[test]
+    fn next_address_is_tried_after_250_ms_of_silence() {
+        let memory = RefCell::default();
+        let ran = run(&[(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))], &memory, 1000);
+        assert_eq!(ran.result, Some(Ok(address(3))));
+        assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 250), (3, 500)], 510));
+    }
+
+    #[test]
+    fn next_address_is_tried_at_once_when_one_failed() {
+        let memory = RefCell::default();
+        let ran = run(&[(1, 20, refused()), (2, 0, refused()), (3, 10, Ok(()))], &memory, 1000);
+        assert_eq!(ran.result, Some(Ok(address(3))));
+        assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 20), (3, 20)], 30));
+    }
+
+    #[test]
+    fn slow_address_may_still_win_after_its_head_start() {
+        let memory = RefCell::default();
+        let ran = run(&[(1, 300, Ok(())), (2, 100, Ok(()))], &memory, 1000);
+        assert_eq!((ran.result, ran.took), (Some(Ok(address(1))), 300));
+    }
+
+    #[test]
+    fn address_that_answers_in_time_is_the_only_one_tried() {
+        let memory = RefCell::default();
+        let ran = run(&[(1, 249, Ok(())), (2, 0, Ok(()))], &memory, 1000);
+        assert_eq!((ran.result, ran.tried), (Some(Ok(address(1))), vec![(1, 0)]));
+    }
+
+    #[test]
+    fn dead_first_address_costs_only_the_first_connection() {
+        let memory = RefCell::default();
+        let script = [(1, NEVER, Ok(())), (2, 10, Ok(()))];
+        assert_eq!(run(&script, &memory, 1000).took, 260);
+        for _ in 0..3 {
+            let ran = run(&script, &memory, 1000);
+            assert_eq!((ran.tried, ran.took), (vec![(2, 0)], 10));
+        }
+        // Now the other one dies.
+        let script = [(1, 10, Ok(())), (2, NEVER, Ok(()))];
+        assert_eq!(run(&script, &memory, 1000).took, 260);
+        assert_eq!(run(&script, &memory, 1000).tried, [(1, 0)]);
+    }
+
+    #[test]
+    fn attempt_shorter_than_the_head_start_leaves_the_next_one_another_address() {
+        let memory = RefCell::default();
+        let script = [(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))];
+        assert_eq!(run(&script, &memory, 100).result, None);
+        assert_eq!(run(&script, &memory, 100).tried, [(2, 0)]);
+        assert_eq!(run(&script, &memory, 100).result, Some(Ok(address(3))));
+        assert_eq!(run(&script, &memory, 100).tried, [(3, 0)]);
+    }
+
+    #[test]
+    fn race_ends_when_the_last_address_has_failed() {
+        let memory = RefCell::default();
+        let ran = run(&[(1, 400, refused()), (2, 10, refused())], &memory, 1000);
+        assert_eq!((ran.result, ran.took), (Some(Err(vec![address(2), address(1)])), 400));
+        assert_eq!(run(&[], &memory, 1000).result, Some(Err(vec![])));
+    }
+
+    #[test]
+    fn refusal_tells_more_than_a_network_without_ipv6() {
+        use io::ErrorKind::{ConnectionRefused, NetworkUnreachable, Other, TimedOut};
+        let of = |kinds: &[io::ErrorKind]| {
+            let failures = kinds.iter().map(|kind| (address(1), io::Error::from(*kind))).collect();
+            most_telling(&failures)
+        };
+        assert_eq!(of(&[NetworkUnreachable, ConnectionRefused]), Some(ConnectionRefused));
+        assert_eq!(of(&[NetworkUnreachable, TimedOut, Other]), Some(TimedOut));
+        assert_eq!(of(&[NetworkUnreachable, Other]), Some(Other));
+        assert_eq!(of(&[NetworkUnreachable]), Some(NetworkUnreachable));
+        assert_eq!(of(&[]), None);
+    }
+}

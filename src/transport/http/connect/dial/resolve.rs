@@ -1,0 +1,253 @@
+//! From a host's name to all its addresses.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::watch;
+
+use crate::rt::clock;
+
+/// Looks names up with the system's resolver, each time anew.
+///
+/// The system's resolver blocks, for half a minute where its servers do not answer. Each look-up has
+/// a thread of its own, for which nobody waits: neither a runtime that ends, as for tokio's blocking
+/// threads, nor an attempt whose time is up.
+pub(super) struct Resolver {
+    look_up: LookUp,
+    running: RefCell<Vec<Running>>,
+    started: Cell<u64>,
+}
+
+type LookUp = Arc<dyn Fn(&str, u16) -> Answer + Send + Sync>;
+type Answer = io::Result<Vec<SocketAddr>>;
+
+/// A look-up that has not ended.
+struct Running {
+    id: u64,
+    began: Instant,
+    answer: watch::Receiver<Option<Arc<Answer>>>,
+}
+
+/// For how long those who come later share a look-up.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+
+/// The number of look-ups at once.
+const MOST: usize = 4;
+
+impl Resolver {
+    pub(super) fn of_the_system() -> Self {
+        Self::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+    }
+
+    fn new(look_up: impl Fn(&str, u16) -> Answer + Send + Sync + 'static) -> Self {
+        Self { look_up: Arc::new(look_up), running: RefCell::default(), started: Cell::new(0) }
+    }
+
+    /// The addresses the name has now.
+    ///
+    /// Takes them from whichever look-up has them first: where each takes longer than an attempt, the
+    /// one that an earlier attempt began still serves. Only its own look-up's failure counts.
+    pub(super) async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, Arc<io::Error>> {
+        let own = self.join_or_start(host, port)?;
+        let mut answers: FuturesUnordered<_> = self
+            .running
+            .borrow()
+            .iter()
+            .map(|running| ended(running.id == own, running.answer.clone()))
+            .collect();
+        while let Some((is_own, answer)) = answers.next().await {
+            match answer.as_deref() {
+                Some(Ok(addresses)) => return Ok(addresses.clone()),
+                Some(Err(error)) if is_own => {
+                    return Err(Arc::new(io::Error::new(error.kind(), error.to_string())));
+                }
+                Some(Err(_)) => {}
+                None if is_own => break,
+                None => {}
+            }
+        }
+        Err(Arc::new(io::Error::other("the resolver panicked")))
+    }
+
+    /// The look-up whose failure is the caller's.
+    fn join_or_start(&self, host: &str, port: u16) -> io::Result<u64> {
+        let now = clock::now();
+        let mut running = self.running.borrow_mut();
+        running.retain(Running::is_running);
+        if let Some(last) = running.last()
+            && (running.len() >= MOST || now.saturating_duration_since(last.began) < SHARED_FOR)
+        {
+            return Ok(last.id);
+        }
+        let (sender, answer) = watch::channel(None);
+        let (look_up, host) = (Arc::clone(&self.look_up), host.to_owned());
+        thread::Builder::new().name("statsig-resolve".to_owned()).spawn(move || {
+            sender.send_replace(Some(Arc::new(look_up(&host, port))));
+        })?;
+        let id = self.started.replace(self.started.get() + 1);
+        running.push(Running { id, began: now, answer });
+        Ok(id)
+    }
+}
+
+impl Running {
+    fn is_running(&self) -> bool {
+        self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
+    }
+}
+
+/// How a look-up ends; with nothing if it panics.
+async fn ended(
+    is_own: bool,
+    mut answer: watch::Receiver<Option<Arc<Answer>>>,
+) -> (bool, Option<Arc<Answer>>) {
+    let answer = answer.wait_for(Option::is_some).await;
+    (is_own, answer.ok().and_then(|answer| answer.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    };
+
+    use futures_util::{
+        FutureExt,
+        future::{join, join_all},
+    };
+    use tokio::{runtime::Builder, time::advance};
+
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 443).into()
+    }
+
+    /// A resolver that hangs until it is told to go on, and answers with how often it was asked.
+    fn hanging() -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<io::Result<()>>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let (go_on, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let resolver = Resolver::new(move |_, _| {
+            let nth = counted.fetch_add(1, SeqCst) + 1;
+            told.lock().unwrap().recv().unwrap_or(Ok(()))?;
+            Ok(vec![address(u8::try_from(nth).unwrap())])
+        });
+        (resolver, asked, go_on)
+    }
+
+    fn virtual_time<F: Future>(test: F) -> F::Output {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(test)
+    }
+
+    #[test]
+    fn who_asks_within_a_second_shares_a_look_up() {
+        virtual_time(async {
+            let (resolver, asked, go_on) = hanging();
+            let asking = || resolver.resolve("statsig.test", 443);
+            let together = join_all((0..20).map(|_| asking()));
+            // Enough for all, if each should have a look-up of its own.
+            let go_on = async { (0..21).for_each(|_| go_on.send(Ok(())).unwrap()) };
+            let (answers, ()) = join(together, go_on).await;
+            assert_eq!(asked.load(SeqCst), 1);
+            for answer in answers {
+                assert_eq!(answer.unwrap(), [address(1)]);
+            }
+            // Another one is made when that one has ended.
+            assert_eq!(asking().await.unwrap(), [address(2)]);
+        });
+    }
+
+    #[test]
+    fn promise_4_look_ups_that_hang_are_few() {
+        virtual_time(async {
+            let (resolver, _, go_on) = hanging();
+            let mut waiting = Vec::new();
+            for _ in 0..20 {
+                // Somebody who gives up, and somebody who waits.
+                let asking = || Box::pin(resolver.resolve("statsig.test", 443));
+                assert!(asking().now_or_never().is_none());
+                let mut asking = asking();
+                assert!((&mut asking).now_or_never().is_none());
+                waiting.push(asking);
+                advance(SHARED_FOR).await;
+            }
+            assert_eq!(resolver.running.borrow().len(), MOST);
+            (0..MOST).for_each(|_| go_on.send(Ok(())).unwrap());
+            for answer in join_all(waiting).await {
+                assert_eq!(answer.unwrap().len(), 1);
+            }
+        });
+    }
+
+    #[test]
+    fn look_up_that_is_longer_than_an_attempt_serves_the_next_one() {
+        virtual_time(async {
+            let (resolver, asked, go_on) = hanging();
+            let asking = || resolver.resolve("statsig.test", 443);
+            assert!(asking().now_or_never().is_none());
+            advance(SHARED_FOR).await;
+            // It has a look-up of its own, which the other thread's end is not.
+            let mut second = Box::pin(asking());
+            assert!((&mut second).now_or_never().is_none());
+            assert_eq!(resolver.running.borrow().len(), 2);
+            go_on.send(Ok(())).unwrap();
+            assert_eq!(second.await.unwrap().len(), 1);
+            drop(go_on);
+            assert!(asked.load(SeqCst) <= 2);
+        });
+    }
+
+    #[test]
+    fn failure_of_an_earlier_look_up_is_not_the_next_ones() {
+        virtual_time(async {
+            let (first, second) = (watch::channel(None), watch::channel(None));
+            let resolver = Resolver::new(|_, _| unreachable!("two are running"));
+            let running = [&first.1, &second.1].map(Clone::clone).into_iter().enumerate();
+            let began = clock::now();
+            let running = running.map(|(id, answer)| Running { id: id as u64, began, answer });
+            resolver.running.borrow_mut().extend(running);
+
+            let mut asking = Box::pin(resolver.resolve("statsig.test", 443));
+            first.0.send_replace(Some(Arc::new(Err(io::Error::other("old")))));
+            assert!((&mut asking).now_or_never().is_none());
+            second.0.send_replace(Some(Arc::new(Ok(vec![address(2)]))));
+            assert_eq!(asking.await.unwrap(), [address(2)]);
+        });
+    }
+
+    #[actix_rt::test]
+    async fn panic_or_error_of_the_resolver_is_an_error() {
+        let failing = Resolver::new(|_, _| Err(io::Error::other("no such name")));
+        let error = failing.resolve("statsig.test", 443).await.unwrap_err();
+        assert_eq!(error.to_string(), "no such name");
+
+        let panicking = Resolver::new(|_, _| panic!("out of order"));
+        let error = panicking.resolve("statsig.test", 443).await.unwrap_err();
+        assert_eq!(error.to_string(), "the resolver panicked");
+    }
+
+    #[actix_rt::test]
+    async fn system_knows_this_machine() {
+        let addresses = Resolver::of_the_system().resolve("localhost", 443).await.unwrap();
+        assert!(!addresses.is_empty());
+        assert!(
+            addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 443)
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! What follows from a `Retry-After`: it is about the key, and so about every call. Pure: `now` and the
+//! randomness are passed in.
+
+use std::{
+    hash::BuildHasher,
+    time::{Duration, Instant},
+};
+
+use foldhash::fast::RandomState;
+
+use crate::model::{error::Error, user::User};
+
+/// Until when the server has asked to be left alone.
+///
+/// It asks for that with somebody's call. If it does so with one user's calls only, and answers others
+/// in between, it is about that user: then the others go on.
+#[derive(Debug, Default)]
+pub(in crate::transport) struct Calm {
+    asked: Option<Asked>,
+    last: Option<LastAsked>,
+    hasher: RandomState,
+}
+
+/// The user with whose call the server asked last, by its hash.
+#[derive(Debug)]
+struct LastAsked {
+    user: Option<u64>,
+    others_are_answered: bool,
+    /// What it has asked for this user alone.
+    own: Option<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    status: u16,
+    until: Instant,
+    spread: Duration,
+}
+
+/// What a call does while there is to be calm.
+#[derive(Clone, Debug)]
+pub(in crate::transport) enum Advice {
+    /// Nothing holds it up.
+    Go,
+    /// It is worth trying then.
+    WaitUntil(Instant),
+    /// Its deadline is nearer.
+    Fail { status: u16, retry_after: Duration },
+}
+
+/// A server that asks for more gets this.
+pub(in crate::transport) const LONGEST: Duration = Duration::from_secs(60);
+
+const LEAST_SPREAD: Duration = Duration::from_millis(100);
+const WIDEST_SPREAD: Duration = Duration::from_secs(5);
+
+/// How long a server is left alone that asks for this.
+pub(in crate::transport) fn capped(retry_after: Duration) -> Duration {
+    retry_after.min(LONGEST)
+}
+
+/// What waited goes out over a time of this length, so that not all of it comes at once.
+pub(in crate::transport) fn spread(retry_after: Duration) -> Duration {
+    (capped(retry_after) / 10).clamp(LEAST_SPREAD, WIDEST_SPREAD)
+}
+
+impl Calm {
+    /// An attempt of this user, or a probe, has failed; whether the server has asked for calm that was
+    /// none before.
+    pub(in crate::transport) fn heed(
+        &mut self,
+        error: &Error,
+        user: Option<&User>,
+        now: Instant,
+    ) -> bool {
+        let Error::Unavailable { status: status @ (429 | 503), retry_after: Some(pause), .. } =
+            error
+        else {
+            return false;
+        };
+        if pause.is_zero() {
+            return false;
+        }
+        let asked = Asked { status: *status, until: now + capped(*pause), spread: spread(*pause) };
+        let user = user.map(|user| self.hasher.hash_one(user));
+        match self.last.as_mut().filter(|last| last.user == user) {
+            Some(LastAsked { others_are_answered: true, own, .. }) => {
+                lengthen(own, asked);
+                return false;
+            }
+            Some(_) => {}
+            None => self.last = Some(LastAsked { user, others_are_answered: false, own: None }),
+        }
+        let is_new = self.until(now).is_none();
+        lengthen(&mut self.asked, asked);
+        is_new
+    }
+
+    /// This user has got an answer.
+    pub(in crate::transport) fn answered(&mut self, user: &User) {
+        if let Some(last) = self.last.as_mut().filter(|last| !last.others_are_answered) {
+            last.others_are_answered = last.user != Some(self.hasher.hash_one(user));
+        }
+    }
+
+    /// `random` is from 0 to 1.
+    pub(in crate::transport) fn advise(
+        &self,
+        user: &User,
+        deadline: Instant,
+        now: Instant,
+        random: f64,
+    ) -> Advice {
+        let own = self.last.as_ref().and_then(|last| Some((last.user?, last.own.as_ref()?)));
+        let own = own.filter(|(_, own)| own.until > now);
+        let own = own.filter(|(of, _)| *of == self.hasher.hash_one(user)).map(|(_, own)| own);
+        let asked = self.asked.iter().chain(own).max_by_key(|asked| asked.until);
+        let Some(Asked { status, until, spread }) = asked.filter(|asked| asked.until > now) else {
+            return Advice::Go;
+        };
+        let left = deadline.saturating_duration_since(*until);
+        if left.is_zero() {
+            return Advice::Fail { status: *status, retry_after: *until - now };
+        }
+        // Half of what is left, so that there is time for the call itself.
+        Advice::WaitUntil(*until + (*spread).min(left / 2).mul_f64(random.clamp(0.0, 1.0)))
+    }
+
+    /// Until when there is to be calm for everybody.
+    pub(in crate::transport) fn until(&self, now: Instant) -> Option<Instant> {
+        self.asked.as_ref().map(|asked| asked.until).filter(|until| *until > now)
+    }
+}
+
+fn lengthen(asked: &mut Option<Asked>, by: Asked) {
+    if asked.as_ref().is_none_or(|asked| asked.until < by.until) {
+        *asked = Some(by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[allow(clippy::disallowed_methods)]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn user(n: usize) -> User {
+        User::new(format!("u-{n}")).unwrap()
+    }
+
+    fn unavailable(status: u16, retry_after: Option<Duration>) -> Error {
+        Error::Unavailable { path: "/v1/check_gate", status, retry_after }
+    }
+
+    #[test]
+    fn a_call_waits_or_fails_at_once_where_its_deadline_is_nearer() {
+        for status in [429, 503] {
+            let (mut calm, now) = (Calm::default(), start());
+            assert!(calm.heed(&unavailable(status, Some(20 * SECOND)), Some(&user(0)), now));
+
+            let near = calm.advise(&user(0), now + 3 * SECOND, now + SECOND, 0.5);
+            let Advice::Fail { status: said, retry_after } = near else { panic!("{near:?}") };
+            assert_eq!((said, retry_after), (status, 19 * SECOND));
+
+            let far = calm.advise(&user(0), now + 60 * SECOND, now, 0.5);
+            let Advice::WaitUntil(at) = far else { panic!("{far:?}") };
+            assert_eq!(at, now + 21 * SECOND, "a tenth of the pause is the spread");
+
+            assert!(matches!(
+                calm.advise(&user(0), now + 60 * SECOND, now + 20 * SECOND, 0.5),
+                Advice::Go
+            ));
+        }
+    }
+
+    #[test]
+    fn only_a_429_or_503_that_says_how_long_asks_for_calm() {
+        let now = start();
+        for error in [
+            unavailable(429, None),
+            unavailable(503, None),
+            unavailable(429, Some(Duration::ZERO)),
+            unavailable(500, Some(SECOND)),
+            Error::AttemptTimeout { limit: SECOND },
+        ] {
+            let mut calm = Calm::default();
+            assert!(!calm.heed(&error, Some(&user(0)), now), "{error}");
+            assert!(calm.until(now).is_none());
+        }
+    }
+
+    #[test]
+    fn the_longest_that_is_asked_for_counts_and_no_more_than_a_minute() {
+        let (mut calm, now) = (Calm::default(), start());
+        assert!(calm.heed(&unavailable(429, Some(20 * SECOND)), Some(&user(0)), now));
+        assert!(!calm.heed(&unavailable(429, Some(10 * SECOND)), Some(&user(0)), now));
+        assert_eq!(calm.until(now), Some(now + 20 * SECOND));
+        assert!(!calm.heed(&unavailable(429, Some(Duration::MAX)), Some(&user(0)), now));
+        assert_eq!(calm.until(now), Some(now + LONGEST));
+        assert_eq!(calm.until(now + LONGEST), None);
+        assert!(
+            calm.heed(&unavailable(429, Some(SECOND)), Some(&user(0)), now + LONGEST),
+            "a new one"
+        );
+    }
+
+    #[test]
+    fn promise_3_calm_that_is_asked_of_one_user_while_others_are_answered_is_that_users() {
+        let (mut calm, now) = (Calm::default(), start());
+        let (far, busy) = (now + 600 * SECOND, unavailable(429, Some(SECOND)));
+        let goes = |calm: &Calm, n: usize, now: Instant| {
+            matches!(calm.advise(&user(n), far, now, 0.5), Advice::Go)
+        };
+        assert!(calm.heed(&busy, Some(&user(0)), now), "nobody knows better yet");
+        assert!(!goes(&calm, 0, now) && !goes(&calm, 1, now));
+        calm.answered(&user(0));
+        assert!(calm.heed(&busy, Some(&user(0)), now + SECOND), "no other was answered");
+
+        let now = now + 2 * SECOND;
+        calm.answered(&user(1));
+        for _ in 0..3 {
+            assert!(!calm.heed(&busy, Some(&user(0)), now));
+            assert!(!goes(&calm, 0, now) && goes(&calm, 1, now) && calm.until(now).is_none());
+        }
+        assert!(goes(&calm, 0, now + SECOND));
+
+        assert!(calm.heed(&busy, Some(&user(1)), now), "it is about all of them after all");
+        assert!(!goes(&calm, 0, now) && !goes(&calm, 1, now) && !goes(&calm, 2, now));
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_that_waits_goes_out_after_the_calm_and_before_its_deadline(
+            pause in 1..200_000u64, left in 0..200_000u64, random in 0.0..=1.0f64,
+        ) {
+            let (mut calm, now) = (Calm::default(), start());
+            let pause = Duration::from_millis(pause);
+            calm.heed(&unavailable(429, Some(pause)), Some(&user(0)), now);
+            let deadline = now + Duration::from_millis(left);
+            match calm.advise(&user(0), deadline, now, random) {
+                Advice::WaitUntil(at) => {
+                    prop_assert!(at >= now + capped(pause) && at < deadline);
+                    prop_assert!(at <= now + capped(pause) + WIDEST_SPREAD);
+                }
+                Advice::Fail { .. } => prop_assert!(deadline <= now + capped(pause)),
+                Advice::Go => prop_assert!(false, "there is to be calm"),
+            }
+        }
+    }
+}
