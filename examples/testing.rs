@@ -5,7 +5,7 @@
 
 use actix_statsig::{
     Statsig, User,
-    web::{Flags, Visitor},
+    web::{Flags, RequestUser},
 };
 use actix_web::{HttpRequest, error::ErrorUnauthorized, get, web::ServiceConfig};
 
@@ -28,7 +28,7 @@ fn shop(statsig: &Statsig) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
 
 fn identify(request: &HttpRequest) -> actix_web::Result<User> {
     let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("log in first"))?;
-    Ok(Visitor::new().user(request).user_id(id.value()).build()?)
+    Ok(RequestUser::new().user(request).user_id(id.value()).build()?)
 }
 
 #[expect(clippy::print_stdout, reason = "it says where to look")]

@@ -8,7 +8,7 @@ use std::{env, error::Error, time::Duration};
 use actix_statsig::{
     Config, Statsig,
     test_util::{LocalStatsig, Rule, Rules},
-    web::{self, Flags, Visitor},
+    web::{self, Flags, RequestUser},
 };
 use actix_web::{App, HttpRequest, HttpServer, Result, error::ErrorUnauthorized, get};
 use futures_util::future::{Either, select};
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // One component for all workers, on a thread of its own.
     let statsig = Statsig::start(config)?;
-    let visitor = Visitor::new();
+    let visitor = RequestUser::new();
     let flags = statsig.configure(move |request: &HttpRequest| {
         let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("who are you?"))?;
         Ok::<_, actix_web::Error>(visitor.user(request).user_id(id.value()).build()?)

@@ -203,7 +203,7 @@ pub use crate::{
     config::{Config, ConfigBuilder, FlushPolicy},
     handle::{Name, Statsig},
     message::{
-        Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
+        BatchRequest, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
         call::{Call, CallRequest, Outcome},
     },
     model::{

@@ -113,7 +113,7 @@ fn a_message_can_ask_past_the_cache_and_its_answer_is_kept() {
         statsig.check_gate(&who, "beta").await.unwrap();
         sleep(TTL - SECOND).await;
 
-        let past = || CheckGates::new(who.clone(), ["beta"]).past_cache();
+        let past = || CheckGates::new(who.clone(), ["beta"]).bypass_cache();
         assert_eq!(statsig.ask(past()).await.unwrap()[0].source(), Source::Network);
         let sent = statsig.addr().send(past()).await.unwrap();
         assert_eq!(sent.unwrap()[0].source(), Source::Network);
@@ -144,7 +144,7 @@ fn whoever_asks_past_the_cache_does_not_join_a_call_that_was_made_before() {
             let early = statsig.addr().send(CheckGates::new(who.clone(), ["beta"]));
             sleep(SECOND / 10).await;
 
-            let past = CheckGates::new(who.clone(), ["beta"]).past_cache();
+            let past = CheckGates::new(who.clone(), ["beta"]).bypass_cache();
             let past = match is_by_handle {
                 true => statsig.ask(past).await.unwrap(),
                 false => statsig.addr().send(past).await.unwrap().unwrap(),
@@ -242,7 +242,7 @@ fn whoever_asks_past_the_cache_gets_nothing_stale() {
         sleep(TTL).await;
         fault.set(Some(down));
 
-        let past = CheckGates::new(who.clone(), ["beta"]).past_cache();
+        let past = CheckGates::new(who.clone(), ["beta"]).bypass_cache();
         let (past, stale) = tokio::join!(statsig.ask(past), statsig.gate(&who, "beta"));
 
         assert!(matches!(past, Err(Error::Unavailable { .. })), "{past:?}");

@@ -78,7 +78,7 @@ fn promise_6_while_it_drains_the_handle_says_so_whatever_else_is_wrong() {
             let message = || CheckGates::new(who.clone(), names.iter().copied());
             let by_handle = [
                 statsig.ask(message()).await.map(drop),
-                statsig.ask(message().past_cache()).await.map(drop),
+                statsig.ask(message().bypass_cache()).await.map(drop),
                 statsig.check_gates(&who, names.iter().copied()).await.map(drop),
                 statsig.get_configs(&who, names.iter().copied()).await.map(drop),
             ];

@@ -107,7 +107,7 @@ async fn environment_is_the_tier_of_every_user_who_has_none_however_it_is_asked_
     assert!(statsig.get_config(&who, "stage").await.unwrap().get::<bool>("here").unwrap());
     let asked = statsig.ask(GetConfigs::new(who.clone(), ["stage"]).without_exposure()).await;
     assert!(asked.unwrap()[0].get::<bool>("here").unwrap());
-    let message = CheckGates::new(who.clone(), ["staged"]).past_cache();
+    let message = CheckGates::new(who.clone(), ["staged"]).bypass_cache();
     assert!(statsig.addr().send(message).await.unwrap().unwrap()[0].value());
     statsig.probe().await.unwrap();
 

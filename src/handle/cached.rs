@@ -2,17 +2,17 @@
 
 use super::Statsig;
 use crate::{
-    message::Asking,
+    message::BatchRequest,
     model::{
         evaluation::{Evaluation, Origin},
         user::User,
     },
-    shared::cache::Question,
+    shared::cache::KeyRef,
 };
 
 impl Statsig {
     /// What is kept of one name.
-    pub(super) fn recall<M: Asking, R>(
+    pub(super) fn cached<M: BatchRequest, R>(
         &self,
         user: &User,
         name: &str,
@@ -20,17 +20,16 @@ impl Statsig {
     ) -> Option<R> {
         let user = user.within(self.shared.environment.as_ref());
         let exposure = self.shared.exposure_logging;
-        let question = Question { user: &user, exposure, kind: M::KIND, name };
-        let (kept, is_stale) =
-            self.shared.recall_unless_closing(question, |evaluation, origin| {
-                (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
-            })?;
+        let question = KeyRef { user: &user, exposure, kind: M::KIND, name };
+        let (kept, is_stale) = self.shared.get_unless_closing(question, |evaluation, origin| {
+            (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
+        })?;
         self.shared.counters.hit(1, usize::from(is_stale));
         kept
     }
 
     /// What is kept of all of these names; nothing if one is missing.
-    pub(super) fn recall_all<M: Asking, N: AsRef<str>, R>(
+    pub(super) fn cached_all<M: BatchRequest, N: AsRef<str>, R>(
         &self,
         user: &User,
         exposure: Option<bool>,
@@ -41,8 +40,8 @@ impl Statsig {
         let exposure = exposure.unwrap_or(self.shared.exposure_logging);
         let mut stale = 0;
         let kept = names.iter().map(|name| {
-            let question = Question { user: &user, exposure, kind: M::KIND, name: name.as_ref() };
-            self.shared.recall_unless_closing(question, |evaluation, origin| {
+            let question = KeyRef { user: &user, exposure, kind: M::KIND, name: name.as_ref() };
+            self.shared.get_unless_closing(question, |evaluation, origin| {
                 stale += usize::from(matches!(origin, Origin::Stale { .. }));
                 read(evaluation, origin)
             })?

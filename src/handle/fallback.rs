@@ -28,7 +28,7 @@ impl Statsig {
     /// # }
     /// ```
     pub async fn gate_or<N: Name>(&self, user: &User, gate: N, default: bool) -> bool {
-        if let Some(value) = self.recall::<CheckGates, _>(user, gate.as_ref(), value) {
+        if let Some(value) = self.cached::<CheckGates, _>(user, gate.as_ref(), value) {
             return value;
         }
         let name = gate.into();

@@ -17,8 +17,8 @@ use self::cached::{value, whole};
 use crate::{
     batch::BatchActor,
     message::{
-        Admitted, Asking, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport, call::PROBE,
-        parts::Ask,
+        Admitted, BatchRequest, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
+        call::PROBE, parts::RequestParts,
     },
     model::{
         error::Error,
@@ -84,7 +84,7 @@ impl Statsig {
     /// # Errors
     /// Whatever kept the question from being answered: an error is never turned into `false`.
     pub async fn check_gate<N: Name>(&self, user: &User, gate: N) -> Result<bool, Error> {
-        if let Some(value) = self.recall::<CheckGates, _>(user, gate.as_ref(), value) {
+        if let Some(value) = self.cached::<CheckGates, _>(user, gate.as_ref(), value) {
             return Ok(value);
         }
         Ok(only(self.send(CheckGates::new(user.clone(), [gate])).await?)?.value())
@@ -100,7 +100,7 @@ impl Statsig {
         gates: impl IntoIterator<Item = N>,
     ) -> Result<Vec<bool>, Error> {
         let gates: Vec<N> = gates.into_iter().collect();
-        if let Some(values) = self.recall_all::<CheckGates, _, _>(user, None, &gates, value) {
+        if let Some(values) = self.cached_all::<CheckGates, _, _>(user, None, &gates, value) {
             return Ok(values);
         }
         let gates = self.send(CheckGates::new(user.clone(), gates)).await?;
@@ -159,19 +159,19 @@ impl Statsig {
     /// ```
     /// # use actix_statsig::{CheckGates, Error, GateEvaluation, Statsig, User};
     /// # async fn quietly(statsig: Statsig, user: User) -> Result<Vec<GateEvaluation>, Error> {
-    /// statsig.ask(CheckGates::new(user, ["beta"]).without_exposure().past_cache()).await
+    /// statsig.ask(CheckGates::new(user, ["beta"]).without_exposure().bypass_cache()).await
     /// # }
     /// ```
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
-    pub async fn ask<M: Asking>(&self, mut message: M) -> Result<Vec<M::Evaluation>, Error>
+    pub async fn ask<M: BatchRequest>(&self, mut message: M) -> Result<Vec<M::Evaluation>, Error>
     where
         BatchActor: Handler<M>,
     {
-        let Ask { user, names, exposure, past_cache, .. } = message.parts();
-        if !*past_cache
-            && let Some(kept) = self.recall_all::<M, _, _>(user, *exposure, names, whole)
+        let RequestParts { user, names, exposure, bypass_cache, .. } = message.parts();
+        if !*bypass_cache
+            && let Some(kept) = self.cached_all::<M, _, _>(user, *exposure, names, whole)
         {
             return Ok(kept);
         }
@@ -205,13 +205,13 @@ impl Statsig {
     /// `actix-statsig-probe`, past the cache and without an exposure.
     ///
     /// Worth it where [`Stats::is_ready`] decides whether an app gets traffic: without traffic there
-    /// is no call, and nothing else would show that Statsig is back. Ask seldom, not more than once
+    /// is no call, and nothing else would show that Statsig is back. RequestParts seldom, not more than once
     /// at a time, and don't wait for it.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
     pub async fn probe(&self) -> Result<(), Error> {
-        let probe = CheckGates::new(User::new(PROBE)?, [PROBE]).without_exposure().past_cache();
+        let probe = CheckGates::new(User::new(PROBE)?, [PROBE]).without_exposure().bypass_cache();
         self.send(probe).await.map(drop)
     }
 
@@ -238,7 +238,7 @@ impl Statsig {
         user.into_environment(self.shared.environment.as_ref())
     }
 
-    async fn ask_for_one<M: Asking, N: Name>(
+    async fn ask_for_one<M: BatchRequest, N: Name>(
         &self,
         user: &User,
         name: N,
@@ -247,13 +247,13 @@ impl Statsig {
     where
         BatchActor: Handler<M>,
     {
-        match self.recall::<M, _>(user, name.as_ref(), whole) {
+        match self.cached::<M, _>(user, name.as_ref(), whole) {
             Some(kept) => Ok(kept),
             None => only(self.send(message(user.clone(), [name])).await?),
         }
     }
 
-    async fn send<M: Asking>(&self, mut message: M) -> Result<Vec<M::Evaluation>, Error>
+    async fn send<M: BatchRequest>(&self, mut message: M) -> Result<Vec<M::Evaluation>, Error>
     where
         BatchActor: Handler<M>,
     {

@@ -14,7 +14,7 @@ use tracing::Span;
 
 use crate::{
     model::{call_kind::CallKind, error::Error, evaluation::Evaluation, user::User},
-    telemetry::spans::{self, Held},
+    telemetry::spans::{self, OwnedSpan},
 };
 
 /// What a call asks for.
@@ -67,7 +67,7 @@ pub struct Call {
     request: CallRequest,
     reply_to: Option<Recipient<Report>>,
     load: Option<Load>,
-    span: Held,
+    span: OwnedSpan,
 }
 
 /// The calls that a transport has.
@@ -122,7 +122,7 @@ impl Call {
 
     fn reply(&mut self, outcome: Option<Outcome>) {
         if let Some(reply_to) = self.reply_to.take() {
-            let span = mem::replace(&mut self.span, Held::none());
+            let span = mem::replace(&mut self.span, OwnedSpan::none());
             reply_to.do_send(Report::Completed { call: self.id, outcome, span });
         }
     }
@@ -154,7 +154,7 @@ pub(crate) type TransportFactory = Box<dyn FnMut(usize) -> Result<Recipient<Call
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The call has an outcome; none if the transport lost it.
-    Completed { call: u64, outcome: Option<Outcome>, span: Held },
+    Completed { call: u64, outcome: Option<Outcome>, span: OwnedSpan },
     /// An attempt is about to be made.
     IsWanted { call: u64 },
     /// What was answered so far may have been meant for others.

@@ -19,7 +19,7 @@ use crate::{
         evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
         user::User,
     },
-    telemetry::spans::{self, Slim},
+    telemetry::spans::{self, MaybeSpan},
 };
 
 /// Asks for the evaluations of gates for one user.
@@ -35,7 +35,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 #[must_use = "a message does nothing until it is sent"]
-pub struct CheckGates(parts::Ask);
+pub struct CheckGates(parts::RequestParts);
 
 /// Asks for the evaluations of dynamic configs or experiments for one user.
 ///
@@ -43,10 +43,10 @@ pub struct CheckGates(parts::Ask);
 /// to one error. Each distinct name is an HTTP call of its own, for the API takes one a call.
 #[derive(Debug)]
 #[must_use = "a message does nothing until it is sent"]
-pub struct GetConfigs(parts::Ask);
+pub struct GetConfigs(parts::RequestParts);
 
 /// The messages that ask: [`CheckGates`] and [`GetConfigs`]. Implemented by no others.
-pub trait Asking:
+pub trait BatchRequest:
     Message<Result = Result<Vec<Self::Evaluation>, Error>> + parts::Parts + Send + 'static
 {
     /// What one name is answered with.
@@ -56,29 +56,29 @@ pub trait Asking:
 pub(crate) mod parts {
     use smallvec::SmallVec;
 
-    use super::{Admitted, Arc, CallKind, Slim, User};
+    use super::{Admitted, Arc, CallKind, MaybeSpan, User};
 
     /// Most requests ask for one.
     pub(crate) type Names = SmallVec<[Arc<str>; 1]>;
 
     /// What [`CheckGates`](super::CheckGates) and [`GetConfigs`](super::GetConfigs) have in common.
     #[derive(Debug)]
-    pub struct Ask {
+    pub struct RequestParts {
         pub(crate) user: User,
         pub(crate) names: Names,
         pub(crate) exposure: Option<bool>,
-        pub(crate) past_cache: bool,
+        pub(crate) bypass_cache: bool,
         /// Set by the handle, which admits a request before it sends it.
         pub(crate) admitted: Option<Admitted>,
         /// What its caller was in when it asked.
-        pub(crate) within: Slim,
+        pub(crate) within: MaybeSpan,
     }
 
     pub trait Parts {
         const KIND: CallKind;
 
-        fn parts(&mut self) -> &mut Ask;
-        fn into_parts(self) -> Ask;
+        fn parts(&mut self) -> &mut RequestParts;
+        fn into_parts(self) -> RequestParts;
     }
 }
 
@@ -101,11 +101,11 @@ macro_rules! asking {
             pub fn new<N: Into<Arc<str>>>(user: User, names: impl IntoIterator<Item = N>) -> Self {
                 let names = names.into_iter().map(Into::into).collect();
                 let within = spans::current();
-                Self(parts::Ask {
+                Self(parts::RequestParts {
                     user,
                     names,
                     exposure: None,
-                    past_cache: false,
+                    bypass_cache: false,
                     admitted: None,
                     within,
                 })
@@ -128,8 +128,8 @@ macro_rules! asking {
             /// fails. It joins no call that was made before it was asked: the answer is not older
             /// than the question. What Statsig says is kept as any other answer is, and nothing
             /// that an earlier call brings after it.
-            pub fn past_cache(mut self) -> Self {
-                self.0.past_cache = true;
+            pub fn bypass_cache(mut self) -> Self {
+                self.0.bypass_cache = true;
                 self
             }
         }
@@ -138,18 +138,18 @@ macro_rules! asking {
             type Result = Result<Vec<$evaluation>, Error>;
         }
 
-        impl Asking for $message {
+        impl BatchRequest for $message {
             type Evaluation = $evaluation;
         }
 
         impl parts::Parts for $message {
             const KIND: CallKind = $kind;
 
-            fn parts(&mut self) -> &mut parts::Ask {
+            fn parts(&mut self) -> &mut parts::RequestParts {
                 &mut self.0
             }
 
-            fn into_parts(self) -> parts::Ask {
+            fn into_parts(self) -> parts::RequestParts {
                 self.0
             }
         }

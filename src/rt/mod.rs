@@ -1,8 +1,8 @@
-//! What the actors' runtime does not have: an injectable clock, restarts with backoff, yielding,
+//! What the actors' runtime does not have: an injectable clock, restart_backoff with backoff, yielding,
 //! failpoints.
 
 pub(crate) mod clock;
 pub(crate) mod failpoint;
-pub(crate) mod restarts;
-pub(crate) mod slept;
-pub(crate) mod turns;
+pub(crate) mod restart_backoff;
+pub(crate) mod suspended;
+pub(crate) mod yielding;

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     api_key::ApiKey,
-    cache::{Cache, Limits, Question},
+    cache::{Cache, KeyRef, Limits},
 };
 use crate::{
     config::Config,
@@ -25,10 +25,10 @@ use crate::{
         evaluation::{Evaluation, Origin},
         user::Environment,
     },
-    rt::{clock, slept::Slept},
+    rt::{clock, suspended::SuspendedTime},
     telemetry::{
-        fallback::{Fallback, Warnings},
-        hooks::Teller,
+        fallback::{Fallback, LogThrottle},
+        hooks::HookDispatcher,
         stats::{Counters, Stats},
     },
 };
@@ -41,9 +41,9 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     /// Places for answers that are longer than most, while they are read.
     pub(crate) long_bodies: Semaphore,
-    hooks: Teller,
-    warnings: Warnings,
-    outages: Warnings,
+    hooks: HookDispatcher,
+    warnings: LogThrottle,
+    outages: LogThrottle,
     #[cfg(feature = "metrics")]
     published: crate::telemetry::metrics::Published,
     /// Whether exposures are logged where a message does not say.
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     /// What every user is in who has no tier.
     pub(crate) environment: Option<Environment>,
     began: Instant,
-    slept: Slept,
+    slept: SuspendedTime,
     /// Nothing gets through to Statsig until then, in microseconds since the beginning: the circuit
     /// breaker is open and probes, or Statsig has asked for calm.
     denied_until: AtomicU64,
@@ -76,9 +76,9 @@ impl Shared {
             admission: Admission::new(config.max_pending(), config.pending_bytes()),
             api_key: ApiKey::new(config.api_key()),
             counters: Counters::default(),
-            hooks: Teller::new(config.hooks()),
-            warnings: Warnings::default(),
-            outages: Warnings::default(),
+            hooks: HookDispatcher::new(config.hooks()),
+            warnings: LogThrottle::default(),
+            outages: LogThrottle::default(),
             #[cfg(feature = "metrics")]
             published: crate::telemetry::metrics::Published::default(),
             cache: Cache::new(Limits {
@@ -91,7 +91,7 @@ impl Shared {
             exposure_logging: config.exposure_logging(),
             environment: config.environment().map(Environment::new),
             began: clock::now(),
-            slept: Slept::new(clock::slept()),
+            slept: SuspendedTime::new(clock::slept()),
             denied_until: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             connection_generation: AtomicU64::new(0),
@@ -152,9 +152,9 @@ impl Shared {
 
     /// Reads what is kept of an earlier answer, if it may answer now: stale only while nothing gets
     /// through to Statsig. It counts as asking then, for which the circuit breaker goes on probing.
-    pub(crate) fn recall<R>(
+    pub(crate) fn get_with<R>(
         &self,
-        question: Question<'_>,
+        question: KeyRef<'_>,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
         let now = || self.ageing(clock::now());
@@ -166,7 +166,7 @@ impl Shared {
             }
             is_denied
         };
-        self.cache.recall(question, now, is_denied, read)
+        self.cache.get_with(question, now, is_denied, read)
     }
 
     /// The time since the beginning, for the ages of what is kept: it goes on while the machine sleeps.
@@ -176,12 +176,12 @@ impl Shared {
 
     /// The same for the handle, which can be asked still when the component closes: from then on it
     /// has nothing.
-    pub(crate) fn recall_unless_closing<R>(
+    pub(crate) fn get_unless_closing<R>(
         &self,
-        question: Question<'_>,
+        question: KeyRef<'_>,
         read: impl FnOnce(&Evaluation, Origin) -> R,
     ) -> Option<R> {
-        if self.is_closing() { None } else { self.recall(question, read) }
+        if self.is_closing() { None } else { self.get_with(question, read) }
     }
 
     /// Nothing gets through to Statsig until then.

@@ -74,7 +74,7 @@ fn short(what: &impl Display, longest: usize) -> String {
 
 /// Lets one event a second be a warning: an outage would fill the log with nothing else.
 #[derive(Debug, Default)]
-pub(crate) struct Warnings(Mutex<Since>);
+pub(crate) struct LogThrottle(Mutex<Since>);
 
 #[derive(Debug, Default)]
 struct Since {
@@ -84,7 +84,7 @@ struct Since {
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl Warnings {
+impl LogThrottle {
     /// Counts an event; gives the number of them since the last warning if it is time for one.
     pub(crate) fn note(&self, now: Instant) -> Option<u64> {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_first_in_a_second_is_a_warning_which_counts_those_that_were_none() {
-        let warnings = Warnings::default();
+        let warnings = LogThrottle::default();
         #[allow(clippy::disallowed_methods)]
         let start = Instant::now();
         let at = |ms| warnings.note(start + Duration::from_millis(ms));

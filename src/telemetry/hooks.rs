@@ -26,7 +26,7 @@ pub(crate) type Hook<T> = Arc<dyn Fn(&T) + Send + Sync>;
 
 /// Tells the hooks. Its thread starts with the first event, and ends with this.
 #[derive(Debug, Default)]
-pub(crate) struct Teller {
+pub(crate) struct HookDispatcher {
     hooks: Hooks,
     events: OnceLock<Option<SyncSender<Event>>>,
     missed: AtomicU64,
@@ -40,7 +40,7 @@ enum Event {
 /// Events that may wait for the hooks; beyond these they are dropped and counted.
 const WAITING: usize = 1024;
 
-impl Teller {
+impl HookDispatcher {
     pub(crate) fn new(hooks: Hooks) -> Self {
         Self { hooks, ..Self::default() }
     }

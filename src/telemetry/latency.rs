@@ -28,11 +28,11 @@ pub struct Latency {
 
 /// What [`Latency`] is read from. Written once a call, so that a lock does.
 #[derive(Debug, Default)]
-pub(crate) struct Latencies(Mutex<Minutes>);
+pub(crate) struct Latencies(Mutex<TwoMinuteWindow>);
 
 /// This minute and the one before.
 #[derive(Debug)]
-struct Minutes {
+struct TwoMinuteWindow {
     this: Histogram<u64>,
     last: Histogram<u64>,
     /// When this one began; none if nothing has happened yet.
@@ -58,14 +58,14 @@ impl Latencies {
         }
     }
 
-    fn at<R>(&self, now: Instant, act: impl FnOnce(&mut Minutes) -> R) -> R {
+    fn at<R>(&self, now: Instant, act: impl FnOnce(&mut TwoMinuteWindow) -> R) -> R {
         let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         minutes.turn(now);
         act(&mut minutes)
     }
 }
 
-impl Minutes {
+impl TwoMinuteWindow {
     /// Forgets what is older than the minute before this one.
     fn turn(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
@@ -89,7 +89,7 @@ impl Minutes {
     }
 }
 
-impl Default for Minutes {
+impl Default for TwoMinuteWindow {
     fn default() -> Self {
         const TEN_MINUTES: u64 = 600_000_000;
         #[expect(clippy::expect_used, reason = "fails only for bounds or digits out of range")]

@@ -1,10 +1,10 @@
 //! What the app can observe: statistics, metrics, hooks, spans.
 
 pub(crate) mod fallback;
-pub(crate) mod hits;
 pub(crate) mod hooks;
 pub(crate) mod latency;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub(crate) mod spans;
 pub(crate) mod stats;
+pub(crate) mod striped_counter;

@@ -11,12 +11,12 @@ use tracing::{
 /// A span that begins and ends under one subscriber, its parent's, on whatever thread. Another, which
 /// that thread may have, would look among its own spans for the parent, and panic if there is none.
 #[derive(Debug)]
-pub(crate) struct Held(Span);
+pub(crate) struct OwnedSpan(Span);
 
 /// A span, or one word where there is none: a span is five, and travels with each request.
-pub(crate) type Slim = Option<Box<Held>>;
+pub(crate) type MaybeSpan = Option<Box<OwnedSpan>>;
 
-impl Held {
+impl OwnedSpan {
     pub(crate) fn none() -> Self {
         Self(Span::none())
     }
@@ -25,12 +25,12 @@ impl Held {
         Self(under(parent, span))
     }
 
-    fn slim(self) -> Slim {
+    fn into_maybe(self) -> MaybeSpan {
         (!self.is_disabled()).then(|| Box::new(self))
     }
 }
 
-impl Deref for Held {
+impl Deref for OwnedSpan {
     type Target = Span;
 
     fn deref(&self) -> &Span {
@@ -38,7 +38,7 @@ impl Deref for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for OwnedSpan {
     fn drop(&mut self) {
         let span = mem::replace(&mut self.0, Span::none());
         as_default(subscriber(&span), || drop(span));
@@ -71,36 +71,36 @@ fn as_default<T>(subscriber: Option<Dispatch>, work: impl FnOnce() -> T) -> T {
 ///
 /// The level is only looked at: where layers filter for themselves, `tracing::enabled!` with no span
 /// or event after it has them drop the next one, which is the app's (tokio-rs/tracing#2519).
-pub(crate) fn current() -> Slim {
+pub(crate) fn current() -> MaybeSpan {
     (LevelFilter::current() >= LevelFilter::DEBUG)
-        .then(|| Held(Span::current()))
-        .and_then(Held::slim)
+        .then(|| OwnedSpan(Span::current()))
+        .and_then(OwnedSpan::into_maybe)
 }
 
 /// From a request's acceptance to its answer, within the span in which its message was made.
-pub(crate) fn request(parent: &Slim, operation: &'static str, names: usize) -> Slim {
+pub(crate) fn request(parent: &MaybeSpan, operation: &'static str, names: usize) -> MaybeSpan {
     let parent = parent.as_deref().map_or_else(Span::none, |parent| parent.0.clone());
     let span =
         || debug_span!(parent: &parent, "statsig.request", operation, names, outcome = Empty);
-    Held::within(&parent, span).slim()
+    OwnedSpan::within(&parent, span).into_maybe()
 }
 
 /// The making of calls; it follows from the requests that they serve.
-pub(crate) fn flush(calls: usize) -> Held {
-    Held(debug_span!(parent: None, "statsig.flush", calls))
+pub(crate) fn flush(calls: usize) -> OwnedSpan {
+    OwnedSpan(debug_span!(parent: None, "statsig.flush", calls))
 }
 
 /// From the `BatchActor` to the outcome, within the flush, or within the call whose names it asks
 /// for again. It follows from the requests that it is made for, and from those that join it.
-pub(crate) fn call(parent: &Span, operation: &'static str, names: usize) -> Held {
+pub(crate) fn call(parent: &Span, operation: &'static str, names: usize) -> OwnedSpan {
     let span = || debug_span!(parent: parent, "statsig.call", operation, names, outcome = Empty);
-    Held::within(parent, span)
+    OwnedSpan::within(parent, span)
 }
 
 /// One HTTP attempt of a call.
-pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> Held {
+pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> OwnedSpan {
     let span = || debug_span!(parent: call, "statsig.attempt", operation, number, outcome = Empty);
-    Held::within(call, span)
+    OwnedSpan::within(call, span)
 }
 
 /// Notes that the span follows from these requests, as far as its own subscriber has them. Two can't
@@ -123,7 +123,7 @@ pub(crate) const ABANDONED: &str = "abandoned";
 pub(crate) const LOST: &str = "lost";
 
 /// A request has ended: with an [`outcome`](crate::model::error::outcome), or as above.
-pub(crate) fn request_ended(request: &Slim, outcome: &'static str) {
+pub(crate) fn request_ended(request: &MaybeSpan, outcome: &'static str) {
     if let Some(request) = request {
         ended(request, outcome);
     }

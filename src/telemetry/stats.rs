@@ -10,8 +10,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    hits::Hits,
     latency::{Latencies, Latency},
+    striped_counter::StripedCounter,
 };
 use crate::model::{
     error::{Error, KINDS},
@@ -123,7 +123,7 @@ pub(crate) struct Counters {
     pub(crate) call: Latencies,
     /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached`,
     /// `answered` and `answered_names` of the snapshot, but not of this.
-    pub(crate) hits: Hits,
+    pub(crate) hits: StripedCounter,
     breaker: AtomicU8,
     last_call_failed: AtomicBool,
     errors: ByKind,
@@ -141,7 +141,7 @@ impl Default for Counters {
             cached: AtomicU64::default(),
             stale: AtomicU64::default(),
             joined: AtomicU64::default(),
-            hits: Hits::default(),
+            hits: StripedCounter::default(),
             calls: AtomicU64::default(),
             retries: AtomicU64::default(),
             answered: AtomicU64::default(),

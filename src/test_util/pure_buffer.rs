@@ -36,8 +36,8 @@ impl PureBuffer {
         deadline: Instant,
     ) -> u64 {
         let lane = Lane { user, exposure: true };
-        let (known, past_cache) = (Found::new(), false);
-        let request = Request { lane, kind, names: names.into(), known, past_cache, deadline };
+        let (known, bypass_cache) = (Found::new(), false);
+        let request = Request { lane, kind, names: names.into(), known, bypass_cache, deadline };
         self.0.add(request).0.data().as_ffi()
     }
 

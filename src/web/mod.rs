@@ -1,12 +1,12 @@
 //! At home in actix-web.
 //!
 //! [`Statsig::configure`](crate::Statsig::configure) wires an `App` in one line: it is told once how
-//! a request becomes a [`User`](crate::User), for which [`Visitor`] has what every request brings.
+//! a request becomes a [`User`](crate::User), for which [`RequestUser`] has what every request brings.
 //! Handlers then take [`Flags`] for an argument, [`RequireGate`] closes a part of the app, and
 //! [`serve()`] runs the server and lets it leave well.
 //!
 //! ```no_run
-//! use actix_statsig::{Config, Statsig, web::{self, Flags, RequireGate, Visitor}};
+//! use actix_statsig::{Config, Statsig, web::{self, Flags, RequireGate, RequestUser}};
 //! use actix_web::{App, HttpRequest, HttpServer, Result, error::ErrorUnauthorized, get};
 //! use std::time::Duration;
 //!
@@ -18,7 +18,7 @@
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let statsig = Statsig::start(Config::from_env()?)?;
-//!     let visitor = Visitor::new();
+//!     let visitor = RequestUser::new();
 //!     let flags = statsig.configure(move |request: &HttpRequest| {
 //!         let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("who are you?"))?;
 //!         Ok::<_, actix_web::Error>(visitor.user(request).user_id(id.value()).build()?)
@@ -41,15 +41,15 @@ mod answers;
 mod errors;
 mod flags;
 mod forwarded;
+mod request_user;
 mod require_gate;
 mod serve;
 mod signals;
 mod snapshot;
-mod visitor;
 mod wiring;
 
 pub use self::flags::Flags;
+pub use self::request_user::RequestUser;
 pub use self::require_gate::{RequireGate, RequireGateService};
 pub use self::serve::{Drain, serve, serve_builder, serve_until};
-pub use self::visitor::Visitor;
 pub use self::wiring::Unidentified;

@@ -9,7 +9,7 @@ use super::answers::{Answers, Outcome};
 use crate::{
     batch::BatchActor,
     handle::Statsig,
-    message::{Asking, CheckGates, GetConfigs},
+    message::{BatchRequest, CheckGates, GetConfigs},
     model::{
         error::Error,
         evaluation::{ConfigEvaluation, GateEvaluation},
@@ -41,7 +41,7 @@ impl Snapshot {
         self.configs.of(names, ask).await
     }
 
-    fn ask<M: Asking>(&self, message: M) -> Outcome<M::Evaluation>
+    fn ask<M: BatchRequest>(&self, message: M) -> Outcome<M::Evaluation>
     where
         BatchActor: Handler<M>,
     {

@@ -36,16 +36,16 @@ impl Statsig {
     ///
     /// Its error is the request's answer, [`Unidentified`](crate::web::Unidentified). A user needs an
     /// id, so a visitor who has not logged in needs one from the app, in a cookie or a session; see
-    /// [`Visitor`](crate::web::Visitor) for the rest.
+    /// [`RequestUser`](crate::web::RequestUser) for the rest.
     ///
     /// Where an `App` and a scope in it are wired apart, what is nearer to the handler counts.
     ///
     /// ```
-    /// # use actix_statsig::{Statsig, web::Visitor};
+    /// # use actix_statsig::{Statsig, web::RequestUser};
     /// # use actix_web::{App, HttpRequest, HttpServer, error::ErrorUnauthorized};
     /// # fn main() {}
     /// # fn run(statsig: Statsig) {
-    /// let visitor = Visitor::new();
+    /// let visitor = RequestUser::new();
     /// let flags = statsig.configure(move |request: &HttpRequest| {
     ///     let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("who are you?"))?;
     ///     Ok::<_, actix_web::Error>(visitor.user(request).user_id(id.value()).build()?)

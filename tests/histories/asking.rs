@@ -118,7 +118,7 @@ impl Model {
         to: Instant,
     ) -> bool {
         let mut requests = self.requests_for(lane, name);
-        requests.any(|request| request.past_cache && (from..=to).contains(&request.at))
+        requests.any(|request| request.bypass_cache && (from..=to).contains(&request.at))
     }
 
     /// Whether what a call brings is for this request too, if that is clear: who asked past the
@@ -128,7 +128,7 @@ impl Model {
             return None;
         }
         let asked = self.requests_for(request.lane, name);
-        let anew = asked.filter(|other| other.past_cache && other.at <= request.at);
+        let anew = asked.filter(|other| other.bypass_cache && other.at <= request.at);
         let Some(anew) = anew.max_by_key(|other| other.at) else { return Some(true) };
         if call.since > anew.at {
             return Some(true);
@@ -137,7 +137,7 @@ impl Model {
         // asked anew.
         let has_left = matches!(anew.end, Some(End::Left(_)));
         let was_taken = !has_left && anew.end != Some(End::Answered(anew.at));
-        let is_after = anew.at < request.at || request.past_cache;
+        let is_after = anew.at < request.at || request.bypass_cache;
         let is_clear = call.since < anew.at && is_after && was_taken && self.panics() == 0;
         is_clear.then_some(false)
     }
@@ -169,8 +169,8 @@ impl Model {
         name: &Arc<str>,
     ) -> bool {
         let asked = self.requests_for(request.lane, name);
-        let mut anew =
-            asked.filter(|other| other.past_cache && (request.at..=call.since).contains(&other.at));
+        let mut anew = asked
+            .filter(|other| other.bypass_cache && (request.at..=call.since).contains(&other.at));
         anew.any(|anew| {
             let mut calls = self.calls_for(request.lane, name).map(|(_, call)| call);
             calls.any(|earlier| earlier.since < call.since && earlier.ends_at >= anew.at)
@@ -213,7 +213,7 @@ impl Model {
         }
         let kept_for = |call: &CallMade| self.settings.cache.ttl + self.doubt_about(call).later;
         let is_unclear = calls.any(|call| {
-            let may_be_kept = !request.past_cache && call.answered.contains(name);
+            let may_be_kept = !request.bypass_cache && call.answered.contains(name);
             call.ends_at == request.at
                 || (may_be_kept && call.ends_at + kept_for(call) > request.at)
         });
@@ -239,7 +239,7 @@ impl Model {
     fn is_kept_for_all(&self, lane: Lane, name: &Arc<str>, now: Instant) -> bool {
         let has_it = |request: &Request| {
             let kept = self.surely_kept(lane, name, request.at);
-            !request.past_cache && kept.is_some_and(|age| age < self.settings.cache.ttl)
+            !request.bypass_cache && kept.is_some_and(|age| age < self.settings.cache.ttl)
         };
         let mut waiting = self.who_wait(lane, name, now).peekable();
         waiting.peek().is_some() && waiting.all(has_it)

@@ -42,7 +42,7 @@ impl Model {
         if !is_news {
             return Some("that call was not under way".to_owned());
         }
-        let is_older = request.past_cache && call.since < request.at;
+        let is_older = request.bypass_cache && call.since < request.at;
         is_older.then(|| "it asked past the cache, and joined an earlier call".to_owned())
     }
 
@@ -60,7 +60,7 @@ impl Model {
             Source::Stale { age } => (age, cache.ttl..cache.ttl + cache.stale, false),
             _ => return Some("from where?".to_owned()),
         };
-        if request.past_cache {
+        if request.bypass_cache {
             return Some("who asked past the cache".to_owned());
         }
         if cache.ttl.is_zero() {
@@ -218,7 +218,7 @@ impl Model {
     ) -> Option<String> {
         let request = &self.requests[request];
         let call = self.calls.get(call_of(error)?)?;
-        if request.past_cache || !call.is_outage() {
+        if request.bypass_cache || !call.is_outage() {
             return None;
         }
         let cache = self.settings.cache;

@@ -143,7 +143,7 @@ impl Life {
         let (id, lane) = self.model.borrow_mut().asked(&question, now());
         let user = self.model.borrow().user(lane.who);
         let json = serde_json::to_string(&user).expect("a user is JSON");
-        let Question { names, exposure, past_cache, through, patience, .. } = question;
+        let Question { names, exposure, bypass_cache, through, patience, .. } = question;
         let asked = names.clone();
         let model = Rc::clone(&self.model);
         // A message is sent when `send` is called, by a handle when its future is polled.
@@ -155,7 +155,7 @@ impl Life {
                     Some(true) => message.with_exposure(),
                     Some(false) => message.without_exposure(),
                 };
-                let message = if past_cache { message.past_cache() } else { message };
+                let message = if bypass_cache { message.bypass_cache() } else { message };
                 let read =
                     move |answer: Vec<$evaluation>| read(&answer, &json, &asked, lane.exposure);
                 let caller = Caller { id, patience, model };

@@ -68,7 +68,7 @@ pub(crate) struct Lane {
 struct Request {
     lane: Lane,
     names: Vec<Arc<str>>,
-    past_cache: bool,
+    bypass_cache: bool,
     at: Instant,
     end: Option<End>,
 }
@@ -145,8 +145,8 @@ impl Model {
         for name in names.iter().collect::<HashSet<_>>() {
             self.requests_by_name.entry((lane, Arc::clone(name))).or_default().push(id);
         }
-        let past_cache = question.past_cache;
-        self.requests.push(Request { lane, names, past_cache, at: now, end });
+        let bypass_cache = question.bypass_cache;
+        self.requests.push(Request { lane, names, bypass_cache, at: now, end });
         (id, lane)
     }
 

@@ -62,7 +62,7 @@ pub(crate) struct Question {
     pub(crate) kind: CallKind,
     pub(crate) names: Vec<Arc<str>>,
     pub(crate) exposure: Option<bool>,
-    pub(crate) past_cache: bool,
+    pub(crate) bypass_cache: bool,
     pub(crate) through: Through,
     /// When the caller goes away, if there is no answer by then.
     pub(crate) patience: Option<Duration>,
@@ -196,7 +196,7 @@ impl Question {
             kind,
             names: names(rng, kind),
             exposure: if rng.u8(0..3) > 0 { None } else { Some(rng.bool()) },
-            past_cache: rng.u8(0..8) == 0,
+            bypass_cache: rng.u8(0..8) == 0,
             through,
             patience: (rng.u8(0..6) == 0).then(|| match rng.u8(0..3) {
                 0 => Duration::ZERO,

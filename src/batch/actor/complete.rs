@@ -20,7 +20,7 @@ use crate::{
         evaluation::Evaluation,
     },
     rt::{clock, failpoint::failpoint},
-    shared::cache::{Key, Question},
+    shared::cache::{Key, KeyRef},
     telemetry::spans,
 };
 
@@ -78,13 +78,13 @@ impl BatchActor {
         self.follow(span, self.buffer.joiners_of(call));
         let now = clock::now();
         let ageing = self.shared.ageing(now);
-        self.keep(call, &outcome, now, ageing);
+        self.cache_evaluations(call, &outcome, now, ageing);
         let cache = &self.shared.cache;
         let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
-            let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
+            let question = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
             let is_better = error.is_outage();
             is_better
-                .then(|| cache.recall(question, || ageing, || true, Evaluation::with_origin))?
+                .then(|| cache.get_with(question, || ageing, || true, Evaluation::with_origin))?
         });
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, span, ctx);
@@ -93,7 +93,7 @@ impl BatchActor {
 
     /// Keeps what Statsig has said, but for what has been asked anew since. Once it has refused the
     /// key for good, nothing is good any more of what was asked before, be it answered yet or not.
-    fn keep(&mut self, id: CallId, outcome: &Outcome, now: Instant, ageing: Duration) {
+    fn cache_evaluations(&mut self, id: CallId, outcome: &Outcome, now: Instant, ageing: Duration) {
         let cache = &self.shared.cache;
         match (outcome, self.buffer.call(id)) {
             (Ok(evaluations), Some(call)) if self.refusals.accepted(id) && cache.is_on() => {
@@ -106,7 +106,7 @@ impl BatchActor {
                     };
                     let (user, name) = (call.user.clone(), Arc::clone(name));
                     let key = Key { user, exposure: call.exposure, kind: call.kind, name };
-                    cache.keep(key, evaluation.clone(), ageing);
+                    cache.insert(key, evaluation.clone(), ageing);
                 }
             }
             (Err(Error::Unauthorized { status, .. }), _) => {

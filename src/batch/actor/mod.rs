@@ -35,15 +35,15 @@ use super::buffer::{
 };
 use crate::{
     config::Config,
-    message::{Asking, admission::Permit, call::TransportFactory, parts::Ask},
+    message::{BatchRequest, admission::Permit, call::TransportFactory, parts::RequestParts},
     model::{
         call_kind::CallKind,
         error::{Error, outcome},
         evaluation::Evaluation,
         name::check_name,
     },
-    rt::{clock, failpoint::failpoint, restarts::Restarts, turns::Turns},
-    shared::{Shared, cache::Question},
+    rt::{clock, failpoint::failpoint, restart_backoff::RestartBackoff, yielding::YieldCounter},
+    shared::{Shared, cache::KeyRef},
     telemetry::spans,
 };
 
@@ -66,8 +66,8 @@ pub struct BatchActor {
     interval: Option<SpawnHandle>,
     due_is_announced: bool,
     waits: Waits,
-    turns: Turns,
-    restarts: Restarts,
+    turns: YieldCounter,
+    restarts: RestartBackoff,
     has_panicked: bool,
     shared: Arc<Shared>,
     ended: Option<oneshot::Sender<()>>,
@@ -110,8 +110,8 @@ impl BatchActor {
             interval: None,
             due_is_announced: false,
             waits: Waits::default(),
-            turns: Turns::default(),
-            restarts: Restarts::default(),
+            turns: YieldCounter::default(),
+            restarts: RestartBackoff::default(),
             has_panicked: false,
             shared: parts.shared,
             ended: Some(parts.ended),
@@ -119,7 +119,7 @@ impl BatchActor {
         }
     }
 
-    fn accept<M: Asking>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
+    fn accept<M: BatchRequest>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
         self.turns.take(ctx);
         let ask = message.into_parts();
         self.shared.counters.received(ask.names.len());
@@ -150,16 +150,20 @@ impl BatchActor {
         }
     }
 
-    fn take<M: Asking>(&mut self, ask: Ask, ctx: &mut Context<Self>) -> Result<Taken, Error> {
+    fn take<M: BatchRequest>(
+        &mut self,
+        ask: RequestParts,
+        ctx: &mut Context<Self>,
+    ) -> Result<Taken, Error> {
         failpoint("batch.request");
         if self.is_draining() {
             return Err(Error::ShuttingDown);
         }
-        let Ask { user, names, exposure, past_cache, admitted, within: _ } = ask;
+        let RequestParts { user, names, exposure, bypass_cache, admitted, within: _ } = ask;
         names.iter().try_for_each(|name| check_name(name))?;
         let user = user.into_environment(self.shared.environment.as_ref());
         let lane = Lane { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
-        let known = self.known(&lane, M::KIND, &names, past_cache);
+        let known = self.known(&lane, M::KIND, &names, bypass_cache);
         if known.len() == names.len() && known.iter().all(Option::is_some) {
             return Ok(Taken::Kept(known.into_iter().flatten().collect()));
         }
@@ -171,7 +175,7 @@ impl BatchActor {
         if deadline <= now {
             return Err(Error::Timeout { limit: self.timeout, last: None });
         }
-        let request = Request { lane, kind: M::KIND, names, known, past_cache, deadline };
+        let request = Request { lane, kind: M::KIND, names, known, bypass_cache, deadline };
         let (request, joined) = self.buffer.add(request);
         if joined > 0 {
             self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
@@ -181,14 +185,14 @@ impl BatchActor {
     }
 
     /// What is kept of these names, up to the last of which something is.
-    fn known(&self, lane: &Lane, kind: CallKind, names: &[Arc<str>], past_cache: bool) -> Found {
+    fn known(&self, lane: &Lane, kind: CallKind, names: &[Arc<str>], bypass_cache: bool) -> Found {
         let mut known = Found::new();
-        if past_cache || !self.shared.cache.is_on() {
+        if bypass_cache || !self.shared.cache.is_on() {
             return known;
         }
         for (position, name) in names.iter().enumerate() {
-            let question = Question { user: &lane.user, exposure: lane.exposure, kind, name };
-            if let Some(kept) = self.shared.recall(question, Evaluation::with_origin) {
+            let question = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
+            if let Some(kept) = self.shared.get_with(question, Evaluation::with_origin) {
                 known.resize(position, None);
                 known.push(Some(kept));
             }

@@ -16,12 +16,12 @@ use tracing::Span;
 
 use crate::{
     batch::buffer::{Answer, Evaluations, group::RequestId},
-    message::{Asking, admission::Permit},
+    message::{BatchRequest, admission::Permit},
     model::{
         error::{Error, outcome},
         evaluation::{ConfigEvaluation, Evaluation, GateEvaluation},
     },
-    telemetry::spans::{self, Slim},
+    telemetry::spans::{self, MaybeSpan},
 };
 
 /// The callers who wait for evaluations, each in the place that its request has in the buffer.
@@ -32,7 +32,7 @@ pub(crate) struct Callers(Rc<RefCell<SecondaryMap<RequestId, Caller>>>);
 struct Caller {
     /// None for a message sent with `do_send`: nobody waits, but it takes its places.
     sender: Option<ReplySender>,
-    span: Slim,
+    span: MaybeSpan,
     _permit: Permit,
 }
 
@@ -104,15 +104,15 @@ where
     Ok(all)
 }
 
-/// What the handlers of [`Asking`] messages return: an answer at once, or later.
-pub struct Later<M: Asking>(When<M>);
+/// What the handlers of [`BatchRequest`] messages return: an answer at once, or later.
+pub struct Later<M: BatchRequest>(When<M>);
 
-enum When<M: Asking> {
+enum When<M: BatchRequest> {
     Now(Result<Vec<M::Evaluation>, Error>),
     Answered { request: RequestId, caller: Caller, callers: Callers },
 }
 
-impl<M: Asking> Later<M> {
+impl<M: BatchRequest> Later<M> {
     pub(crate) fn now(result: Result<Vec<M::Evaluation>, Error>) -> Self {
         Self(When::Now(result))
     }
@@ -121,7 +121,7 @@ impl<M: Asking> Later<M> {
     pub(crate) fn when_answered(
         request: RequestId,
         permit: Permit,
-        span: Slim,
+        span: MaybeSpan,
         callers: Callers,
     ) -> Self {
         let caller = Caller { sender: None, span, _permit: permit };
@@ -132,7 +132,7 @@ impl<M: Asking> Later<M> {
 impl<A, M> MessageResponse<A, M> for Later<M>
 where
     A: Actor,
-    M: Asking,
+    M: BatchRequest,
     ReplySender: From<OneshotSender<M::Result>>,
 {
     fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<M::Result>>) {

@@ -106,7 +106,7 @@ impl Buffer {
         let Failure { error, instead } = failure;
         if let Some(instead) = instead {
             let (strict, lenient) = places.into_iter().partition(|place| {
-                self.requests.get(place.request).is_some_and(|request| request.past_cache)
+                self.requests.get(place.request).is_some_and(|request| request.bypass_cache)
             });
             self.deal(lenient, instead, answers);
             places = strict;

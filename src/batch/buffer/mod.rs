@@ -70,7 +70,7 @@ pub(crate) struct Request {
     /// asked for.
     pub(crate) known: Found,
     /// Whether only Statsig's own answer will do.
-    pub(crate) past_cache: bool,
+    pub(crate) bypass_cache: bool,
     pub(crate) deadline: Instant,
 }
 
@@ -108,7 +108,7 @@ struct Pending {
     names: u32,
     missing: u32,
     restarts: u8,
-    past_cache: bool,
+    bypass_cache: bool,
     deadline: Instant,
     /// The large ones of the evaluations.
     #[expect(clippy::box_collection, reason = "a word and not three, as most requests have none")]
@@ -144,13 +144,13 @@ impl Buffer {
     /// Takes a request in. Its names must be valid, and there must be one at least that is not
     /// known. Says also how many of them were in flight already.
     pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
-        let Request { lane, kind, names, known, past_cache, deadline } = request;
+        let Request { lane, kind, names, known, bypass_cache, deadline } = request;
         let request = self.requests.insert(Pending {
             evaluations: Found::new(),
             names: names.len() as u32,
             missing: 0,
             restarts: 0,
-            past_cache,
+            bypass_cache,
             deadline,
             held: None,
         });
@@ -160,7 +160,7 @@ impl Buffer {
             if known.get(position as usize).is_some_and(Option::is_some) {
                 continue;
             }
-            let name = self.lanes.want(lane, kind, name, past_cache);
+            let name = self.lanes.want(lane, kind, name, bypass_cache);
             let place = Place { request, position, joined: false, again: false };
             joined += usize::from(self.lanes.join(name, place));
             missing += 1;

@@ -30,7 +30,7 @@ use crate::model::{
 /// Where there is no more room it makes some as CLOCK does: the keys stand in a row, and the first
 /// that was not read since it was looked at last gives way.
 pub(crate) struct Cache {
-    kept: HashMap<Key, Kept, RandomState>,
+    kept: HashMap<Key, CacheEntry, RandomState>,
     books: Mutex<Books>,
     limits: Limits,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Key {
 
 /// The same, borrowed: what is looked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Question<'a> {
+pub(crate) struct KeyRef<'a> {
     pub(crate) user: &'a User,
     pub(crate) exposure: bool,
     pub(crate) kind: CallKind,
@@ -74,9 +74,9 @@ pub(crate) struct Question<'a> {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CacheEntry {
     evaluation: Evaluation,
-    /// None where a later answer was too large to keep: then this one is out of date.
+    /// None where a later answer was too large to insert: then this one is out of date.
     at: Option<Duration>,
     /// Read since its key was looked at last.
     is_used: AtomicBool,
@@ -113,9 +113,9 @@ impl Cache {
     /// Reads what is kept, in place: no reference count is touched, so that readers of the same
     /// evaluation do not wait for each other. `now` is asked for only if there is something;
     /// `is_failing` only if that is stale, which is given where it says so.
-    pub(crate) fn recall<R>(
+    pub(crate) fn get_with<R>(
         &self,
-        question: Question<'_>,
+        question: KeyRef<'_>,
         now: impl FnOnce() -> Duration,
         is_failing: impl FnOnce() -> bool,
         read: impl FnOnce(&Evaluation, Origin) -> R,
@@ -135,7 +135,7 @@ impl Cache {
     }
 
     /// Keeps an evaluation from the network, in place of an earlier one.
-    pub(crate) fn keep(&self, mut key: Key, mut evaluation: Evaluation, now: Duration) {
+    pub(crate) fn insert(&self, mut key: Key, mut evaluation: Evaluation, now: Duration) {
         if !self.is_on() {
             return;
         }
@@ -144,7 +144,7 @@ impl Cache {
         }
         let books = &mut *self.books();
         books.ledger.enter(&mut key, &mut evaluation);
-        let value = Kept { evaluation, at: Some(now), is_used: AtomicBool::new(false) };
+        let value = CacheEntry { evaluation, at: Some(now), is_used: AtomicBool::new(false) };
         let earlier =
             self.kept.pin().insert(key.clone(), value).map(|kept| kept.evaluation.clone());
         if let Some(earlier) = &earlier {
@@ -156,7 +156,7 @@ impl Cache {
                 || books.ledger.bytes() > self.limits.bytes
         };
         while is_full(books) && !books.row.is_empty() {
-            self.make_room(books);
+            self.evict(books);
         }
         if is_new {
             books.row.push_back(key);
@@ -180,7 +180,7 @@ impl Cache {
     /// What is kept of this is not the last answer any more. It stays in its place, for the key has one
     /// in the row.
     fn outdate(&self, key: &Key) {
-        let outdated = |kept: &Kept| Kept {
+        let outdated = |kept: &CacheEntry| CacheEntry {
             evaluation: kept.evaluation.clone(),
             at: None,
             is_used: AtomicBool::new(false),
@@ -192,12 +192,12 @@ impl Cache {
         }
     }
 
-    fn make_room(&self, books: &mut Books) {
+    fn evict(&self, books: &mut Books) {
         let kept = self.kept.pin();
         for looks in 1.. {
             let Some(key) = books.row.pop_front() else { return };
             let is_last = looks == LOOKS;
-            let goes = |_: &_, kept: &Kept| !kept.is_used.swap(false, Relaxed) || is_last;
+            let goes = |_: &_, kept: &CacheEntry| !kept.is_used.swap(false, Relaxed) || is_last;
             match kept.remove_if(&key, goes) {
                 Ok(Some((key, gone))) => return books.forget(key, &gone.evaluation),
                 Ok(None) => return,
@@ -251,9 +251,9 @@ impl fmt::Debug for Cache {
 }
 
 impl Key {
-    fn as_question(&self) -> Question<'_> {
+    fn as_question(&self) -> KeyRef<'_> {
         let Self { user, exposure, kind, name } = self;
-        Question { user, exposure: *exposure, kind: *kind, name }
+        KeyRef { user, exposure: *exposure, kind: *kind, name }
     }
 }
 
@@ -263,7 +263,7 @@ impl Hash for Key {
     }
 }
 
-impl Hash for Question<'_> {
+impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.user.hash(state);
         state.write_u8(self.kind as u8 * 2 + u8::from(self.exposure));
@@ -271,7 +271,7 @@ impl Hash for Question<'_> {
     }
 }
 
-impl Equivalent<Key> for Question<'_> {
+impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
         self.exposure == key.exposure
             && self.kind == key.kind
@@ -314,8 +314,13 @@ mod tests {
         GateEvaluation::new("gate", value).into()
     }
 
-    fn recall(cache: &Cache, key: &Key, now: Duration, is_failing: bool) -> Option<(bool, Origin)> {
-        cache.recall(
+    fn get_with(
+        cache: &Cache,
+        key: &Key,
+        now: Duration,
+        is_failing: bool,
+    ) -> Option<(bool, Origin)> {
+        cache.get_with(
             key.as_question(),
             || now,
             || is_failing,
@@ -347,15 +352,15 @@ mod tests {
     fn what_weighs_more_than_a_part_of_the_budget_is_not_kept_nor_is_what_it_outdates() {
         let (cache, now) = (Cache::new(LIMITS), start());
         let (key, small) = config(0, 10);
-        cache.keep(key.clone(), small, now);
-        assert!(recall(&cache, &key, now, true).is_some());
+        cache.insert(key.clone(), small, now);
+        assert!(get_with(&cache, &key, now, true).is_some());
 
-        cache.keep(key.clone(), config(0, MIB / LARGEST_PART).1, now);
-        assert_eq!(recall(&cache, &key, now, true), None);
+        cache.insert(key.clone(), config(0, MIB / LARGEST_PART).1, now);
+        assert_eq!(get_with(&cache, &key, now, true), None);
         assert!(is_consistent(&cache));
 
-        cache.keep(key.clone(), config(0, MIB / LARGEST_PART - 1_000).1, now);
-        assert!(recall(&cache, &key, now, true).is_some());
+        cache.insert(key.clone(), config(0, MIB / LARGEST_PART - 1_000).1, now);
+        assert!(get_with(&cache, &key, now, true).is_some());
         assert!(is_consistent(&cache));
     }
 
@@ -365,7 +370,11 @@ mod tests {
         for n in 0..1_000 {
             let (key, _) = config(n, 0);
             let text = format!(r#"{{"n": {n}, "text": "{}"}}"#, "x".repeat(6_000));
-            cache.keep(key, ConfigEvaluation::from_json("config", &text).unwrap().into(), start());
+            cache.insert(
+                key,
+                ConfigEvaluation::from_json("config", &text).unwrap().into(),
+                start(),
+            );
             if n > 200 {
                 let bytes = cache.books().ledger.bytes();
                 assert!((MIB - MIB / LARGEST_PART..=MIB).contains(&bytes), "{bytes}");
@@ -381,7 +390,7 @@ mod tests {
             let before = cache.books().ledger.bytes();
             let (mut key, evaluation) = config(n, size);
             key.user = User::new(format!("u-{}", n % 2)).unwrap();
-            cache.keep(key, evaluation, start());
+            cache.insert(key, evaluation, start());
             cache.books().ledger.bytes() - before
         };
         assert!((0..6).map(|n| weight(n, 4_000)).sum::<usize>() < 3 * 5_000);
@@ -405,7 +414,7 @@ mod tests {
                 let (mut key, evaluation) = config(n, size);
                 // As each call has a user of its own.
                 key.user = User::new("u").unwrap();
-                cache.keep(key, evaluation, now);
+                cache.insert(key, evaluation, now);
             }
         }
         let kept = cache.kept.pin();
@@ -417,9 +426,9 @@ mod tests {
     #[test]
     fn an_evaluation_is_fresh_then_stale_then_gone() {
         let (cache, now, key) = (Cache::new(LIMITS), start(), key(0));
-        cache.keep(key.clone(), evaluation(true), now);
+        cache.insert(key.clone(), evaluation(true), now);
         let after = |ms, is_failing| {
-            let found = recall(&cache, &key, now + Duration::from_millis(ms), is_failing);
+            let found = get_with(&cache, &key, now + Duration::from_millis(ms), is_failing);
             found.map(|(_, origin)| origin)
         };
 
@@ -434,17 +443,17 @@ mod tests {
     #[test]
     fn nothing_is_kept_with_a_time_to_live_of_zero() {
         let cache = Cache::new(Limits { fresh: Duration::ZERO, ..LIMITS });
-        cache.keep(key(0), evaluation(true), start());
-        assert_eq!(recall(&cache, &key(0), start(), true), None);
+        cache.insert(key(0), evaluation(true), start());
+        assert_eq!(get_with(&cache, &key(0), start(), true), None);
     }
 
     #[test]
     fn what_is_read_stays_where_there_is_no_more_room() {
         let (cache, now) = (Cache::new(LIMITS), start());
         for n in 0..1_000 {
-            cache.keep(key(n), evaluation(true), now);
+            cache.insert(key(n), evaluation(true), now);
             assert!(
-                recall(&cache, &key(0), now, false).is_some(),
+                get_with(&cache, &key(0), now, false).is_some(),
                 "read all the time, gone at {n}"
             );
         }
@@ -455,9 +464,9 @@ mod tests {
     fn room_is_made_though_everything_is_read() {
         let cache = Cache::new(Limits { entries: 100, ..LIMITS });
         for n in 0..1_000 {
-            cache.keep(key(n), evaluation(true), start());
+            cache.insert(key(n), evaluation(true), start());
             for read in 0..=n {
-                recall(&cache, &key(read), start(), false);
+                get_with(&cache, &key(read), start(), false);
             }
         }
         assert_eq!(cache.kept.len(), 100);
@@ -473,15 +482,15 @@ mod tests {
             let mut model: Model<Key, bool> = Model::new();
             for (n, is_written, value) in steps {
                 if is_written {
-                    cache.keep(key(n), evaluation(value), now);
+                    cache.insert(key(n), evaluation(value), now);
                     model.insert(key(n), value);
                 }
-                let found = recall(&cache, &key(n), now, false).map(|(value, _)| value);
+                let found = get_with(&cache, &key(n), now, false).map(|(value, _)| value);
                 prop_assert_eq!(found, model.get(&key(n)).copied());
             }
             cache.clear();
             for key in model.keys() {
-                prop_assert!(recall(&cache, key, now, true).is_none());
+                prop_assert!(get_with(&cache, key, now, true).is_none());
             }
         }
 
@@ -501,10 +510,10 @@ mod tests {
             for (n, size, is_read) in steps {
                 let (key, evaluation) = config(n, size);
                 let is_kept = ledger::whole(&key, &evaluation) <= budget / LARGEST_PART;
-                cache.keep(key.clone(), evaluation, start());
+                cache.insert(key.clone(), evaluation, start());
                 prop_assert!(cache.books().ledger.bytes() <= budget);
                 if is_read && !is_kept {
-                    prop_assert!(recall(&cache, &key, start(), false).is_none());
+                    prop_assert!(get_with(&cache, &key, start(), false).is_none());
                 }
             }
             prop_assert!(is_consistent(&cache));
@@ -521,10 +530,10 @@ mod tests {
             let (cache, now) = (Cache::new(Limits { entries, ..LIMITS }), start());
             for (n, is_written) in steps {
                 if is_written {
-                    cache.keep(key(n), evaluation(true), now);
-                    prop_assert!(recall(&cache, &key(n), now, false).is_some());
+                    cache.insert(key(n), evaluation(true), now);
+                    prop_assert!(get_with(&cache, &key(n), now, false).is_some());
                 } else {
-                    recall(&cache, &key(n), now, false);
+                    get_with(&cache, &key(n), now, false);
                 }
                 prop_assert!(cache.kept.len() <= entries);
                 prop_assert!(is_consistent(&cache));

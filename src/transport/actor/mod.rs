@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     message::call::{Call, Outcome},
     model::error::Error,
-    rt::{clock, failpoint::failpoint, restarts::Restarts, turns::Turns},
+    rt::{clock, failpoint::failpoint, restart_backoff::RestartBackoff, yielding::YieldCounter},
     shared::Shared,
     telemetry::stats::BreakerState,
 };
@@ -49,9 +49,9 @@ pub(super) struct TransportActor {
     key_changes: u64,
     /// When the next look at what waits is planned.
     watched: Option<Instant>,
-    restarts: Restarts,
+    restarts: RestartBackoff,
     restart_reason: Option<&'static str>,
-    turns: Turns,
+    turns: YieldCounter,
     shared: Arc<Shared>,
 }
 
@@ -73,9 +73,9 @@ impl TransportActor {
             http: None,
             key_changes: 0,
             watched: None,
-            restarts: Restarts::default(),
+            restarts: RestartBackoff::default(),
             restart_reason: None,
-            turns: Turns::default(),
+            turns: YieldCounter::default(),
             config,
             tls,
             shared,

@@ -6,7 +6,7 @@ use super::*;
 fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
     let mut driven = Driven::new(100, Interval);
     let (kind, names) = (CallKind::CheckGate, names(["a", "b", "a", "c"]));
-    let cached = Cached { known: Some(1), past_cache: false };
+    let cached = Cached { known: Some(1), bypass_cache: false };
     driven.ask_with(Asked::new(lane(0, true), kind, names, cached));
     let (call, request) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
     assert_eq!(request.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
@@ -63,7 +63,7 @@ fn what_there_is_instead_is_asked_for_with_the_names_own_error() {
 #[test]
 fn who_asks_past_the_cache_gets_nothing_instead() {
     let mut driven = Driven::new(100, Interval);
-    let strict = driven.ask_with(past_cache(names(["name 0"])));
+    let strict = driven.ask_with(bypass_cache(names(["name 0"])));
     driven.step(Step::FlushAll);
     let lenient = driven.ask(lane(0, true), CallKind::CheckGate, names(["name 0"]));
     let (call, _) = driven.in_flight.remove(0);
@@ -82,8 +82,8 @@ fn who_asks_past_the_cache_joins_no_call_that_was_made_before_but_what_is_buffer
     let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
     driven.step(Step::FlushAll);
 
-    let strict = driven.ask_with(past_cache(names(["a", "a"])));
-    let also = driven.ask_with(past_cache(names(["a"])));
+    let strict = driven.ask_with(bypass_cache(names(["a", "a"])));
+    let also = driven.ask_with(bypass_cache(names(["a"])));
     let plain = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     let other = driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
     driven.step(Step::FlushAll);

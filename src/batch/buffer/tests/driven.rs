@@ -63,7 +63,7 @@ impl Driven {
     pub(super) fn ask_with(&mut self, mut asked: Asked) -> RequestId {
         asked.after = self.buffer.last_call();
         asked.deadline = Some(self.now + TIMEOUT);
-        for (id, call) in self.in_flight.iter().filter(|_| asked.cached.past_cache) {
+        for (id, call) in self.in_flight.iter().filter(|_| asked.cached.bypass_cache) {
             if (lane_of(call), call.kind) == (asked.lane.clone(), asked.kind) {
                 let names = call.names.iter().filter(|name| asked.asks_for(name));
                 self.superseded.extend(names.map(|name| (*id, Arc::clone(name))));
@@ -80,7 +80,7 @@ impl Driven {
             kind: asked.kind,
             names: asked.names.clone().into(),
             known,
-            past_cache: asked.cached.past_cache,
+            bypass_cache: asked.cached.bypass_cache,
             deadline: self.now + TIMEOUT,
         });
         assert!(self.asked.insert(id, asked).is_none(), "an id was given twice");
@@ -138,7 +138,7 @@ impl Driven {
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
         for request in self.buffer.requests_of(id) {
             let Some(asked) = self.asked.get(&request) else { continue };
-            let joined = asked.cached.past_cache && asked.after >= id;
+            let joined = asked.cached.bypass_cache && asked.after >= id;
             assert!(!joined, "{request:?} asked past the cache, and waits for an earlier call");
             let is_in_time = asked.deadline.is_none_or(|deadline| call.deadline <= deadline);
             assert!(is_in_time, "promise 1: {request:?} waits for a call with a later deadline");
@@ -188,7 +188,7 @@ impl Driven {
                     let from = |whence| found == evaluation_from(whence, lane, *kind, name);
                     let is_right = match asked.knows(position) {
                         true => from("cache"),
-                        false => from("network") || (!cached.past_cache && from("fallback")),
+                        false => from("network") || (!cached.bypass_cache && from("fallback")),
                     };
                     assert!(is_right, "{position}: {found:?} for {name}, {cached:?}");
                 }
@@ -200,7 +200,7 @@ impl Driven {
                 assert_eq!(error.kind(), failed.kind());
                 let mut names = call.names.iter().filter(|name| asked.asks_for(name));
                 let has_fallback = |name| fallback(&error, lane, *kind, name).is_some();
-                let culprit = names.find(|name| cached.past_cache || !has_fallback(name));
+                let culprit = names.find(|name| cached.bypass_cache || !has_fallback(name));
                 assert!(culprit.is_some(), "promise 3");
             }
             (result, failed) => panic!("{result:?} after {failed:?}"),

@@ -11,7 +11,7 @@ fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, De
         kind: CallKind::GetConfig,
         names: names.into(),
         known: Found::new(),
-        past_cache: false,
+        bypass_cache: false,
         deadline: driven.now + TIMEOUT,
     });
     let calls = driven.buffer.flush_all(|_| true).calls;
@@ -73,7 +73,7 @@ fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
             kind: CallKind::GetConfig,
             names: names.into(),
             known: [Some(kept.with_origin(Origin::Cache { age_ms: 1 }))].into_iter().collect(),
-            past_cache: false,
+            bypass_cache: false,
             deadline: driven.now + TIMEOUT,
         });
         request

@@ -50,12 +50,12 @@ enum Step {
 struct Cached {
     /// The name that is known already, but for the last of them.
     known: Option<usize>,
-    past_cache: bool,
+    bypass_cache: bool,
 }
 
 fn cached() -> impl Strategy<Value = Cached> {
     (proptest::option::of(0..5usize), any::<bool>())
-        .prop_map(|(known, past_cache)| Cached { known, past_cache })
+        .prop_map(|(known, bypass_cache)| Cached { known, bypass_cache })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -166,8 +166,8 @@ const EVERYBODY: fn(RequestId) -> bool = |_| true;
 const NOTHING_INSTEAD: fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation> =
     |_, _, _, _| None;
 
-fn past_cache(names: Vec<Arc<str>>) -> Asked {
-    let cached = Cached { known: None, past_cache: true };
+fn bypass_cache(names: Vec<Arc<str>>) -> Asked {
+    let cached = Cached { known: None, bypass_cache: true };
     Asked::new(lane(0, true), CallKind::CheckGate, names, cached)
 }
 

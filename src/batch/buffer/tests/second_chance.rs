@@ -87,7 +87,7 @@ fn promise_1_second_chance_joins_no_call_with_a_later_deadline() {
     let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
     let deadline = driven.now + TIMEOUT;
     driven.now += TIMEOUT / 2;
-    let strict = driven.ask_with(past_cache(names(["a"])));
+    let strict = driven.ask_with(bypass_cache(names(["a"])));
     driven.step(Step::FlushAll);
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });

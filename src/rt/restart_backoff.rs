@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// The restarts of one actor.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Restarts {
+pub(crate) struct RestartBackoff {
     in_a_row: u32,
     last: Option<Instant>,
 }
@@ -18,7 +18,7 @@ const FREE: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-impl Restarts {
+impl RestartBackoff {
     /// Notes a restart; says how long the actor is to rest before it goes on.
     pub(crate) fn note(&mut self, now: Instant) -> Duration {
         let is_calm = self.last.is_none_or(|last| now.saturating_duration_since(last) >= CALM);
@@ -39,7 +39,7 @@ mod tests {
     #[allow(clippy::disallowed_methods)]
     fn a_burst_of_restarts_rests_longer_and_longer_and_calm_ends_it() {
         let now = Instant::now();
-        let mut restarts = Restarts::default();
+        let mut restarts = RestartBackoff::default();
         let pauses: Vec<_> = (0..12).map(|_| restarts.note(now).as_millis()).collect();
         assert_eq!(pauses, [0, 0, 0, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert_eq!(restarts.note(now + CALM), Duration::ZERO);

@@ -9,7 +9,7 @@ use crossbeam_utils::CachePadded;
 /// A counter that all threads add to moves between their caches with each addition; here each thread
 /// has one of its own, shared with few others.
 #[derive(Debug, Default)]
-pub(crate) struct Hits([CachePadded<Stripe>; STRIPES]);
+pub(crate) struct StripedCounter([CachePadded<Stripe>; STRIPES]);
 
 #[derive(Debug, Default)]
 struct Stripe {
@@ -26,7 +26,7 @@ thread_local! {
     static STRIPE: usize = THREADS.fetch_add(1, Relaxed) % STRIPES;
 }
 
-impl Hits {
+impl StripedCounter {
     /// Counts a request for one name or more.
     pub(crate) fn add(&self, names: usize) {
         let stripe = &self.0[STRIPE.with(|stripe| *stripe)];
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn what_many_threads_count_adds_up() {
-        let hits = Hits::default();
+        let hits = StripedCounter::default();
         thread::scope(|scope| {
             for names in 1..=100 {
                 let hits = &hits;

@@ -5,11 +5,11 @@ use tokio::task::yield_now;
 
 /// Counts the messages that an actor has handled.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turns(usize);
+pub(crate) struct YieldCounter(usize);
 
 const MESSAGES_PER_TURN: usize = 64;
 
-impl Turns {
+impl YieldCounter {
     /// Called for each message; every so often the actor waits for the others.
     pub(crate) fn take<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
         self.0 = self.0.wrapping_add(1);

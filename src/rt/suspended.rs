@@ -11,7 +11,7 @@ use std::{
 /// Reading the other clock each time would double what a hit pays for clocks. So it is read once in a
 /// millisecond at the most: nothing runs in the first millisecond after a sleep but the kernel.
 #[derive(Debug)]
-pub(crate) struct Slept {
+pub(crate) struct SuspendedTime {
     /// What the machine had slept at the beginning.
     before: Duration,
     /// When the other clock was read last, in milliseconds since the beginning.
@@ -24,7 +24,7 @@ pub(crate) struct Slept {
 /// less than this, in milliseconds, wait until there are more of them.
 const INEXACT: u64 = 100;
 
-impl Slept {
+impl SuspendedTime {
     pub(crate) fn new(slept: Duration) -> Self {
         Self { before: slept, read: AtomicU64::new(0), since: AtomicU64::new(0) }
     }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn time_asleep_is_added_from_the_next_millisecond_on() {
         let now = HOUR;
-        let slept = Slept::new(HOUR);
+        let slept = SuspendedTime::new(HOUR);
         assert_eq!(slept.add(now + MS, || HOUR), now + MS);
         let later = now + 2 * MS;
         assert_eq!(slept.add(later, || 3 * HOUR), later + 2 * HOUR);
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn time_never_goes_back_though_a_reading_does() {
         let now = HOUR;
-        let slept = Slept::new(HOUR);
+        let slept = SuspendedTime::new(HOUR);
         assert_eq!(slept.add(now + MS, || HOUR + 500 * MS), now + 501 * MS);
         assert_eq!(slept.add(now + 2 * MS, || HOUR), now + 502 * MS);
         assert_eq!(slept.add(now + 3 * MS, || 2 * HOUR), now + 3 * MS + HOUR);
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn inexact_readings_change_nothing_until_they_add_up() {
         let now = HOUR;
-        let slept = Slept::new(HOUR);
+        let slept = SuspendedTime::new(HOUR);
         for (n, reading, added) in [
             (1, HOUR + 99 * MS, Duration::ZERO),
             (2, HOUR - MS, Duration::ZERO),

@@ -21,10 +21,10 @@ use crate::model::user::{User, UserBuilder};
 /// locale where they would make the user too long: no header keeps a user from being built.
 ///
 /// ```
-/// use actix_statsig::{User, web::Visitor};
+/// use actix_statsig::{User, web::RequestUser};
 /// use actix_web::{HttpRequest, test::TestRequest};
 ///
-/// let visitor = Visitor::new().trust_proxies(1);
+/// let visitor = RequestUser::new().trust_proxies(1);
 /// let identify = move |request: &HttpRequest| visitor.user(request).user_id("u-1").build();
 ///
 /// let request = TestRequest::get()
@@ -36,11 +36,11 @@ use crate::model::user::{User, UserBuilder};
 /// # Ok::<(), actix_statsig::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Visitor {
+pub struct RequestUser {
     proxies: usize,
 }
 
-impl Visitor {
+impl RequestUser {
     /// The ip address is that of whoever is connected to the app: right where clients reach it
     /// without a proxy.
     pub fn new() -> Self {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     /// What Statsig would be sent.
-    fn sent(visitor: Visitor, request: TestRequest) -> Value {
+    fn sent(visitor: RequestUser, request: TestRequest) -> Value {
         let user = visitor.user(&request.to_http_request()).user_id("u-4711").build().unwrap();
         let mut user = serde_json::to_value(user).unwrap();
         user.as_object_mut().unwrap().remove("userID");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn locale_of(accepted: &str) -> Value {
-        sent(Visitor::new(), from(&[("accept-language", accepted.as_bytes())]))["locale"].take()
+        sent(RequestUser::new(), from(&[("accept-language", accepted.as_bytes())]))["locale"].take()
     }
 
     #[test]
@@ -136,9 +136,9 @@ mod tests {
         let request =
             || from(&[("user-agent", "Möwe/7.0".as_bytes()), ("accept-language", b"fr-CH")]);
         let user = json!({"ip": "192.0.2.10", "userAgent": "Möwe/7.0", "locale": "fr-CH"});
-        assert_eq!(sent(Visitor::new(), request()), user);
-        assert_eq!(sent(Visitor::new(), from(&[])), json!({"ip": "192.0.2.10"}));
-        assert_eq!(sent(Visitor::new(), TestRequest::get()), json!({}));
+        assert_eq!(sent(RequestUser::new(), request()), user);
+        assert_eq!(sent(RequestUser::new(), from(&[])), json!({"ip": "192.0.2.10"}));
+        assert_eq!(sent(RequestUser::new(), TestRequest::get()), json!({}));
     }
 
     #[test]
@@ -148,8 +148,8 @@ mod tests {
             ("x-forwarded-for", b"203.0.113.2, 203.0.113.3"),
             ("x-real-ip", b"203.0.113.4"),
         ];
-        assert_eq!(sent(Visitor::new(), from(&headers))["ip"], "192.0.2.10");
-        let behind_one = Visitor::new().trust_proxies(1);
+        assert_eq!(sent(RequestUser::new(), from(&headers))["ip"], "192.0.2.10");
+        let behind_one = RequestUser::new().trust_proxies(1);
         assert_eq!(sent(behind_one, from(&headers))["ip"], "203.0.113.3");
     }
 
@@ -171,7 +171,7 @@ mod tests {
             [("user-agent", &long[..]), ("accept-language", languages.as_bytes())],
             [("user-agent", b"\xff"), ("accept-language", b"nl\xff")],
         ] {
-            assert_eq!(sent(Visitor::new(), from(&headers)), json!({"ip": "192.0.2.10"}));
+            assert_eq!(sent(RequestUser::new(), from(&headers)), json!({"ip": "192.0.2.10"}));
         }
     }
 
@@ -180,7 +180,8 @@ mod tests {
         let (quotes, tag) = ([b'"'; MAX_HEADER], [&b"de-"[..], &[b'a'; 8]].concat());
         let request = from(&[("user-agent", &quotes), ("accept-language", &tag)]).to_http_request();
         for (length, is_there) in [(60_000, true), (65_000, false)] {
-            let user = Visitor::new().user(&request).user_id("u").custom("a", "b".repeat(length));
+            let user =
+                RequestUser::new().user(&request).user_id("u").custom("a", "b".repeat(length));
             let user = serde_json::to_value(user.build().unwrap()).unwrap();
             assert_eq!(
                 (user["ip"].as_str(), user["userID"].as_str()),
@@ -189,7 +190,8 @@ mod tests {
             assert_eq!(user.get("userAgent").is_some(), is_there);
             assert_eq!(user.get("locale").is_some(), is_there);
         }
-        let too_long = Visitor::new().user(&request).user_id("u").custom("a", "b".repeat(66_000));
+        let too_long =
+            RequestUser::new().user(&request).user_id("u").custom("a", "b".repeat(66_000));
         assert!(too_long.build().is_err(), "that is the app's doing");
     }
 
@@ -203,7 +205,7 @@ mod tests {
             let names = ["user-agent", "accept-language", "x-forwarded-for"];
             let headers: Vec<_> =
                 lines.iter().map(|(name, line)| (names[*name], line.as_bytes())).collect();
-            sent(Visitor::new().trust_proxies(proxies), from(&headers));
+            sent(RequestUser::new().trust_proxies(proxies), from(&headers));
         }
 
         #[test]
@@ -213,7 +215,7 @@ mod tests {
         ) {
             let names = ["user-agent", "accept-language", "x-forwarded-for"];
             let headers: Vec<_> = names.into_iter().zip(values.iter().map(Vec::as_slice)).collect();
-            sent(Visitor::new().trust_proxies(proxies), from(&headers));
+            sent(RequestUser::new().trust_proxies(proxies), from(&headers));
         }
     }
 }
