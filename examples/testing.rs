@@ -11,7 +11,7 @@ use actix_web::{HttpRequest, error::ErrorUnauthorized, get, web::ServiceConfig};
 
 #[get("/checkout")]
 async fn checkout(flags: Flags) -> &'static str {
-    match flags.gate_or("new_checkout", false).await {
+    match flags.check_gate_or("new_checkout", false).await {
         true => "the new checkout",
         false => "the old checkout",
     }

@@ -17,11 +17,11 @@ use serde_json::json;
 #[get("/checkout")]
 async fn checkout(flags: Flags) -> Result<String> {
     // An error is the request's answer; for a colour, a default will do.
-    let page = match flags.gate("new_checkout").await? {
+    let page = match flags.check_gate("new_checkout").await? {
         true => "the new checkout",
         false => "the old checkout",
     };
-    let color: String = flags.config_or("checkout", "color", "grey".to_owned()).await;
+    let color: String = flags.get_config_or("checkout", "color", "grey".to_owned()).await;
     Ok(format!("{page}, in {color}"))
 }
 

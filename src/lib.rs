@@ -83,8 +83,8 @@
 //! ```
 //! # use actix_statsig::{Config, Error, Statsig, User};
 //! # async fn example(statsig: Statsig, user: User) -> Result<(), Error> {
-//! let new = statsig.gate_or(&user, "new_checkout", false).await;
-//! let columns = statsig.config_or(&user, "homepage", "columns", 2).await;
+//! let new = statsig.check_gate_or(&user, "new_checkout", false).await;
+//! let columns = statsig.get_config_or(&user, "homepage", "columns", 2).await;
 //! # Ok(())
 //! # }
 //! ```

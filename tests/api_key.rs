@@ -100,7 +100,7 @@ async fn promise_2_no_answer_of_the_old_key_is_kept_when_the_key_has_changed() {
         server.old.revoked.add_permits(1);
     });
     assert!(!first.unwrap());
-    assert_ne!(statsig.gate(&before, "beta").await.unwrap().source(), Source::Network);
+    assert_ne!(statsig.gate_evaluation(&before, "beta").await.unwrap().source(), Source::Network);
 
     // Both what was kept, and what is answered only after the change.
     let late = statsig.check_gate(&meanwhile, "beta");
@@ -112,9 +112,9 @@ async fn promise_2_no_answer_of_the_old_key_is_kept_when_the_key_has_changed() {
     let (late, ()) = tokio::join!(late, rotate);
     assert!(!late.unwrap());
     for user in [&before, &meanwhile] {
-        let gate = statsig.gate(user, "beta").await.unwrap();
+        let gate = statsig.gate_evaluation(user, "beta").await.unwrap();
         assert_eq!((gate.value(), gate.source()), (true, Source::Network));
-        assert_ne!(statsig.gate(user, "beta").await.unwrap().source(), Source::Network);
+        assert_ne!(statsig.gate_evaluation(user, "beta").await.unwrap().source(), Source::Network);
     }
 }
 
@@ -134,12 +134,12 @@ async fn a_key_that_cannot_be_one_is_refused_and_the_same_key_again_changes_noth
         assert_eq!((setting, &*value), ("api_key", shown));
     }
     statsig.set_api_key("secret-key").await.unwrap();
-    assert_ne!(statsig.gate(&who, "beta").await.unwrap().source(), Source::Network);
+    assert_ne!(statsig.gate_evaluation(&who, "beta").await.unwrap().source(), Source::Network);
     assert!(statsig.check_gate(&user("u-2"), "beta").await.unwrap());
 
     server.require_key("another");
     statsig.set_api_key("another").await.unwrap();
-    assert_eq!(statsig.gate(&who, "beta").await.unwrap().source(), Source::Network);
+    assert_eq!(statsig.gate_evaluation(&who, "beta").await.unwrap().source(), Source::Network);
 
     statsig.shutdown(Duration::ZERO).await;
     let late = statsig.set_api_key("third").await;

@@ -47,8 +47,8 @@ use Asked::{Config, One, Two};
 
 async fn ask(statsig: &Statsig, asked: Asked, user: &User) -> Result<(), Error> {
     match asked {
-        One => statsig.gate(user, "open").await.map(drop),
-        Two => statsig.gates(user, ["open", "shut"]).await.map(drop),
+        One => statsig.gate_evaluation(user, "open").await.map(drop),
+        Two => statsig.gate_evaluations(user, ["open", "shut"]).await.map(drop),
         Config => statsig.get_config(user, "homepage").await.map(drop),
     }
 }

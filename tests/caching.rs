@@ -44,10 +44,13 @@ fn an_answer_is_given_again_until_its_time_to_live_is_over() {
         let statsig = script.start(caching());
         let (who, other) = (user("u-1"), user("u-2"));
 
-        assert_eq!(statsig.gate(&who, "beta").await.unwrap().source(), Source::Network);
+        assert_eq!(statsig.gate_evaluation(&who, "beta").await.unwrap().source(), Source::Network);
         sleep(TTL - Duration::from_millis(1)).await;
         let age = TTL - Duration::from_millis(1);
-        assert_eq!(statsig.gate(&who, "beta").await.unwrap().source(), Source::Cache { age });
+        assert_eq!(
+            statsig.gate_evaluation(&who, "beta").await.unwrap().source(),
+            Source::Cache { age }
+        );
         assert_eq!(statsig.check_gates(&who, ["beta", "beta"]).await.unwrap().len(), 2);
         let sent = statsig.addr().send(CheckGates::new(who.clone(), ["beta"])).await.unwrap();
         assert_eq!(sent.unwrap()[0].source(), Source::Cache { age });
@@ -56,7 +59,7 @@ fn an_answer_is_given_again_until_its_time_to_live_is_over() {
         statsig.check_gate(&other, "beta").await.unwrap();
         assert_eq!(script.calls().len(), 2, "another user");
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(statsig.gate(&who, "beta").await.unwrap().source(), Source::Network);
+        assert_eq!(statsig.gate_evaluation(&who, "beta").await.unwrap().source(), Source::Network);
         assert_eq!(script.calls().len(), 3);
         let stats = statsig.stats();
         assert_eq!((stats.requests, stats.answered, stats.names), (6, 6, 7));
@@ -92,9 +95,9 @@ fn only_the_names_that_are_not_kept_are_asked_for() {
         let script = Script::answering();
         let statsig = script.start(caching());
         let who = user("u-1");
-        statsig.gates(&who, ["aa", "bb"]).await.unwrap();
+        statsig.gate_evaluations(&who, ["aa", "bb"]).await.unwrap();
 
-        let gates = statsig.gates(&who, ["cc", "aa", "dd", "bb", "cc"]).await.unwrap();
+        let gates = statsig.gate_evaluations(&who, ["cc", "aa", "dd", "bb", "cc"]).await.unwrap();
 
         assert_eq!(script.names(), [["aa", "bb"], ["cc", "dd"]]);
         let names: Vec<_> = gates.iter().map(GateEvaluation::name).collect();
@@ -120,7 +123,10 @@ fn a_message_can_ask_past_the_cache_and_its_answer_is_kept() {
         assert_eq!(script.calls().len(), 3);
 
         sleep(TTL - SECOND).await;
-        assert!(matches!(statsig.gate(&who, "beta").await.unwrap().source(), Source::Cache { .. }));
+        assert!(matches!(
+            statsig.gate_evaluation(&who, "beta").await.unwrap().source(),
+            Source::Cache { .. }
+        ));
     });
 }
 
@@ -152,7 +158,7 @@ fn whoever_asks_past_the_cache_does_not_join_a_call_that_was_made_before() {
             let early = early.await.unwrap().unwrap();
 
             assert_eq!((past[0].group_name(), early[0].group_name()), (Some("2"), Some("1")));
-            let kept = statsig.gate(&who, "beta").await.unwrap();
+            let kept = statsig.gate_evaluation(&who, "beta").await.unwrap();
             let group = kept.group_name();
             assert_eq!(group, Some("2"), "what was asked for earlier came later, and is not kept");
             assert!(matches!(kept.source(), Source::Cache { .. }));
@@ -166,7 +172,10 @@ fn with_a_time_to_live_of_zero_nothing_is_kept() {
         let (script, fault) = failing_on_demand();
         let statsig = script.start(caching().cache_ttl(Duration::ZERO));
         statsig.check_gate(&user("u-1"), "beta").await.unwrap();
-        assert_eq!(statsig.gate(&user("u-1"), "beta").await.unwrap().source(), Source::Network);
+        assert_eq!(
+            statsig.gate_evaluation(&user("u-1"), "beta").await.unwrap().source(),
+            Source::Network
+        );
         assert_eq!(script.calls().len(), 2);
         fault.set(Some(down));
         assert!(statsig.check_gate(&user("u-1"), "beta").await.is_err());
@@ -192,12 +201,12 @@ fn what_is_past_its_time_answers_while_statsig_fails_and_says_so() {
         let (script, fault) = failing_on_demand();
         let statsig = script.start(caching());
         let who = user("u-1");
-        statsig.gate(&who, "beta").await.unwrap();
+        statsig.gate_evaluation(&who, "beta").await.unwrap();
         statsig.get_config(&who, "homepage").await.unwrap();
         sleep(TTL).await;
         fault.set(Some(down));
 
-        let stale = statsig.gate(&who, "beta").await.unwrap();
+        let stale = statsig.gate_evaluation(&who, "beta").await.unwrap();
         let Source::Stale { age } = stale.source() else { panic!("{:?}", stale.source()) };
         assert!(age >= TTL);
         let config: ConfigEvaluation = statsig.get_config(&who, "homepage").await.unwrap();
@@ -209,7 +218,7 @@ fn what_is_past_its_time_answers_while_statsig_fails_and_says_so() {
         sleep(STALE).await;
         assert!(statsig.check_gate(&who, "beta").await.is_err(), "past the second limit");
         fault.set(None);
-        assert_eq!(statsig.gate(&who, "beta").await.unwrap().source(), Source::Network);
+        assert_eq!(statsig.gate_evaluation(&who, "beta").await.unwrap().source(), Source::Network);
     });
 }
 
@@ -223,8 +232,10 @@ fn one_stale_name_does_not_help_another_in_the_same_request() {
         sleep(TTL).await;
         fault.set(Some(down));
 
-        let (both, one) =
-            tokio::join!(statsig.gates(&who, ["old", "new"]), statsig.gates(&who, ["old"]),);
+        let (both, one) = tokio::join!(
+            statsig.gate_evaluations(&who, ["old", "new"]),
+            statsig.gate_evaluations(&who, ["old"]),
+        );
 
         assert!(matches!(both, Err(Error::Unavailable { .. })));
         assert!(one.is_ok(), "its neighbour's trouble is not its own");
@@ -243,7 +254,7 @@ fn whoever_asks_past_the_cache_gets_nothing_stale() {
         fault.set(Some(down));
 
         let past = CheckGates::new(who.clone(), ["beta"]).bypass_cache();
-        let (past, stale) = tokio::join!(statsig.ask(past), statsig.gate(&who, "beta"));
+        let (past, stale) = tokio::join!(statsig.ask(past), statsig.gate_evaluation(&who, "beta"));
 
         assert!(matches!(past, Err(Error::Unavailable { .. })), "{past:?}");
         assert!(matches!(stale.unwrap().source(), Source::Stale { .. }));
@@ -273,7 +284,8 @@ fn a_key_that_is_refused_again_after_a_pause_forgets_everything() {
     for status in [401, 403] {
         virtual_time(async move {
             let (statsig, refused) = refusing_on_demand(status);
-            let source = async |who: &str| Ok(statsig.gate(&user(who), "beta").await?.source());
+            let source =
+                async |who: &str| Ok(statsig.gate_evaluation(&user(who), "beta").await?.source());
             assert!(matches!(source("kept").await, Ok(Source::Network)));
             refused.set(true);
 
@@ -301,7 +313,8 @@ fn a_key_that_is_refused_again_after_a_pause_forgets_everything() {
 fn a_key_that_is_accepted_between_two_refusals_forgets_nothing() {
     virtual_time(async {
         let (statsig, refused) = refusing_on_demand(401);
-        let source = async |who: &str| Ok(statsig.gate(&user(who), "beta").await?.source());
+        let source =
+            async |who: &str| Ok(statsig.gate_evaluation(&user(who), "beta").await?.source());
         assert!(matches!(source("kept").await, Ok(Source::Network)));
         for n in 0..3 {
             refused.set(true);
@@ -326,15 +339,20 @@ fn what_was_asked_before_the_key_was_refused_for_good_is_not_kept_though_it_come
         });
         let statsig = script.start(caching());
         let (early, refused) = (user("early"), user("refused"));
-        assert!(statsig.gate(&refused, "beta").await.is_err());
+        assert!(statsig.gate_evaluation(&refused, "beta").await.is_err());
         sleep(PAUSE).await;
 
-        let (before, by_key) =
-            tokio::join!(statsig.gate(&early, "beta"), statsig.gate(&refused, "beta"));
+        let (before, by_key) = tokio::join!(
+            statsig.gate_evaluation(&early, "beta"),
+            statsig.gate_evaluation(&refused, "beta")
+        );
 
         assert!(before.is_ok() && matches!(by_key, Err(Error::Unauthorized { .. })));
-        assert_eq!(statsig.gate(&early, "beta").await.unwrap().source(), Source::Network);
-        let again = statsig.gate(&early, "beta").await.unwrap().source();
+        assert_eq!(
+            statsig.gate_evaluation(&early, "beta").await.unwrap().source(),
+            Source::Network
+        );
+        let again = statsig.gate_evaluation(&early, "beta").await.unwrap().source();
         assert!(matches!(again, Source::Cache { .. }), "what is asked after it is kept");
     });
 }

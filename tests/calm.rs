@@ -93,7 +93,8 @@ async fn what_is_stale_answers_at_once_while_there_is_to_be_calm() {
         assert!(statsig.check_gate(&user("another"), "open").await.is_err());
         let calls = server.calls();
 
-        let gate = statsig.gate(&who, "open").now_or_never().expect("no message").unwrap();
+        let gate =
+            statsig.gate_evaluation(&who, "open").now_or_never().expect("no message").unwrap();
 
         assert!(matches!(gate.source(), Source::Stale { .. }), "{:?}", gate.source());
         assert_eq!(server.calls(), calls);

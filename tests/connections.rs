@@ -43,7 +43,7 @@ fn user(n: usize) -> User {
 
 /// Asks for a gate of the user; the answer has to be theirs.
 async fn assert_right(statsig: &Statsig, gate: &str, n: usize) {
-    let answer = statsig.gate(&user(n), gate).await;
+    let answer = statsig.gate_evaluation(&user(n), gate).await;
     let answer = answer.unwrap_or_else(|error| panic!("user {n}: {error}"));
     assert_eq!(answer.rule_id(), Some(&*format!("u-{n}")));
 }

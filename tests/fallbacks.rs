@@ -26,7 +26,7 @@ fn an_answer_is_given_as_it_is_and_is_no_fallback() {
 
         let open = statsig.check_gate(&user("u-1"), "beta").await.unwrap();
 
-        assert_eq!(statsig.gate_or(&user("u-1"), "beta", !open).await, open);
+        assert_eq!(statsig.check_gate_or(&user("u-1"), "beta", !open).await, open);
         assert!(statsig.stats().fallbacks.is_empty());
     });
 }
@@ -41,9 +41,9 @@ fn a_default_that_stands_in_is_counted_logged_and_told() {
         let statsig = failing().start(config);
 
         // When there are defaults
-        assert!(statsig.gate_or(&user("u-1"), "beta", true).await);
-        assert!(!statsig.gate_or(&user("u-1"), "a/b", false).await);
-        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "columns", 3).await, 3);
+        assert!(statsig.check_gate_or(&user("u-1"), "beta", true).await);
+        assert!(!statsig.check_gate_or(&user("u-1"), "a/b", false).await);
+        assert_eq!(statsig.get_config_or(&user("u-1"), "homepage", "columns", 3).await, 3);
 
         // Then each can be seen
         let stats = statsig.stats();
@@ -77,11 +77,14 @@ fn a_key_that_is_missing_or_of_another_type_is_a_fallback_too() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
 
-        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "no_such", 3).await, 3);
+        assert_eq!(statsig.get_config_or(&user("u-1"), "homepage", "no_such", 3).await, 3);
         let named: String =
             statsig.get_config(&user("u-1"), "homepage").await.unwrap().get("name").unwrap();
-        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "name", String::new()).await, named);
-        assert_eq!(statsig.config_or(&user("u-1"), "homepage", "name", 7).await, 7);
+        assert_eq!(
+            statsig.get_config_or(&user("u-1"), "homepage", "name", String::new()).await,
+            named
+        );
+        assert_eq!(statsig.get_config_or(&user("u-1"), "homepage", "name", 7).await, 7);
 
         let fallbacks: Vec<_> = statsig.stats().fallbacks.into_iter().collect();
         assert_eq!(fallbacks, [("missing_key", 1), ("wrong_type", 1)]);
@@ -142,7 +145,7 @@ fn a_name_that_came_from_anywhere_does_not_fill_the_log() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
 
-        statsig.gate_or(&user("u-1"), "\n".repeat(10_000), false).await;
+        statsig.check_gate_or(&user("u-1"), "\n".repeat(10_000), false).await;
 
         let seen = trace.seen();
         let logged = seen.events.iter().find_map(|event| event.fields.0.get("name"));
@@ -165,8 +168,8 @@ fn a_key_that_came_from_anywhere_does_not_fill_the_log_either() {
         let statsig = script.start(config());
 
         // When a default stands in for a value of another type, and for a key that is missing
-        statsig.config_or(&user("u-1"), "homepage", &key, 3).await;
-        statsig.config_or(&user("u-1"), "homepage", &key[1..], 3).await;
+        statsig.get_config_or(&user("u-1"), "homepage", &key, 3).await;
+        statsig.get_config_or(&user("u-1"), "homepage", &key[1..], 3).await;
 
         // Then what is logged of each is short, and says what happened
         let seen = trace.seen();
@@ -250,7 +253,7 @@ fn a_hook_of_fallbacks_that_panics_or_blocks_leaves_everybody_with_the_default()
 
         // When there are defaults
         for gate in ["first", "second", "third"] {
-            assert!(statsig.gate_or(&user("u-1"), gate, true).await);
+            assert!(statsig.check_gate_or(&user("u-1"), gate, true).await);
         }
 
         // Then they are given, while the hook is stuck, which is told of each in the end

@@ -43,7 +43,8 @@ async fn gates_and_configs_are_answered_as_the_server_decides() {
     let statsig = start(&server, patient());
     let dutch = User::builder().user_id("u-1").country("NL").build().unwrap();
 
-    let gates = statsig.gates(&dutch, ["open", "dutch", "shut", "unknown"]).await.unwrap();
+    let gates =
+        statsig.gate_evaluations(&dutch, ["open", "dutch", "shut", "unknown"]).await.unwrap();
     let elsewhere = statsig.check_gate(&user("u-2"), "dutch").await.unwrap();
     let homepage = statsig.get_config(&dutch, "homepage").await.unwrap();
 
@@ -77,7 +78,7 @@ async fn what_is_sent_keeps_to_the_api_document() {
         .build()
         .unwrap();
 
-    statsig.gates(&who, (0..150).map(|n| format!("gate {n}"))).await.unwrap();
+    statsig.gate_evaluations(&who, (0..150).map(|n| format!("gate {n}"))).await.unwrap();
     statsig.ask(GetConfigs::new(who, ["homepage"]).without_exposure()).await.unwrap();
 
     assert_eq!(server.refused(), 0);
@@ -300,7 +301,7 @@ async fn answers_that_the_api_does_not_describe_are_errors_that_say_so() {
     .enumerate()
     {
         server.inject(fault.always());
-        let error = statsig.gates(&user(n), ["open", "shut"]).await.unwrap_err();
+        let error = statsig.gate_evaluations(&user(n), ["open", "shut"]).await.unwrap_err();
         server.clear_faults();
         let text = error.to_string();
         let is_missing = matches!(error, Error::MissingName { .. });

@@ -30,7 +30,7 @@ fn hits_allocate_nothing(config: ConfigBuilder) {
         let region = Region::new(ALLOCATOR);
         for _ in 0..1_000 {
             statsig.check_gate(&who, "beta").await.expect("an answer");
-            statsig.gate(&who, "beta").await.expect("an answer");
+            statsig.gate_evaluation(&who, "beta").await.expect("an answer");
             statsig.get_config(&who, "homepage").await.expect("an answer");
         }
 

@@ -104,9 +104,12 @@ fn the_handle_offers_the_plain_value_and_the_whole_evaluation() {
         let who = user("u-1");
         let (aa, bb) = (gate(&who, "aa", true), gate(&who, "bb", true));
 
-        assert_eq!(statsig.gate(&who, "aa").await.unwrap(), aa);
+        assert_eq!(statsig.gate_evaluation(&who, "aa").await.unwrap(), aa);
         assert_eq!(statsig.check_gate(&who, "aa").await.unwrap(), aa.value());
-        assert_eq!(statsig.gates(&who, ["bb", "aa"]).await.unwrap(), [bb.clone(), aa.clone()]);
+        assert_eq!(
+            statsig.gate_evaluations(&who, ["bb", "aa"]).await.unwrap(),
+            [bb.clone(), aa.clone()]
+        );
         let values = statsig.check_gates(&who, ["bb", "aa"]).await.unwrap();
         assert_eq!(values, [bb.value(), aa.value()]);
         let config = statsig.get_config(&who, "aa").await.unwrap();
@@ -143,7 +146,7 @@ fn no_names_are_answered_without_a_call() {
         let statsig = script.start(config());
         let none: [&str; 0] = [];
 
-        assert_eq!(statsig.gates(&user("u-1"), none).await.unwrap(), []);
+        assert_eq!(statsig.gate_evaluations(&user("u-1"), none).await.unwrap(), []);
         assert!(script.calls().is_empty());
     });
 }
@@ -259,8 +262,8 @@ fn the_handle_and_its_futures_can_be_sent_to_other_threads() {
     let _ = |statsig: &Statsig, user: &User| {
         sent(&statsig.check_gate(user, "aa"));
         sent(&statsig.check_gates(user, ["aa"]));
-        sent(&statsig.gate(user, "aa"));
-        sent(&statsig.gates(user, ["aa"]));
+        sent(&statsig.gate_evaluation(user, "aa"));
+        sent(&statsig.gate_evaluations(user, ["aa"]));
         sent(&statsig.get_config(user, "aa"));
         sent(&statsig.get_configs(user, ["aa"]));
         sent(&statsig.ask(CheckGates::new(user.clone(), ["aa"])));

@@ -79,7 +79,7 @@ fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
         let (statsig, again) = (&statsig, &user("u-1"));
         join_all((0..10).map(|_| statsig.check_gate(again, "beta"))).await;
         server.inject(Fault::status(401));
-        assert!(statsig.gate_or(&user("somebody"), "gamma", true).await);
+        assert!(statsig.check_gate_or(&user("somebody"), "gamma", true).await);
         statsig.publish_metrics();
 
         // Then the scrape says so

@@ -208,7 +208,7 @@ async fn while_the_breaker_is_open_what_is_stale_answers_at_once() {
     server.inject(Fault::hang().always());
     let (before, (checks, _)) = (statsig.stats(), seen(&server));
 
-    let gate = statsig.gate(&who, "open").now_or_never().expect("no message").unwrap();
+    let gate = statsig.gate_evaluation(&who, "open").now_or_never().expect("no message").unwrap();
     let is_open = statsig.check_gate(&who, "open").now_or_never().expect("no message").unwrap();
     let by_address = statsig.addr().send(CheckGates::new(who, ["open"])).await.unwrap().unwrap();
 
@@ -228,7 +228,7 @@ async fn stale_answers_given_at_once_keep_the_breaker_probing_until_the_server_i
     let statsig = with_a_stale_answer(&server, &who).await;
     let (checks, _) = seen(&server);
     let is_stale = |gate: GateEvaluation| matches!(gate.source(), Source::Stale { .. });
-    let ask = || statsig.gate(&who, "open").now_or_never().expect("no message").unwrap();
+    let ask = || statsig.gate_evaluation(&who, "open").now_or_never().expect("no message").unwrap();
 
     // Nothing is asked but what is kept, and that without a message.
     let probed = async |probes: usize| {
@@ -247,7 +247,7 @@ async fn stale_answers_given_at_once_keep_the_breaker_probing_until_the_server_i
     timeout(MINUTE, recovered).await.expect("a probe ends it");
 
     assert_eq!(seen(&server).0, checks, "no user's check was a probe");
-    assert_eq!(statsig.gate(&who, "open").await.unwrap().source(), Source::Network);
+    assert_eq!(statsig.gate_evaluation(&who, "open").await.unwrap().source(), Source::Network);
 }
 
 #[actix_rt::test]

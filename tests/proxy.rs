@@ -224,7 +224,7 @@ async fn caller(statsig: Statsig, who: usize, mut rng: Rng) -> Vec<Result<(), Er
             continue;
         }
         let gates: Vec<_> = (0..rng.usize(1..8)).map(|_| rng.usize(0..GATES)).collect();
-        let answer = statsig.gates(&person, gates.iter().map(|n| gate(*n))).await;
+        let answer = statsig.gate_evaluations(&person, gates.iter().map(|n| gate(*n))).await;
         told.push(answer.map(|answer| {
             let answer: Vec<_> = answer.iter().map(|gate| (gate.name(), gate.value())).collect();
             let names: Vec<_> = gates.iter().map(|n| gate(*n)).collect();

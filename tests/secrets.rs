@@ -237,7 +237,7 @@ fn faults(private: &str) -> Vec<Fault> {
 
 async fn ask_all(statsig: &Statsig, user: &User, shown: &mut Shown) {
     let (one, two, config) = tokio::join!(
-        statsig.gate(user, "open"),
+        statsig.gate_evaluation(user, "open"),
         statsig.addr().send(CheckGates::new(user.clone(), ["open", "shut"])),
         statsig.ask(GetConfigs::new(user.clone(), ["homepage"]).without_exposure()),
     );
@@ -288,7 +288,7 @@ async fn over_http(shown: &mut Shown) {
     // Shut down in the middle of it, and asked afterwards.
     server.inject(Fault::hang().always());
     let [private, _] = users();
-    let pending = join_all((0..3).map(|_| statsig.gate(&private, "open")));
+    let pending = join_all((0..3).map(|_| statsig.gate_evaluation(&private, "open")));
     let (pending, report, ()) = tokio::join!(
         pending,
         async {
@@ -299,7 +299,7 @@ async fn over_http(shown: &mut Shown) {
     );
     pending.iter().for_each(|answer| shown.answer(answer));
     shown.debug(&report);
-    shown.answer(&statsig.gate(&private, "open").await);
+    shown.answer(&statsig.gate_evaluation(&private, "open").await);
 }
 
 async fn behind_an_open_breaker(shown: &mut Shown) {
@@ -310,7 +310,7 @@ async fn behind_an_open_breaker(shown: &mut Shown) {
     server.inject(Fault::status(503).with_body(KEY).retry_after(KEY).always());
     let [private, _] = users();
     for _ in 0..20 {
-        shown.answer(&statsig.gate(&private, "open").await);
+        shown.answer(&statsig.gate_evaluation(&private, "open").await);
     }
     shown.debug(&statsig.stats());
 }

@@ -34,7 +34,7 @@ fn a_request_stands_within_its_callers_span_and_a_call_follows_from_all_the_requ
         let statsig = Script::answering().start(config());
         let ask = |number: u32, gates: [&'static str; 2]| {
             let statsig = statsig.clone();
-            let ask = async move { statsig.gates(&user("u-1"), gates).await.unwrap() };
+            let ask = async move { statsig.gate_evaluations(&user("u-1"), gates).await.unwrap() };
             ask.instrument(info_span!("page", number))
         };
 
@@ -178,7 +178,7 @@ fn in_normal_work_nothing_is_said_at_info_and_no_field_grows_with_names_or_users
         let statsig = &statsig;
         let page = |n: u32| async move {
             let names = (0..n).map(|n| format!("gate-{n}"));
-            statsig.gates(&user(format!("somebody-{n}")), names).await.unwrap();
+            statsig.gate_evaluations(&user(format!("somebody-{n}")), names).await.unwrap();
             statsig.get_config(&user(format!("somebody-{n}")), "no_such").await.unwrap();
         };
         join_all((1..30).map(page)).await;

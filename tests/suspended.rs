@@ -24,11 +24,11 @@ fn answer_grows_old_while_the_machine_is_suspended() {
         suspend_machine(TTL);
         sleep(Duration::from_millis(1)).await;
 
-        let gate = statsig.gate(&who, "beta").await.unwrap();
+        let gate = statsig.gate_evaluation(&who, "beta").await.unwrap();
         assert_eq!((gate.source(), statsig.stats().calls), (Source::Network, 2));
         // What is kept from now on is as old as it is.
         sleep(Duration::from_secs(2)).await;
-        let gate = statsig.gate(&who, "beta").await.unwrap();
+        let gate = statsig.gate_evaluation(&who, "beta").await.unwrap();
         assert_eq!(gate.source(), Source::Cache { age: Duration::from_secs(2) });
     });
 }

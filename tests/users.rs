@@ -101,8 +101,8 @@ async fn environment_is_the_tier_of_every_user_who_has_none_however_it_is_asked_
     let statsig = start(&server, in_staging().cache_ttl(Duration::ZERO));
     let who = user("u-1");
     assert!(statsig.check_gate(&who, "staged").await.unwrap());
-    assert!(statsig.gate(&who, "staged").await.unwrap().value());
-    assert!(statsig.gate_or(&who, "staged", false).await);
+    assert!(statsig.gate_evaluation(&who, "staged").await.unwrap().value());
+    assert!(statsig.check_gate_or(&who, "staged", false).await);
     assert_eq!(statsig.check_gates(&who, ["staged", "shut"]).await.unwrap(), [true, false]);
     assert!(statsig.get_config(&who, "stage").await.unwrap().get::<bool>("here").unwrap());
     let asked = statsig.ask(GetConfigs::new(who.clone(), ["stage"]).without_exposure()).await;
@@ -154,8 +154,10 @@ fn environment_is_part_of_the_user_for_calls_and_for_the_cache() {
         let explicit = plain.clone().environment(Tier::Staging).build().unwrap();
         let plain = plain.build().unwrap();
 
-        let (one, other) =
-            tokio::join!(statsig.gate(&plain, "beta"), statsig.gate(&explicit, "beta"));
+        let (one, other) = tokio::join!(
+            statsig.gate_evaluation(&plain, "beta"),
+            statsig.gate_evaluation(&explicit, "beta")
+        );
         let (one, other) = (one.unwrap(), other.unwrap());
         assert_eq!(
             (one.rule_id(), script.calls().len()),
@@ -165,7 +167,7 @@ fn environment_is_part_of_the_user_for_calls_and_for_the_cache() {
         assert_eq!(script.calls()[0].user, explicit);
 
         for user in [&plain, &explicit] {
-            let kept = statsig.gate(user, "beta").await.unwrap();
+            let kept = statsig.gate_evaluation(user, "beta").await.unwrap();
             assert!(matches!(kept.source(), Source::Cache { .. }), "{:?}", kept.source());
             let message = CheckGates::new(user.clone(), ["beta"]);
             let kept = statsig.addr().send(message).await.unwrap().unwrap();

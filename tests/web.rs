@@ -39,15 +39,15 @@ use serde_json::json;
 #[actix_rt::test]
 async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between() {
     async fn before_and_after(flags: Flags, server: Data<LocalStatsig>) -> Result<String> {
-        let before = (flags.gate("winter_sale").await?, theme(&flags).await?);
+        let before = (flags.check_gate("winter_sale").await?, theme(&flags).await?);
         let now = !before.0;
         server
             .set_rules(Rules::new().gate("winter_sale", now).config("shop", json!({"theme": now})));
-        let after = (flags.gate("winter_sale").await?, theme(&flags).await?);
+        let after = (flags.check_gate("winter_sale").await?, theme(&flags).await?);
         Ok(format!("{before:?} {after:?}"))
     }
     async fn theme(flags: &Flags) -> Result<bool, Error> {
-        flags.config("shop").await?.get("theme")
+        flags.get_config("shop").await?.get("theme")
     }
     let rules = Rules::new().gate("winter_sale", true).config("shop", json!({"theme": true}));
     for cache_ttl in [Duration::ZERO, Duration::from_millis(1)] {
@@ -73,9 +73,9 @@ async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between()
 #[actix_rt::test]
 async fn a_name_asked_for_many_times_at_once_is_one_name_in_one_call() {
     async fn page(flags: Flags) -> Result<String> {
-        let one = join_all((0..50).map(|_| flags.gate("dark_mode")));
-        let several = flags.gates(["dark_mode", "search_v2", "dark_mode"]);
-        let configs = join_all((0..50).map(|_| flags.config("banner")));
+        let one = join_all((0..50).map(|_| flags.check_gate("dark_mode")));
+        let several = flags.check_gates(["dark_mode", "search_v2", "dark_mode"]);
+        let configs = join_all((0..50).map(|_| flags.get_config("banner")));
         let (one, several, configs) = join3(one, several, configs).await;
         assert!(one.into_iter().all(|open| open.unwrap()));
         assert!(configs.into_iter().all(|config| config.unwrap().get::<u8>("size").unwrap() == 7));
@@ -96,8 +96,9 @@ async fn a_name_asked_for_many_times_at_once_is_one_name_in_one_call() {
 #[actix_rt::test]
 async fn the_names_of_one_call_go_out_together_without_those_that_are_known() {
     async fn page(flags: Flags) -> Result<String> {
-        let first = flags.gate("search_v2").await?;
-        let all = flags.gates(["dark_mode", "search_v2", "recs", "dark_mode", "chat"]).await?;
+        let first = flags.check_gate("search_v2").await?;
+        let all =
+            flags.check_gates(["dark_mode", "search_v2", "recs", "dark_mode", "chat"]).await?;
         Ok(format!("{first} {all:?}"))
     }
     let rules = Rules::new().gate("dark_mode", true).gate("chat", true);
@@ -119,9 +120,9 @@ async fn an_answer_comes_also_when_the_first_to_ask_has_left() {
         tokio::select! {
             biased;
             () = server.calls_reached(1) => {}
-            gate = flags.gate("dark_mode") => panic!("held, and yet {gate:?}"),
+            gate = flags.check_gate("dark_mode") => panic!("held, and yet {gate:?}"),
         }
-        Ok(flags.gate("dark_mode").await?.to_string())
+        Ok(flags.check_gate("dark_mode").await?.to_string())
     }
     let (server, statsig) = start(Rules::new().gate("dark_mode", true));
     server.inject(Fault::delay(Duration::from_millis(200)));
@@ -142,7 +143,7 @@ impl FromRequest for Layout {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let flags = Flags::extract(request);
-        Box::pin(async { Ok(Self(flags.await?.gate("wide").await?)) })
+        Box::pin(async { Ok(Self(flags.await?.check_gate("wide").await?)) })
     }
 }
 
@@ -167,12 +168,12 @@ async fn extractors_middlewares_and_the_handler_share_one_user_and_one_snapshot(
         request: ServiceRequest,
         next: Next<impl MessageBody + 'static>,
     ) -> Result<ServiceResponse<impl MessageBody>> {
-        assert!(flags.gate("wide").await?);
+        assert!(flags.check_gate("wide").await?);
         next.call(request).await
     }
     async fn page(one: Flags, layout: Layout, other: Flags) -> Result<String> {
         assert_eq!(one.user(), other.user());
-        let gates = (one.gate("wide").await?, layout.0, other.gate("wide").await?);
+        let gates = (one.check_gate("wide").await?, layout.0, other.check_gate("wide").await?);
         Ok(format!("{gates:?} {:?}", other.user()))
     }
     let (server, statsig) = start(Rules::new().gate("wide", true));
@@ -277,8 +278,11 @@ async fn the_apps_own_error_reaches_the_client_and_nobody_is_identified_again() 
 #[actix_rt::test]
 async fn an_error_answers_for_its_whole_request_and_tells_a_stranger_nothing() {
     async fn page(flags: Flags) -> Result<String, Error> {
-        assert!(matches!(flags.gate("recs").await, Err(Error::Unavailable { status: 500, .. })));
-        Ok(flags.gates(["recs"]).await?[0].to_string())
+        assert!(matches!(
+            flags.check_gate("recs").await,
+            Err(Error::Unavailable { status: 500, .. })
+        ));
+        Ok(flags.check_gates(["recs"]).await?[0].to_string())
     }
     let (server, statsig) = start(Rules::new().gate("recs", true));
     server.inject(Fault::status(500));
@@ -292,14 +296,14 @@ async fn an_error_answers_for_its_whole_request_and_tells_a_stranger_nothing() {
 #[actix_rt::test]
 async fn a_name_that_fails_alone_leaves_the_others_of_its_call_their_answers() {
     async fn page(flags: Flags) -> Result<String> {
-        let left_out = flags.gates(["chat", "recs"]).await.unwrap_err();
-        let bad = flags.gates(["wide", "wi/de"]).await.unwrap_err();
+        let left_out = flags.check_gates(["chat", "recs"]).await.unwrap_err();
+        let bad = flags.check_gates(["wide", "wi/de"]).await.unwrap_err();
         assert!(matches!(
             (&left_out, &bad),
             (Error::MissingName { .. }, Error::InvalidName { .. })
         ));
-        assert_eq!(flags.gate("recs").await.unwrap_err().to_string(), left_out.to_string());
-        Ok(format!("{:?}", flags.gates(["chat", "wide"]).await?))
+        assert_eq!(flags.check_gate("recs").await.unwrap_err().to_string(), left_out.to_string());
+        Ok(format!("{:?}", flags.check_gates(["chat", "wide"]).await?))
     }
     let (server, statsig) = start(Rules::new().gate("chat", true).gate("wide", true));
     server.inject(Fault::leave_out(["recs"]));
@@ -313,10 +317,10 @@ async fn a_name_that_fails_alone_leaves_the_others_of_its_call_their_answers() {
 #[actix_rt::test]
 async fn a_config_that_fails_leaves_the_others_of_its_call_their_answers() {
     async fn page(flags: Flags) -> Result<String> {
-        let both = flags.configs(["shop", "banner"]).await.unwrap_err();
-        let again = flags.config("banner").await.unwrap_err();
+        let both = flags.get_configs(["shop", "banner"]).await.unwrap_err();
+        let again = flags.get_config("banner").await.unwrap_err();
         assert_eq!((both.kind(), again.kind()), ("unavailable", "unavailable"));
-        Ok(flags.config_or("shop", "theme", "light".to_owned()).await)
+        Ok(flags.get_config_or("shop", "theme", "light".to_owned()).await)
     }
     let (server, statsig) = start(Rules::new().config("shop", json!({"theme": "dark"})));
     server.inject(Fault::status(503).for_name("banner").always());
@@ -332,10 +336,10 @@ async fn a_config_that_fails_leaves_the_others_of_its_call_their_answers() {
 #[actix_rt::test]
 async fn promise_3_a_gate_that_the_server_refuses_is_no_trouble_of_those_it_was_asked_for_with() {
     async fn page(flags: Flags) -> Result<String> {
-        let both = flags.gates(["chat", "recs"]).await.unwrap_err();
-        let alone = flags.gate("recs").await.unwrap_err();
+        let both = flags.check_gates(["chat", "recs"]).await.unwrap_err();
+        let alone = flags.check_gate("recs").await.unwrap_err();
         assert_eq!((both.kind(), alone.kind()), ("refused", "refused"));
-        Ok(flags.gate("chat").await?.to_string())
+        Ok(flags.check_gate("chat").await?.to_string())
     }
     let (server, statsig) = start(Rules::new().gate("chat", true));
     server.inject(Fault::status(400).for_name("recs").always());
@@ -348,13 +352,14 @@ async fn promise_3_a_gate_that_the_server_refuses_is_no_trouble_of_those_it_was_
 #[actix_rt::test]
 async fn a_default_that_stands_in_is_counted_and_told_each_time() {
     async fn page(flags: Flags) -> String {
-        let columns = flags.config_or("shop", "columns", 3).await;
-        let of_another_type = flags.config_or("shop", "theme", 4).await;
-        let theme = flags.config_or("shop", "theme", "light".to_owned()).await;
-        let gates = (flags.gate_or("chat", true).await, flags.gate_or("chat", false).await);
+        let columns = flags.get_config_or("shop", "columns", 3).await;
+        let of_another_type = flags.get_config_or("shop", "theme", 4).await;
+        let theme = flags.get_config_or("shop", "theme", "light".to_owned()).await;
+        let gates =
+            (flags.check_gate_or("chat", true).await, flags.check_gate_or("chat", false).await);
         format!(
             "{columns} {of_another_type} {theme} {gates:?} {}",
-            flags.gate_or("wide", false).await
+            flags.check_gate_or("wide", false).await
         )
     }
     let rules = Rules::new().config("shop", json!({"theme": "dark"})).gate("wide", true);
@@ -394,7 +399,7 @@ async fn what_is_asked_without_an_exposure_is_asked_of_the_component_and_is_no_p
     async fn page(flags: Flags) -> Result<String> {
         let quietly = CheckGates::new(flags.user().clone(), ["chat"]).without_exposure();
         let quiet = flags.statsig().ask(quietly).await?[0].value();
-        Ok(format!("{quiet} {}", flags.gate("chat").await?))
+        Ok(format!("{quiet} {}", flags.check_gate("chat").await?))
     }
     let (server, statsig) = start(Rules::new().gate("chat", true));
     let app = App::new().configure(statsig.configure(identify));
@@ -411,7 +416,7 @@ async fn evaluations_say_which_rule_decided() {
     async fn page(flags: Flags) -> Result<String> {
         let gate = flags.gate_evaluation("beta-search").await?;
         let gates = flags.gate_evaluations(["beta-search"]).await?;
-        let configs = flags.configs(["shop", "unknown"]).await?;
+        let configs = flags.get_configs(["shop", "unknown"]).await?;
         assert_eq!(gates[0], gate);
         Ok(format!("{:?} {:?}", gate.group_name(), configs[0].rule_id()))
     }
@@ -572,7 +577,7 @@ async fn identify_may_go_on_without_the_flags_that_it_did_not_get() {
 #[actix_rt::test]
 async fn flags_are_of_the_user_in_the_components_environment() {
     async fn page(flags: Flags) -> Result<String> {
-        let gate = flags.gate("staged").await?;
+        let gate = flags.check_gate("staged").await?;
         let again = flags.statsig().check_gate(flags.user(), "staged").await?;
         Ok(format!("{:?} {gate} {again}", flags.user()))
     }

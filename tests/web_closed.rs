@@ -25,7 +25,7 @@ use tokio::{
 const LONG: Duration = Duration::from_secs(60);
 
 async fn page(flags: Flags) -> Result<String, Error> {
-    Ok(format!("open: {}", flags.gate("winter_sale").await?))
+    Ok(format!("open: {}", flags.check_gate("winter_sale").await?))
 }
 
 /// Says so when it is dropped.

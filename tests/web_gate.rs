@@ -87,7 +87,7 @@ async fn the_app_chooses_what_a_closed_gate_answers() {
 #[actix_rt::test]
 async fn the_handler_behind_it_has_its_answer_and_asks_for_no_second_exposure() {
     async fn page(flags: Flags) -> Result<String, Error> {
-        Ok(format!("{:?}", flags.gates(["insiders", "chat"]).await?))
+        Ok(format!("{:?}", flags.check_gates(["insiders", "chat"]).await?))
     }
     let (server, statsig) = start(rules());
     let scope = web::scope("/vault").wrap(RequireGate::new("insiders"));

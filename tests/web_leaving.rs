@@ -40,7 +40,7 @@ fn config(upstream: &str) -> ConfigBuilder {
 async fn page(flags: Flags, statsig: web::Data<Statsig>) -> Result<String, Error> {
     program::say("a request");
     let gate = flags.gate_evaluation("new_checkout").await?;
-    let config = flags.config("homepage").await?;
+    let config = flags.get_config("homepage").await?;
     let ready = if statsig.stats().is_ready() { "ready" } else { "leaving" };
     let [gate, config] = [gate.rule_id(), config.rule_id()].map(Option::unwrap_or_default);
     Ok(format!("{gate} {config} {ready}"))

@@ -99,10 +99,10 @@ fn identify(request: &HttpRequest) -> Result<User> {
 /// `GET /{gates, separated by commas}`
 async fn page(request: HttpRequest, flags: Flags, gates: Path<String>) -> Result<HttpResponse> {
     let gates: Vec<_> = gates.split(',').collect();
-    let each = join_all(gates.iter().map(|gate| flags.gate(*gate)));
+    let each = join_all(gates.iter().map(|gate| flags.check_gate(*gate)));
     let each: Vec<bool> = each.await.into_iter().collect::<Result<_, _>>()?;
-    assert_eq!(flags.gates(gates).await?, each);
-    let id: String = flags.config("own").await?.get("id")?;
+    assert_eq!(flags.check_gates(gates).await?, each);
+    let id: String = flags.get_config("own").await?.get("id")?;
     let user = request.headers().get("x-user").unwrap().to_str().unwrap();
     Ok(HttpResponse::Ok().body(format!("{user} {id} {each:?}")))
 }

@@ -74,7 +74,7 @@ async fn heap(kind: CallKind, answer: Answer, users: usize, names: usize) -> usi
             // Each request brings a user of its own, as each request to an app does.
             let (who, name) = (user(n), format!("name-{m}"));
             match kind {
-                CallKind::CheckGate => drop(statsig.gate(&who, name).await.unwrap()),
+                CallKind::CheckGate => drop(statsig.gate_evaluation(&who, name).await.unwrap()),
                 CallKind::GetConfig => drop(statsig.get_config(&who, name).await.unwrap()),
             }
         }

@@ -74,7 +74,7 @@ async fn an_intermediarys_answer_is_an_outage_that_a_stale_answer_stands_in_for(
         server.inject(fault.clone().always());
 
         let error = statsig.check_gate(&user(n), "open").await.unwrap_err();
-        let stale = statsig.gate(&who, "open").await;
+        let stale = statsig.gate_evaluation(&who, "open").await;
 
         assert!(matches!(error, Error::Intermediary { .. }), "{fault:?}: {error:?}");
         assert!(error.to_string().starts_with("something between here and Statsig answered"));

@@ -165,7 +165,7 @@ impl ConfigBuilder {
     }
 
     /// Has this called each time a default stands in for an answer, as in
-    /// [`Statsig::gate_or`](crate::Statsig::gate_or). As [`on_error`](Self::on_error) otherwise.
+    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or). As [`on_error`](Self::on_error) otherwise.
     pub fn on_fallback(mut self, hook: impl Fn(&Fallback) + Send + Sync + 'static) -> Self {
         self.hooks.on_fallback = Some(Arc::new(hook));
         self

@@ -21,13 +21,13 @@ impl Statsig {
     ///
     /// ```
     /// # async fn page(statsig: actix_statsig::Statsig, user: actix_statsig::User) -> &'static str {
-    /// match statsig.gate_or(&user, "new_checkout", false).await {
+    /// match statsig.check_gate_or(&user, "new_checkout", false).await {
     ///     true => "the new checkout",
     ///     false => "the old checkout",
     /// }
     /// # }
     /// ```
-    pub async fn gate_or<N: Name>(&self, user: &User, gate: N, default: bool) -> bool {
+    pub async fn check_gate_or<N: Name>(&self, user: &User, gate: N, default: bool) -> bool {
         if let Some(value) = self.cached::<CheckGates, _>(user, gate.as_ref(), value) {
             return value;
         }
@@ -39,14 +39,14 @@ impl Statsig {
     }
 
     /// The value of one key of a config, or this default if there is no answer, no such key, or one
-    /// of another type. No more invisible than [`gate_or`](Self::gate_or).
+    /// of another type. No more invisible than [`check_gate_or`](Self::check_gate_or).
     ///
     /// ```
     /// # async fn page(statsig: actix_statsig::Statsig, user: actix_statsig::User) -> u32 {
-    /// statsig.config_or(&user, "homepage", "columns", 2).await
+    /// statsig.get_config_or(&user, "homepage", "columns", 2).await
     /// # }
     /// ```
-    pub async fn config_or<N: Name, T: DeserializeOwned>(
+    pub async fn get_config_or<N: Name, T: DeserializeOwned>(
         &self,
         user: &User,
         config: N,

@@ -112,7 +112,11 @@ impl Statsig {
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
-    pub async fn gate<N: Name>(&self, user: &User, gate: N) -> Result<GateEvaluation, Error> {
+    pub async fn gate_evaluation<N: Name>(
+        &self,
+        user: &User,
+        gate: N,
+    ) -> Result<GateEvaluation, Error> {
         self.ask_for_one::<CheckGates, N>(user, gate, CheckGates::new).await
     }
 
@@ -120,7 +124,7 @@ impl Statsig {
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate): one for all of them.
-    pub async fn gates<N: Name>(
+    pub async fn gate_evaluations<N: Name>(
         &self,
         user: &User,
         gates: impl IntoIterator<Item = N>,

@@ -131,7 +131,7 @@
 //! | general, as `EvaluationErrorCode::General` with the kind | all else: timeouts, connections, the open circuit breaker, the refused key, overload |
 //!
 //! Each of them leaves the app with its default, and is made visible as
-//! [`gate_or`](crate::Statsig::gate_or) makes it: in [`Stats::fallbacks`](crate::Stats::fallbacks),
+//! [`check_gate_or`](crate::Statsig::check_gate_or) makes it: in [`Stats::fallbacks`](crate::Stats::fallbacks),
 //! in the log, and to [`on_fallback`](crate::ConfigBuilder::on_fallback). The SDK's own errors, from
 //! a hook or because a struct does not convert into the app's type, are not among them.
 

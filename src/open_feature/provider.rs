@@ -43,7 +43,7 @@ impl StatsigProvider {
         context: &EvaluationContext,
     ) -> Result<ResolutionDetails<bool>, Error> {
         let user = context::user(context)?;
-        let gate = self.statsig.gate(&user, name).await?;
+        let gate = self.statsig.gate_evaluation(&user, name).await?;
         Ok(Decision::from(&gate).details(gate.value()))
     }
 

@@ -35,8 +35,8 @@ use crate::{
 /// use actix_web::{HttpResponse, Result};
 ///
 /// async fn page(flags: Flags) -> Result<HttpResponse> {
-///     let columns: u32 = flags.config_or("homepage", "columns", 2).await;
-///     let gates = flags.gates(["new_checkout", "beta"]).await?;
+///     let columns: u32 = flags.get_config_or("homepage", "columns", 2).await;
+///     let gates = flags.check_gates(["new_checkout", "beta"]).await?;
 ///     Ok(HttpResponse::Ok().body(format!("{columns} columns, {gates:?}")))
 /// }
 /// ```
@@ -68,15 +68,15 @@ impl Flags {
     /// # Errors
     /// Whatever kept the question from being answered: an error is never turned into `false`. As the
     /// answer to a request, an [`Error`] is a fitting status and nothing else.
-    pub async fn gate(&self, name: impl Name) -> Result<bool, Error> {
+    pub async fn check_gate(&self, name: impl Name) -> Result<bool, Error> {
         Ok(self.gate_evaluation(name).await?.value())
     }
 
     /// Whether each of the gates is open, in the order asked.
     ///
     /// # Errors
-    /// As [`gate`](Self::gate): one for all of them.
-    pub async fn gates<N: Name>(
+    /// As [`check_gate`](Self::check_gate): one for all of them.
+    pub async fn check_gates<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
     ) -> Result<Vec<bool>, Error> {
@@ -87,10 +87,10 @@ impl Flags {
     /// Whether the gate is open, or this default if there is no answer: for those who want no error.
     ///
     /// That there was none is never invisible, but counted, logged and told as
-    /// [`Statsig::gate_or`](crate::Statsig::gate_or) says, each time.
-    pub async fn gate_or(&self, name: impl Name, default: bool) -> bool {
+    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) says, each time.
+    pub async fn check_gate_or(&self, name: impl Name, default: bool) -> bool {
         let name = name.into();
-        self.gate(Arc::clone(&name)).await.unwrap_or_else(|error| {
+        self.check_gate(Arc::clone(&name)).await.unwrap_or_else(|error| {
             self.fell_back(name, error);
             default
         })
@@ -99,7 +99,7 @@ impl Flags {
     /// A gate's whole evaluation: the value, with the rule and the group that decided it.
     ///
     /// # Errors
-    /// As [`gate`](Self::gate).
+    /// As [`check_gate`](Self::check_gate).
     pub async fn gate_evaluation(&self, name: impl Name) -> Result<GateEvaluation, Error> {
         only(self.0.gates(&[name.into()]).await?)
     }
@@ -107,7 +107,7 @@ impl Flags {
     /// Several gates' whole evaluations, in the order asked.
     ///
     /// # Errors
-    /// As [`gate`](Self::gate): one for all of them.
+    /// As [`check_gate`](Self::check_gate): one for all of them.
     pub async fn gate_evaluations<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -118,16 +118,16 @@ impl Flags {
     /// A dynamic config's or experiment's evaluation.
     ///
     /// # Errors
-    /// As [`gate`](Self::gate).
-    pub async fn config(&self, name: impl Name) -> Result<ConfigEvaluation, Error> {
+    /// As [`check_gate`](Self::check_gate).
+    pub async fn get_config(&self, name: impl Name) -> Result<ConfigEvaluation, Error> {
         only(self.0.configs(&[name.into()]).await?)
     }
 
     /// Several configs' evaluations, in the order asked.
     ///
     /// # Errors
-    /// As [`gate`](Self::gate): one for all of them.
-    pub async fn configs<N: Name>(
+    /// As [`check_gate`](Self::check_gate): one for all of them.
+    pub async fn get_configs<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
     ) -> Result<Vec<ConfigEvaluation>, Error> {
@@ -135,15 +135,15 @@ impl Flags {
     }
 
     /// The value of one key of a config, or this default if there is no answer, no such key, or one
-    /// of another type. No more invisible than [`gate_or`](Self::gate_or).
-    pub async fn config_or<T: DeserializeOwned>(
+    /// of another type. No more invisible than [`check_gate_or`](Self::check_gate_or).
+    pub async fn get_config_or<T: DeserializeOwned>(
         &self,
         name: impl Name,
         key: &str,
         default: T,
     ) -> T {
         let name = name.into();
-        let config = self.config(Arc::clone(&name)).await;
+        let config = self.get_config(Arc::clone(&name)).await;
         config.and_then(|config| config.get(key)).unwrap_or_else(|error| {
             self.0.statsig.fell_back(CallKind::GetConfig, name, Some(key.into()), error);
             default

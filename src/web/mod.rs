@@ -12,7 +12,7 @@
 //!
 //! #[get("/checkout")]
 //! async fn checkout(flags: Flags) -> Result<&'static str> {
-//!     Ok(if flags.gate("new_checkout").await? { "the new checkout" } else { "the old checkout" })
+//!     Ok(if flags.check_gate("new_checkout").await? { "the new checkout" } else { "the old checkout" })
 //! }
 //!
 //! #[actix_web::main]

@@ -68,13 +68,13 @@ impl RequireGate {
     }
 
     /// Lets requests through when Statsig fails. Each one is counted, logged and told, as
-    /// [`Statsig::gate_or`](crate::Statsig::gate_or) says.
+    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) says.
     pub fn fail_open(self) -> Self {
         self.with(|requirement| requirement.on_failure = OnFailure::Open)
     }
 
     /// Answers as if the gate were closed when Statsig fails. Each one is counted, logged and told,
-    /// as [`Statsig::gate_or`](crate::Statsig::gate_or) says.
+    /// as [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) says.
     pub fn fail_closed(self) -> Self {
         self.with(|requirement| requirement.on_failure = OnFailure::Close)
     }
@@ -99,7 +99,7 @@ impl Requirement {
             flags.fell_back(gate(), error);
             is_open
         };
-        match (flags.gate(gate()).await, self.on_failure) {
+        match (flags.check_gate(gate()).await, self.on_failure) {
             (Ok(is_open), _) => Ok(is_open),
             // No failure of Statsig's: a gate that can't exist is open to nobody.
             (Err(error @ Error::InvalidName { .. }), _) => {

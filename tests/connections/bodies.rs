@@ -120,7 +120,7 @@ async fn head_that_contradicts_itself_is_an_error() {
         };
         over_both!(serve, async |server: Hostile| {
             let statsig = start(server.config());
-            let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+            let error = statsig.gate_evaluation(&user(1), "beta").await.unwrap_err();
             assert_eq!(error.kind(), "invalid_response", "{line}: {error}");
         });
     }
@@ -153,7 +153,7 @@ async fn answer_that_ends_early_is_asked_for_again() {
         });
         over_both!(serve, async |server: Hostile| {
             let statsig = start(server.config());
-            let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+            let error = statsig.gate_evaluation(&user(1), "beta").await.unwrap_err();
             let closed = matches!(&error, Error::Connect { fault: ConnectFault::Closed, .. });
             assert!(closed, "{error:?}");
         });
@@ -223,7 +223,7 @@ async fn body_that_cannot_be_read_is_said_to_be_one() {
         };
         over_both!(serve, async |server: Hostile| {
             let statsig = start(server.config());
-            let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+            let error = statsig.gate_evaluation(&user(1), "beta").await.unwrap_err();
             let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
             assert!(reason.contains("a body in chunks that are none"), "{reason}");
         });
@@ -241,7 +241,7 @@ async fn answer_that_offers_a_websocket_is_an_error_that_says_so() {
     };
     over_both!(serve, async |server: Hostile| {
         let statsig = start(server.config());
-        let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+        let error = statsig.gate_evaluation(&user(1), "beta").await.unwrap_err();
         let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
         assert!(reason.contains("switches protocols"), "{reason}");
     });

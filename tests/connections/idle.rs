@@ -106,7 +106,7 @@ async fn fresh_connection_that_says_408_has_answered() {
     };
     over_both!(serve, async |server: Hostile| {
         let statsig = start(server.config());
-        let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+        let error = statsig.gate_evaluation(&user(1), "beta").await.unwrap_err();
         assert!(matches!(error, Error::Unavailable { status: 408, .. }), "{error:?}");
         assert_eq!((server.connections(), server.requests()), (1, 1));
     });
@@ -131,7 +131,7 @@ async fn attempt_that_is_given_up_takes_its_connection_with_it() {
     over_both!(serve, async |server: Hostile| {
         let config = server.config().attempt_timeout(Duration::from_millis(200));
         let statsig = start(config);
-        let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+        let error = statsig.gate_evaluation(&user(1), "beta").await.unwrap_err();
         assert!(matches!(error, Error::AttemptTimeout { .. }), "{error:?}");
         server.marked(1).await;
         for n in 2..10 {

@@ -133,7 +133,7 @@ async fn endless_interim_responses_and_switching_protocols_are_errors() {
         };
         over_both!(serve, async |server: Hostile| {
             let statsig = start(server.config());
-            let error = statsig.gate(&user(1), "beta").await.unwrap_err();
+            let error = statsig.gate_evaluation(&user(1), "beta").await.unwrap_err();
             let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
             assert!(reason.starts_with("not an HTTP response"), "{reason}");
         });

@@ -48,7 +48,7 @@ async fn connection_that_is_off_by_one_heals_at_the_first_other_name() {
         let statsig = start(config.flush_interval(Duration::from_millis(1)));
         assert_right(&statsig, "beta", 1).await;
         // Nobody can tell this one: it is an answer for the gate.
-        let first = statsig.gate(&user(2), "beta").await.unwrap();
+        let first = statsig.gate_evaluation(&user(2), "beta").await.unwrap();
         assert_eq!(first.rule_id(), Some("somebody else"));
 
         // The next is for the gate that was asked before.
@@ -89,7 +89,7 @@ async fn connection_that_is_off_by_one_for_the_same_name_heals_as_it_rests() {
         let statsig = start(server.config().flush_policy(FlushPolicy::Adaptive));
         let mut wrong = 0;
         for n in 0..300 {
-            let gate = statsig.gate(&user(n), "beta").await.unwrap();
+            let gate = statsig.gate_evaluation(&user(n), "beta").await.unwrap();
             wrong += usize::from(gate.rule_id() != Some(&*format!("u-{n}")));
         }
         // 15, unless the machine keeps the server from being in time.
@@ -145,7 +145,7 @@ async fn answer_of_another_kind_of_call_is_proof() {
         };
         over_both!(serve.clone(), async |server: Hostile| {
             let statsig = start(server.config());
-            let gates = statsig.gates(&user(1), ["one", "two"]).await.unwrap();
+            let gates = statsig.gate_evaluations(&user(1), ["one", "two"]).await.unwrap();
             assert!(gates.iter().all(|gate| gate.rule_id() == Some("u-1")), "{body} {gates:?}");
             assert_eq!((server.connections(), server.requests()), (2, 2), "{body}");
         });
@@ -178,7 +178,7 @@ async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_n
     over_both!(serve.clone(), async |server: Hostile| {
         let statsig = start(server.config().cache_ttl(Duration::from_secs(600)));
         for n in 0..5 {
-            let error = statsig.gate(&user(n), "wrong").await.unwrap_err();
+            let error = statsig.gate_evaluation(&user(n), "wrong").await.unwrap_err();
             let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
             assert!(reason.contains(r#"an answer for "Wrong" instead of "wrong""#), "{reason}");
             // What is kept of others stays, from the second time on.
@@ -202,9 +202,9 @@ async fn connection_whose_answer_has_a_name_that_the_server_gets_wrong_is_not_re
         let statsig = start(server.config());
         assert_right(&statsig, "alpha", 0).await;
         // Both the pooled connection's answer and the fresh one's are for another gate.
-        statsig.gate(&user(1), "alpha").await.unwrap_err();
+        statsig.gate_evaluation(&user(1), "alpha").await.unwrap_err();
         assert_right(&statsig, "alpha", 2).await;
-        let error = statsig.gate(&user(3), "alpha").await.unwrap_err();
+        let error = statsig.gate_evaluation(&user(3), "alpha").await.unwrap_err();
         assert!(!error.to_string().contains("somebody else"), "{error}");
         for n in 4..30 {
             assert_right(&statsig, "alpha", n).await;
@@ -229,9 +229,9 @@ async fn answer_that_leaves_out_a_name_on_a_reused_connection_is_asked_for_again
     };
     over_both!(serve, async |server: Hostile| {
         let statsig = start(server.config());
-        statsig.gates(&user(0), ["one", "two"]).await.unwrap();
+        statsig.gate_evaluations(&user(0), ["one", "two"]).await.unwrap();
         for n in 1..5 {
-            let gates = statsig.gates(&user(n), ["one", "two", "three"]).await.unwrap();
+            let gates = statsig.gate_evaluations(&user(n), ["one", "two", "three"]).await.unwrap();
             let whose = Some(format!("u-{n}"));
             assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
         }
@@ -254,7 +254,7 @@ async fn name_that_the_server_leaves_out_on_a_fresh_connection_costs_one_call_mo
         let statsig = start(server.config());
         assert_right(&statsig, "beta", 0).await;
         for n in 1..5 {
-            let error = statsig.gates(&user(n), ["one", "three"]).await.unwrap_err();
+            let error = statsig.gate_evaluations(&user(n), ["one", "three"]).await.unwrap_err();
             assert!(error.to_string().contains("left out"), "{error}");
         }
         assert_eq!((server.connections(), server.requests()), (3, 1 + 1 + 4));
@@ -276,11 +276,11 @@ async fn names_that_the_server_gets_wrong_cost_others_nothing_however_many_they_
         let statsig = start(server.config().cache_ttl(Duration::from_secs(600)));
         let wrong = ["One", "Two", "Three"];
         for name in wrong {
-            statsig.gate(&user(1), name).await.unwrap_err();
+            statsig.gate_evaluation(&user(1), name).await.unwrap_err();
         }
         for n in 0..5 {
             assert_right(&statsig, "beta", 1).await;
-            statsig.gate(&user(n), wrong[n % 3]).await.unwrap_err();
+            statsig.gate_evaluation(&user(n), wrong[n % 3]).await.unwrap_err();
         }
         assert_eq!(server.requests(), 2 * 3 + 1 + 5, "what is kept of others stays");
     });
@@ -330,7 +330,7 @@ async fn gates_beside_those_that_were_asked_for_are_tolerated_on_a_fresh_connect
     over_both!(serve, async |server: Hostile| {
         let statsig = start(server.config());
         for n in 0..5 {
-            let gates = statsig.gates(&user(n), ["one", "two"]).await.unwrap();
+            let gates = statsig.gate_evaluations(&user(n), ["one", "two"]).await.unwrap();
             let whose = Some(format!("u-{n}"));
             assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
         }

@@ -27,7 +27,8 @@ type Ended = Result<u8, (u8, String)>;
 
 /// Prints `open` or `closed`; of several gates, each on a line with its name.
 pub(crate) async fn check(args: &Args, asked: &Asked) -> Ended {
-    let ask = async |statsig: Statsig, user| statsig.gates(&user, asked.names.clone()).await;
+    let ask =
+        async |statsig: Statsig, user| statsig.gate_evaluations(&user, asked.names.clone()).await;
     let gates = answer(args, asked, ask).await?;
     print(if asked.json { by_name(&gates)? } else { in_words(&gates) })?;
     let is_open = gates.iter().all(GateEvaluation::value);
