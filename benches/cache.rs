@@ -28,7 +28,7 @@ use support::AtOnce;
 
 fn start(settings: ConfigBuilder) -> Statsig {
     let config = settings.max_pending(1_000_000).build().expect("valid");
-    Statsig::start_with(config, AtOnce::factory).expect("started")
+    Statsig::builder(config).transport(AtOnce::factory).start().expect("started")
 }
 
 fn settings() -> ConfigBuilder {
@@ -123,7 +123,8 @@ fn hit_ratios() {
         let settings = settings().cache_entries(entries).flush_policy(FlushPolicy::Adaptive);
         let config = settings.build().expect("valid");
         let stats = actix_rt::System::new().block_on(async {
-            let statsig = Statsig::start_here_with(config, AtOnce::factory);
+            let statsig =
+                Statsig::builder(config).transport(AtOnce::factory).start_in_current_arbiter();
             let statsig = statsig.expect("started");
             let mut rng = StdRng::seed_from_u64(1);
             for _ in 0..ASKED {

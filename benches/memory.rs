@@ -89,7 +89,10 @@ fn through_the_actor(asked: &Asked) -> isize {
             .cache_ttl(Duration::ZERO)
             .build();
         let transport = || Ok::<Recipient<Call>, _>(Keeps.start().recipient());
-        let statsig = Statsig::start_here_with(config.expect("valid"), transport).expect("started");
+        let statsig = Statsig::builder(config.expect("valid"))
+            .transport(transport)
+            .start_in_current_arbiter()
+            .expect("started");
         let addr = statsig.addr();
         let mut waiting = Vec::with_capacity(REQUESTS);
         let region = Region::new(ALLOCATOR);
@@ -117,7 +120,10 @@ fn cached(users: &[User]) -> isize {
             let region = Region::new(ALLOCATOR);
             let transport = AtOnce::factory;
             let config = config.build().expect("valid");
-            let statsig = Statsig::start_here_with(config, transport).expect("started");
+            let statsig = Statsig::builder(config)
+                .transport(transport)
+                .start_in_current_arbiter()
+                .expect("started");
             for request in 0..REQUESTS {
                 let user = &users[request % users.len()];
                 statsig.check_gate(user, gate(request)).await.expect("an answer");

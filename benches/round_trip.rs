@@ -103,8 +103,11 @@ fn places(system: &SystemRunner) -> [Place; 2] {
         .expect("valid");
     let transport = AtOnce::factory;
     system.block_on(async {
-        let here = Statsig::start_here_with(config.clone(), transport).expect("started");
-        let there = Statsig::start_with(config, transport).expect("started");
+        let here = Statsig::builder(config.clone())
+            .transport(transport)
+            .start_in_current_arbiter()
+            .expect("started");
+        let there = Statsig::builder(config).transport(transport).start().expect("started");
         let far = Ponger::start_in_arbiter(&Arbiter::new().handle(), |_| Ponger);
         [
             Place { name: "same arbiter", statsig: here, ponger: Ponger.start() },

@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::builder("secret-key").base_url(server.url()).build()?;
 
     // On this arbiter, where the messages are sent from.
-    let statsig = Statsig::start_here(config)?;
+    let statsig = Statsig::start_in_current_arbiter(config)?;
     let addr = statsig.addr();
     let user = User::builder().user_id("u-1").custom("plan", "pro").build()?;
 

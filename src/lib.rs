@@ -32,7 +32,7 @@
 //! Build the user once for each request of your app and pass it around: it is checked and serialised
 //! once, and clones share the result. [`User::from_json_text`] reads a user from JSON and keeps numbers
 //! of any length. [`Statsig::start`] runs the component on a thread of its own and takes requests from
-//! any runtime; [`Statsig::start_here`] runs it on the current arbiter. [`Statsig::set_api_key`] changes
+//! any runtime; [`Statsig::start_in_current_arbiter`] runs it on the current arbiter. [`Statsig::set_api_key`] changes
 //! the key while the component runs.
 //!
 //! # Several at once
@@ -104,7 +104,7 @@
 //!
 //! With the feature `test-util`, `test_util::LocalStatsig` replaces Statsig: it follows your test's
 //! rules, refuses what the API document refuses, records its requests, and fails on demand. For tests in
-//! virtual time, script the transport ([`Statsig::start_here_with`]).
+//! virtual time, script the transport ([`Statsig::builder`]).
 //!
 //! # Before production
 //!
@@ -201,7 +201,7 @@ pub use crate::telemetry::metrics;
 pub use crate::{
     batch::BatchActor,
     config::{Config, ConfigBuilder, FlushPolicy},
-    handle::{Name, Statsig},
+    handle::{Http, Name, Statsig, StatsigBuilder},
     message::{
         BatchRequest, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
         call::{Call, CallRequest, Outcome},

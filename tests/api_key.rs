@@ -65,7 +65,7 @@ async fn answer(request: HttpRequest, old: web::Data<Old>, body: web::Json<Value
 fn start(url: &str, transports: usize) -> Statsig {
     let config = config().base_url(url).cache_ttl(Duration::from_secs(600));
     let config = config.timeout(Duration::from_secs(60)).attempt_timeout(Duration::from_secs(60));
-    Statsig::start_here(config.transports(transports).build().unwrap()).unwrap()
+    Statsig::start_in_current_arbiter(config.transports(transports).build().unwrap()).unwrap()
 }
 
 #[actix_rt::test]

@@ -32,8 +32,10 @@ fn patient() -> ConfigBuilder {
 }
 
 fn start(url: String) -> Statsig {
-    Statsig::start_here(patient().base_url(url).build().expect("a valid configuration"))
-        .expect("a running arbiter")
+    Statsig::start_in_current_arbiter(
+        patient().base_url(url).build().expect("a valid configuration"),
+    )
+    .expect("a running arbiter")
 }
 
 /// What is asked, and so which of the parsers reads the answer.

@@ -19,7 +19,7 @@ fn server() -> LocalStatsig {
 
 fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
     let config = config.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_here(config).expect("a running arbiter")
+    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
 }
 
 fn patient() -> ConfigBuilder {

@@ -34,7 +34,8 @@ macro_rules! over_both {
 pub(crate) use over_both;
 
 fn start(config: ConfigBuilder) -> Statsig {
-    Statsig::start_here(config.build().expect("a valid configuration")).expect("an arbiter")
+    Statsig::start_in_current_arbiter(config.build().expect("a valid configuration"))
+        .expect("an arbiter")
 }
 
 fn user(n: usize) -> User {

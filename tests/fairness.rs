@@ -18,7 +18,8 @@ use support::{Reaction, Script, config, settle, user, with_each_variant};
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn start(server: &LocalStatsig, config: actix_statsig::ConfigBuilder) -> Statsig {
-    Statsig::start_here(config.base_url(server.url()).build().expect("valid")).expect("an arbiter")
+    Statsig::start_in_current_arbiter(config.base_url(server.url()).build().expect("valid"))
+        .expect("an arbiter")
 }
 
 fn server() -> LocalStatsig {

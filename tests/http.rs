@@ -30,7 +30,7 @@ fn server() -> LocalStatsig {
 /// A component on this arbiter with limits that a test can wait for.
 fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
     let config = config.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_here(config).expect("a running arbiter")
+    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
 }
 
 fn patient() -> ConfigBuilder {
@@ -172,7 +172,8 @@ async fn failures_that_time_may_mend_are_retried_and_others_are_not() {
 async fn a_status_counts_though_the_body_that_explains_it_never_comes() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let statsig = Statsig::start_here(patient().base_url(url).build().unwrap()).unwrap();
+    let statsig =
+        Statsig::start_in_current_arbiter(patient().base_url(url).build().unwrap()).unwrap();
     let served = actix_rt::spawn(async move {
         let (mut connection, _) = listener.accept().await.unwrap();
         let mut request = [0; 4096];
@@ -333,11 +334,11 @@ async fn a_server_that_cannot_be_reached_is_an_error_that_says_how() {
     let url = server.url();
     drop(server);
     let config = patient().retry_attempts(1).base_url(url).build().unwrap();
-    let refused = Statsig::start_here(config).unwrap();
+    let refused = Statsig::start_in_current_arbiter(config).unwrap();
     // A label longer than 63 characters is in no DNS, which needs no DNS to be found out.
     let nowhere = format!("http://{}.invalid", "a".repeat(64));
     let config = patient().retry_attempts(1).base_url(nowhere).allow_plain_http(true).proxy("none");
-    let unknown = Statsig::start_here(config.build().unwrap()).unwrap();
+    let unknown = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
     let error = refused.check_gate(&user("u-1"), "open").await.unwrap_err();
     assert!(matches!(error, Error::Connect { fault: ConnectFault::Refused, .. }), "{error}");

@@ -70,7 +70,7 @@ fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
         // Given a server that refuses one call for now, and one for good
         let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
         let config = config().base_url(server.url()).cache_ttl(Duration::from_secs(600));
-        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
         // When it is asked
         server.inject(Fault::status(503));
@@ -180,7 +180,7 @@ fn durations_are_in_seconds_and_names_are_counted() {
         server.inject(Fault::hang().always());
         let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
         let config = config.timeout(MINUTE).attempt_timeout(Duration::from_millis(100));
-        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
         // When two ask at once
         let ask = |id: &'static str| {
@@ -212,7 +212,7 @@ fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
 
         // Given three calls, the first of which has the only place until their deadline
         let patient = config.clone().timeout(Duration::from_millis(200)).attempt_timeout(MINUTE);
-        let statsig = Statsig::start_here(patient.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(patient.build().unwrap()).unwrap();
         server.inject(Fault::hang());
         statsig.get_configs(&user("u-1"), ["one", "two", "three"]).await.unwrap_err();
         statsig.shutdown(MINUTE).await;
@@ -222,7 +222,7 @@ fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
         assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (3, Some(3.0)));
 
         // Given twenty calls, the first ten of which open the circuit breaker
-        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
         server.inject(Fault::status(503).always());
         let statsig = &statsig;
         let ask = |n: u32| async move { statsig.check_gate(&user(n), "beta").await.unwrap_err() };

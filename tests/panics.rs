@@ -19,7 +19,7 @@ const CALLERS: usize = 32;
 fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
     let limits = config.timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10));
     let config = limits.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_here(config).expect("a running arbiter")
+    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
 }
 
 fn server() -> LocalStatsig {

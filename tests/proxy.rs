@@ -110,7 +110,9 @@ async fn promise_6_stopping_its_system_in_the_middle_leaves_nobody_waiting() {
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = thread::spawn(move || {
         System::new().block_on(async move {
-            started.send(Statsig::start_here(config).expect("an arbiter")).expect("a receiver");
+            started
+                .send(Statsig::start_in_current_arbiter(config).expect("an arbiter"))
+                .expect("a receiver");
             let _ = stopped.await;
         });
     });

@@ -253,7 +253,7 @@ async fn over_http(shown: &mut Shown) {
     // Without the breaker, which would keep most of the faults from what follows.
     let config = settings().base_url(server.url()).circuit_breaker(false);
     let config = config.build().expect("a valid configuration");
-    let statsig = Statsig::start_here(config.clone()).expect("a running arbiter");
+    let statsig = Statsig::start_in_current_arbiter(config.clone()).expect("a running arbiter");
     shown.debug(&config);
     shown.debug(&statsig);
 
@@ -268,7 +268,8 @@ async fn over_http(shown: &mut Shown) {
         for failpoint in FAILPOINTS {
             for times in [1, 4] {
                 // One that has not panicked yet, for a burst of restarts is slowed down.
-                let statsig = Statsig::start_here(config.clone()).expect("a running arbiter");
+                let statsig =
+                    Statsig::start_in_current_arbiter(config.clone()).expect("a running arbiter");
                 panic_at(failpoint, times);
                 ask_all(&statsig, &user, shown).await;
                 ask_all(&statsig, &user, shown).await;
@@ -306,7 +307,7 @@ async fn behind_an_open_breaker(shown: &mut Shown) {
     let server = LocalStatsig::start(Rules::new()).expect("a free port");
     let config = settings().base_url(server.url()).retry_attempts(1);
     let config = config.build().expect("a valid configuration");
-    let statsig = Statsig::start_here(config).expect("a running arbiter");
+    let statsig = Statsig::start_in_current_arbiter(config).expect("a running arbiter");
     server.inject(Fault::status(503).with_body(KEY).retry_after(KEY).always());
     let [private, _] = users();
     for _ in 0..20 {
@@ -501,7 +502,7 @@ async fn promise_7_no_redirect_is_followed() {
     let server = LocalStatsig::start(Rules::sample()).unwrap();
     let elsewhere = LocalStatsig::start(Rules::sample()).unwrap();
     let config = patient().base_url(server.url()).retry_attempts(1);
-    let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+    let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
     for (n, status) in [300, 301, 302, 303, 307, 308].into_iter().enumerate() {
         let location = format!("{}/v1/check_gate", elsewhere.url());
         server.inject(Fault::status(status).header("location", location));
@@ -524,7 +525,7 @@ async fn promise_7_neither_key_nor_name_nor_user_can_add_a_header() {
         assert!(Config::builder(KEY).base_url(format!("{}/{bad}", server.url())).build().is_err());
     }
     let config = patient().base_url(server.url());
-    let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+    let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
     let injected = "beta\r\nx-evil: 1\r\n\r\n";
 
     let handle = statsig.check_gate(&support::user("u-1"), injected).await;

@@ -186,11 +186,13 @@ fn outside<T: Send + 'static>(
 
 fn start_on_own_thread() -> (Statsig, mpsc::Receiver<()>) {
     let (alive, ended) = mpsc::channel();
-    let statsig = Statsig::start_with(config().build().expect("valid"), move || {
-        // Dropped with the factory, which is dropped with the actor.
-        let _alive = &alive;
-        Ok(Script::answering().transport())
-    });
+    let statsig = Statsig::builder(config().build().expect("valid"))
+        .transport(move || {
+            // Dropped with the factory, which is dropped with the actor.
+            let _alive = &alive;
+            Ok(Script::answering().transport())
+        })
+        .start();
     (statsig.expect("a thread"), ended)
 }
 
@@ -237,11 +239,12 @@ fn when_its_system_is_stopped_the_component_says_that_it_is_gone() {
 #[test]
 fn start_here_says_where_there_is_no_arbiter() {
     let config = || config().build().unwrap();
-    let nowhere = Statsig::start_here(config());
-    let on_tokio = outside(async move { Statsig::start_here(config()).err() }).join().unwrap();
+    let nowhere = Statsig::start_in_current_arbiter(config());
+    let on_tokio =
+        outside(async move { Statsig::start_in_current_arbiter(config()).err() }).join().unwrap();
     let before_it_runs = {
         let _system = actix::System::new();
-        Statsig::start_here(config())
+        Statsig::start_in_current_arbiter(config())
     };
 
     assert!(matches!(nowhere, Err(Error::NoArbiter)), "{nowhere:?}");

@@ -113,7 +113,7 @@ fn an_attempt_stands_within_its_call_and_each_says_how_it_ended() {
         let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
         server.inject(Fault::status(503).times(1));
         let config = config().base_url(server.url());
-        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
         // When they are asked
         assert!(statsig.check_gate(&user("u-1"), "beta").await.unwrap());
@@ -173,7 +173,7 @@ fn in_normal_work_nothing_is_said_at_info_and_no_field_grows_with_names_or_users
             (0..30).fold(Rules::new(), |rules, n| rules.gate(format!("gate-{n}"), rule.clone()));
         let server = LocalStatsig::start(rules).unwrap();
         let config = config().base_url(server.url());
-        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
         let statsig = &statsig;
         let page = |n: u32| async move {

@@ -47,7 +47,7 @@ impl Trial {
 
     fn start_here(transports: usize) -> Self {
         let (server, config) = Self::server(transports);
-        Self { statsig: Statsig::start_here(config).unwrap(), _server: server }
+        Self { statsig: Statsig::start_in_current_arbiter(config).unwrap(), _server: server }
     }
 
     fn server(transports: usize) -> (LocalStatsig, actix_statsig::Config) {

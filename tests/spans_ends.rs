@@ -76,7 +76,7 @@ fn a_queued_call_that_nobody_wants_any_more_was_abandoned_without_an_attempt() {
         server.inject(Fault::hang());
         let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
         let config = config.timeout(MINUTE).attempt_timeout(MINUTE);
-        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
         let ask = |id: &'static str| {
             let statsig = statsig.clone();
             actix_rt::spawn(async move { statsig.check_gate(&user(id), "beta").await })
@@ -107,7 +107,7 @@ fn an_attempt_that_panics_says_so() {
     System::new().block_on(async {
         let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
         let config = config().base_url(server.url());
-        let statsig = Statsig::start_here(config.build().unwrap()).unwrap();
+        let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
         panic_at("attempt", 1);
         let failed = statsig.check_gate(&user("u-1"), "beta").await;

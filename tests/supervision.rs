@@ -225,7 +225,8 @@ fn promise_5_a_transport_that_cannot_be_started_leaves_its_calls_to_the_others()
             false => Err(Error::Start { source: Arc::new(io::Error::other("no more threads")) }),
         };
         let config = config().transports(3).build().unwrap();
-        let statsig = Statsig::start_here_with(config, factory).unwrap();
+        let statsig =
+            Statsig::builder(config).transport(factory).start_in_current_arbiter().unwrap();
         let asked = (0..10).map(|n| statsig.addr().send(CheckGates::new(user(n), ["aa"])));
 
         let answers = join_all(asked).await;

@@ -73,7 +73,7 @@ mod a_server_that_is_trusted {
         let server = Server::tls(authority.issue("localhost").config());
         let settings = settings(server.url("localhost"), &authority.pem());
 
-        let statsig = Statsig::start_here(settings.build()?)?;
+        let statsig = Statsig::start_in_current_arbiter(settings.build()?)?;
 
         assert!(statsig.check_gate(&User::new("u-1")?, GATE).await?);
         statsig.shutdown(Duration::from_secs(60)).await;

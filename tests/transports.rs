@@ -88,7 +88,7 @@ async fn threads_are(wanted: usize) {
 #[actix_rt::test]
 #[cfg_attr(not(target_os = "linux"), ignore = "counts the threads that Linux lists")]
 async fn promise_6_the_threads_end_with_the_component() {
-    for start in [Statsig::start as Start, Statsig::start_here] {
+    for start in [Statsig::start as Start, Statsig::start_in_current_arbiter] {
         for is_shut_down in [true, false] {
             let trial = Trial::new(start, patient()).await;
             trial.server.set_latency(Duration::from_millis(10));
@@ -111,7 +111,7 @@ async fn promise_6_the_threads_end_with_the_component() {
 #[actix_rt::test]
 #[cfg_attr(not(target_os = "linux"), ignore = "counts the threads that Linux lists")]
 async fn promise_6_a_call_that_hangs_keeps_no_thread_past_the_limit() {
-    let trial = Trial::new(Statsig::start_here, patient()).await;
+    let trial = Trial::new(Statsig::start_in_current_arbiter, patient()).await;
     trial.server.inject(Fault::hang().always());
     let asked = actix_rt::spawn(trial.ask(6));
     trial.server.calls_reached(6).await;
@@ -134,7 +134,7 @@ async fn promise_6_stopping_its_system_ends_the_transports_threads() {
     server.inject(Fault::hang().always());
     let thread = std::thread::spawn(move || {
         System::new().block_on(async move {
-            let statsig = Statsig::start_here(config).expect("an arbiter");
+            let statsig = Statsig::start_in_current_arbiter(config).expect("an arbiter");
             let asked = (0..TRANSPORTS).map(|n| {
                 let statsig = statsig.clone();
                 actix_rt::spawn(async move { statsig.check_gate(&user(n), "odd").await })
@@ -156,7 +156,7 @@ async fn promise_6_stopping_its_system_ends_the_transports_threads() {
 
 #[actix_rt::test]
 async fn promise_6_shutdown_waits_for_the_calls_of_all_transports() {
-    for start in [Statsig::start as Start, Statsig::start_here] {
+    for start in [Statsig::start as Start, Statsig::start_in_current_arbiter] {
         let trial = Trial::new(start, patient()).await;
         trial.server.set_latency(Duration::from_millis(100));
         let asked = actix_rt::spawn(trial.ask(9));

@@ -38,7 +38,7 @@ fn staged() -> LocalStatsig {
 }
 
 fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
-    Statsig::start_here(config.base_url(server.url()).build().unwrap()).unwrap()
+    Statsig::start_in_current_arbiter(config.base_url(server.url()).build().unwrap()).unwrap()
 }
 
 #[test]

@@ -25,7 +25,8 @@ const VALUE: &str = r#"{ "z":12345678901234567890123, "a" : 1.0,"e":1e400,
 async fn asked(value: &str) -> ConfigEvaluation {
     let server = LocalStatsig::start(Rules::new()).unwrap();
     let caching = config().cache_ttl(Duration::from_secs(600));
-    let statsig = Statsig::start_here(caching.base_url(server.url()).build().unwrap()).unwrap();
+    let statsig =
+        Statsig::start_in_current_arbiter(caching.base_url(server.url()).build().unwrap()).unwrap();
     let body =
         format!(r#"{{"name": "limits", "value": {value}, "rule_id": "r", "group_name": null}}"#);
     server.inject(Fault::body(body));

@@ -33,7 +33,8 @@ fn config() -> ConfigBuilder {
 }
 
 fn start(config: ConfigBuilder) -> Statsig {
-    Statsig::start_here(config.build().expect("a valid configuration")).expect("an arbiter")
+    Statsig::start_in_current_arbiter(config.build().expect("a valid configuration"))
+        .expect("an arbiter")
 }
 
 async fn ask(statsig: &Statsig, id: impl ToString) -> Result<bool, Error> {
@@ -336,7 +337,7 @@ mod proxies {
                 let found = variables.iter().find(|(variable, _)| variable == name);
                 found.map(|(_, text)| text.clone())
             };
-            Statsig::start_here(Config::from_lookup(look_up).unwrap()).unwrap()
+            Statsig::start_in_current_arbiter(Config::from_lookup(look_up).unwrap()).unwrap()
         };
 
         assert!(ask(&environment(&[]), "u-1").await.unwrap());

@@ -112,7 +112,7 @@ fn promise_6_sigterm_in_the_middle_of_requests_all_are_answered() {
 fn promise_6_also_where_the_component_lives_on_the_apps_own_arbiter() {
     let test = "promise_6_also_where_the_component_lives_on_the_apps_own_arbiter";
     match program::upstream() {
-        Some(upstream) => serve(Statsig::start_here, config(&upstream), LONG),
+        Some(upstream) => serve(Statsig::start_in_current_arbiter, config(&upstream), LONG),
         None => program::run(all_are_answered(test, async |program| program.signal("INT"))),
     }
 }
@@ -243,7 +243,7 @@ fn promise_6_at_the_limit_what_is_not_answered_is_cut_off() {
 fn promise_6_a_second_signal_cuts_off_what_is_not_answered() {
     let test = "promise_6_a_second_signal_cuts_off_what_is_not_answered";
     match program::upstream() {
-        Some(upstream) => serve(Statsig::start_here, config(&upstream), LONG),
+        Some(upstream) => serve(Statsig::start_in_current_arbiter, config(&upstream), LONG),
         None => program::run(a_visitor_is_cut_off(test, &["INT", "INT"])),
     }
 }

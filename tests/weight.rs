@@ -66,7 +66,10 @@ async fn heap(kind: CallKind, answer: Answer, users: usize, names: usize) -> usi
         .cache_entries(100_000)
         .cache_bytes(BUDGET as u64)
         .flush_policy(FlushPolicy::Adaptive);
-    let statsig = Statsig::start_here_with(settings.build().unwrap(), factory).unwrap();
+    let statsig = Statsig::builder(settings.build().unwrap())
+        .transport(factory)
+        .start_in_current_arbiter()
+        .unwrap();
     statsig.check_gate(&user("first"), "first").await.ok();
     let region = Region::new(ALLOCATOR);
     for n in 0..users {

@@ -30,7 +30,7 @@ fn patient() -> ConfigBuilder {
 
 fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
     let config = config.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_here(config).expect("a running arbiter")
+    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
 }
 
 fn page(status: u16) -> Fault {

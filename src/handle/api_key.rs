@@ -8,7 +8,7 @@ impl Statsig {
     ///
     /// Once this is done, the cache has no answer that was given to the key before. A call on its way
     /// goes on with the key that it was sent with; if that is refused, it is sent again with the new
-    /// one. [Transports of your own](Self::start_with) have no key, and only lose what is kept.
+    /// one. [Transports of your own](Self::builder) have no key, and only lose what is kept.
     ///
     /// The same key again changes nothing.
     ///

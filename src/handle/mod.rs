@@ -8,6 +8,8 @@ mod fallback;
 mod publish;
 mod start;
 
+pub use self::start::{Http, StatsigBuilder};
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{Addr, Handler};

@@ -1,6 +1,6 @@
 //! Starting the component.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::Recipient;
 
@@ -10,71 +10,144 @@ use super::{
 };
 use crate::{
     config::Config,
-    message::call::Call,
+    message::call::{Call, TransportFactory},
     model::error::Error,
+    shared::Shared,
     transport::{self, tls},
 };
 
 impl Statsig {
-    /// Starts the component on a thread with a `System` of its own, which works from any runtime or
-    /// none and outlives actix-web's handling of signals.
+    /// Starts the component on a thread with a `System` of its own. It works from any runtime or
+    /// none, and outlives actix-web's handling of signals.
     ///
     /// If the process has no default crypto provider for rustls, this installs one (ring's): awc
     /// would panic without one in some apps. An app that installs its own does so before.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] if `https` is asked for and nobody is trusted, [`Error::Start`] if
-    /// the thread cannot be started.
+    /// As [`StatsigBuilder::start`].
     pub fn start(config: Config) -> Result<Self, Error> {
-        let tls = tls::client_config(&config)?;
-        config.way_out().announce();
-        let timeout = config.timeout();
-        let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
-        Ok(Self::of(component::on_own_thread(config, transports)?, timeout))
+        Self::builder(config).start()
     }
 
-    /// Starts the component on the current arbiter: for callers on that same thread, who then pay
-    /// no hop between threads. It ends with the arbiter.
+    /// Starts the component on the current arbiter: callers on that thread pay no hop between
+    /// threads. The component ends with the arbiter.
     ///
     /// # Errors
-    /// [`Error::NoArbiter`] outside of a running actix `System`; otherwise as
-    /// [`start`](Self::start).
-    pub fn start_here(config: Config) -> Result<Self, Error> {
-        let tls = tls::client_config(&config)?;
-        config.way_out().announce();
-        let transports = move |config: &_, shared: &_| transport::factory(config, tls, shared);
-        Ok(Self::of(component::on_this_arbiter(&config, transports)?, config.timeout()))
+    /// As [`StatsigBuilder::start_in_current_arbiter`].
+    pub fn start_in_current_arbiter(config: Config) -> Result<Self, Error> {
+        Self::builder(config).start_in_current_arbiter()
     }
 
-    /// The same as [`start`](Self::start), with other transports in place of HTTP. The factory runs
-    /// on the component's thread, once for each of the configured
-    /// [`transports`](Config::transports), and again when one of them has gone.
+    /// Starts the component with another transport in place of HTTP.
     ///
-    /// # Errors
-    /// [`Error::Start`] if the thread cannot be started.
-    pub fn start_with<F>(config: Config, mut factory: F) -> Result<Self, Error>
-    where
-        F: FnMut() -> Result<Recipient<Call>, Error> + Send + 'static,
-    {
-        let timeout = config.timeout();
-        let transports = |_: &_, _: &_| Box::new(move |_| factory()) as _;
-        Ok(Self::of(component::on_own_thread(config, transports)?, timeout))
-    }
-
-    /// The same as [`start_here`](Self::start_here), with other transports in place of HTTP.
-    ///
-    /// # Errors
-    /// [`Error::NoArbiter`] outside of a running actix `System`.
-    pub fn start_here_with<F>(config: Config, mut factory: F) -> Result<Self, Error>
-    where
-        F: FnMut() -> Result<Recipient<Call>, Error> + 'static,
-    {
-        let transports = |_: &_, _: &_| Box::new(move |_| factory()) as _;
-        Ok(Self::of(component::on_this_arbiter(&config, transports)?, config.timeout()))
+    /// ```
+    /// # use actix_statsig::{Config, Error, Statsig};
+    /// # use actix::prelude::*;
+    /// # use actix_statsig::Call;
+    /// # struct Offline;
+    /// # impl Actor for Offline { type Context = Context<Self>; }
+    /// # impl Handler<Call> for Offline { type Result = (); fn handle(&mut self, _: Call, _: &mut Context<Self>) {} }
+    /// # fn example(config: Config) -> Result<Statsig, Error> {
+    /// Statsig::builder(config).transport(|| Ok(Offline.start().recipient())).start()
+    /// # }
+    /// ```
+    pub fn builder(config: Config) -> StatsigBuilder {
+        StatsigBuilder { config, transport: Http }
     }
 
     fn of(component: Component, timeout: Duration) -> Self {
         let Component { addr, shared, gone } = component;
         Self { addr, shared, timeout, gone }
     }
+}
+
+/// Starts a [`Statsig`]; made by [`Statsig::builder`].
+#[derive(Debug)]
+#[must_use = "it starts nothing by itself"]
+pub struct StatsigBuilder<T = Http> {
+    config: Config,
+    transport: T,
+}
+
+/// The transport that a [`StatsigBuilder`] has unless it gets another: Statsig's HTTP API.
+#[derive(Clone, Copy, Debug)]
+pub struct Http;
+
+impl StatsigBuilder {
+    /// Sends calls to other actors in place of HTTP.
+    ///
+    /// The component calls the factory on its own thread, once for each of the configured
+    /// [`transports`](Config::transports), and again when one of them has stopped.
+    pub fn transport<F>(self, factory: F) -> StatsigBuilder<F>
+    where
+        F: FnMut() -> Result<Recipient<Call>, Error>,
+    {
+        StatsigBuilder { config: self.config, transport: factory }
+    }
+
+    /// Starts the component on a thread with a `System` of its own, as [`Statsig::start`] does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] if `https` is asked for and there are no root certificates,
+    /// [`Error::Start`] if the thread cannot be started.
+    pub fn start(self) -> Result<Statsig, Error> {
+        let timeout = self.config.timeout();
+        let factory = http(&self.config)?;
+        Ok(Statsig::of(component::on_own_thread(self.config, factory)?, timeout))
+    }
+
+    /// Starts the component on the current arbiter, as [`Statsig::start_in_current_arbiter`] does.
+    ///
+    /// # Errors
+    /// [`Error::NoArbiter`] outside of a running actix `System`; otherwise as
+    /// [`start`](Self::start).
+    pub fn start_in_current_arbiter(self) -> Result<Statsig, Error> {
+        let factory = http(&self.config)?;
+        let component = component::on_this_arbiter(&self.config, factory)?;
+        Ok(Statsig::of(component, self.config.timeout()))
+    }
+}
+
+impl<F> StatsigBuilder<F>
+where
+    F: FnMut() -> Result<Recipient<Call>, Error> + 'static,
+{
+    /// Starts the component on a thread with a `System` of its own, as [`Statsig::start`] does.
+    ///
+    /// # Errors
+    /// [`Error::Start`] if the thread cannot be started.
+    pub fn start(self) -> Result<Statsig, Error>
+    where
+        F: Send,
+    {
+        let timeout = self.config.timeout();
+        let factory = |_: &_, _: &_| custom(self.transport);
+        Ok(Statsig::of(component::on_own_thread(self.config, factory)?, timeout))
+    }
+
+    /// Starts the component on the current arbiter, as [`Statsig::start_in_current_arbiter`] does.
+    ///
+    /// # Errors
+    /// [`Error::NoArbiter`] outside of a running actix `System`.
+    pub fn start_in_current_arbiter(self) -> Result<Statsig, Error> {
+        let factory = |_: &_, _: &_| custom(self.transport);
+        let component = component::on_this_arbiter(&self.config, factory)?;
+        Ok(Statsig::of(component, self.config.timeout()))
+    }
+}
+
+/// Makes the transports that speak HTTP.
+fn http(
+    config: &Config,
+) -> Result<impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory + Send + use<>, Error> {
+    let tls = tls::client_config(config)?;
+    config.way_out().announce();
+    Ok(move |config: &Config, shared: &Arc<Shared>| transport::factory(config, tls, shared))
+}
+
+fn custom<F>(mut factory: F) -> TransportFactory
+where
+    F: FnMut() -> Result<Recipient<Call>, Error> + 'static,
+{
+    Box::new(move |_| factory())
 }

@@ -35,7 +35,7 @@ mod on {
         static ARMED: RefCell<HashMap<&'static str, u32>> = RefCell::default();
     }
 
-    /// Has the component on *this* thread ([`Statsig::start_here`](crate::Statsig::start_here))
+    /// Has the component on *this* thread ([`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter))
     /// panic the next time it passes this place, and so often in all.
     ///
     /// # Panics

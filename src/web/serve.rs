@@ -37,7 +37,7 @@ use crate::{
 /// Signals are caught as soon as this is called, and from then on: to the process they do nothing
 /// else any more, also when this is over. The server runs while the future is awaited, and stops when
 /// that is dropped. Its own handling of signals is switched off: it would stop the `System`, and with
-/// it a component that was [started here](Statsig::start_here), before anything could be drained. Its
+/// it a component that was [started here](Statsig::start_in_current_arbiter), before anything could be drained. Its
 /// `shutdown_timeout` gives way to `limit`, and `system_exit` has no effect. A `shutdown_signal` of
 /// its own it must not have, which would stop it without a word to the component:
 /// [`serve_until`] is for that.

@@ -126,7 +126,9 @@ impl Script {
     pub fn start(&self, config: ConfigBuilder) -> Statsig {
         let script = self.clone();
         let factory = move || Ok::<Recipient<Call>, Error>(script.transport());
-        Statsig::start_here_with(config.build().expect("a valid configuration"), factory)
+        Statsig::builder(config.build().expect("a valid configuration"))
+            .transport(factory)
+            .start_in_current_arbiter()
             .expect("a running arbiter")
     }
 

@@ -8,7 +8,7 @@ use crate::{
 
 pub fn print(results: &Results) {
     println!("Medians over the rounds, and in brackets the least and the most.");
-    println!("Ratios are ours ÷ the peer's in the same round, `start` / `start_here`.");
+    println!("Ratios are ours ÷ the peer's in the same round, `start` / `start_in_current_arbiter`.");
     for scenario in Scenario::ALL {
         println!("\n### {}\n", scenario.title());
         println!(

@@ -51,7 +51,7 @@ const fn target(
 
 pub fn print(results: &Results) {
     println!("\n### Targets\n");
-    println!("| scenario | ours ÷ the peer's | target | `start` | `start_here` |");
+    println!("| scenario | ours ÷ the peer's | target | `start` | `start_in_current_arbiter` |");
     println!("|---|---|---|---|---|");
     for target in &TARGETS {
         let bound = match target.bound {

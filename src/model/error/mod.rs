@@ -87,7 +87,7 @@ pub enum Error {
     #[error("the component has ended, because the runtime it lived in was stopped")]
     Closed,
 
-    /// [`Statsig::start_here`](crate::Statsig::start_here) was called where no actix arbiter runs.
+    /// [`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter) was called where no actix arbiter runs.
     #[error("no actix arbiter runs on this thread: use `Statsig::start`, or call from inside one")]
     NoArbiter,
 

@@ -10,7 +10,7 @@
 //! installed once:
 //!
 //! - `danger`: the situation is as bad as described. A connector of awc's own panics here.
-//! - `start`, `start_here`: actix-statsig starts, and gets an answer over HTTPS.
+//! - `start`, `start_in_current_arbiter`: actix-statsig starts, and gets an answer over HTTPS.
 //! - `provider_of_the_app`: so it does where the app has installed a provider, which stays installed.
 //!
 //! ```sh

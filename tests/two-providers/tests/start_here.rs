@@ -5,11 +5,11 @@ use rustls::crypto::CryptoProvider;
 use two_providers::Site;
 
 #[actix_rt::test]
-async fn start_here_gets_an_answer_over_https() -> Result<(), Error> {
+async fn start_in_current_arbiter_gets_an_answer_over_https() -> Result<(), Error> {
     let site = Site::new();
     assert!(CryptoProvider::get_default().is_none(), "else this proves nothing");
 
-    let statsig = Statsig::start_here(site.config()?)?;
+    let statsig = Statsig::start_in_current_arbiter(site.config()?)?;
 
     site.ask(&statsig).await
 }

@@ -39,7 +39,7 @@ impl Peer {
     pub fn title(self) -> &'static str {
         match self {
             Self::Start => "actix-statsig, `start`",
-            Self::StartHere => "actix-statsig, `start_here`",
+            Self::StartHere => "actix-statsig, `start_in_current_arbiter`",
             Self::StatsigClient => "statsig-client 0.1.0",
             Self::Naive => "a call of awc for each check",
         }
@@ -65,7 +65,7 @@ pub fn measure(
     let run = Run { scenario, window, upstream: Upstream::start(scenario.delay())? };
     match peer {
         Peer::Start => ours::measure(run, actix_statsig::Statsig::start),
-        Peer::StartHere => ours::measure(run, actix_statsig::Statsig::start_here),
+        Peer::StartHere => ours::measure(run, actix_statsig::Statsig::start_in_current_arbiter),
         Peer::StatsigClient => statsig_client::measure(run),
         Peer::Naive => naive::measure(run),
     }
