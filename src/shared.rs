@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
-
 use crate::{
     admission::Admission,
     api_key::ApiKey,
@@ -23,6 +21,7 @@ use crate::{
     messages::ShutdownReport,
     slept::Slept,
     stats::{Counters, Stats},
+    transport::LongBodies,
     user::Environment,
 };
 
@@ -33,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
     /// Places for answers that are longer than most, while they are read.
-    pub(crate) long_bodies: Semaphore,
+    pub(crate) long_bodies: LongBodies,
     hooks: Teller,
     warnings: Warnings,
     outages: Warnings,
@@ -80,7 +79,7 @@ impl Shared {
                 fresh: config.cache_ttl(),
                 stale: config.stale_if_error(),
             }),
-            long_bodies: Semaphore::new(LONG_BODIES),
+            long_bodies: LongBodies::new(LONG_BODIES),
             exposure_logging: config.exposure_logging(),
             environment: config.environment().map(Environment::new),
             began: clock::now(),

@@ -27,6 +27,7 @@ mod unpack;
 mod upstream;
 mod wire;
 
+pub(crate) use body::LongBodies;
 #[cfg(feature = "test-util")]
 pub(crate) use connect::frame;
 pub(crate) use factory::factory;

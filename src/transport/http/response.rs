@@ -93,7 +93,7 @@ impl HttpClient {
     ) -> Result<Vec<Option<Evaluation>>, Broken> {
         let (call, path) = (excerpts.call, excerpts.call.kind.path());
         let long = &self.shared.long_bodies;
-        let body = body::read(body, length, MAX_BODY, long).await;
+        let body = body::read(body, length, MAX_BODY, long, &call.user).await;
         let body = body.map_err(|error| Broken::Error(payload_error(error, path)))?;
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));
