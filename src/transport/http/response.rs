@@ -94,14 +94,20 @@ impl HttpClient {
         let (call, path) = (excerpts.call, excerpts.call.kind.path());
         let long = &self.shared.long_bodies;
         let body = body::read(body, length, MAX_BODY, long, &call.user).await;
-        let body = body.map_err(|error| Broken::Error(payload_error(error, path)))?;
+        let unread = |error| {
+            // A page may be longer than any answer.
+            let is_long = matches!(error, PayloadError::Overflow);
+            let page = is_long.then(|| head.intermediary(path, b"")).flatten();
+            Broken::Error(page.unwrap_or_else(|| payload_error(error, path)))
+        };
+        let body = body.map_err(unread)?;
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));
         }
         let body = unpack(&body, MAX_BODY).map_err(|why| match why {
-            Unpackable::TooLong => Broken::Error(payload_error(PayloadError::Overflow, path)),
+            Unpackable::TooLong => unread(PayloadError::Overflow),
             Unpackable::CutShort if length.is_none() => Broken::Error(cut_short()),
-            _ => Broken::Error(payload_error(PayloadError::EncodingCorrupted, path)),
+            _ => unread(PayloadError::EncodingCorrupted),
         })?;
         let json = without_mark(&body);
         let decoded = wire::decode(call.kind, &call.names, json);
@@ -111,17 +117,18 @@ impl HttpClient {
             // Proof that its connection is off by one.
             return Err(Broken::OfAnother(of_another(path)));
         }
-        decoded.map(|decoded| decoded.evaluations).map_err(|error| match error.classify() {
-            Category::Eof if length.is_none() => Broken::Error(cut_short()),
-            _ => {
-                let error = head.intermediary(path, &body).unwrap_or_else(|| {
-                    let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
-                    // What may be another's answer is not for those who asked.
-                    let excerpt = if is_misnamed { String::new() } else { excerpts.of(&body) };
-                    Error::InvalidResponse { path, reason, excerpt }
-                });
-                if is_misnamed { Broken::Misnamed(error) } else { Broken::Error(error) }
+        decoded.map(|decoded| decoded.evaluations).map_err(|error| {
+            let page = head.intermediary(path, &body);
+            if error.classify() == Category::Eof && length.is_none() && page.is_none() {
+                return Broken::Error(cut_short());
             }
+            let error = page.unwrap_or_else(|| {
+                let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
+                // What may be another's answer is not for those who asked.
+                let excerpt = if is_misnamed { String::new() } else { excerpts.of(&body) };
+                Error::InvalidResponse { path, reason, excerpt }
+            });
+            if is_misnamed { Broken::Misnamed(error) } else { Broken::Error(error) }
         })
     }
 
