@@ -337,3 +337,58 @@ async fn gates_beside_those_that_were_asked_for_are_tolerated_on_a_fresh_connect
         assert_eq!((server.connections(), server.requests()), (3, 6));
     });
 }
+
+/// The server adds a gate to each answer, which proves nothing, and its third connection is off by one.
+#[actix_rt::test]
+async fn name_that_the_server_always_adds_does_not_hide_another_that_is_proof() {
+    let serve = |mut connection: Connection| async move {
+        let mut before = None;
+        while let Some(mut request) = connection.request().await? {
+            let names = request.body["gateNames"].as_array_mut().expect("several names");
+            names.push(json!("always"));
+            let answered = before.take().filter(|_| connection.number == 2);
+            connection.answer(answered.as_ref().unwrap_or(&request)).await?;
+            before = Some(request);
+            if connection.number < 2 {
+                return connection.close().await;
+            }
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for (n, names) in [(0, &["one", "two"][..]), (1, &["one", "two", "zeta"])].repeat(2) {
+            let gates = statsig.gates(&user(n), names.iter().copied()).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+            server.ended(server.connections().min(2)).await;
+        }
+    });
+}
+
+/// As a server does that leaves out the name within each gate.
+#[actix_rt::test]
+async fn key_that_was_not_asked_for_is_proof_where_gates_have_no_other_name() {
+    let serve = |mut connection: Connection| async move {
+        let mut before = None;
+        while let Some(request) = connection.request().await? {
+            let mut body = request.answer();
+            for (_, gate) in body.as_object_mut().expect("gates") {
+                gate.as_object_mut().expect("a gate").remove("name");
+            }
+            let answer = with_length(&body);
+            let answered = before.take().filter(|_| connection.number == 0);
+            connection.write(answered.as_ref().unwrap_or(&answer)).await?;
+            before = Some(answer);
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for (n, names) in [(0, &["one", "two", "three"][..]), (1, &["one", "two"])].repeat(2) {
+            let gates = statsig.gates(&user(n), names.iter().copied()).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+        }
+    });
+}
