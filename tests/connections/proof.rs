@@ -392,3 +392,28 @@ async fn key_that_was_not_asked_for_is_proof_where_gates_have_no_other_name() {
         }
     });
 }
+
+/// A name that the server does not know yet, and later does.
+#[actix_rt::test]
+async fn name_that_was_left_out_once_proves_as_much_as_any_other() {
+    let serve = |mut connection: Connection| async move {
+        match connection.number {
+            0 => {
+                let mut request = connection.request().await?.expect("a request");
+                request.body["gateNames"] = json!(["one"]);
+                connection.answer(&request).await?;
+                connection.close().await
+            }
+            1 => off_by_one_after(1, &mut connection).await,
+            _ => connection.answer_all().await,
+        }
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        statsig.gates(&user(0), ["one", "three"]).await.unwrap_err();
+        server.ended(1).await;
+        assert_right(&statsig, "beta", 1).await;
+        assert_right(&statsig, "three", 2).await;
+        assert_eq!((server.connections(), server.requests()), (3, 4));
+    });
+}
