@@ -26,7 +26,7 @@ use crate::{
         broken::{Broken, of_another},
         excerpt::Excerpts,
         failure::{connect_error, payload_error, retry_after, status_error},
-        foreign::foreign_name,
+        foreign::foreign_names,
         unpack::{Unpackable, unpack, unpack_beginning},
         wire::{self, Decoded},
     },
@@ -111,12 +111,17 @@ impl HttpClient {
         })?;
         let json = without_mark(&body);
         let decoded = wire::decode(call.kind, &call.names, json);
-        let foreign = self.foreign_name(call, json, &decoded);
-        let is_misnamed = foreign.is_some();
-        if foreign.is_some_and(|name| self.server.misnamed.is_proof(&name, fresh)) {
-            // Proof that its connection is off by one.
+        let foreign = self.foreign_names(call, json, &decoded);
+        let mut is_proof = false;
+        for name in &foreign {
+            // Each is to be remembered.
+            is_proof |= self.server.misnamed.is_proof(name, fresh);
+        }
+        if is_proof {
+            // Its connection is off by one.
             return Err(Broken::OfAnother(of_another(path)));
         }
+        let is_misnamed = !foreign.is_empty();
         decoded.map(|decoded| decoded.evaluations).map_err(|error| {
             let page = head.intermediary(path, &body);
             if error.classify() == Category::Eof && length.is_none() && page.is_none() {
@@ -132,16 +137,16 @@ impl HttpClient {
         })
     }
 
-    /// The name that shows that a body may be the answer to another request.
-    fn foreign_name(
+    /// The names that show that a body may be the answer to another request.
+    fn foreign_names(
         &self,
         call: &CallRequest,
         body: &[u8],
         decoded: &Result<Decoded, serde_json::Error>,
-    ) -> Option<String> {
+    ) -> Vec<String> {
         // Names are compared as they are decoded. What fits needs no closer look.
         let may_be = decoded.as_ref().map_or(true, |decoded| decoded.has_unasked);
-        may_be.then(|| foreign_name(call.kind, &call.names, body)).flatten()
+        if may_be { foreign_names(call.kind, &call.names, body) } else { Vec::new() }
     }
 
     /// What has come of a body, until it is long enough or takes too long or breaks off.
