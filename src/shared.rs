@@ -94,8 +94,8 @@ impl Shared {
     }
 
     /// A call has ended. That calls begin to fail is worth a word, if not more than one a second.
-    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) {
-        match (self.counters.call_ended(outcome), outcome) {
+    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>, is_ones_own: bool) {
+        match (self.counters.call_ended(outcome, is_ones_own), outcome) {
             ((true, true), Err(error)) if self.outages.note(clock::now()).is_some() => {
                 tracing::warn!(%error, "calls to Statsig fail");
             }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{
     buffer::{Buffer, CallId, Found, Request},
+    failing_user::FailingUser,
     lane::{Lane, RequestId},
     refused_key::Refusals,
     reply::{Callers, Later},
@@ -53,6 +54,7 @@ pub struct BatchActor {
     /// Calls that a transport lost and that were sent a second time.
     pub(super) sent_again: HashSet<CallId>,
     pub(super) refusals: Refusals,
+    pub(super) failing_user: FailingUser,
     timeout: Duration,
     pub(super) flush_interval: Duration,
     /// Runs while something is buffered.
@@ -98,6 +100,7 @@ impl BatchActor {
             transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),
             refusals: Refusals::default(),
+            failing_user: FailingUser::default(),
             timeout: config.timeout(),
             flush_interval: config.flush_interval(),
             interval: None,

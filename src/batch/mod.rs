@@ -3,6 +3,7 @@
 mod actor;
 mod buffer;
 mod departure;
+mod failing_user;
 mod flushing;
 mod handlers;
 mod isolate;
