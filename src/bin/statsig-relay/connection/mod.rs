@@ -55,8 +55,14 @@ pub(crate) struct Connection<S> {
     armed: Option<Instant>,
     /// A head does not fit: it is refused the next time, unless it turns out to be complete.
     is_short: bool,
+    /// Something was read since the library last had its turn to take what is in its buffer.
+    has_read: bool,
     _permit: OwnedSemaphorePermit,
 }
+
+/// With less room than this in its buffer, the library makes more before it reads on. A buffer that
+/// still has something in it grows then, and never becomes smaller while the connection is open.
+const LEAST_ROOM: usize = 1024;
 
 impl<S: Socket> Connection<S> {
     pub(crate) fn new(
@@ -76,6 +82,7 @@ impl<S: Socket> Connection<S> {
             timer,
             armed: None,
             is_short: false,
+            has_read: false,
             _permit: permit,
         }
     }
@@ -165,6 +172,20 @@ impl<S: Socket> Connection<S> {
     }
 }
 
+/// Reads so many bytes at most.
+fn poll_read_some<S: Socket>(
+    socket: &mut S,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+    most: usize,
+) -> Poll<io::Result<()>> {
+    let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most.min(buffer.remaining())));
+    let read = Pin::new(socket).poll_read(cx, &mut part);
+    let bytes = part.filled().len();
+    buffer.advance(bytes);
+    read
+}
+
 impl<S: Socket> AsyncRead for Connection<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -177,12 +198,19 @@ impl<S: Socket> AsyncRead for Connection<S> {
         }
         let is_full = this.handle.is_full();
         let read = match this.handle.state(|state| state.reading(is_full)) {
+            Reading::Allowed if this.has_read && buffer.remaining() <= LEAST_ROOM => {
+                this.has_read = false;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Reading::Allowed => {
                 this.is_short = false;
                 let before = buffer.filled().len();
-                let read = Pin::new(&mut this.socket).poll_read(cx, buffer);
+                let most = buffer.remaining().saturating_sub(LEAST_ROOM).max(1);
+                let read = poll_read_some(&mut this.socket, cx, buffer, most);
                 let new = buffer.filled_mut().get_mut(before..).unwrap_or_default();
                 if !new.is_empty() {
+                    this.has_read = true;
                     if this.handle.state(|state| state.is_at_rest()) {
                         upgrade::decline_h2c(new);
                     }
@@ -195,6 +223,7 @@ impl<S: Socket> AsyncRead for Connection<S> {
         if read.is_ready() {
             return read;
         }
+        this.has_read = false;
         // Not before there is nothing to read: a machine that is busy is not the client's fault.
         this.notice_shutdown(cx);
         while let Poll::Ready(due) = this.poll_due(State::next, cx) {
