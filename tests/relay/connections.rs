@@ -434,3 +434,18 @@ async fn absolute_target_is_judged_like_host() {
         assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{target} {said}");
     }
 }
+
+/// The server library would keep the buffer for it.
+#[actix_rt::test]
+async fn promise_4_long_head_ends_its_connection() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    for (length, is_closed) in [(10_000, false), (60_000, true)] {
+        let connection = connect(&relay);
+        let padding = format!("x-padding: {}\r\n\r\n", "x".repeat(length));
+        send(&connection, &HEALTH.replace("\r\n\r\n", &format!("\r\n{padding}")));
+        let answer = answer(&connection);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.contains("connection: close"), is_closed, "{length}: {answer}");
+    }
+}
