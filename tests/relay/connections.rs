@@ -260,7 +260,8 @@ async fn offer_of_h2c_is_answered_in_http_1_and_the_connection_is_kept() {
          Upgrade: h2c\r\nhost",
     );
     let connection = connect(&relay);
-    for _ in 0..3 {
+    // As many as find the server's buffer nearly full here and there.
+    for _ in 0..100 {
         send(&connection, &java);
         let said = answer(&connection);
         assert!(said.starts_with("HTTP/1.1 200") && !said.contains("connection:"), "{said}");

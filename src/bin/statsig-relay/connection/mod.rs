@@ -24,7 +24,7 @@ use actix_server::GracefulShutdownSignal;
 use actix_web::rt::time::{Sleep, sleep_until};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
 };
 
@@ -172,20 +172,6 @@ impl<S: Socket> Connection<S> {
     }
 }
 
-/// Reads so many bytes at most.
-fn poll_read_some<S: Socket>(
-    socket: &mut S,
-    cx: &mut Context<'_>,
-    buffer: &mut ReadBuf<'_>,
-    most: usize,
-) -> Poll<io::Result<()>> {
-    let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most.min(buffer.remaining())));
-    let read = Pin::new(socket).poll_read(cx, &mut part);
-    let bytes = part.filled().len();
-    buffer.advance(bytes);
-    read
-}
-
 impl<S: Socket> AsyncRead for Connection<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -206,8 +192,10 @@ impl<S: Socket> AsyncRead for Connection<S> {
             Reading::Allowed => {
                 this.is_short = false;
                 let before = buffer.filled().len();
-                let most = buffer.remaining().saturating_sub(LEAST_ROOM).max(1);
-                let read = poll_read_some(&mut this.socket, cx, buffer, most);
+                // Enough at once for most heads, in which what is offered is looked for.
+                let most = buffer.remaining().saturating_sub(LEAST_ROOM).max(LEAST_ROOM);
+                let mut socket = (&mut this.socket).take(most as u64);
+                let read = Pin::new(&mut socket).poll_read(cx, buffer);
                 let new = buffer.filled_mut().get_mut(before..).unwrap_or_default();
                 if !new.is_empty() {
                     this.has_read = true;
