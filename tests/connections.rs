@@ -15,6 +15,8 @@ mod hostile;
 mod idle;
 #[path = "connections/interim.rs"]
 mod interim;
+#[path = "connections/names.rs"]
+mod names;
 #[path = "connections/proof.rs"]
 mod proof;
 #[path = "support/tls_server.rs"]

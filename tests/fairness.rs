@@ -166,3 +166,21 @@ async fn promise_3_a_user_who_is_refused_whatever_it_asks_leaves_others_retries_
     assert!(matches!(refused, Err(Error::Refused { status: 400, .. })), "{refused:?}");
     assert_eq!(innocent.iter().filter(|answer| answer.is_err()).count(), 0, "of 19");
 }
+
+#[actix_rt::test]
+async fn promise_3_user_who_alone_fails_costs_readiness_once() {
+    let server = server();
+    let page = Fault::status(403).content_type("text/html").with_body("<p>blocked</p>");
+    server.inject(page.for_user("blocked").always());
+    let statsig = start(&server, config().retry_attempts(1));
+    let (blocked, other) = (user("blocked"), user("other"));
+
+    let mut is_ready = Vec::new();
+    for n in 0..3 {
+        assert!(statsig.check_gate(&other, format!("gate {n}")).await.is_ok());
+        assert!(statsig.check_gate(&blocked, format!("gate {n}")).await.is_err());
+        is_ready.push(statsig.stats().is_ready());
+    }
+
+    assert_eq!(is_ready, [false, true, true]);
+}

@@ -90,6 +90,23 @@ async fn an_intermediarys_answer_is_an_outage_that_a_stale_answer_stands_in_for(
 }
 
 #[actix_rt::test]
+async fn a_page_that_is_longer_than_any_answer_or_empty_is_an_intermediarys() {
+    let server = server();
+    let statsig = start(&server, patient().retry_attempts(1));
+    let long = PAGE.repeat(50_000);
+    for fault in [
+        page(200).with_body(long.clone()),
+        page(200).with_body(gzip(long.as_bytes())),
+        page(200).with_body(""),
+        page(200).with_body("").header("transfer-encoding", "chunked"),
+    ] {
+        server.inject(fault);
+        let error = statsig.check_gate(&user("u-1"), "open").await.unwrap_err();
+        assert!(matches!(error, Error::Intermediary { status: 200, .. }), "{error}");
+    }
+}
+
+#[actix_rt::test]
 async fn an_intermediary_is_named_in_the_log() {
     let (server, log) = (server(), Log::default());
     let _subscriber = log.subscribe();

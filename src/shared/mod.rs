@@ -2,6 +2,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod cache;
+pub(crate) mod long_bodies;
 
 use std::{
     sync::{
@@ -11,11 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
-
 use self::{
     api_key::ApiKey,
     cache::{Cache, KeyRef, Limits},
+    long_bodies::LongBodies,
 };
 use crate::{
     config::Config,
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
     /// Places for answers that are longer than most, while they are read.
-    pub(crate) long_bodies: Semaphore,
+    pub(crate) long_bodies: LongBodies,
     hooks: HookDispatcher,
     warnings: LogThrottle,
     outages: LogThrottle,
@@ -87,7 +87,7 @@ impl Shared {
                 fresh: config.cache_ttl(),
                 stale: config.stale_if_error(),
             }),
-            long_bodies: Semaphore::new(LONG_BODIES),
+            long_bodies: LongBodies::new(LONG_BODIES),
             exposure_logging: config.exposure_logging(),
             environment: config.environment().map(Environment::new),
             began: clock::now(),
@@ -102,8 +102,8 @@ impl Shared {
     }
 
     /// A call has ended. That calls begin to fail is worth a word, if not more than one a second.
-    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) {
-        match (self.counters.call_ended(outcome), outcome) {
+    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>, is_ones_own: bool) {
+        match (self.counters.call_ended(outcome, is_ones_own), outcome) {
             ((true, true), Err(error)) if self.outages.note(clock::now()).is_some() => {
                 tracing::warn!(%error, "calls to Statsig fail");
             }

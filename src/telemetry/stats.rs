@@ -65,6 +65,9 @@ pub struct Stats {
     pub breaker: BreakerState,
     /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
     /// refusal of what was asked. A probe of the circuit breaker that is answered ends it as well.
+    ///
+    /// A call that fails for a user whose call failed last, while other users have been answered
+    /// since, changes nothing: it is that user's own trouble.
     pub last_call_failed: bool,
     /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
     /// (`web::serve`).
@@ -207,15 +210,20 @@ impl Counters {
         self.fallbacks[error.index()].fetch_add(1, Relaxed);
     }
 
-    /// A call has ended; whether it failed, and whether that is new.
-    pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>) -> (bool, bool) {
+    /// A call has ended; whether it failed, and whether that is new. A failure that is one user's own
+    /// trouble changes nothing.
+    pub(crate) fn call_ended<T>(
+        &self,
+        outcome: &Result<T, Error>,
+        is_ones_own: bool,
+    ) -> (bool, bool) {
         if outcome.is_ok() {
             self.answered_calls.fetch_add(1, Relaxed);
         }
-        let failed = outcome.as_ref().is_err_and(|error| {
-            error.is_outage()
-                || matches!(error, Error::Unauthorized { .. } | Error::Internal { .. })
-        });
+        let failed = outcome.as_ref().is_err_and(Error::is_failure);
+        if is_ones_own {
+            return (failed, false);
+        }
         (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
     }
 
@@ -306,7 +314,7 @@ mod tests {
         let limit = Duration::from_secs(1);
         counters.received(3);
         counters.answered::<()>(&Err(Error::Overloaded { limit: 1 }));
-        counters.call_ended::<()>(&Err(Error::AttemptTimeout { limit }));
+        counters.call_ended::<()>(&Err(Error::AttemptTimeout { limit }), false);
         let answered = |counters: &Counters| {
             let stats = snapshot(counters);
             (stats.answered_names, stats.answered_calls)
@@ -314,7 +322,7 @@ mod tests {
         assert_eq!(answered(&counters), (0, 0));
 
         let gate = Evaluation::Gate(GateEvaluation::new("beta", true));
-        counters.call_ended(&Ok(()));
+        counters.call_ended(&Ok(()), false);
         counters.answered_with(&[gate.clone(), gate.clone(), gate]);
         counters.hit(2, 0);
         assert_eq!(answered(&counters), (5, 1));
@@ -329,12 +337,12 @@ mod tests {
 
         let timeout = Error::AttemptTimeout { limit: Duration::from_secs(1) };
         for error in [timeout, Error::Unauthorized { path, status: 401 }] {
-            counters.call_ended::<()>(&Err(error));
+            counters.call_ended::<()>(&Err(error), false);
             assert!(!is_ready());
-            counters.call_ended(&Ok(()));
+            counters.call_ended(&Ok(()), false);
             assert!(is_ready());
         }
-        counters.call_ended::<()>(&Err(Error::Refused { path, status: 400, excerpt }));
+        counters.call_ended::<()>(&Err(Error::Refused { path, status: 400, excerpt }), false);
         assert!(is_ready(), "whoever refuses a name answers");
 
         counters.breaker_is(BreakerState::HalfOpen);

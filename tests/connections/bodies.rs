@@ -185,25 +185,31 @@ async fn surplus_bytes_go_to_nobody_and_end_the_reuse_of_their_connection() {
     }
 }
 
-/// What comes as the request does can be seen too late to keep it back, and is no answer.
+/// What comes as the request does can be seen too late to keep it back, and is no answer, with or
+/// without an end of a line in it.
 #[actix_rt::test]
 async fn surplus_bytes_that_come_late_on_a_reused_connection_are_no_answer() {
-    let serve = |mut connection: Connection| async move {
-        let request = connection.request().await?.expect("a request");
-        connection.answer(&request).await?;
-        if let Some(request) = connection.request().await? {
-            connection.write("}\r\n").await?;
-            connection.answer(&request).await?;
-        }
-        connection.answer_all().await
-    };
-    over_both!(serve, async |server: Hostile| {
-        let statsig = start(server.config());
-        for n in 0..5 {
-            assert_right(&statsig, "beta", n).await;
-        }
-        assert_eq!(statsig.stats().errors.len(), 0);
-    });
+    for surplus in ["}\r\n".to_owned(), "x".repeat(100_000)].map(Arc::<str>::from) {
+        let serve = move |mut connection: Connection| {
+            let surplus = Arc::clone(&surplus);
+            async move {
+                let request = connection.request().await?.expect("a request");
+                connection.answer(&request).await?;
+                if let Some(request) = connection.request().await? {
+                    connection.write(&*surplus).await?;
+                    connection.answer(&request).await?;
+                }
+                connection.answer_all().await
+            }
+        };
+        over_both!(serve.clone(), async |server: Hostile| {
+            let statsig = start(server.config());
+            for n in 0..5 {
+                assert_right(&statsig, "beta", n).await;
+            }
+            assert_eq!(statsig.stats().errors.len(), 0);
+        });
+    }
 }
 
 /// However it arrives: with the head or after it.

@@ -260,7 +260,8 @@ async fn offer_of_h2c_is_answered_in_http_1_and_the_connection_is_kept() {
          Upgrade: h2c\r\nhost",
     );
     let connection = connect(&relay);
-    for _ in 0..3 {
+    // As many as find the server's buffer nearly full here and there.
+    for _ in 0..100 {
         send(&connection, &java);
         let said = answer(&connection);
         assert!(said.starts_with("HTTP/1.1 200") && !said.contains("connection:"), "{said}");
@@ -432,5 +433,20 @@ async fn absolute_target_is_judged_like_host() {
         send(&client, &HEALTH.replace("/healthz", target));
         let said = answer(&client);
         assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{target} {said}");
+    }
+}
+
+/// The server library would keep the buffer for it.
+#[actix_rt::test]
+async fn promise_4_long_head_ends_its_connection() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    for (length, is_closed) in [(10_000, false), (60_000, true)] {
+        let connection = connect(&relay);
+        let padding = format!("x-padding: {}\r\n\r\n", "x".repeat(length));
+        send(&connection, &HEALTH.replace("\r\n\r\n", &format!("\r\n{padding}")));
+        let answer = answer(&connection);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.contains("connection: close"), is_closed, "{length}: {answer}");
     }
 }

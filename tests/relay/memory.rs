@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     thread,
 };
 
@@ -102,5 +102,29 @@ async fn promise_4_what_was_unpacked_is_not_held_while_statsig_answers() {
     relay.has_received(200).await;
     let peak = relay.peak_memory();
     upstream.release();
+    assert!(peak < 64, "{peak} MiB");
+}
+
+/// They were 110 MiB.
+#[actix_rt::test]
+async fn promise_4_connections_that_had_a_long_body_keep_little_of_it() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    let body =
+        format!("{}{}", " ".repeat(900_000), json!({"gateName": "beta", "user": {"userID": "u"}}));
+    let request = format!(
+        "POST /v1/check_gate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut kept = Vec::new();
+    for _ in 0..400 {
+        let mut connection = TcpStream::connect(&relay.address).unwrap();
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut start = [0; 12];
+        connection.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+        kept.push(connection);
+    }
+    let peak = relay.peak_memory();
     assert!(peak < 64, "{peak} MiB");
 }

@@ -70,7 +70,8 @@ impl BatchActor {
         self.sent_again.remove(&call);
         // What nobody waits for any more was given up here, and says nothing of Statsig.
         if outcome.is_ok() || self.is_wanted(call) {
-            self.shared.call_ended(&outcome);
+            let is_ones_own = self.is_ones_own_trouble(call, &outcome);
+            self.shared.call_ended(&outcome, is_ones_own);
             spans::ended(span, error::outcome(outcome.as_ref()));
         } else {
             spans::ended(span, spans::ABANDONED);
@@ -89,6 +90,18 @@ impl BatchActor {
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, span, ctx);
         self.schedule(ctx);
+    }
+
+    /// Whether the call failed for its user alone, while others are answered.
+    fn is_ones_own_trouble(&mut self, call: CallId, outcome: &Outcome) -> bool {
+        let Some(request) = self.buffer.call(call) else { return false };
+        match outcome {
+            Err(error) if error.is_failure() => self.failing_user.failed(&request.user),
+            _ => {
+                self.failing_user.answered(&request.user);
+                false
+            }
+        }
     }
 
     /// Keeps what Statsig has said, but for what has been asked anew since. Once it has refused the

@@ -2,6 +2,7 @@
 
 mod complete;
 pub(super) mod dispatch;
+mod failing_user;
 mod flush;
 mod handlers;
 mod reply;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 use self::{
     dispatch::Transports,
+    failing_user::FailingUser,
     reply::{Callers, Later},
     waiters::{Ending, Waits},
 };
@@ -60,6 +62,7 @@ pub struct BatchActor {
     /// Calls that a transport lost and that were sent a second time.
     sent_again: HashSet<CallId>,
     refusals: Refusals,
+    failing_user: FailingUser,
     timeout: Duration,
     flush_interval: Duration,
     /// Runs while something is buffered.
@@ -105,6 +108,7 @@ impl BatchActor {
             transports: Transports::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),
             refusals: Refusals::default(),
+            failing_user: FailingUser::default(),
             timeout: config.timeout(),
             flush_interval: config.flush_interval(),
             interval: None,

@@ -55,6 +55,11 @@ impl Error {
         )
     }
 
+    /// Whether a call that ends with it costs the component its readiness. A refusal is an answer.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.is_outage() || matches!(self, Self::Unauthorized { .. } | Self::Internal { .. })
+    }
+
     /// The error's kind as a short, fixed word: what [`Stats`](crate::Stats) counts errors by.
     ///
     /// ```

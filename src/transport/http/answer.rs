@@ -52,9 +52,11 @@ impl Head {
         let form = self.form(body);
         let is_other = match self.status {
             _ if self.is_challenge => true,
-            ..=199 | 204 | 205 | 300..=399 | 404 | 405 | 407 | 410 | 421 | 426 | 451 | 511 => true,
+            // HTTP knows no status beyond 599, but some firewalls do.
+            ..=199 | 204 | 205 | 300..=399 | 600.. => true,
+            404 | 405 | 407 | 410 | 421 | 426 | 451 | 511 => true,
             // The load balancer before Statsig may say so, in its own form: the meaning is the same.
-            408 | 429 | 500.. => false,
+            408 | 429 | 500..=599 => false,
             // Whoever finds a call too large: halving it helps.
             413 => false,
             401 | 403 => form != Form::Json,
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn statuses_that_the_api_never_answers_are_an_intermediarys_whatever_the_body() {
-        for status in [101, 204, 301, 302, 303, 304, 307, 308, 404, 405, 407, 511] {
+        for status in [101, 204, 301, 302, 303, 304, 307, 308, 404, 405, 407, 511, 600, 999] {
             for (media, body) in [("application/json", JSON), ("text/html", PAGE), ("", b"")] {
                 let error = intermediary(status, &[("content-type", media)], body);
                 assert!(error.is_some(), "{status} {media}");

@@ -2,12 +2,13 @@
 
 use awc::error::PayloadError;
 use futures_util::{Stream, StreamExt};
-use tokio::sync::Semaphore;
+
+use crate::{model::user::User, shared::long_bodies::LongBodies};
 
 /// What any body may take, in bytes. Most are shorter, and never wait for one that is not.
 const SHORT: usize = 64 * 1024;
 
-/// Reads a body to its end, up to `limit` bytes.
+/// Reads the body of an answer about this user to its end, up to `limit` bytes.
 ///
 /// A body that turns out to be longer than 64 KiB waits for one of the places for long ones, which all
 /// transports share. It takes one place, for all that it may become: so nobody holds a part and waits
@@ -16,7 +17,8 @@ pub(super) async fn read<B: AsRef<[u8]>>(
     mut body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
     length: Option<usize>,
     limit: usize,
-    long: &Semaphore,
+    long: &LongBodies,
+    user: &User,
 ) -> Result<Vec<u8>, PayloadError> {
     if length.is_some_and(|length| length > limit) {
         return Err(PayloadError::Overflow);
@@ -31,8 +33,7 @@ pub(super) async fn read<B: AsRef<[u8]>>(
             return Err(PayloadError::Overflow);
         }
         if place.is_none() && read.len() + chunk.len() > SHORT {
-            // Nobody closes it.
-            place = long.acquire().await.ok();
+            place = Some(long.place(user).await);
             // Once and for all: growing would hold two copies. What is not written takes no memory.
             read.reserve_exact(expected.saturating_sub(read.len()));
         }
@@ -53,6 +54,10 @@ mod tests {
     const LIMIT: usize = 2 << 20;
     const CHUNK: usize = 16 << 10;
 
+    fn user(n: usize) -> User {
+        User::new(format!("u-{n}")).unwrap()
+    }
+
     /// A body of so many chunks.
     fn body(chunks: usize) -> impl Stream<Item = Result<Vec<u8>, PayloadError>> + Unpin {
         stream::iter((0..chunks).map(|_| Ok(vec![b'x'; CHUNK])))
@@ -60,24 +65,51 @@ mod tests {
 
     #[actix_rt::test]
     async fn body_beyond_the_limit_is_refused_announced_or_not() {
-        let long = Semaphore::new(1);
+        let long = LongBodies::new(1);
         let whole = LIMIT / CHUNK;
-        assert_eq!(read(body(whole), None, LIMIT, &long).await.unwrap().len(), LIMIT);
-        let over = read(body(whole + 1), None, LIMIT, &long).await;
+        assert_eq!(read(body(whole), None, LIMIT, &long, &user(0)).await.unwrap().len(), LIMIT);
+        let over = read(body(whole + 1), None, LIMIT, &long, &user(0)).await;
         assert!(matches!(over, Err(PayloadError::Overflow)));
-        let over = read(body(0), Some(LIMIT + 1), LIMIT, &long).await;
+        let over = read(body(0), Some(LIMIT + 1), LIMIT, &long, &user(0)).await;
         assert!(matches!(over, Err(PayloadError::Overflow)));
         let broken = stream::iter([Ok(vec![b'x'; 3 * SHORT]), Err(PayloadError::Incomplete(None))]);
-        assert!(matches!(read(broken, None, LIMIT, &long).await, Err(PayloadError::Incomplete(_))));
-        assert_eq!(long.available_permits(), 1, "each gave its place back");
+        assert!(matches!(
+            read(broken, None, LIMIT, &long, &user(0)).await,
+            Err(PayloadError::Incomplete(_))
+        ));
+        assert!(long.held().is_empty(), "each gave its place back");
     }
 
     #[test]
     fn short_body_never_waits_for_long_ones() {
-        let long = Semaphore::new(0);
-        let at_once = |chunks| read(body(chunks), None, LIMIT, &long).now_or_never();
+        let long = LongBodies::new(0);
+        let at_once = |chunks| read(body(chunks), None, LIMIT, &long, &user(0)).now_or_never();
         assert_eq!(at_once(SHORT / CHUNK).unwrap().unwrap().len(), SHORT);
         assert!(at_once(SHORT / CHUNK + 1).is_none(), "it waits for a place");
+    }
+
+    #[test]
+    fn promise_3_long_bodies_of_a_user_that_hang_leave_places_for_others() {
+        let long = LongBodies::new(8);
+        let hangs = || body(2 * SHORT / CHUNK).chain(stream::pending());
+        let hog = user(0);
+        let mut of_hog: Vec<_> =
+            (0..20).map(|_| Box::pin(read(hangs(), None, LIMIT, &long, &hog))).collect();
+        assert!(of_hog.iter_mut().all(|read| read.now_or_never().is_none()));
+        assert_eq!(long.held().len(), 6, "three quarters");
+
+        for n in 1..100 {
+            let who = user(n);
+            let other = read(body(2 * SHORT / CHUNK), None, LIMIT, &long, &who);
+            assert!(other.now_or_never().is_some(), "it waits for those that hang");
+        }
+
+        // What its own share has no room for goes on when one of its own ends.
+        of_hog.drain(..3);
+        of_hog.iter_mut().for_each(|read| assert!(read.now_or_never().is_none()));
+        assert_eq!(long.held().len(), 6);
+        drop(of_hog);
+        assert!(long.held().is_empty());
     }
 
     /// Many long bodies that arrive together, chunk by chunk: all are read, and there are never more
@@ -86,9 +118,9 @@ mod tests {
     async fn promise_4_bodies_in_flight_are_bounded_in_bytes_and_none_is_stuck() {
         const PLACES: usize = 3;
         const BODIES: usize = 40;
-        let (long, held) = (Arc::new(Semaphore::new(PLACES)), Rc::new(Cell::new(0)));
+        let (long, held) = (Arc::new(LongBodies::new(PLACES)), Rc::new(Cell::new(0)));
         let bodies: Vec<_> = (0..BODIES)
-            .map(|_| {
+            .map(|n| {
                 let (long, held) = (Arc::clone(&long), Rc::clone(&held));
                 spawn(async move {
                     let taken = Rc::new(Cell::new(0));
@@ -99,7 +131,7 @@ mod tests {
                         assert!(held.get() <= BODIES * (SHORT + CHUNK) + PLACES * LIMIT);
                         chunk
                     });
-                    let read = read(Box::pin(counted), None, LIMIT, &long).await.unwrap();
+                    let read = read(Box::pin(counted), None, LIMIT, &long, &user(n)).await.unwrap();
                     held.set(held.get() - taken.get());
                     assert_eq!((read.len(), read.capacity()), (LIMIT, LIMIT));
                 })

@@ -12,15 +12,19 @@ use crate::model::{
 /// An answer's fields: gates by name, or what is said of one.
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The gate or config over which the answer and the question differ; `None` if nothing shows that the
+/// So many differences are looked at: fewer than there is room for to remember them.
+const MOST: usize = 64;
+
+/// The gates or configs over which the answer and the question differ; none if nothing shows that the
 /// body answers another question. What is no answer at all shows nothing.
-pub(super) fn foreign_name(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Option<String> {
-    let body = replace_lone_surrogates(str::from_utf8(body).ok()?);
-    let fields: Fields<'_> = serde_json::from_str(&body).ok()?;
+pub(super) fn foreign_names(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Vec<String> {
+    let Ok(body) = str::from_utf8(body) else { return Vec::new() };
+    let body = replace_lone_surrogates(body);
+    let Ok(fields) = serde_json::from_str::<Fields<'_>>(&body) else { return Vec::new() };
     match (kind, names) {
         (CallKind::CheckGate, [_, _, ..]) => of_many(names, &fields),
-        (_, [asked, ..]) => of_one(kind, asked, &fields),
-        (_, []) => None,
+        (_, [asked, ..]) => of_one(kind, asked, &fields).into_iter().collect(),
+        (_, []) => Vec::new(),
     }
 }
 
@@ -50,17 +54,27 @@ fn is_of_other_kind(kind: CallKind, fields: &Fields<'_>) -> bool {
 }
 
 /// The answer to a call of many names.
-fn of_many(names: &[Arc<str>], fields: &Fields<'_>) -> Option<String> {
+fn of_many(names: &[Arc<str>], fields: &Fields<'_>) -> Vec<String> {
     // The answer to a call of one has its name where one of many has an object.
     let of_one = fields.get("name").filter(|_| fields.contains_key("value"));
-    of_one.and_then(|name| text(name)).or_else(|| {
-        let was_asked = |key: &String| names.iter().any(|name| **name == **key);
+    if let Some(name) = of_one.and_then(|name| text(name)) {
+        return vec![name];
+    }
+    let was_asked = |key: &str| names.iter().any(|name| **name == *key);
+    let is_foreign = |key: &str, value| match own_name(value) {
         // It names itself another, where it was asked for, or names itself, where it was not.
-        let is_foreign = |(key, value): &(&String, &&RawValue)| {
-            own_name(value).is_some_and(|name| (name == **key) != was_asked(key))
-        };
-        fields.iter().find(is_foreign).map(|(key, _)| key.clone())
-    })
+        Some(name) => (name == key) != was_asked(key),
+        None => is_nameless_gate(value) && !was_asked(key),
+    };
+    let foreign = fields.iter().filter(|(key, value)| is_foreign(key, value));
+    foreign.map(|(key, _)| key.clone()).take(MOST).collect()
+}
+
+/// A gate that has no name but its key.
+fn is_nameless_gate(value: &RawValue) -> bool {
+    let is_boolean = |value: &RawValue| matches!(value.get(), "true" | "false");
+    get(value, "value").is_some_and(is_boolean)
+        && get(value, "name").is_none_or(|name| name.get() == "null")
 }
 
 /// The name that an evaluation has.
@@ -109,6 +123,10 @@ mod tests {
             (two, r#"{"a": {"name": "a", "value": true}, "b": {"value": true}}"#, None),
             (two, r#"{"a": {"name": "b", "value": true}}"#, Some("a")),
             (two, r#"{"a": {"name": "a"}, "c": {"name": "c", "value": true}}"#, Some("c")),
+            (two, r#"{"a": {"value": true}, "b": {"name": null, "value": true}}"#, None),
+            (two, r#"{"a": {"value": true}, "c": {"value": false}}"#, Some("c")),
+            (two, r#"{"c": {"name": null, "value": true}}"#, Some("c")),
+            (two, r#"{"took": {"value": 3}, "note": {"name": 1, "value": true}}"#, None),
             (two, r#"{"unasked": 1, "note": {"name": "x"}, "name": "y"}"#, None),
             (two, r#"{"name": "b", "value": true}"#, Some("b")),
             (two, r#"{"name": "c", "value": {}}"#, Some("c")),
@@ -117,8 +135,21 @@ mod tests {
             (two, r#"{"c": {"name": "c""#, None),
         ] {
             let names: Vec<_> = names.iter().map(|name| Arc::from(*name)).collect();
-            let found = foreign_name(kind, &names, body.as_bytes());
-            assert_eq!(found.as_deref(), expected, "{kind:?} {names:?} {body}");
+            let found = foreign_names(kind, &names, body.as_bytes());
+            assert_eq!(found, Vec::from_iter(expected), "{kind:?} {names:?} {body}");
         }
+    }
+
+    #[test]
+    fn each_name_that_was_not_asked_for_is_told_up_to_a_bound() {
+        let names = ["a", "b"].map(Arc::from);
+        let of = |others: std::ops::Range<usize>| {
+            let gate = |n| format!(r#""c{n:03}": {{"name": "c{n:03}", "value": true}}"#);
+            let gates: Vec<_> = others.map(gate).collect();
+            let body = format!(r#"{{"a": {{"name": "a", "value": true}}, {}}}"#, gates.join(", "));
+            foreign_names(CallKind::CheckGate, &names, body.as_bytes())
+        };
+        assert_eq!(of(0..3), ["c000", "c001", "c002"]);
+        assert_eq!(of(0..1_000).len(), MOST);
     }
 }

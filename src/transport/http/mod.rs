@@ -112,7 +112,7 @@ impl HttpClient {
         for (name, evaluation) in call.names.iter().zip(evaluations) {
             if evaluation.is_none() {
                 // Each is to be remembered.
-                is_sign |= self.server.misnamed.is_proof(name, !link.is_reused());
+                is_sign |= self.server.left_out.is_proof(name, !link.is_reused());
             }
         }
         is_sign

@@ -21,7 +21,7 @@ use super::{
     error::{Broken, of_another},
     excerpt::Excerpts,
     failure::{connect_error, payload_error, retry_after, status_error},
-    foreign::foreign_name,
+    foreign::foreign_names,
     unpack::{Unpackable, unpack, unpack_beginning},
     wire::{self, Decoded},
 };
@@ -95,48 +95,60 @@ impl HttpClient {
     ) -> Result<Vec<Option<Evaluation>>, Broken> {
         let (call, path) = (excerpts.call, excerpts.call.kind.path());
         let long = &self.shared.long_bodies;
-        let body = body::read(body, length, MAX_BODY, long).await;
-        let body = body.map_err(|error| Broken::Error(payload_error(error, path)))?;
+        let body = body::read(body, length, MAX_BODY, long, &call.user).await;
+        let unread = |error| {
+            // A page may be longer than any answer.
+            let is_long = matches!(error, PayloadError::Overflow);
+            let page = is_long.then(|| head.intermediary(path, b"")).flatten();
+            Broken::Error(page.unwrap_or_else(|| payload_error(error, path)))
+        };
+        let body = body.map_err(unread)?;
         if length.is_some_and(|length| body.len() < length) {
             return Err(Broken::Error(cut_short()));
         }
         let body = unpack(&body, MAX_BODY).map_err(|why| match why {
-            Unpackable::TooLong => Broken::Error(payload_error(PayloadError::Overflow, path)),
+            Unpackable::TooLong => unread(PayloadError::Overflow),
             Unpackable::CutShort if length.is_none() => Broken::Error(cut_short()),
-            _ => Broken::Error(payload_error(PayloadError::EncodingCorrupted, path)),
+            _ => unread(PayloadError::EncodingCorrupted),
         })?;
         let json = without_mark(&body);
         let decoded = wire::decode(call.kind, &call.names, json);
-        let foreign = self.foreign_name(call, json, &decoded);
-        let is_misnamed = foreign.is_some();
-        if foreign.is_some_and(|name| self.server.misnamed.is_proof(&name, fresh)) {
-            // Proof that its connection is off by one.
+        let foreign = self.foreign_names(call, json, &decoded);
+        let mut is_proof = false;
+        for name in &foreign {
+            // Each is to be remembered.
+            is_proof |= self.server.misnamed.is_proof(name, fresh);
+        }
+        if is_proof {
+            // Its connection is off by one.
             return Err(Broken::OfAnother(of_another(path)));
         }
-        decoded.map(|decoded| decoded.evaluations).map_err(|error| match error.classify() {
-            Category::Eof if length.is_none() => Broken::Error(cut_short()),
-            _ => {
-                let error = head.intermediary(path, &body).unwrap_or_else(|| {
-                    let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
-                    // What may be another's answer is not for those who asked.
-                    let excerpt = if is_misnamed { String::new() } else { excerpts.of(&body) };
-                    Error::InvalidResponse { path, reason, excerpt }
-                });
-                if is_misnamed { Broken::Misnamed(error) } else { Broken::Error(error) }
+        let is_misnamed = !foreign.is_empty();
+        decoded.map(|decoded| decoded.evaluations).map_err(|error| {
+            let page = head.intermediary(path, &body);
+            if error.classify() == Category::Eof && length.is_none() && page.is_none() {
+                return Broken::Error(cut_short());
             }
+            let error = page.unwrap_or_else(|| {
+                let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
+                // What may be another's answer is not for those who asked.
+                let excerpt = if is_misnamed { String::new() } else { excerpts.of(&body) };
+                Error::InvalidResponse { path, reason, excerpt }
+            });
+            if is_misnamed { Broken::Misnamed(error) } else { Broken::Error(error) }
         })
     }
 
-    /// The name that shows that a body may be the answer to another request.
-    fn foreign_name(
+    /// The names that show that a body may be the answer to another request.
+    fn foreign_names(
         &self,
         call: &CallRequest,
         body: &[u8],
         decoded: &Result<Decoded, serde_json::Error>,
-    ) -> Option<String> {
+    ) -> Vec<String> {
         // Names are compared as they are decoded. What fits needs no closer look.
         let may_be = decoded.as_ref().map_or(true, |decoded| decoded.has_unasked);
-        may_be.then(|| foreign_name(call.kind, &call.names, body)).flatten()
+        if may_be { foreign_names(call.kind, &call.names, body) } else { Vec::new() }
     }
 
     /// What has come of a body, until it is long enough or takes too long or breaks off.

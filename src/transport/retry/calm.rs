@@ -7,23 +7,25 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use crate::model::{error::Error, user::User};
 
 /// Until when the server has asked to be left alone.
 ///
-/// It asks for that with somebody's call. If it does so with one user's calls only, and answers others
-/// in between, it is about that user: then the others go on.
+/// It asks for that with somebody's call. If it does so with the calls of one or two users only, and
+/// answers others in between, it is about those users: then the others go on.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct Calm {
     asked: Option<Asked>,
-    last: Option<LastAsked>,
+    /// The users with whose calls the server asked last, the latest at the end.
+    users: SmallVec<[AskedOf; USERS]>,
     hasher: RandomState,
 }
 
-/// The user with whose call the server asked last, by its hash.
+/// A user with whose call the server has asked, by its hash.
 #[derive(Debug)]
-struct LastAsked {
+struct AskedOf {
     user: Option<u64>,
     others_are_answered: bool,
     /// What it has asked for this user alone.
@@ -50,6 +52,9 @@ pub(in crate::transport) enum Advice {
 
 /// A server that asks for more gets this.
 pub(in crate::transport) const LONGEST: Duration = Duration::from_secs(60);
+
+/// So many users' trouble may be theirs alone, as for the breaker.
+const USERS: usize = 2;
 
 const LEAST_SPREAD: Duration = Duration::from_millis(100);
 const WIDEST_SPREAD: Duration = Duration::from_secs(5);
@@ -83,13 +88,18 @@ impl Calm {
         }
         let asked = Asked { status: *status, until: now + capped(*pause), spread: spread(*pause) };
         let user = user.map(|user| self.hasher.hash_one(user));
-        match self.last.as_mut().filter(|last| last.user == user) {
-            Some(LastAsked { others_are_answered: true, own, .. }) => {
+        match self.users.iter_mut().find(|of| of.user == user) {
+            Some(AskedOf { others_are_answered: true, own, .. }) => {
                 lengthen(own, asked);
                 return false;
             }
             Some(_) => {}
-            None => self.last = Some(LastAsked { user, others_are_answered: false, own: None }),
+            None => {
+                if self.users.len() == USERS {
+                    self.users.remove(0);
+                }
+                self.users.push(AskedOf { user, others_are_answered: false, own: None });
+            }
         }
         let is_new = self.until(now).is_none();
         lengthen(&mut self.asked, asked);
@@ -98,8 +108,8 @@ impl Calm {
 
     /// This user has got an answer.
     pub(in crate::transport) fn answered(&mut self, user: &User) {
-        if let Some(last) = self.last.as_mut().filter(|last| !last.others_are_answered) {
-            last.others_are_answered = last.user != Some(self.hasher.hash_one(user));
+        for of in self.users.iter_mut().filter(|of| !of.others_are_answered) {
+            of.others_are_answered = of.user != Some(self.hasher.hash_one(user));
         }
     }
 
@@ -111,9 +121,9 @@ impl Calm {
         now: Instant,
         random: f64,
     ) -> Advice {
-        let own = self.last.as_ref().and_then(|last| Some((last.user?, last.own.as_ref()?)));
-        let own = own.filter(|(_, own)| own.until > now);
-        let own = own.filter(|(of, _)| *of == self.hasher.hash_one(user)).map(|(_, own)| own);
+        let own = self.users.iter().filter_map(|of| Some((of.user?, of.own.as_ref()?)));
+        let mut own = own.filter(|(_, own)| own.until > now);
+        let own = own.find(|(of, _)| *of == self.hasher.hash_one(user)).map(|(_, own)| own);
         let asked = self.asked.iter().chain(own).max_by_key(|asked| asked.until);
         let Some(Asked { status, until, spread }) = asked.filter(|asked| asked.until > now) else {
             return Advice::Go;
@@ -231,8 +241,34 @@ mod tests {
         }
         assert!(goes(&calm, 0, now + SECOND));
 
-        assert!(calm.heed(&busy, Some(&user(1)), now), "it is about all of them after all");
+        assert!(calm.heed(&busy, Some(&user(1)), now), "it is about others as well");
         assert!(!goes(&calm, 0, now) && !goes(&calm, 1, now) && !goes(&calm, 2, now));
+    }
+
+    #[test]
+    fn promise_3_calm_that_is_asked_of_two_users_in_turn_while_others_are_answered_is_theirs() {
+        let (mut calm, mut now) = (Calm::default(), start());
+        let (far, busy) = (now + 600 * SECOND, unavailable(429, Some(SECOND)));
+        let goes = |calm: &Calm, n: usize, now: Instant| {
+            matches!(calm.advise(&user(n), far, now, 0.5), Advice::Go)
+        };
+        for n in [0, 1] {
+            assert!(calm.heed(&busy, Some(&user(n)), now), "nobody knows better yet");
+            now += SECOND;
+            calm.answered(&user(2));
+        }
+        for _ in 0..3 {
+            now += SECOND;
+            for n in [0, 1] {
+                assert!(!calm.heed(&busy, Some(&user(n)), now));
+                assert!(!goes(&calm, n, now) && goes(&calm, 2, now));
+            }
+            assert!(!goes(&calm, 0, now) && calm.until(now).is_none());
+        }
+
+        assert!(calm.heed(&busy, Some(&user(2)), now), "of three it is about all");
+        assert!(calm.heed(&busy, Some(&user(0)), now + SECOND), "and one of them is forgotten");
+        assert!(!goes(&calm, 3, now + SECOND) && calm.users.len() == USERS);
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use std::{
 use crate::model::evaluation::beginning;
 
 /// Names over which the answer of a new connection, the first that came over it, differed from the
-/// question, or that it left out.
+/// question in one way: it named another, or left the name out.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct Misnamed(Mutex<HashSet<String>>);
 

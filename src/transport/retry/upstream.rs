@@ -38,6 +38,8 @@ pub(in crate::transport) struct Server {
     /// Told when calls that wait for a probe may have to know of it.
     news: watch::Sender<()>,
     pub(in crate::transport) misnamed: Misnamed,
+    /// Names that the server leaves out. One that it learns of later proves as much as any other.
+    pub(in crate::transport) left_out: Misnamed,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,8 @@ impl Server {
         let breaker = config.circuit_breaker().then(|| Breaker::new(config.attempt_timeout()));
         let (calm, budget) = (Calm::default(), RetryBudget::default());
         let judgement = Mutex::new(Judgement { breaker, calm, budget });
-        Self { judgement, news: watch::Sender::new(()), misnamed: Misnamed::default() }
+        let (misnamed, left_out) = (Misnamed::default(), Misnamed::default());
+        Self { judgement, news: watch::Sender::new(()), misnamed, left_out }
     }
 
     /// Told of each probe's outcome, whichever transport made it, and of the breaker's closing.

@@ -104,8 +104,7 @@ impl Handle {
 
     /// Whether the connection cannot be kept, whatever the answer is.
     pub(super) fn must_close(&self) -> bool {
-        let state = self.0.state.borrow();
-        state.is_leaving() || state.has_unread_body()
+        self.0.state.borrow().must_close()
     }
 
     /// Looks at the state, or changes it.

@@ -24,7 +24,7 @@ use actix_server::GracefulShutdownSignal;
 use actix_web::rt::time::{Sleep, sleep_until};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
 };
 
@@ -55,8 +55,14 @@ pub(crate) struct Connection<S> {
     armed: Option<Instant>,
     /// A head does not fit: it is refused the next time, unless it turns out to be complete.
     is_short: bool,
+    /// Something was read since the library last had its turn to take what is in its buffer.
+    has_read: bool,
     _permit: OwnedSemaphorePermit,
 }
+
+/// With less room than this in its buffer, the library makes more before it reads on. A buffer that
+/// still has something in it grows then, and never becomes smaller while the connection is open.
+const LEAST_ROOM: usize = 1024;
 
 impl<S: Socket> Connection<S> {
     pub(crate) fn new(
@@ -76,6 +82,7 @@ impl<S: Socket> Connection<S> {
             timer,
             armed: None,
             is_short: false,
+            has_read: false,
             _permit: permit,
         }
     }
@@ -177,12 +184,21 @@ impl<S: Socket> AsyncRead for Connection<S> {
         }
         let is_full = this.handle.is_full();
         let read = match this.handle.state(|state| state.reading(is_full)) {
+            Reading::Allowed if this.has_read && buffer.remaining() <= LEAST_ROOM => {
+                this.has_read = false;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Reading::Allowed => {
                 this.is_short = false;
                 let before = buffer.filled().len();
-                let read = Pin::new(&mut this.socket).poll_read(cx, buffer);
+                // Enough at once for most heads, in which what is offered is looked for.
+                let most = buffer.remaining().saturating_sub(LEAST_ROOM).max(LEAST_ROOM);
+                let mut socket = (&mut this.socket).take(most as u64);
+                let read = Pin::new(&mut socket).poll_read(cx, buffer);
                 let new = buffer.filled_mut().get_mut(before..).unwrap_or_default();
                 if !new.is_empty() {
+                    this.has_read = true;
                     if this.handle.state(|state| state.is_at_rest()) {
                         upgrade::decline_h2c(new);
                     }
@@ -195,6 +211,7 @@ impl<S: Socket> AsyncRead for Connection<S> {
         if read.is_ready() {
             return read;
         }
+        this.has_read = false;
         // Not before there is nothing to read: a machine that is busy is not the client's fault.
         this.notice_shutdown(cx);
         while let Poll::Ready(due) = this.poll_due(State::next, cx) {

@@ -49,6 +49,8 @@ pub(crate) struct State {
     phase: Phase,
     /// Bytes read since the last answer.
     held: usize,
+    /// The request at hand has a long head.
+    has_long_head: bool,
     /// When the client first failed to take the answer at hand.
     stalled: Option<Instant>,
     /// When the server began to shut down.
@@ -78,9 +80,19 @@ pub(crate) const FREE: usize = 8 * 1024;
 /// noticed.
 const AHEAD: usize = 4 * 1024;
 
+/// A longer head ends its connection: the server library keeps the buffer for it as long as the
+/// connection is open.
+const LONG_HEAD: usize = 16 * 1024;
+
 impl State {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { phase: Phase::New { since: now }, held: 0, stalled: None, leaving: None }
+        Self {
+            phase: Phase::New { since: now },
+            held: 0,
+            has_long_head: false,
+            stalled: None,
+            leaving: None,
+        }
     }
 
     /// Bytes have been read.
@@ -96,6 +108,7 @@ impl State {
 
     /// A request's handler has been called: its head is complete.
     pub(crate) fn began(&mut self, has_body: bool, now: impl FnOnce() -> Instant) {
+        self.has_long_head = self.held > LONG_HEAD;
         self.phase = match self.phase {
             _ if !has_body => Phase::Answering { ahead: 0 },
             // One limit for both: slow heads leave less time for their bodies.
@@ -114,6 +127,11 @@ impl State {
     /// Whether a part of the request's body is still to be read.
     pub(crate) fn has_unread_body(&self) -> bool {
         matches!(self.phase, Phase::Body { .. })
+    }
+
+    /// Whether the connection cannot be kept after the request at hand.
+    pub(crate) fn must_close(&self) -> bool {
+        self.is_leaving() || self.has_unread_body() || self.has_long_head
     }
 
     /// The request has its answer, which is going to be written.

@@ -53,6 +53,9 @@ const MAX_INTERIM: u32 = 32;
 /// One fewer than awc takes: it may be given one more.
 const MAX_HEADERS: usize = 95;
 
+/// What every head begins with.
+const BEGINNING: &[u8] = b"HTTP/1.";
+
 /// Tells awc to close the connection.
 const CLOSE: &[u8] = b"connection: close\r\n\r\n";
 
@@ -150,6 +153,10 @@ impl Framing {
         }
         let before = head.len();
         head.extend_from_slice(bytes);
+        if !head.iter().zip(BEGINNING).all(|(byte, expected)| byte == expected) {
+            // However long it is until a line ends.
+            return Err(Fault::Head(httparse::Error::Version));
+        }
         // A head ends with a line: what has come of the next line cannot end it.
         let Some(line) = bytes.iter().rposition(|byte| *byte == b'\n') else {
             return Ok(bytes.len());
@@ -200,8 +207,7 @@ fn show(head: &[u8], body: &Body, closes: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(head.strip_suffix(b"\r").unwrap_or(head));
     out.extend_from_slice(CLOSE);
     // awc takes HTTP/1.1 without a length for an empty body.
-    const MINOR: usize = b"HTTP/1.".len();
-    if let (Body::UntilClose, Some(minor)) = (body, out.get_mut(start + MINOR)) {
+    if let (Body::UntilClose, Some(minor)) = (body, out.get_mut(start + BEGINNING.len())) {
         *minor = b'0';
     }
 }
@@ -412,7 +418,8 @@ mod tests {
             format!("{OK}transfer-encoding: chunked\r\n\r\n1;{}", "y".repeat(MAX_HEADS + 1));
         let zeros = format!("{OK}transfer-encoding: chunked\r\n\r\n{}", "0".repeat(17));
         for text in [
-            "SSH-2.0-OpenSSH_9.2\r\n",
+            "SSH-2.0-OpenSSH_9.2",
+            "}",
             "HTTP/2 200\r\n\r\n",
             "HTTP/1.1 099 Low\r\n\r\n",
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",

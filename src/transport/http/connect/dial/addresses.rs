@@ -1,6 +1,6 @@
 //! The order in which a host's addresses are tried.
 
-use std::net::SocketAddr;
+use std::{collections::HashSet, net::SocketAddr};
 
 /// How the addresses of a host have done so far.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ impl Memory {
             // Stable: those of which nothing is known stay in turn.
             (failed.map(|at| at + 1), self.worked != Some(*address))
         });
+        // Now at last: those left out are others the next time, if these fail.
+        order.truncate(MOST);
         order
     }
 
@@ -43,18 +45,15 @@ const MOST: usize = 32;
 
 /// Each address once, the families in turn, beginning with that of the first.
 fn in_turn(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
-    let mut distinct: Vec<SocketAddr> = Vec::with_capacity(resolved.len());
-    for address in resolved {
-        if distinct.len() < MOST && !distinct.contains(address) {
-            distinct.push(*address);
-        }
-    }
+    let mut seen = HashSet::with_capacity(resolved.len());
+    let distinct: Vec<_> =
+        resolved.iter().copied().filter(|address| seen.insert(*address)).collect();
     let starts_with_v6 = distinct.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
-        distinct.iter().copied().partition(|address| address.is_ipv6() == starts_with_v6);
+        distinct.into_iter().partition(|address| address.is_ipv6() == starts_with_v6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut order = Vec::with_capacity(distinct.len());
-    while order.len() < distinct.len() {
+    let mut order = Vec::with_capacity(seen.len());
+    while order.len() < seen.len() {
         order.extend(first.next());
         order.extend(second.next());
     }
@@ -63,8 +62,6 @@ fn in_turn(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -93,6 +90,22 @@ mod tests {
     fn promise_4_of_very_many_addresses_the_resolvers_first_are_tried() {
         let many: Vec<_> = (0..1000).map(v6).collect();
         assert_eq!(Memory::default().order(&many), many[..MOST]);
+    }
+
+    #[test]
+    fn very_many_addresses_of_one_family_leave_room_for_the_other() {
+        let many: Vec<_> = (0..1000).map(v6).chain([v4(1)]).collect();
+        assert_eq!(Memory::default().order(&many)[..2], [v6(0), v4(1)]);
+    }
+
+    #[test]
+    fn addresses_beyond_the_most_are_tried_once_the_first_have_failed() {
+        let many: Vec<_> = (0..1000).map(v6).collect();
+        let mut memory = Memory::default();
+        for address in memory.order(&many) {
+            memory.failed(address);
+        }
+        assert_eq!(memory.order(&many)[..2], many[MOST..MOST + 2]);
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Stream {
     /// come since, decrypted and asked of the kernel itself (`Socket::unasked`); nor has a part of what
     /// cannot be decrypted before the rest is there. Otherwise the
     /// connection ends here, before a byte of the request is sent, and the request goes out again on
-    /// another. What comes too early but later than this look cannot be told from the answer.
+    /// another. It is looked again before each further part is written (`go_on`). What comes too early
+    /// but later than the last look cannot be told from the answer.
     fn begin(&mut self, cx: &mut Context<'_>, request: &[u8]) -> io::Result<()> {
         self.link.begin();
         if self.turn == Turn::Answer && self.is_given() {
@@ -104,18 +105,8 @@ impl Stream {
         let Some(socket) = self.socket.as_mut().filter(|_| is_idle) else {
             return Err(self.unusable("the answer before this request left a doubt about its end"));
         };
-        match (socket.unasked(cx), self.link.is_reused()) {
-            (Unasked::Nothing, _) | (Unasked::Part, false) => {}
-            (Unasked::Bytes, _) | (Unasked::Part, true) => {
-                return Err(self.unusable("an answer came before its request"));
-            }
-            (Unasked::End | Unasked::Broken(_), true) => {
-                return Err(self.unusable("the connection ended while it was idle"));
-            }
-            // How new connections end is for the attempt to find.
-            (Unasked::End, false) => {}
-            (Unasked::Broken(error), false) => return Err(error),
-        }
+        let unasked = socket.unasked(cx);
+        self.judge(unasked)?;
         if self.is_distrusted() {
             return Err(self.unusable("this connection or one beside it gave another's answer"));
         }
@@ -126,6 +117,31 @@ impl Stream {
         self.turn = Turn::Request;
         self.pace.begin(clock::now());
         Ok(())
+    }
+
+    /// More of a request is to be written. No server has read what is not written yet, and what comes
+    /// before is no answer to it; only on a new connection may it be a refusal of what was too long.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let is_reused = self.link.is_reused();
+        let Some(socket) = self.socket.as_mut().filter(|_| is_reused) else { return Ok(()) };
+        let unasked = socket.unasked(cx);
+        self.judge(unasked)
+    }
+
+    /// Whether the request can be written, with this on the connection.
+    fn judge(&self, unasked: Unasked) -> io::Result<()> {
+        match (unasked, self.link.is_reused()) {
+            (Unasked::Nothing, _) | (Unasked::Part, false) => Ok(()),
+            (Unasked::Bytes, _) | (Unasked::Part, true) => {
+                Err(self.unusable("an answer came before its request"))
+            }
+            (Unasked::End | Unasked::Broken(_), true) => {
+                Err(self.unusable("the connection ended before the request was sent"))
+            }
+            // How new connections end is for the attempt to find.
+            (Unasked::End, false) => Ok(()),
+            (Unasked::Broken(error), false) => Err(error),
+        }
     }
 
     /// The request is to go out again on another connection.
@@ -312,6 +328,35 @@ mod tests {
             let _ = std::io::Read::read_to_end(&mut &server, &mut rest);
             assert!(rest.is_empty(), "nothing of the request was sent");
         }
+    }
+
+    /// No server has read a request of which it does not have the end.
+    #[actix_rt::test]
+    async fn request_is_not_written_to_its_end_where_bytes_came_meanwhile() {
+        let (mut stream, mut server) = pair(Options::default()).await;
+        exchange(&mut stream, &mut server).await;
+        let (head, body) = REQUEST.as_bytes().split_at(REQUEST.len() - 2);
+        stream.write_all(head).await.unwrap();
+        server.write_all(ANSWER.as_bytes()).await.unwrap();
+        stream.socket.as_ref().unwrap().wait_for_bytes(1);
+
+        let written = stream.write_all(body).await;
+
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        assert!(stream.link.is_unusable());
+    }
+
+    #[actix_rt::test]
+    async fn first_request_of_a_connection_may_be_answered_before_its_end() {
+        let (mut stream, mut server) = pair(Options::default()).await;
+        let (head, body) = REQUEST.as_bytes().split_at(REQUEST.len() - 2);
+        stream.write_all(head).await.unwrap();
+        server.write_all(ANSWER.as_bytes()).await.unwrap();
+        stream.socket.as_ref().unwrap().wait_for_bytes(ANSWER.len());
+        stream.write_all(body).await.unwrap();
+        let mut answer = vec![0; ANSWER.len()];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, ANSWER.as_bytes());
     }
 
     #[actix_rt::test]

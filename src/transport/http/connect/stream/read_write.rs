@@ -44,9 +44,11 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.turn != Turn::Request
-            && let Err(error) = this.begin(cx, buf)
-        {
+        let may_be_written = match this.turn {
+            Turn::Request => this.go_on(cx),
+            Turn::Idle | Turn::Answer => this.begin(cx, buf),
+        };
+        if let Err(error) = may_be_written {
             this.socket = None;
             return Poll::Ready(Err(error));
         }

@@ -1,0 +1,279 @@
+//! Which names of an answer are proof, beside those that the server itself gets wrong.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use actix_statsig::Error;
+use serde_json::json;
+
+use crate::{
+    assert_right,
+    hostile::{Connection, Hostile, with_length},
+    over_both,
+    proof::off_by_one_after,
+    start, user,
+};
+
+#[actix_rt::test]
+async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_no_proof() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let serve = move |mut connection: Connection| {
+        let count = Arc::clone(&count);
+        async move {
+            while let Some(mut request) = connection.request().await? {
+                if request.body["gateName"] == "wrong" {
+                    count.fetch_add(1, SeqCst);
+                    request.body["gateName"] = json!("Wrong");
+                }
+                connection.answer(&request).await?;
+            }
+            Ok(())
+        }
+    };
+    over_both!(serve.clone(), async |server: Hostile| {
+        let statsig = start(server.config().cache_ttl(Duration::from_secs(600)));
+        for n in 0..5 {
+            let error = statsig.gate_evaluation(&user(n), "wrong").await.unwrap_err();
+            let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
+            assert!(reason.contains(r#"an answer for "Wrong" instead of "wrong""#), "{reason}");
+            // What is kept of others stays, from the second time on.
+            assert_right(&statsig, "beta", 1).await;
+        }
+        assert_eq!(server.requests(), 1 + 5 + 1, "once more for the first one alone");
+    });
+}
+
+/// Here it proves nothing of other connections, but its own may be off by one all the same.
+#[actix_rt::test]
+async fn connection_whose_answer_has_a_name_that_the_server_gets_wrong_is_not_reused() {
+    let serve = |mut connection: Connection| async move {
+        match connection.number {
+            0 | 2 => off_by_one_after(1, &mut connection).await,
+            1 => off_by_one_after(0, &mut connection).await,
+            _ => connection.answer_all().await,
+        }
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "alpha", 0).await;
+        // Both the pooled connection's answer and the fresh one's are for another gate.
+        statsig.gate_evaluation(&user(1), "alpha").await.unwrap_err();
+        assert_right(&statsig, "alpha", 2).await;
+        let error = statsig.gate_evaluation(&user(3), "alpha").await.unwrap_err();
+        assert!(!error.to_string().contains("somebody else"), "{error}");
+        for n in 4..30 {
+            assert_right(&statsig, "alpha", n).await;
+        }
+        assert_eq!(server.connections(), 4);
+    });
+}
+
+/// The answer to a call of fewer names names no other, but not all either.
+#[actix_rt::test]
+async fn answer_that_leaves_out_a_name_on_a_reused_connection_is_asked_for_again() {
+    let serve = |mut connection: Connection| async move {
+        if connection.number > 0 {
+            return connection.answer_all().await;
+        }
+        let mut before = None;
+        while let Some(request) = connection.request().await? {
+            connection.answer(before.as_ref().unwrap_or(&request)).await?;
+            before = Some(request);
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        statsig.gate_evaluations(&user(0), ["one", "two"]).await.unwrap();
+        for n in 1..5 {
+            let gates = statsig.gate_evaluations(&user(n), ["one", "two", "three"]).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+        }
+    });
+}
+
+/// As a server does that knows less.
+#[actix_rt::test]
+async fn name_that_the_server_leaves_out_on_a_fresh_connection_costs_one_call_more_once() {
+    let serve = |mut connection: Connection| async move {
+        while let Some(mut request) = connection.request().await? {
+            if let Some(names) = request.body["gateNames"].as_array_mut() {
+                names.retain(|name| name != "three");
+            }
+            connection.answer(&request).await?;
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "beta", 0).await;
+        for n in 1..5 {
+            let error = statsig.gate_evaluations(&user(n), ["one", "three"]).await.unwrap_err();
+            assert!(error.to_string().contains("left out"), "{error}");
+        }
+        assert_eq!((server.connections(), server.requests()), (3, 1 + 1 + 4));
+    });
+}
+
+/// As a server does that changes the case of names.
+#[actix_rt::test]
+async fn names_that_the_server_gets_wrong_cost_others_nothing_however_many_they_are() {
+    let serve = |mut connection: Connection| async move {
+        while let Some(mut request) = connection.request().await? {
+            let name = request.body["gateName"].as_str().expect("a name").to_lowercase();
+            request.body["gateName"] = json!(name);
+            connection.answer(&request).await?;
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config().cache_ttl(Duration::from_secs(600)));
+        let wrong = ["One", "Two", "Three"];
+        for name in wrong {
+            statsig.gate_evaluation(&user(1), name).await.unwrap_err();
+        }
+        for n in 0..5 {
+            assert_right(&statsig, "beta", 1).await;
+            statsig.gate_evaluation(&user(n), wrong[n % 3]).await.unwrap_err();
+        }
+        assert_eq!(server.requests(), 2 * 3 + 1 + 5, "what is kept of others stays");
+    });
+}
+
+#[actix_rt::test]
+async fn answer_of_a_gate_to_a_config_of_the_same_name_is_proof_and_the_other_way_round() {
+    let serve = |mut connection: Connection| async move {
+        match connection.number {
+            0 => off_by_one_after(1, &mut connection).await,
+            _ => connection.answer_all().await,
+        }
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "beta", 1).await;
+        let config = statsig.get_config(&user(2), "beta").await.unwrap();
+        assert_eq!(config.rule_id(), Some("u-2"));
+        assert_eq!((server.connections(), server.requests()), (2, 3));
+    });
+    let serve = |mut connection: Connection| async move {
+        if connection.number == 0 {
+            connection.request().await?;
+            let config = json!({"name": "beta", "value": {}, "rule_id": "u-0"});
+            connection.write(with_length(&config)).await?;
+        }
+        connection.answer_all().await
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        assert_right(&statsig, "beta", 1).await;
+        assert_eq!((server.connections(), server.requests()), (2, 2));
+    });
+}
+
+#[actix_rt::test]
+async fn gates_beside_those_that_were_asked_for_are_tolerated_on_a_fresh_connection() {
+    let serve = |mut connection: Connection| async move {
+        while let Some(mut request) = connection.request().await? {
+            if let Some(names) = request.body["gateNames"].as_array_mut() {
+                names.push(json!("always"));
+            }
+            connection.answer(&request).await?;
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for n in 0..5 {
+            let gates = statsig.gate_evaluations(&user(n), ["one", "two"]).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+        }
+        assert_eq!((server.connections(), server.requests()), (3, 6));
+    });
+}
+
+/// The server adds a gate to each answer, which proves nothing, and its third connection is off by one.
+#[actix_rt::test]
+async fn name_that_the_server_always_adds_does_not_hide_another_that_is_proof() {
+    let serve = |mut connection: Connection| async move {
+        let mut before = None;
+        while let Some(mut request) = connection.request().await? {
+            let names = request.body["gateNames"].as_array_mut().expect("several names");
+            names.push(json!("always"));
+            let answered = before.take().filter(|_| connection.number == 2);
+            connection.answer(answered.as_ref().unwrap_or(&request)).await?;
+            before = Some(request);
+            if connection.number < 2 {
+                return connection.close().await;
+            }
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for (n, names) in [(0, &["one", "two"][..]), (1, &["one", "two", "zeta"])].repeat(2) {
+            let gates = statsig.gate_evaluations(&user(n), names.iter().copied()).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+            server.ended(server.connections().min(2)).await;
+        }
+    });
+}
+
+/// As a server does that leaves out the name within each gate.
+#[actix_rt::test]
+async fn key_that_was_not_asked_for_is_proof_where_gates_have_no_other_name() {
+    let serve = |mut connection: Connection| async move {
+        let mut before = None;
+        while let Some(request) = connection.request().await? {
+            let mut body = request.answer();
+            for (_, gate) in body.as_object_mut().expect("gates") {
+                gate.as_object_mut().expect("a gate").remove("name");
+            }
+            let answer = with_length(&body);
+            let answered = before.take().filter(|_| connection.number == 0);
+            connection.write(answered.as_ref().unwrap_or(&answer)).await?;
+            before = Some(answer);
+        }
+        Ok(())
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for (n, names) in [(0, &["one", "two", "three"][..]), (1, &["one", "two"])].repeat(2) {
+            let gates = statsig.gate_evaluations(&user(n), names.iter().copied()).await.unwrap();
+            let whose = Some(format!("u-{n}"));
+            assert!(gates.iter().all(|gate| gate.rule_id() == whose.as_deref()), "{gates:?}");
+        }
+    });
+}
+
+/// A name that the server does not know yet, and later does.
+#[actix_rt::test]
+async fn name_that_was_left_out_once_proves_as_much_as_any_other() {
+    let serve = |mut connection: Connection| async move {
+        match connection.number {
+            0 => {
+                let mut request = connection.request().await?.expect("a request");
+                request.body["gateNames"] = json!(["one"]);
+                connection.answer(&request).await?;
+                connection.close().await
+            }
+            1 => off_by_one_after(1, &mut connection).await,
+            _ => connection.answer_all().await,
+        }
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        statsig.gate_evaluations(&user(0), ["one", "three"]).await.unwrap_err();
+        server.ended(1).await;
+        assert_right(&statsig, "beta", 1).await;
+        assert_right(&statsig, "three", 2).await;
+        assert_eq!((server.connections(), server.requests()), (3, 4));
+    });
+}
