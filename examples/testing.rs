@@ -5,7 +5,7 @@
 
 use actix_statsig::{
     Statsig, User,
-    web::{Flags, RequestUser},
+    web::{Flags, FlagsConfig, RequestUser},
 };
 use actix_web::{HttpRequest, error::ErrorUnauthorized, get, web::ServiceConfig};
 
@@ -20,9 +20,9 @@ async fn checkout(flags: Flags) -> &'static str {
 /// The app, but for its server: what an app's `main` and its tests have in common.
 #[cfg_attr(not(test), expect(dead_code, reason = "here it is only tested"))]
 fn shop(statsig: &Statsig) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
-    let flags = statsig.configure(identify);
+    let flags = FlagsConfig::new(statsig.clone(), identify);
     move |app| {
-        app.configure(&flags).service(checkout);
+        app.app_data(flags.clone()).service(checkout);
     }
 }
 

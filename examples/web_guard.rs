@@ -9,7 +9,7 @@ use std::{env, error::Error, time::Duration};
 use actix_statsig::{
     Config, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
-    web::{self, RequireGate},
+    web::{self, FlagsConfig, RequireGate},
 };
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, Responder, dev::HttpServiceFactory, get,
@@ -48,8 +48,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         LocalStatsig::start(Rules::new().gate("beta", for_u_1()).gate("new_payment", for_u_1()))?;
     let config = Config::builder("secret-key").base_url(local.url()).retry_attempts(1).build()?;
     let statsig = Statsig::start(config)?;
-    let flags = statsig.configure(identify);
-    let app = move || App::new().configure(&flags).service(beta()).service(payment());
+    let flags = FlagsConfig::new(statsig.clone(), identify);
+    let app = move || App::new().app_data(flags.clone()).service(beta()).service(payment());
     let server = HttpServer::new(app).workers(2).bind(("127.0.0.1", 0))?;
     let url = format!("http://{}", server.addrs()[0]);
 

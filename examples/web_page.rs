@@ -8,7 +8,7 @@ use std::{env, error::Error, time::Duration};
 use actix_statsig::{
     Config, Statsig,
     test_util::{LocalStatsig, Rule, Rules},
-    web::{self, Flags, RequestUser},
+    web::{self, Flags, FlagsConfig, RequestUser},
 };
 use actix_web::{App, HttpRequest, HttpServer, Result, error::ErrorUnauthorized, get};
 use futures_util::future::{Either, select};
@@ -36,11 +36,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // One component for all workers, on a thread of its own.
     let statsig = Statsig::start(config)?;
     let visitor = RequestUser::new();
-    let flags = statsig.configure(move |request: &HttpRequest| {
+    let flags = FlagsConfig::new(statsig.clone(), move |request: &HttpRequest| {
         let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("who are you?"))?;
         Ok::<_, actix_web::Error>(visitor.user(request).user_id(id.value()).build()?)
     });
-    let app = move || App::new().configure(&flags).service(checkout);
+    let app = move || App::new().app_data(flags.clone()).service(checkout);
     let server = HttpServer::new(app).workers(2).bind(("127.0.0.1", 0))?;
     let url = format!("http://{}/checkout", server.addrs()[0]);
 

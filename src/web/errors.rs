@@ -1,6 +1,6 @@
-//! What goes wrong, as responses: a fitting status, and a body that tells a stranger nothing else.
+//! Errors as responses: a fitting status, and a body that tells strangers nothing else.
 
-use std::fmt;
+use std::{fmt, rc::Rc};
 
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
@@ -10,10 +10,8 @@ use thiserror::Error as ThisError;
 
 use crate::model::error::Error;
 
-/// `?` works in handlers. The status is 503 for what time may mend and while the component leaves,
-/// 502 for what Statsig or the way to it does wrong for good, 400 for a [`User`](crate::User) whom
-/// the API would refuse, for it is made from the request, and 500 otherwise. The body is no more than
-/// the status.
+/// Handlers can return the component's errors with `?`. The body names the status and nothing else.
+/// [Statuses](crate::web#statuses) lists the status of each error, and what the log says.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -30,49 +28,49 @@ impl ResponseError for Error {
     }
 
     fn error_response(&self) -> HttpResponse {
-        bare(self.status_code())
+        status_only(self.status_code())
     }
 }
 
-/// An `App` that asks for flags, and was not told how. What it says is for the developer.
+/// No `FlagsConfig` is set for the request. The text is for the developer.
 #[derive(Debug, ThisError)]
 #[error(
-    "this part of the app asks for flags and is not wired: its `App` lacks the line \
-     `.configure(&flags)`, where `flags` is `statsig.configure(|request| …)`"
+    "no `FlagsConfig` for this request: add `.app_data(FlagsConfig::new(statsig.clone(), identify))` to \
+     the `App`, or to the scope or resource that uses `Flags` or `RequireGate`"
 )]
-pub(super) struct NotConfigured;
+pub(super) struct MissingConfig;
 
-impl NotConfigured {
+impl MissingConfig {
     pub(super) fn log(request: &HttpRequest) -> Self {
         log(request, &Self);
         Self
     }
 }
 
-impl ResponseError for NotConfigured {
+impl ResponseError for MissingConfig {
     fn error_response(&self) -> HttpResponse {
-        bare(self.status_code())
+        status_only(self.status_code())
     }
 }
 
-/// A function that identifies the user asks for the user's flags. What it says is for the developer.
+/// `identify` extracted `Flags`. The text is for the developer.
 #[derive(Debug, ThisError)]
 #[error(
-    "`identify` extracts `Flags`, which need the user that it is about to make: build the user from the \
-     request alone, and ask for flags in the handler, or ask `Statsig` about a user of your own"
+    "`identify` extracts `Flags`, which need the user that `identify` builds: build the user from the \
+     request alone, and ask for flags in the handler; or call `Statsig` with another user"
 )]
-pub(super) struct AsksWithin;
+pub(super) struct FlagsInIdentify;
 
-impl AsksWithin {
+impl FlagsInIdentify {
     pub(super) fn log(request: &HttpRequest) -> Self {
         log(request, &Self);
         Self
     }
 }
 
-impl ResponseError for AsksWithin {
+impl ResponseError for FlagsInIdentify {
     fn error_response(&self) -> HttpResponse {
-        bare(self.status_code())
+        status_only(self.status_code())
     }
 }
 
@@ -82,9 +80,61 @@ fn log(request: &HttpRequest, error: &impl fmt::Display) {
     tracing::error!(handler, "{error}");
 }
 
-fn bare(status: StatusCode) -> HttpResponse {
+fn status_only(status: StatusCode) -> HttpResponse {
     let reason = status.canonical_reason().unwrap_or_default();
     HttpResponse::build(status).content_type(ContentType::plaintext()).body(reason)
+}
+
+/// The error that the app's `identify` returned, shared by everything in the request that needed the
+/// user. Its response and its texts are those of the app's own error.
+///
+/// ```
+/// # use actix_statsig::web::IdentifyError;
+/// # #[derive(Debug)] struct LoginRequired;
+/// /// For a middleware that looks at responses.
+/// fn is_login_required(error: &actix_web::Error) -> bool {
+///     let error = error.as_error::<IdentifyError>();
+///     error.is_some_and(|error| error.app_error().as_error::<LoginRequired>().is_some())
+/// }
+/// # impl std::fmt::Display for LoginRequired {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("log in") }
+/// # }
+/// # impl actix_web::ResponseError for LoginRequired {}
+/// ```
+#[derive(Clone)]
+pub struct IdentifyError(Rc<actix_web::Error>);
+
+impl IdentifyError {
+    pub(super) fn new(error: actix_web::Error) -> Self {
+        Self(Rc::new(error))
+    }
+
+    /// Returns the app's own error.
+    pub fn app_error(&self) -> &actix_web::Error {
+        &self.0
+    }
+}
+
+impl fmt::Display for IdentifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for IdentifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl ResponseError for IdentifyError {
+    fn status_code(&self) -> StatusCode {
+        self.0.as_response_error().status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.0.error_response()
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde::de::DeserializeOwned;
 
-use super::{snapshot::Snapshot, wiring};
+use super::{request_snapshot::request_snapshot, snapshot::Snapshot};
 use crate::{
     handle::{Name, Statsig, only},
     model::{
@@ -25,8 +25,8 @@ use crate::{
 /// The names of one call that were not asked for yet go out together, and nothing else does: each
 /// name that Statsig is asked for is an exposure.
 ///
-/// Its `App` must be wired, with [`Statsig::configure`](crate::Statsig::configure). Where it is not,
-/// the request is answered with 500, and the log says at level ERROR which line is missing.
+/// Needs a [`FlagsConfig`](crate::web::FlagsConfig) in the `app_data`. Without one, the request is
+/// answered with 500, and the log names the missing line at level ERROR.
 ///
 /// A middleware gets it with `request.extract::<Flags>()`. Clones share the snapshot.
 ///
@@ -60,7 +60,7 @@ impl Flags {
     /// # }
     /// ```
     pub fn statsig(&self) -> &Statsig {
-        &self.0.statsig
+        self.0.statsig()
     }
 
     /// Whether the gate is open.
@@ -145,14 +145,14 @@ impl Flags {
         let name = name.into();
         let config = self.get_config(Arc::clone(&name)).await;
         config.and_then(|config| config.get(key)).unwrap_or_else(|error| {
-            self.0.statsig.fell_back(CallKind::GetConfig, name, Some(key.into()), error);
+            self.statsig().fell_back(CallKind::GetConfig, name, Some(key.into()), error);
             default
         })
     }
 
     /// A default is about to stand in for the gate's answer.
     pub(super) fn fell_back(&self, name: Arc<str>, error: Error) {
-        self.0.statsig.fell_back(CallKind::CheckGate, name, None, error);
+        self.statsig().fell_back(CallKind::CheckGate, name, None, error);
     }
 }
 
@@ -162,7 +162,7 @@ impl FromRequest for Flags {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
-        async move { wiring::snapshot(&request).await.map(Self) }.boxed_local()
+        async move { request_snapshot(&request).await.map(Self) }.boxed_local()
     }
 }
 

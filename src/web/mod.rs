@@ -1,12 +1,12 @@
 //! At home in actix-web.
 //!
-//! [`Statsig::configure`](crate::Statsig::configure) wires an `App` in one line: it is told once how
+//! [`FlagsConfig`] wires an `App` in one line: it is told once how
 //! a request becomes a [`User`](crate::User), for which [`RequestUser`] has what every request brings.
 //! Handlers then take [`Flags`] for an argument, [`RequireGate`] closes a part of the app, and
 //! [`serve()`] runs the server and lets it leave well.
 //!
 //! ```no_run
-//! use actix_statsig::{Config, Statsig, web::{self, Flags, RequireGate, RequestUser}};
+//! use actix_statsig::{Config, Statsig, web::{self, Flags, FlagsConfig, RequireGate, RequestUser}};
 //! use actix_web::{App, HttpRequest, HttpServer, Result, error::ErrorUnauthorized, get};
 //! use std::time::Duration;
 //!
@@ -19,13 +19,13 @@
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let statsig = Statsig::start(Config::from_env()?)?;
 //!     let visitor = RequestUser::new();
-//!     let flags = statsig.configure(move |request: &HttpRequest| {
+//!     let flags = FlagsConfig::new(statsig.clone(), move |request: &HttpRequest| {
 //!         let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("who are you?"))?;
 //!         Ok::<_, actix_web::Error>(visitor.user(request).user_id(id.value()).build()?)
 //!     });
 //!     let app = move || {
 //!         let beta = actix_web::web::scope("/beta").wrap(RequireGate::new("beta"));
-//!         App::new().configure(&flags).service(checkout).service(beta)
+//!         App::new().app_data(flags.clone()).service(checkout).service(beta)
 //!     };
 //!     let server = HttpServer::new(app).bind(("127.0.0.1", 8080))?;
 //!     web::serve(server, &statsig, Duration::from_secs(30)).await?;
@@ -38,18 +38,20 @@
 //! Each name in a call to Statsig is an exposure, and nothing is asked that the app did not ask for.
 
 mod answers;
+mod config;
 mod errors;
 mod flags;
 mod forwarded;
+mod request_snapshot;
 mod request_user;
 mod require_gate;
 mod serve;
 mod signals;
 mod snapshot;
-mod wiring;
 
+pub use self::config::FlagsConfig;
+pub use self::errors::IdentifyError;
 pub use self::flags::Flags;
 pub use self::request_user::RequestUser;
 pub use self::require_gate::{RequireGate, RequireGateService};
 pub use self::serve::{Drain, serve, serve_builder, serve_until};
-pub use self::wiring::Unidentified;

@@ -5,7 +5,10 @@ use std::{rc::Rc, sync::Arc};
 use actix::Handler;
 use futures_util::FutureExt;
 
-use super::answers::{Answers, Outcome};
+use super::{
+    answers::{Answers, Outcome},
+    config::FlagsConfig,
+};
 use crate::{
     batch::BatchActor,
     handle::Statsig,
@@ -19,16 +22,21 @@ use crate::{
 
 /// Lives as long as its request, or a [`Flags`](super::Flags) of it.
 pub(super) struct Snapshot {
-    pub(super) statsig: Arc<Statsig>,
+    config: FlagsConfig,
     pub(super) user: User,
     gates: Answers<GateEvaluation>,
     configs: Answers<ConfigEvaluation>,
 }
 
 impl Snapshot {
-    pub(super) fn new(statsig: Arc<Statsig>, user: User) -> Self {
+    pub(super) fn new(config: FlagsConfig, user: User) -> Self {
+        let user = config.statsig().in_environment(user);
         // A call has any number of gates, but one config.
-        Self { statsig, user, gates: Answers::new(usize::MAX), configs: Answers::new(1) }
+        Self { config, user, gates: Answers::new(usize::MAX), configs: Answers::new(1) }
+    }
+
+    pub(super) fn statsig(&self) -> &Statsig {
+        self.config.statsig()
     }
 
     pub(super) async fn gates(&self, names: &[Arc<str>]) -> Result<Vec<GateEvaluation>, Error> {
@@ -45,8 +53,8 @@ impl Snapshot {
     where
         BatchActor: Handler<M>,
     {
-        // It must not hold the snapshot, which holds it.
-        let statsig = Arc::clone(&self.statsig);
-        async move { statsig.ask(message).await.map(Rc::from) }.boxed_local().shared()
+        // The future holds the configuration, not the snapshot: the snapshot holds the future.
+        let config = self.config.clone();
+        async move { config.statsig().ask(message).await.map(Rc::from) }.boxed_local().shared()
     }
 }
