@@ -5,9 +5,10 @@
 
 #[path = "web/app.rs"]
 mod app;
+#[path = "support/log.rs"]
+mod log;
 
 use std::{
-    io,
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -34,6 +35,7 @@ use actix_web::{
 };
 use app::{answer, asked, config, fallbacks, flags, get, identify, start};
 use futures_util::future::{FutureExt as _, LocalBoxFuture, join, join_all, join3};
+use log::Log;
 use serde_json::json;
 
 #[actix_rt::test]
@@ -480,27 +482,11 @@ async fn flags_config_nearest_to_the_handler_overrides_the_others() {
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[actix_rt::test]
 async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stranger_learns_nothing()
  {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let _subscription = log.subscribe();
     let (_server, statsig) = start(Rules::new());
     let asks = || web::get().to(|_: Flags| async { "flags" });
     let wired = web::scope("/wired").app_data(flags(&statsig)).route("", asks());
@@ -513,7 +499,7 @@ async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stra
     }
     assert_eq!(answer(&app, get("/wired")).await, (200, "flags".into()));
 
-    let log = log.0.lock().unwrap().clone();
+    let log = log.to_string();
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), 2, "{log}");
     let missing = ".app_data(FlagsConfig::new(";
@@ -522,6 +508,56 @@ async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stra
     let request = get("/").to_http_request();
     let error = Flags::extract(&request).await.unwrap_err();
     assert!(error.to_string().contains(missing), "{error}");
+}
+
+#[actix_rt::test]
+async fn invalid_name_is_logged_as_an_error_with_the_rule() {
+    async fn gates(flags: Flags) -> Result<String> {
+        Ok(format!("{:?}", flags.check_gates(["a", "b"]).await?))
+    }
+    async fn config(flags: Flags) -> Result<String> {
+        Ok(format!("{:?}", flags.get_config("a").await?))
+    }
+    async fn default(flags: Flags) -> String {
+        format!("{}", flags.check_gate_or("a", true).await)
+    }
+    let (server, statsig) = start(Rules::new());
+    for (path, status) in [("/gates", 500), ("/config", 500), ("/default", 200), ("/guard", 500)] {
+        let log = Log::default();
+        let _subscription = log.subscribe();
+        let guard = web::scope("/guard").wrap(RequireGate::new("a").fail_open());
+        let app = App::new()
+            .app_data(flags(&statsig))
+            .route("/gates", web::get().to(gates))
+            .route("/config", web::get().to(config))
+            .route("/default", web::get().to(default))
+            .service(guard);
+
+        assert_eq!(answer(&init_service(app).await, get(path)).await.0, status, "{path}");
+
+        let log = log.to_string();
+        let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        let [error] = errors[..] else { panic!("{path}: {log}") };
+        assert!(error.contains(r#"name "a" must have 2 to 100 characters"#), "{path}: {error}");
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[actix_rt::test]
+async fn invalid_user_gets_400_and_a_warning_that_names_the_field() {
+    let log = Log::default();
+    let _subscription = log.subscribe();
+    let (_server, statsig) = start(Rules::new());
+    let app = App::new().app_data(flags(&statsig));
+    let app = init_service(app.route("/", web::get().to(|_: Flags| async { "flags" }))).await;
+
+    let request = TestRequest::get().uri("/").insert_header(("x-user", ""));
+    assert_eq!(answer(&app, request).await, (400, "Bad Request".into()));
+
+    let log = log.to_string();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+    let [warning] = warnings[..] else { panic!("{log}") };
+    assert!(warning.contains("user field `userID`"), "{warning}");
 }
 
 /// Longer than any of this takes; only a hang waits for it.
@@ -544,9 +580,7 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
         flags.map(|flags| flags.user().clone())
     }
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let _subscription = log.subscribe();
     let (server, statsig) = start(Rules::new());
     let handler = || web::get().to(|_: Flags, _: Flags| async { "flags" });
     let behind_a_gate = || web::scope("/gate").wrap(RequireGate::new("beta").fail_open());
@@ -570,7 +604,7 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
         assert_eq!(answered, (500, "Internal Server Error".into()), "{path}");
     }
 
-    let log = log.0.lock().unwrap().clone();
+    let log = log.to_string();
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), paths.len(), "{log}");
     assert!(errors.iter().all(|line| line.contains("`identify` extracts `Flags`")), "{log}");
@@ -590,9 +624,7 @@ async fn identify_may_go_on_without_the_flags_that_it_did_not_get() {
     async fn page(flags: Flags, other: Flags) -> String {
         format!("{:?} {}", flags.user(), flags.user() == other.user())
     }
-    // So that the other test of this line of the log can hear it, whichever comes first.
-    let _listening =
-        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(io::sink).finish());
+    let _subscription = Log::default().subscribe();
     let (_server, statsig) = start(Rules::new());
     let app = App::new().app_data(FlagsConfig::new_async(statsig.clone(), stubborn));
     let app = init_service(app.route("/", web::get().to(page))).await;

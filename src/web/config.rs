@@ -5,7 +5,13 @@ use std::{fmt, sync::Arc};
 use actix_web::HttpRequest;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 
-use crate::{handle::Statsig, model::user::User};
+use super::errors::handler;
+use crate::{
+    handle::Statsig,
+    model::{call_kind::CallKind, error::Error, user::User},
+    rt::clock,
+    telemetry::fallback::LogThrottle,
+};
 
 /// Configures [`Flags`](crate::web::Flags) and [`RequireGate`](crate::web::RequireGate): the
 /// component to ask, and how a request becomes a [`User`].
@@ -52,6 +58,8 @@ pub struct FlagsConfig(Arc<Inner>);
 struct Inner {
     statsig: Statsig,
     identify: Identify,
+    invalid_names: LogThrottle,
+    invalid_users: LogThrottle,
 }
 
 type Identify = Box<dyn Fn(&HttpRequest) -> IdentifyFuture<'_> + Send + Sync>;
@@ -101,7 +109,12 @@ impl FlagsConfig {
     where
         F: Fn(&HttpRequest) -> IdentifyFuture<'_> + Send + Sync + 'static,
     {
-        Self(Arc::new(Inner { statsig, identify: Box::new(identify) }))
+        Self(Arc::new(Inner {
+            statsig,
+            identify: Box::new(identify),
+            invalid_names: LogThrottle::default(),
+            invalid_users: LogThrottle::default(),
+        }))
     }
 
     /// Returns the configuration nearest to the request's handler.
@@ -115,6 +128,28 @@ impl FlagsConfig {
 
     pub(super) fn identify<'a>(&self, request: &'a HttpRequest) -> IdentifyFuture<'a> {
         (self.0.identify)(request)
+    }
+
+    /// Logs a name that breaks the API's rule: once a second at ERROR, with the number of them since the
+    /// last line, and otherwise at DEBUG.
+    pub(super) fn log_invalid_name(&self, kind: CallKind, error: &Error) {
+        const TEXT: &str = "invalid gate or config name, not sent to Statsig: correct the name";
+        let operation = kind.operation();
+        match self.0.invalid_names.note(clock::now()) {
+            Some(requests) => tracing::error!(requests, operation, %error, "{TEXT}"),
+            None => tracing::debug!(operation, %error, "{TEXT}"),
+        }
+    }
+
+    /// Logs a user that breaks one of the API's rules, at WARN because a client may have caused it. The
+    /// error names the field, not its value.
+    pub(super) fn log_invalid_user(&self, request: &HttpRequest, error: &Error) {
+        const TEXT: &str = "`identify` built an invalid user, and the request is answered with 400";
+        let handler = handler(request);
+        match self.0.invalid_users.note(clock::now()) {
+            Some(requests) => tracing::warn!(requests, handler, %error, "{TEXT}"),
+            None => tracing::debug!(handler, %error, "{TEXT}"),
+        }
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {

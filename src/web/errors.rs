@@ -75,9 +75,12 @@ impl ResponseError for FlagsInIdentify {
 }
 
 fn log(request: &HttpRequest, error: &impl fmt::Display) {
-    let handler = request.match_pattern();
-    let handler = handler.as_deref().unwrap_or_else(|| request.path());
-    tracing::error!(handler, "{error}");
+    tracing::error!(handler = handler(request), "{error}");
+}
+
+/// Returns the pattern of the request's route; its path where actix has not chosen the route yet.
+pub(super) fn handler(request: &HttpRequest) -> String {
+    request.match_pattern().unwrap_or_else(|| request.path().to_owned())
 }
 
 fn status_only(status: StatusCode) -> HttpResponse {

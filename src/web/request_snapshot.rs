@@ -15,6 +15,7 @@ use super::{
     errors::{FlagsInIdentify, IdentifyError, MissingConfig},
     snapshot::Snapshot,
 };
+use crate::model::error::Error;
 
 /// Returns the request's snapshot. The first use identifies the user.
 pub(super) async fn request_snapshot(
@@ -29,7 +30,12 @@ pub(super) async fn request_snapshot(
         // A plain function runs when it is called: call `identify` inside the poll that is tracked.
         let identify = async { config.identify(request).await };
         let identified = TrackIdentify { cell: &cell, identify: pin!(identify) }.await;
-        let user = identified.map_err(IdentifyError::new)?;
+        let user = identified.map_err(|error| {
+            if let Some(error @ Error::InvalidUser { .. }) = error.as_error() {
+                config.log_invalid_user(request, error);
+            }
+            IdentifyError::new(error)
+        })?;
         Ok(Rc::new(Snapshot::new(config.clone(), user)))
     });
     Ok(snapshot.await.clone()?)

@@ -101,11 +101,8 @@ impl Requirement {
         };
         match (flags.check_gate(gate()).await, self.on_failure) {
             (Ok(is_open), _) => Ok(is_open),
-            // No failure of Statsig's: a gate that can't exist is open to nobody.
-            (Err(error @ Error::InvalidName { .. }), _) => {
-                tracing::error!(%error, "a gate that this part of the app requires can't exist");
-                Err(error.into())
-            }
+            // A mistake in the app and no failure of Statsig: `Flags` have logged it.
+            (Err(error @ Error::InvalidName { .. }), _) => Err(error.into()),
             (Err(error), OnFailure::Open) => Ok(fell_back(error, true)),
             (Err(error), OnFailure::Close) => Ok(fell_back(error, false)),
             (Err(error), OnFailure::Fail) => Err(error.into()),

@@ -14,6 +14,7 @@ use crate::{
     handle::Statsig,
     message::{BatchRequest, CheckGates, GetConfigs},
     model::{
+        call_kind::CallKind,
         error::Error,
         evaluation::{ConfigEvaluation, GateEvaluation},
         user::User,
@@ -41,12 +42,18 @@ impl Snapshot {
 
     pub(super) async fn gates(&self, names: &[Arc<str>]) -> Result<Vec<GateEvaluation>, Error> {
         let ask = |names| self.ask(CheckGates::new(self.user.clone(), names));
-        self.gates.of(names, ask).await
+        self.gates.of(names, ask).await.inspect_err(|error| self.log(CallKind::CheckGate, error))
     }
 
     pub(super) async fn configs(&self, names: &[Arc<str>]) -> Result<Vec<ConfigEvaluation>, Error> {
         let ask = |names| self.ask(GetConfigs::new(self.user.clone(), names));
-        self.configs.of(names, ask).await
+        self.configs.of(names, ask).await.inspect_err(|error| self.log(CallKind::GetConfig, error))
+    }
+
+    fn log(&self, kind: CallKind, error: &Error) {
+        if matches!(error, Error::InvalidName { .. }) {
+            self.config.log_invalid_name(kind, error);
+        }
     }
 
     fn ask<M: BatchRequest>(&self, message: M) -> Outcome<M::Evaluation>
