@@ -46,7 +46,7 @@ pub struct Flags(Rc<Snapshot>);
 impl Flags {
     /// Whom the answers are about.
     pub fn user(&self) -> &User {
-        &self.0.user
+        self.0.user()
     }
 
     /// The component, for questions outside of the snapshot: without an exposure, or past the cache.

@@ -37,11 +37,11 @@
 //! or handler, has that answer until the request ends, though the cache turns over in the meantime.
 //! Each name in a call to Statsig is an exposure, and nothing is asked that the app did not ask for.
 
-mod answers;
 mod config;
 mod errors;
 mod flags;
 mod forwarded;
+mod memo;
 mod request_snapshot;
 mod request_user;
 mod require_gate;

@@ -1,4 +1,4 @@
-//! What one request has asked, and for whom.
+//! One request's user, and the user's evaluations so far.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -6,8 +6,8 @@ use actix::Handler;
 use futures_util::FutureExt;
 
 use super::{
-    answers::{Answers, Outcome},
     config::FlagsConfig,
+    memo::{Memo, SharedOutcome},
 };
 use crate::{
     batch::BatchActor,
@@ -21,47 +21,53 @@ use crate::{
     },
 };
 
-/// Lives as long as its request, or a [`Flags`](super::Flags) of it.
+/// Lives as long as its request and the [`Flags`](super::Flags) of the request.
 pub(super) struct Snapshot {
     config: FlagsConfig,
-    pub(super) user: User,
-    gates: Answers<GateEvaluation>,
-    configs: Answers<ConfigEvaluation>,
+    user: User,
+    gates: Memo<GateEvaluation>,
+    configs: Memo<ConfigEvaluation>,
 }
 
 impl Snapshot {
     pub(super) fn new(config: FlagsConfig, user: User) -> Self {
         let user = config.statsig().in_environment(user);
-        // A call has any number of gates, but one config.
-        Self { config, user, gates: Answers::new(usize::MAX), configs: Answers::new(1) }
+        // A call asks for many gates, but for one config.
+        Self { config, user, gates: Memo::new(usize::MAX), configs: Memo::new(1) }
     }
 
     pub(super) fn statsig(&self) -> &Statsig {
         self.config.statsig()
     }
 
+    pub(super) fn user(&self) -> &User {
+        &self.user
+    }
+
     pub(super) async fn gates(&self, names: &[Arc<str>]) -> Result<Vec<GateEvaluation>, Error> {
-        let ask = |names| self.ask(CheckGates::new(self.user.clone(), names));
-        self.gates.of(names, ask).await.inspect_err(|error| self.log(CallKind::CheckGate, error))
+        let send = |names| self.send(CheckGates::new(self.user.clone(), names));
+        let gates = self.gates.evaluations(names, send).await;
+        gates.inspect_err(|error| self.log_invalid_name(CallKind::CheckGate, error))
     }
 
     pub(super) async fn configs(&self, names: &[Arc<str>]) -> Result<Vec<ConfigEvaluation>, Error> {
-        let ask = |names| self.ask(GetConfigs::new(self.user.clone(), names));
-        self.configs.of(names, ask).await.inspect_err(|error| self.log(CallKind::GetConfig, error))
+        let send = |names| self.send(GetConfigs::new(self.user.clone(), names));
+        let configs = self.configs.evaluations(names, send).await;
+        configs.inspect_err(|error| self.log_invalid_name(CallKind::GetConfig, error))
     }
 
-    fn log(&self, kind: CallKind, error: &Error) {
-        if matches!(error, Error::InvalidName { .. }) {
-            self.config.log_invalid_name(kind, error);
-        }
-    }
-
-    fn ask<M: BatchRequest>(&self, message: M) -> Outcome<M::Evaluation>
+    fn send<M: BatchRequest>(&self, message: M) -> SharedOutcome<M::Evaluation>
     where
         BatchActor: Handler<M>,
     {
-        // The future holds the configuration, not the snapshot: the snapshot holds the future.
+        // The future holds the configuration and not the snapshot, because the snapshot holds the future.
         let config = self.config.clone();
         async move { config.statsig().ask(message).await.map(Rc::from) }.boxed_local().shared()
+    }
+
+    fn log_invalid_name(&self, kind: CallKind, error: &Error) {
+        if matches!(error, Error::InvalidName { .. }) {
+            self.config.log_invalid_name(kind, error);
+        }
     }
 }
