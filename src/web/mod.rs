@@ -46,6 +46,7 @@ mod request_snapshot;
 mod request_user;
 mod require_gate;
 mod serve;
+mod shutdown;
 mod signals;
 mod snapshot;
 
@@ -54,4 +55,4 @@ pub use self::errors::IdentifyError;
 pub use self::flags::Flags;
 pub use self::request_user::RequestUser;
 pub use self::require_gate::{RequireGate, RequireGateService};
-pub use self::serve::{Drain, serve, serve_builder, serve_until};
+pub use self::serve::{GracefulShutdown, serve, serve_builder, serve_until};
