@@ -560,6 +560,24 @@ async fn invalid_user_gets_400_and_a_warning_that_names_the_field() {
     assert!(warning.contains("user field `userID`"), "{warning}");
 }
 
+#[actix_rt::test]
+async fn refused_key_gets_502_and_a_warning() {
+    let log = Log::default();
+    let _subscription = log.subscribe();
+    let server = LocalStatsig::start(Rules::new()).unwrap();
+    server.inject(Fault::status(401).always());
+    let statsig = Statsig::start_in_current_arbiter(config(&server).build().unwrap()).unwrap();
+    let app = App::new().app_data(flags(&statsig)).wrap(RequireGate::new("beta"));
+
+    let answer = answer(&init_service(app).await, get("/")).await;
+
+    assert_eq!(answer, (502, "Bad Gateway".into()));
+    let log = log.to_string();
+    let warning = log.lines().find(|line| line.contains("WARN")).expect("a warning");
+    assert!(warning.contains("calls to Statsig fail"), "{log}");
+    assert!(warning.contains("the API key was refused"), "{log}");
+}
+
 /// Longer than any of this takes; only a hang waits for it.
 const LONG: Duration = Duration::from_secs(30);
 

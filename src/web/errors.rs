@@ -145,7 +145,10 @@ mod tests {
     use std::{io, sync::Arc, time::Duration};
 
     use super::*;
-    use crate::model::{error::ConnectFault, user::User};
+    use crate::{
+        config::Config,
+        model::{error::ConnectFault, user::User},
+    };
 
     const PATH: &str = "/v1/check_gate";
 
@@ -157,9 +160,14 @@ mod tests {
     fn a_status_says_whether_to_come_back_and_whose_fault_it_is() {
         let limit = Duration::from_secs(1);
         let unavailable = Error::Unavailable { path: PATH, status: 500, retry_after: None };
+        let (unit, setting) = ("names", "max_pending");
+        let not_json = Arc::new(serde_json::from_str::<u8>("").unwrap_err());
         for (code, error) in [
             (503, Error::Overloaded { limit: 1 }),
+            (503, Error::OverloadedBytes { limit: 1 }),
+            (503, Error::OverloadedUser { limit: 1, unit, setting }),
             (503, Error::Timeout { limit, last: None }),
+            (503, Error::AttemptTimeout { limit }),
             (503, connect(ConnectFault::Refused)),
             (503, Error::CircuitOpen { cause: Arc::new(unavailable.clone()) }),
             (503, unavailable),
@@ -169,12 +177,30 @@ mod tests {
             (502, connect(ConnectFault::CertificateExpired)),
             (502, Error::Unauthorized { path: PATH, status: 401 }),
             (502, Error::Refused { path: PATH, status: 400, excerpt: String::new() }),
+            (
+                502,
+                Error::InvalidResponse {
+                    path: PATH,
+                    reason: String::new(),
+                    excerpt: String::new(),
+                },
+            ),
             (502, Error::MissingName { path: PATH, name: "beta".into() }),
             (400, User::new("").unwrap_err()),
             (500, Error::InvalidName { name: "a".into(), rule: "is short" }),
+            (500, Error::MissingKey { config: "shop".into(), key: "theme".into() }),
+            (500, wrong_type(not_json)),
             (500, Error::Internal { detail: "a panic" }),
+            (500, Config::builder("").build().unwrap_err()),
+            (500, Error::NoArbiter),
+            (500, Error::Start { source: Arc::new(io::Error::other("no thread")) }),
         ] {
             assert_eq!(error.status_code().as_u16(), code, "{error}");
         }
+    }
+
+    fn wrong_type(source: Arc<serde_json::Error>) -> Error {
+        let (config, at) = ("shop".into(), "key `theme`".into());
+        Error::WrongType { config, at, found: "a string", wanted: "u8", source }
     }
 }
