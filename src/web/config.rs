@@ -141,14 +141,16 @@ impl FlagsConfig {
         }
     }
 
-    /// Logs a user that breaks one of the API's rules, at WARN because a client may have caused it. The
-    /// error names the field, not its value.
+    /// Logs a user that breaks one of the API's rules, as often as an invalid name, but at WARN: a client
+    /// may have caused it. The error has the field and not its value.
     pub(super) fn log_invalid_user(&self, request: &HttpRequest, error: &Error) {
         const TEXT: &str = "`identify` built an invalid user, and the request is answered with 400";
         let handler = handler(request);
+        // Text, which subscribers escape: the field may be a custom attribute with any name.
+        let error: String = error.to_string().chars().take(200).collect();
         match self.0.invalid_users.note(clock::now()) {
-            Some(requests) => tracing::warn!(requests, handler, %error, "{TEXT}"),
-            None => tracing::debug!(handler, %error, "{TEXT}"),
+            Some(requests) => tracing::warn!(requests, handler, error, "{TEXT}"),
+            None => tracing::debug!(handler, error, "{TEXT}"),
         }
     }
 

@@ -23,7 +23,8 @@ use crate::{
 /// Each name has one answer until the request ends, even if the cache changes meanwhile. An error is
 /// an answer too: a gate cannot fail first and be open later in the same request.
 ///
-/// New names of one call go to Statsig together, and no other names do: each name is an exposure.
+/// A method that takes several names sends those that are new to the snapshot in one message. No other
+/// names are sent, because each name that Statsig is asked for is an exposure.
 ///
 /// Needs a [`FlagsConfig`](crate::web::FlagsConfig) in the `app_data`. Without one, the request is
 /// answered with 500, and the log names the missing line at level ERROR.
