@@ -2,9 +2,9 @@
 
 mod actor;
 mod http;
-mod parking;
 mod queue;
 mod retry;
+mod wait_queue;
 
 #[cfg(feature = "test-util")]
 pub(crate) use self::http::connect::frame;

@@ -1,4 +1,4 @@
-//! Calls that wait for a place in flight: users take turns, and none of them holds more than its
+//! UserCalls that wait for a place in flight: users take turns, and none of them holds more than its
 //! share of the places. Pure.
 
 use std::{
@@ -19,12 +19,12 @@ use crate::{message::share::share, model::user::User};
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     waiting: HashMap<u64, Waiting<T>, RandomState>,
-    users: HashMap<User, Calls, RandomState>,
-    /// Users with a line, the next one first.
-    turns: VecDeque<User>,
+    users: HashMap<User, UserCalls, RandomState>,
+    /// Users with a queued, the next one first.
+    round_robin: VecDeque<User>,
     deadlines: BTreeSet<(Instant, u64)>,
-    last: u64,
-    places: usize,
+    last_id: u64,
+    slots: usize,
     in_flight: usize,
 }
 
@@ -36,54 +36,54 @@ struct Waiting<T> {
 
 /// A user's calls.
 #[derive(Debug, Default)]
-struct Calls {
+struct UserCalls {
     /// Those that wait, and some that did.
-    line: VecDeque<u64>,
+    queued: VecDeque<u64>,
     in_flight: usize,
 }
 
 impl<T> FairQueue<T> {
     /// For so many calls in flight at once.
-    pub(super) fn new(places: usize) -> Self {
+    pub(super) fn new(slots: usize) -> Self {
         Self {
             waiting: HashMap::default(),
             users: HashMap::default(),
-            turns: VecDeque::new(),
+            round_robin: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            last: 0,
-            places,
+            last_id: 0,
+            slots,
             in_flight: 0,
         }
     }
 
     pub(super) fn push(&mut self, user: User, deadline: Instant, item: T) {
-        self.last += 1;
-        self.waiting.insert(self.last, Waiting { item, deadline });
-        self.deadlines.insert((deadline, self.last));
+        self.last_id += 1;
+        self.waiting.insert(self.last_id, Waiting { item, deadline });
+        self.deadlines.insert((deadline, self.last_id));
         let calls = self.users.entry(user.clone()).or_default();
-        if calls.line.is_empty() {
-            self.turns.push_back(user);
+        if calls.queued.is_empty() {
+            self.round_robin.push_back(user);
         }
-        calls.line.push_back(self.last);
+        calls.queued.push_back(self.last_id);
     }
 
     /// The next item of the first user in turn who may have another place, or of the first in turn
     /// where none is needed.
-    pub(super) fn pop(&mut self, needs_place: bool) -> Option<T> {
+    pub(super) fn pop(&mut self, needs_slot: bool) -> Option<T> {
         let mut at = 0;
         // Users at their share have calls in flight: there are never more of them than places.
-        while let Some(user) = self.turns.get(at).filter(|_| !needs_place || !self.is_full()) {
-            if needs_place && !self.may_start(user) {
+        while let Some(user) = self.round_robin.get(at).filter(|_| !needs_slot || !self.is_full()) {
+            if needs_slot && !self.has_slot_for(user) {
                 at += 1;
                 continue;
             }
-            let user = self.turns.remove(at)?;
+            let user = self.round_robin.remove(at)?;
             let Some(calls) = self.users.get_mut(&user) else { continue };
-            // What has expired is no longer waiting, but still in its line.
-            let next = std::iter::from_fn(|| calls.line.pop_front())
+            // What has expired is no longer waiting, but still in its queued.
+            let next = std::iter::from_fn(|| calls.queued.pop_front())
                 .find_map(|id| Some((id, self.waiting.remove(&id)?)));
-            if !calls.line.is_empty() {
-                self.turns.push_back(user);
+            if !calls.queued.is_empty() {
+                self.round_robin.push_back(user);
             } else if calls.in_flight == 0 {
                 self.users.remove(&user);
             }
@@ -96,37 +96,37 @@ impl<T> FairQueue<T> {
     }
 
     fn is_full(&self) -> bool {
-        self.in_flight >= self.places
+        self.in_flight >= self.slots
     }
 
     /// A call of this user is in flight.
-    pub(super) fn enter(&mut self, user: &User) {
+    pub(super) fn acquire(&mut self, user: &User) {
         self.in_flight += 1;
         match self.users.get_mut(user) {
             Some(calls) => calls.in_flight += 1,
             None => {
-                let calls = Calls { line: VecDeque::new(), in_flight: 1 };
+                let calls = UserCalls { queued: VecDeque::new(), in_flight: 1 };
                 self.users.insert(user.clone(), calls);
             }
         }
     }
 
     /// A call of this user is not in flight any more.
-    pub(super) fn leave(&mut self, user: &User) {
+    pub(super) fn release(&mut self, user: &User) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(calls) = self.users.get_mut(user) {
             calls.in_flight = calls.in_flight.saturating_sub(1);
-            if calls.in_flight == 0 && calls.line.is_empty() {
+            if calls.in_flight == 0 && calls.queued.is_empty() {
                 self.users.remove(user);
             }
         }
     }
 
     /// Whether a call of this user would not have to wait for the end of another.
-    pub(super) fn may_start(&self, user: &User) -> bool {
+    pub(super) fn has_slot_for(&self, user: &User) -> bool {
         let own = self.users.get(user).map_or(0, |calls| calls.in_flight);
         let others = self.in_flight.saturating_sub(own);
-        own < share(self.places, others, 1)
+        own < share(self.slots, others, 1)
     }
 
     /// Takes out what has been waiting until its deadline.
@@ -138,10 +138,10 @@ impl<T> FairQueue<T> {
             self.deadlines.pop_first();
             expired.extend(self.waiting.remove(&id).map(|waiting| waiting.item));
         }
-        if self.waiting.is_empty() && !self.turns.is_empty() {
-            for user in self.turns.drain(..) {
+        if self.waiting.is_empty() && !self.round_robin.is_empty() {
+            for user in self.round_robin.drain(..) {
                 let Entry::Occupied(mut calls) = self.users.entry(user) else { continue };
-                calls.get_mut().line.clear();
+                calls.get_mut().queued.clear();
                 if calls.get().in_flight == 0 {
                     calls.remove();
                 }
@@ -177,7 +177,7 @@ mod tests {
 
     fn start_next(queue: &mut Queue) -> Option<(usize, usize)> {
         let next = queue.pop(true)?;
-        queue.enter(&user(next.0));
+        queue.acquire(&user(next.0));
         Some(next)
     }
 
@@ -186,8 +186,8 @@ mod tests {
         std::iter::from_fn(|| start_next(queue)).collect()
     }
 
-    fn full_of_a_hog(places: usize) -> Queue {
-        let mut queue = FairQueue::new(places);
+    fn full_of_a_hog(slots: usize) -> Queue {
+        let mut queue = FairQueue::new(slots);
         for n in 0..200 {
             queue.push(user(0), start(), (0, n));
         }
@@ -220,7 +220,7 @@ mod tests {
             queue.push(user(n), start(), (n, 0));
             let next = start_all(&mut queue);
             delayed += usize::from(next != [(n, 0)]);
-            next.iter().for_each(|(who, _)| queue.leave(&user(*who)));
+            next.iter().for_each(|(who, _)| queue.release(&user(*who)));
         }
 
         assert_eq!(delayed, 0);
@@ -235,11 +235,11 @@ mod tests {
         queue.push(user(2), start(), (2, 0));
         assert_eq!(start_all(&mut queue), []);
 
-        queue.leave(&user(0));
+        queue.release(&user(0));
 
         assert_eq!(start_all(&mut queue), [(2, 0)], "the hog holds two of the two that are left");
-        queue.leave(&user(1));
-        queue.leave(&user(2));
+        queue.release(&user(1));
+        queue.release(&user(2));
         assert_eq!(start_all(&mut queue), [(0, 3)]);
     }
 
@@ -294,7 +294,7 @@ mod tests {
                     }
                     2 if !running.is_empty() => {
                         let (who, _) = running.swap_remove(n % running.len());
-                        queue.leave(&user(who));
+                        queue.release(&user(who));
                     }
                     _ => {
                         let mut expired = queue.expire(at);
@@ -308,7 +308,7 @@ mod tests {
                 for who in 0..4 {
                     let is_waiting = pushed.iter().any(|item| item.0 == who && !popped.contains(item));
                     let mut probe = None;
-                    if is_waiting && queue.may_start(&user(who)) {
+                    if is_waiting && queue.has_slot_for(&user(who)) {
                         probe = start_next(&mut queue);
                         prop_assert!(probe.is_some(), "a place is free, and somebody may have it");
                     }
@@ -321,7 +321,7 @@ mod tests {
                 }
             }
             while let Some((who, _)) = running.pop() {
-                queue.leave(&user(who));
+                queue.release(&user(who));
                 let next = start_all(&mut queue);
                 popped.extend(&next);
                 running.extend(next);
@@ -334,7 +334,7 @@ mod tests {
                 prop_assert_eq!(of(&popped), of(&pushed));
             }
             prop_assert!(queue.users.is_empty() && queue.deadlines.is_empty());
-            prop_assert!(queue.turns.is_empty() && queue.in_flight == 0);
+            prop_assert!(queue.round_robin.is_empty() && queue.in_flight == 0);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The actor's part in making attempts: how one begins, and what follows from its end.
+//! The actor's part in making attempts: how one begins, and what consequences from its end.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 
 use super::{
     CONNECTIONS_FAIL, TransportActor,
-    job::{Attempt, Job, PANICKED},
+    job::{ATTEMPT_PANICKED, AttemptResult, Job},
 };
 use crate::{
     model::{error::Error, user::User},
@@ -21,35 +21,35 @@ use crate::{
     telemetry::spans,
     transport::{
         http::{HttpClient, error::Failure},
-        retry::{policy::Decision, upstream::Trial},
+        retry::{policy::RetryDecision, shared_health::AttemptInfo},
     },
 };
 
 /// An attempt has ended.
 #[derive(Debug)]
-pub(super) struct Attempted {
+pub(super) struct AttemptCompleted {
     job: Job,
-    result: Attempt,
-    trial: Trial,
+    result: AttemptResult,
+    info: AttemptInfo,
     /// How often the key had changed when it began.
     key_changes: u64,
 }
 
-impl Attempted {
+impl AttemptCompleted {
     pub(super) fn user(&self) -> &User {
         &self.job.call.request().user
     }
 }
 
-impl Message for Attempted {
+impl Message for AttemptCompleted {
     type Result = ();
 }
 
 /// A call's backoff is over.
 #[derive(Debug)]
-pub(super) struct Again(pub(super) Job);
+pub(super) struct BackoffElapsed(pub(super) Job);
 
-impl Message for Again {
+impl Message for BackoffElapsed {
     type Result = ();
 }
 
@@ -61,26 +61,30 @@ impl TransportActor {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        self.queue.enter(&job.call.request().user);
+        self.queue.acquire(&job.call.request().user);
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
-        let trial = Trial { began: now, limit };
+        let info = AttemptInfo { started: now, limit };
         let key_changes = self.key_changes;
         let transport = ctx.address();
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
-            let attempt = AssertUnwindSafe(job.attempt(&http, trial)).catch_unwind();
+            let attempt = AssertUnwindSafe(job.attempt(&http, info)).catch_unwind();
             let result = attempt.await.flatten();
-            transport.do_send(Attempted { job, result, trial, key_changes });
+            transport.do_send(AttemptCompleted { job, result, info, key_changes });
         });
     }
 
-    pub(super) fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
+    pub(super) fn on_attempt_completed(
+        &mut self,
+        attempted: AttemptCompleted,
+        ctx: &mut Context<Self>,
+    ) {
         failpoint("transport.attempted");
-        let Attempted { mut job, result, trial, key_changes } = attempted;
+        let AttemptCompleted { mut job, result, info, key_changes } = attempted;
         let now = clock::now();
-        let Failure { error, died_on_reuse, is_of_another } = match result {
+        let Failure { error, retry_on_fresh_connection, is_misrouted } = match result {
             Ok(Some(Ok(evaluations))) => {
                 self.upstream.answered(&job.call.request().user, now);
                 return self.finish(job, Ok(evaluations));
@@ -92,14 +96,14 @@ impl TransportActor {
                 return job.call.complete(Err(timeout));
             }
             Err(_) => {
-                self.finish(job, Err(PANICKED));
+                self.finish(job, Err(ATTEMPT_PANICKED));
                 // Who knows what it left behind in the client: the restart makes another one.
                 self.restart_reason = Some("an attempt panicked");
                 return ctx.stop();
             }
         };
-        if is_of_another {
-            self.distrust(&job);
+        if is_misrouted {
+            self.discard_connections(&job);
         }
         let is_of_an_old_key = key_changes != self.shared.api_key.changes();
         if is_of_an_old_key && matches!(error, Error::Unauthorized { .. }) {
@@ -107,51 +111,53 @@ impl TransportActor {
             self.count_retry();
             return self.enqueue(job, ctx);
         }
-        if died_on_reuse && !job.tried.reconnected {
+        if retry_on_fresh_connection && !job.history.reconnected {
             // No sign of trouble, and no attempt that counts.
-            job.tried.reconnected = true;
+            job.history.reconnected = true;
             self.count_retry();
             return self.enqueue(job, ctx);
         }
-        job.tried.attempts += 1;
+        job.history.attempts += 1;
         let request = job.call.request();
-        let follows = self.upstream.failed(trial, &request.user, &error, now);
-        if follows.renews_pool {
+        let consequences = self.upstream.failed(info, &request.user, &error, now);
+        if consequences.renews_pool {
             self.restart_reason = Some(CONNECTIONS_FAIL);
             ctx.stop();
         }
-        if follows.calms_down {
+        if consequences.starts_pause {
             tracing::warn!(%error, "Statsig asks to be left alone: calls wait, or fail at once");
         }
         let left = request.deadline.saturating_duration_since(now);
         if left.is_zero() {
-            job.last = job.last.or(Some(Arc::new(error)));
+            job.last_error = job.last_error.or(Some(Arc::new(error)));
             return self.time_out(job);
         }
-        let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
+        let decision = self.retry.decide(job.history, &error, left, fastrand::f64());
         let call = job.call.span();
         spans::under(
             call,
             || tracing::debug!(parent: call, %error, ?decision, "an attempt failed"),
         );
         match decision {
-            Decision::RetryAfter(delay) if self.upstream.may_retry(&job.call.request().user) => {
+            RetryDecision::RetryAfter(delay)
+                if self.upstream.may_retry(&job.call.request().user) =>
+            {
                 self.count_retry();
-                job.last = Some(Arc::new(error));
+                job.last_error = Some(Arc::new(error));
                 job.has_waited = true;
                 let transport = ctx.address();
                 actix_rt::spawn(async move {
                     sleep(delay).await;
-                    transport.do_send(Again(job));
+                    transport.do_send(BackoffElapsed(job));
                 });
             }
-            Decision::RetryAfter(_) | Decision::GiveUp => self.finish(job, Err(error)),
+            RetryDecision::RetryAfter(_) | RetryDecision::GiveUp => self.finish(job, Err(error)),
         }
     }
 
     /// A connection is off by one. Whatever was answered over it is in doubt, and what was answered
     /// beside it, for the same may be amiss there: all connections go, and all that is kept.
-    fn distrust(&mut self, job: &Job) {
+    fn discard_connections(&mut self, job: &Job) {
         let path = job.call.request().kind.path();
         tracing::warn!(
             path,

@@ -5,7 +5,7 @@ mod attempts;
 pub(super) mod factory;
 mod handlers;
 mod job;
-mod parked;
+mod waiting;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,13 +18,13 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Supervised, fut::wrap_fu
 use actix_rt::time::sleep;
 use rustls::ClientConfig;
 
-use self::{job::Job, parked::Parked};
+use self::{job::Job, waiting::WaitingCalls};
 use super::{
     http::HttpClient,
     queue::FairQueue,
     retry::{
         policy::RetryPolicy,
-        upstream::{Gate, Server, Upstream},
+        shared_health::{AttemptDecision, SharedHealth, Upstream},
     },
 };
 use crate::{
@@ -43,15 +43,15 @@ pub(super) struct TransportActor {
     retry: RetryPolicy,
     upstream: Upstream,
     queue: FairQueue<Job>,
-    parked: Parked,
+    waiting: WaitingCalls,
     http: Option<Rc<HttpClient>>,
     /// How often the key had changed when `config` got it.
     key_changes: u64,
     /// When the next look at what waits is planned.
-    watched: Option<Instant>,
+    timer: Option<Instant>,
     restarts: RestartBackoff,
     restart_reason: Option<&'static str>,
-    turns: YieldCounter,
+    yield_counter: YieldCounter,
     shared: Arc<Shared>,
 }
 
@@ -63,19 +63,19 @@ impl TransportActor {
         max_in_flight: usize,
         tls: Arc<ClientConfig>,
         shared: Arc<Shared>,
-        server: Arc<Server>,
+        health: Arc<SharedHealth>,
     ) -> Self {
         Self {
             retry: RetryPolicy::new(config.retry_attempts()),
-            parked: Parked::new(&server),
-            upstream: Upstream::new(&config, server),
+            waiting: WaitingCalls::new(&health),
+            upstream: Upstream::new(&config, health),
             queue: FairQueue::new(max_in_flight),
             http: None,
             key_changes: 0,
-            watched: None,
+            timer: None,
             restarts: RestartBackoff::default(),
             restart_reason: None,
-            turns: YieldCounter::default(),
+            yield_counter: YieldCounter::default(),
             config,
             tls,
             shared,
@@ -100,14 +100,14 @@ impl TransportActor {
     }
 
     fn enqueue(&mut self, job: Job, ctx: &mut Context<Self>) {
-        self.line_up(job);
+        self.push(job);
         self.start_attempts(ctx);
     }
 
-    fn line_up(&mut self, mut job: Job) {
+    fn push(&mut self, mut job: Job) {
         let request = job.call.request();
         let (user, deadline) = (request.user.clone(), request.deadline);
-        job.has_waited |= !self.queue.may_start(&user);
+        job.has_waited |= !self.queue.has_slot_for(&user);
         self.queue.push(user, deadline, job);
     }
 
@@ -116,34 +116,34 @@ impl TransportActor {
     fn start_attempts(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         for job in self.queue.expire(now) {
-            self.note_wait(&job, now);
+            self.record_wait(&job, now);
             self.time_out(job);
         }
-        self.move_parked(now);
+        self.resume_waiting(now);
         // What does not get through needs no place in flight.
-        while let Some(job) = self.queue.pop(self.upstream.lets_through(now)) {
-            match self.upstream.gate(job.call.request(), now, fastrand::f64()) {
-                Gate::Open if self.queue.may_start(&job.call.request().user) => {
-                    self.start_one(job, now, ctx);
+        while let Some(job) = self.queue.pop(self.upstream.is_available(now)) {
+            match self.upstream.before_attempt(job.call.request(), now, fastrand::f64()) {
+                AttemptDecision::Start if self.queue.has_slot_for(&job.call.request().user) => {
+                    self.start_now(job, now, ctx);
                 }
                 // Another transport has opened it in this moment: from here on a place is needed.
-                Gate::Open => self.line_up(job),
-                Gate::Probing => {
+                AttemptDecision::Start => self.push(job),
+                AttemptDecision::AwaitProbe => {
                     // It may have waited for calm until now, longer than probes go on by themselves.
                     self.shared.note_asked(now);
-                    self.parked.for_probe(job, now);
+                    self.waiting.for_probe(job, now);
                 }
-                Gate::Calm { until } => self.parked.for_calm(job, until, now),
-                Gate::Refused(error) => self.refuse(job, error, now),
+                AttemptDecision::WaitUntil(until) => self.waiting.for_retry_after(job, until, now),
+                AttemptDecision::Fail(error) => self.reject(job, error, now),
             }
         }
-        self.probe(now, ctx);
-        self.show_breaker(now);
-        self.watch(now, ctx);
+        self.start_due_probes(now, ctx);
+        self.publish_breaker(now);
+        self.schedule_timer(now, ctx);
     }
 
-    fn start_one(&mut self, job: Job, now: Instant, ctx: &mut Context<Self>) {
-        self.note_wait(&job, now);
+    fn start_now(&mut self, job: Job, now: Instant, ctx: &mut Context<Self>) {
+        self.record_wait(&job, now);
         match self.http() {
             Ok(http) => self.start(job, http, now, ctx),
             Err(error) => self.finish(job, Err(error)),
@@ -151,14 +151,14 @@ impl TransportActor {
     }
 
     /// It is not tried.
-    fn refuse(&self, job: Job, error: Error, now: Instant) {
-        self.note_wait(&job, now);
+    fn reject(&self, job: Job, error: Error, now: Instant) {
+        self.record_wait(&job, now);
         self.finish(job, Err(error));
     }
 
     /// It has waited for a place: until it got one, or was answered without.
-    fn note_wait(&self, job: &Job, now: Instant) {
-        if job.is_untried() {
+    fn record_wait(&self, job: &Job, now: Instant) {
+        if job.is_first_attempt() {
             let waited = now.saturating_duration_since(job.received);
             self.shared.counters.queueing.record(waited, now);
             #[cfg(feature = "metrics")]
@@ -168,7 +168,7 @@ impl TransportActor {
 
     /// Shows the breaker's state where it can be seen. It is logged when it opens and closes, not at
     /// each of its probes.
-    fn show_breaker(&self, now: Instant) {
+    fn publish_breaker(&self, now: Instant) {
         use BreakerState::{Closed, HalfOpen, Open};
         self.upstream.show(self.shared.asked(), now, |breaker, denied_until| {
             self.shared.deny_until(denied_until);
@@ -202,20 +202,24 @@ impl TransportActor {
     }
 
     fn timeout(&self, job: &Job) -> Error {
-        Error::Timeout { limit: self.config.timeout(), last: job.last.clone() }
+        Error::Timeout { limit: self.config.timeout(), last: job.last_error.clone() }
     }
 
-    fn watch(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        self.listen(ctx);
-        let next = [self.queue.next_deadline(), self.parked.next(), self.next_probe(now, ctx)];
+    fn schedule_timer(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        self.subscribe_to_breaker(ctx);
+        let next = [
+            self.queue.next_deadline(),
+            self.waiting.next_deadline(),
+            self.next_probe_at(now, ctx),
+        ];
         let Some(next) = next.into_iter().flatten().min() else { return };
-        if self.watched.is_some_and(|watched| watched <= next && watched > now) {
+        if self.timer.is_some_and(|timer| timer <= next && timer > now) {
             return;
         }
-        self.watched = Some(next);
+        self.timer = Some(next);
         // A look that finds nothing, because another was planned since, does no harm.
         ctx.run_later(next.saturating_duration_since(now), |actor, ctx| {
-            actor.guarded(ctx, Self::start_attempts);
+            actor.catch_panic(ctx, Self::start_attempts);
         });
     }
 
@@ -227,14 +231,14 @@ impl TransportActor {
         if let Some(http) = &self.http {
             return Ok(Rc::clone(http));
         }
-        let http = HttpClient::new(&self.config, &self.tls, &self.shared, &self.upstream.server)?;
+        let http = HttpClient::new(&self.config, &self.tls, &self.shared, &self.upstream.health)?;
         self.http = Some(Rc::clone(&http));
         Ok(http)
     }
 
     /// As in `BatchActor`: a panic ends in a restart. The call it was about is dropped by the
     /// unwinding, and says so to whoever waits for it.
-    fn guarded(
+    fn catch_panic(
         &mut self,
         ctx: &mut Context<Self>,
         work: impl FnOnce(&mut Self, &mut Context<Self>),
@@ -252,8 +256,8 @@ impl Actor for TransportActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.watched = None;
-        self.guarded(ctx, Self::start_attempts);
+        self.timer = None;
+        self.catch_panic(ctx, Self::start_attempts);
     }
 }
 

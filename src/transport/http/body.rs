@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt};
 use crate::{model::user::User, shared::long_bodies::LongBodies};
 
 /// What any body may take, in bytes. Most are shorter, and never wait for one that is not.
-const SHORT: usize = 64 * 1024;
+const SHORT_BODY: usize = 64 * 1024;
 
 /// Reads the body of an answer about this user to its end, up to `limit` bytes.
 ///
@@ -32,7 +32,7 @@ pub(super) async fn read<B: AsRef<[u8]>>(
         if read.len() + chunk.len() > limit {
             return Err(PayloadError::Overflow);
         }
-        if place.is_none() && read.len() + chunk.len() > SHORT {
+        if place.is_none() && read.len() + chunk.len() > SHORT_BODY {
             place = Some(long.place(user).await);
             // Once and for all: growing would hold two copies. What is not written takes no memory.
             read.reserve_exact(expected.saturating_sub(read.len()));
@@ -72,7 +72,8 @@ mod tests {
         assert!(matches!(over, Err(PayloadError::Overflow)));
         let over = read(body(0), Some(LIMIT + 1), LIMIT, &long, &user(0)).await;
         assert!(matches!(over, Err(PayloadError::Overflow)));
-        let broken = stream::iter([Ok(vec![b'x'; 3 * SHORT]), Err(PayloadError::Incomplete(None))]);
+        let broken =
+            stream::iter([Ok(vec![b'x'; 3 * SHORT_BODY]), Err(PayloadError::Incomplete(None))]);
         assert!(matches!(
             read(broken, None, LIMIT, &long, &user(0)).await,
             Err(PayloadError::Incomplete(_))
@@ -84,14 +85,14 @@ mod tests {
     fn short_body_never_waits_for_long_ones() {
         let long = LongBodies::new(0);
         let at_once = |chunks| read(body(chunks), None, LIMIT, &long, &user(0)).now_or_never();
-        assert_eq!(at_once(SHORT / CHUNK).unwrap().unwrap().len(), SHORT);
-        assert!(at_once(SHORT / CHUNK + 1).is_none(), "it waits for a place");
+        assert_eq!(at_once(SHORT_BODY / CHUNK).unwrap().unwrap().len(), SHORT_BODY);
+        assert!(at_once(SHORT_BODY / CHUNK + 1).is_none(), "it waits for a place");
     }
 
     #[test]
     fn promise_3_long_bodies_of_a_user_that_hang_leave_places_for_others() {
         let long = LongBodies::new(8);
-        let hangs = || body(2 * SHORT / CHUNK).chain(stream::pending());
+        let hangs = || body(2 * SHORT_BODY / CHUNK).chain(stream::pending());
         let hog = user(0);
         let mut of_hog: Vec<_> =
             (0..20).map(|_| Box::pin(read(hangs(), None, LIMIT, &long, &hog))).collect();
@@ -100,7 +101,7 @@ mod tests {
 
         for n in 1..100 {
             let who = user(n);
-            let other = read(body(2 * SHORT / CHUNK), None, LIMIT, &long, &who);
+            let other = read(body(2 * SHORT_BODY / CHUNK), None, LIMIT, &long, &who);
             assert!(other.now_or_never().is_some(), "it waits for those that hang");
         }
 
@@ -128,7 +129,7 @@ mod tests {
                         yield_now().await;
                         taken.set(taken.get() + CHUNK);
                         held.set(held.get() + CHUNK);
-                        assert!(held.get() <= BODIES * (SHORT + CHUNK) + PLACES * LIMIT);
+                        assert!(held.get() <= BODIES * (SHORT_BODY + CHUNK) + PLACES * LIMIT);
                         chunk
                     });
                     let read = read(Box::pin(counted), None, LIMIT, &long, &user(n)).await.unwrap();

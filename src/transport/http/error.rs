@@ -3,8 +3,8 @@
 use awc::error::SendRequestError;
 
 use super::{
-    connect::Link,
-    failure::{is_closed, send_error},
+    connect::ReuseTracker,
+    error_mapping::{is_closed, send_error},
 };
 use crate::{model::error::Error, shared::Shared};
 
@@ -14,66 +14,73 @@ pub(in crate::transport) struct Failure {
     pub(in crate::transport) error: Error,
     /// The connection came from the pool and died before the first byte of an answer, or cannot be
     /// trusted: the call is to go out again on a fresh one.
-    pub(in crate::transport) died_on_reuse: bool,
+    pub(in crate::transport) retry_on_fresh_connection: bool,
     /// The answer was the answer to another request.
-    pub(in crate::transport) is_of_another: bool,
+    pub(in crate::transport) is_misrouted: bool,
 }
 
 /// Why an exchange ended without evaluations.
-pub(in crate::transport) enum Broken {
+pub(in crate::transport) enum ExchangeError {
     BeforeAnswer(SendRequestError),
-    Error(Error),
+    Failed(Error),
     /// The answer was the answer to another request.
-    OfAnother(Error),
+    Misrouted(Error),
     /// The answer may have been that.
-    Distrusted(Error),
+    Suspect(Error),
     /// It names another than was asked, as the server has done on a new connection too.
     Misnamed(Error),
 }
 
 /// An answer that came over a connection that may have been off by one is none.
-pub(in crate::transport) fn judged<T>(
-    result: Result<T, Broken>,
+pub(in crate::transport) fn discard_suspect<T>(
+    result: Result<T, ExchangeError>,
     path: &'static str,
-    link: Option<&Link>,
+    tracker: Option<&ReuseTracker>,
     shared: &Shared,
-) -> Result<T, Broken> {
-    let Some(link) = link else { return result };
-    if let Err(Broken::Misnamed(_)) = result {
+) -> Result<T, ExchangeError> {
+    let Some(tracker) = tracker else { return result };
+    if let Err(ExchangeError::Misnamed(_)) = result {
         // No proof, but this one may be off by one all the same.
-        link.give_up();
+        tracker.discard();
     }
     match result {
-        Err(Broken::OfAnother(_)) => {
-            shared.end_connections_of(link.generation());
+        Err(ExchangeError::Misrouted(_)) => {
+            shared.end_connections_of(tracker.generation());
             result
         }
-        Err(Broken::BeforeAnswer(_) | Broken::Error(Error::AttemptTimeout { .. })) => result,
-        _ if link.is_reused() && link.generation() != shared.connection_generation() => {
-            Err(Broken::Distrusted(of_another(path)))
+        Err(
+            ExchangeError::BeforeAnswer(_) | ExchangeError::Failed(Error::AttemptTimeout { .. }),
+        ) => result,
+        _ if tracker.is_reused() && tracker.generation() != shared.connection_generation() => {
+            Err(ExchangeError::Suspect(misrouted(path)))
         }
         _ => result,
     }
 }
 
-pub(in crate::transport) fn of_another(path: &'static str) -> Error {
+pub(in crate::transport) fn misrouted(path: &'static str) -> Error {
     // What it says is not for those who asked.
     let (reason, excerpt) = ("it answers another request".to_owned(), String::new());
     Error::InvalidResponse { path, reason, excerpt }
 }
 
-impl Broken {
-    pub(in crate::transport) fn failure(self, path: &'static str, link: Option<&Link>) -> Failure {
-        let is_of_another = matches!(self, Self::OfAnother(_));
-        let (error, died_on_reuse) = match self {
+impl ExchangeError {
+    pub(in crate::transport) fn failure(
+        self,
+        path: &'static str,
+        tracker: Option<&ReuseTracker>,
+    ) -> Failure {
+        let is_misrouted = matches!(self, Self::Misrouted(_));
+        let (error, retry_on_fresh_connection) = match self {
             Self::BeforeAnswer(error) => {
-                let may_die = link.is_some_and(|link| link.is_reused() || link.is_unusable());
+                let may_die =
+                    tracker.is_some_and(|tracker| tracker.is_reused() || tracker.is_discarded());
                 let died = may_die && is_closed(&error);
                 (send_error(error, path), died)
             }
-            Self::Error(error) | Self::Misnamed(error) => (error, false),
-            Self::OfAnother(error) | Self::Distrusted(error) => (error, true),
+            Self::Failed(error) | Self::Misnamed(error) => (error, false),
+            Self::Misrouted(error) | Self::Suspect(error) => (error, true),
         };
-        Failure { error, died_on_reuse, is_of_another }
+        Failure { error, retry_on_fresh_connection, is_misrouted }
     }
 }

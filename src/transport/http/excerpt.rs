@@ -26,7 +26,7 @@ impl Excerpts<'_> {
             return withheld.to_owned();
         }
         // All of it, however long: a cut through the key would leave a part that is not found.
-        safe(&String::from_utf8_lossy(body), self.api_key)
+        sanitize(&String::from_utf8_lossy(body), self.api_key)
     }
 
     fn withheld(&self) -> Option<&'static str> {
@@ -39,7 +39,7 @@ impl Excerpts<'_> {
     /// What is wrong with a body. serde's own words quote it.
     pub(super) fn reason(&self, error: &serde_json::Error) -> String {
         if self.withheld().is_none() {
-            return safe(&error.to_string(), self.api_key);
+            return sanitize(&error.to_string(), self.api_key);
         }
         let what = match error.classify() {
             Category::Eof => "it ends too early",
@@ -51,7 +51,7 @@ impl Excerpts<'_> {
 }
 
 /// Without the key, without what a terminal or a reader could be misled by, and not too long.
-fn safe(text: &str, api_key: &str) -> String {
+fn sanitize(text: &str, api_key: &str) -> String {
     let escaped = serde_json::Value::from(api_key).to_string();
     let mut text = text.replace(api_key, REDACTED).replace(escaped.trim_matches('"'), REDACTED);
     // No more is read of a refusal than its beginning, which may end in the middle of the key.

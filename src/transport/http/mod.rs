@@ -1,12 +1,12 @@
 //! One attempt of a call over awc, within its limits of time and size.
 
-mod answer;
 mod body;
 pub(super) mod connect;
 pub(super) mod error;
+mod error_mapping;
 mod excerpt;
-mod failure;
-mod foreign;
+mod intermediary;
+mod mismatch;
 mod request;
 mod response;
 pub(crate) mod tls;
@@ -20,12 +20,12 @@ use awc::http::header::HeaderValue;
 use rustls::ClientConfig;
 
 use self::{
-    connect::{Connector, Link, Way, noting_link},
-    error::{Broken, Failure, judged, of_another},
+    connect::{ConnectionFactory, Connector, ReuseTracker, track_reuse},
+    error::{ExchangeError, Failure, discard_suspect, misrouted},
     excerpt::Excerpts,
     request::{Requests, plain_proxy},
 };
-use super::retry::upstream::Server;
+use super::retry::shared_health::SharedHealth;
 use crate::{
     config::{Config, Proxy},
     message::call::CallRequest,
@@ -41,20 +41,20 @@ pub(super) struct HttpClient {
     api_key: HeaderValue,
     /// The proxy that takes plain HTTP for us.
     proxy: Option<Proxy>,
-    server: Arc<Server>,
+    health: Arc<SharedHealth>,
     shared: Arc<Shared>,
-    patience: Duration,
+    error_body_timeout: Duration,
 }
 
 /// The longest that is waited for the body of an error, whose status has said what matters.
-const ERROR_BODY_PATIENCE: Duration = Duration::from_millis(250);
+const MAX_ERROR_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl HttpClient {
     pub(super) fn new(
         config: &Config,
         tls: &Arc<ClientConfig>,
         shared: &Arc<Shared>,
-        server: &Arc<Server>,
+        health: &Arc<SharedHealth>,
     ) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
             let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
@@ -62,16 +62,16 @@ impl HttpClient {
         })?;
         // awc logs request heads at TRACE.
         api_key.set_sensitive(true);
-        let way = Way::new(config, tls, shared);
+        let connections = ConnectionFactory::new(config, tls, shared);
         let requests = |connector| Requests::new(config, connector, &api_key);
         Ok(Rc::new(Self {
-            pooled: requests(Connector::keeping(&way))?,
-            fresh: requests(Connector::fresh(&way))?,
+            pooled: requests(Connector::pooled(&connections))?,
+            fresh: requests(Connector::single_use(&connections))?,
             api_key,
             proxy: plain_proxy(config).cloned(),
-            server: Arc::clone(server),
+            health: Arc::clone(health),
             shared: Arc::clone(shared),
-            patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
+            error_body_timeout: MAX_ERROR_BODY_TIMEOUT.min(config.attempt_timeout() / 4),
         }))
     }
 
@@ -87,32 +87,34 @@ impl HttpClient {
         let path = call.kind.path();
         // In a box: each layer around a future copies it at least once.
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
-        let (result, link) = noting_link(attempt).await;
-        let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
-        let result = match (result, link.as_deref()) {
-            (Ok(evaluations), Some(link)) if self.leaves_out_more(call, &evaluations, link) => {
-                link.give_up();
-                Err(Broken::Distrusted(of_another(path)))
+        let (result, tracker) = track_reuse(attempt).await;
+        let result = result.unwrap_or(Err(ExchangeError::Failed(Error::AttemptTimeout { limit })));
+        let result = match (result, tracker.as_deref()) {
+            (Ok(evaluations), Some(tracker))
+                if self.omits_more_names(call, &evaluations, tracker) =>
+            {
+                tracker.discard();
+                Err(ExchangeError::Suspect(misrouted(path)))
             }
             (result, _) => result,
         };
-        let result = judged(result, path, link.as_deref(), &self.shared);
-        result.map_err(|broken| broken.failure(path, link.as_deref()))
+        let result = discard_suspect(result, path, tracker.as_deref(), &self.shared);
+        result.map_err(|broken| broken.failure(path, tracker.as_deref()))
     }
 
     /// Whether an answer over a reused connection leaves out a name that the server leaves out of no
     /// first answer, so that it may be the answer to a request for fewer.
-    fn leaves_out_more(
+    fn omits_more_names(
         &self,
         call: &CallRequest,
         evaluations: &[Option<Evaluation>],
-        link: &Link,
+        tracker: &ReuseTracker,
     ) -> bool {
         let mut is_sign = false;
         for (name, evaluation) in call.names.iter().zip(evaluations) {
             if evaluation.is_none() {
                 // Each is to be remembered.
-                is_sign |= self.server.left_out.is_proof(name, !link.is_reused());
+                is_sign |= self.health.known_omitted.is_proof(name, !tracker.is_reused());
             }
         }
         is_sign
@@ -122,11 +124,11 @@ impl HttpClient {
         &self,
         call: &CallRequest,
         fresh: bool,
-    ) -> Result<Vec<Option<Evaluation>>, Broken> {
+    ) -> Result<Vec<Option<Evaluation>>, ExchangeError> {
         let requests = if fresh { &self.fresh } else { &self.pooled };
-        let body = wire::encode(call).map_err(|_| Broken::Error(UNENCODABLE))?;
+        let body = wire::encode(call).map_err(|_| ExchangeError::Failed(UNENCODABLE))?;
         let response =
-            requests.of(call.kind).send_body(body).await.map_err(Broken::BeforeAnswer)?;
+            requests.of(call.kind).send_body(body).await.map_err(ExchangeError::BeforeAnswer)?;
 
         let excerpts = Excerpts {
             call,

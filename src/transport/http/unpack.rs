@@ -9,11 +9,11 @@ use flate2::bufread::GzDecoder;
 
 /// Why a body could not be unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unpackable {
+pub(super) enum UnpackError {
     /// It is longer than allowed.
     TooLong,
     /// It ends too early.
-    CutShort,
+    Truncated,
     Corrupt,
 }
 
@@ -21,12 +21,12 @@ pub(super) enum Unpackable {
 ///
 /// The body's first bytes tell, not its header: a proxy that unpacks a body may leave the header, and
 /// no JSON begins as gzip does.
-pub(super) fn unpack(body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, Unpackable> {
+pub(super) fn unpack(body: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, UnpackError> {
     let Some(unpacked) = read(body, limit) else { return Ok(Cow::Borrowed(body)) };
     let (unpacked, end) = unpacked;
     end?;
     if unpacked.len() > limit {
-        return Err(Unpackable::TooLong);
+        return Err(UnpackError::TooLong);
     }
     Ok(Cow::Owned(unpacked))
 }
@@ -43,7 +43,7 @@ pub(super) fn unpack_beginning(body: Vec<u8>, limit: usize) -> Vec<u8> {
 }
 
 /// One byte more than the limit at the most, and why it is not more.
-fn read(body: &[u8], limit: usize) -> Option<(Vec<u8>, Result<(), Unpackable>)> {
+fn read(body: &[u8], limit: usize) -> Option<(Vec<u8>, Result<(), UnpackError>)> {
     if !body.starts_with(GZIP) {
         return None;
     }
@@ -56,14 +56,14 @@ fn read(body: &[u8], limit: usize) -> Option<(Vec<u8>, Result<(), Unpackable>)> 
         let mut member = GzDecoder::new(rest).take(left as u64);
         if let Err(error) = member.read_to_end(&mut unpacked) {
             let why = match error.kind() {
-                ErrorKind::UnexpectedEof => Unpackable::CutShort,
-                _ => Unpackable::Corrupt,
+                ErrorKind::UnexpectedEof => UnpackError::Truncated,
+                _ => UnpackError::Corrupt,
             };
             return Some((unpacked, Err(why)));
         }
         rest = member.into_inner().into_inner();
     }
-    let end = if rest.is_empty() { Ok(()) } else { Err(Unpackable::Corrupt) };
+    let end = if rest.is_empty() { Ok(()) } else { Err(UnpackError::Corrupt) };
     Some((unpacked, end))
 }
 
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn promise_4_no_more_members_are_unpacked_than_allowed() {
         let json = packed(b"{}");
-        for (empty, expected) in [(99, Ok(&b"{}"[..])), (100, Err(Unpackable::Corrupt))] {
+        for (empty, expected) in [(99, Ok(&b"{}"[..])), (100, Err(UnpackError::Corrupt))] {
             let body = [packed(b"").repeat(empty), json.clone()].concat();
             assert_eq!(unpack(&body, 10).as_deref().map_err(|why| *why), expected);
         }
@@ -102,21 +102,21 @@ mod tests {
     fn promise_4_a_bomb_stops_at_the_limit() {
         let bomb = packed(&vec![b' '; 64 << 20]);
         assert!(bomb.len() < 1 << 20);
-        assert_eq!(unpack(&bomb, 2 << 20), Err(Unpackable::TooLong));
+        assert_eq!(unpack(&bomb, 2 << 20), Err(UnpackError::TooLong));
         assert_eq!(unpack_beginning(bomb, 16 << 10).len(), 16 << 10);
         assert_eq!(unpack(&packed(&[b' '; 100]), 100).unwrap().len(), 100);
-        assert_eq!(unpack(&packed(&[b' '; 101]), 100), Err(Unpackable::TooLong));
+        assert_eq!(unpack(&packed(&[b' '; 101]), 100), Err(UnpackError::TooLong));
     }
 
     #[test]
     fn what_is_cut_or_corrupt_is_told_apart() {
         let whole = packed(&[b'a'; 1_000]);
-        assert_eq!(unpack(&whole[..whole.len() - 9], 2_000), Err(Unpackable::CutShort));
+        assert_eq!(unpack(&whole[..whole.len() - 9], 2_000), Err(UnpackError::Truncated));
         let mut corrupt = whole.clone();
         corrupt[12] ^= 0xff;
         assert!(unpack(&corrupt, 2_000).is_err());
-        assert_eq!(unpack(b"\x1f\x8b\x08\0", 2_000), Err(Unpackable::CutShort));
-        assert_eq!(unpack(b"\x1f\x8b\x09\0\0\0\0\0\0\0\0", 2_000), Err(Unpackable::Corrupt));
+        assert_eq!(unpack(b"\x1f\x8b\x08\0", 2_000), Err(UnpackError::Truncated));
+        assert_eq!(unpack(b"\x1f\x8b\x09\0\0\0\0\0\0\0\0", 2_000), Err(UnpackError::Corrupt));
     }
 
     #[test]

@@ -68,12 +68,12 @@ pub(crate) struct Decoded {
     /// About each of the call's names, in their order.
     pub(crate) evaluations: Vec<Option<Evaluation>>,
     /// There are others among the names that it is about.
-    pub(super) has_unasked: bool,
+    pub(super) has_unrequested: bool,
 }
 
 impl Decoded {
     fn one(evaluation: Evaluation) -> Self {
-        Self { evaluations: vec![Some(evaluation)], has_unasked: false }
+        Self { evaluations: vec![Some(evaluation)], has_unrequested: false }
     }
 }
 
@@ -222,11 +222,11 @@ impl<'de> Visitor<'de> for Gates<'_> {
         let places: HashMap<&str, usize, RandomState> =
             self.names.iter().enumerate().map(|(place, name)| (&**name, place)).collect();
         let mut evaluations = vec![None; self.names.len()];
-        let (mut fields_of_one, mut has_unasked) = (0, false);
+        let (mut fields_of_one, mut has_unrequested) = (0, false);
         while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             let Some(&place) = places.get(&*key) else {
                 map.next_value::<IgnoredAny>()?;
-                has_unasked = true;
+                has_unrequested = true;
                 fields_of_one += u8::from(["name", "value"].contains(&&*key));
                 continue;
             };
@@ -241,7 +241,7 @@ impl<'de> Visitor<'de> for Gates<'_> {
                 "one gate's answer instead of an object of gates by name",
             ));
         }
-        Ok(Decoded { evaluations, has_unasked })
+        Ok(Decoded { evaluations, has_unrequested })
     }
 }
 

@@ -29,13 +29,13 @@ pub(in crate::transport) struct Breaker {
 
 #[derive(Debug)]
 enum State {
-    Closed(Row),
+    Closed(FailureStreak),
     Open(Outage),
 }
 
 /// The failures since the last answer.
 #[derive(Debug, Default)]
-struct Row {
+struct FailureStreak {
     failures: u32,
     /// The failures that nobody's request can have caused, and of each user as many as count.
     weight: u32,
@@ -71,46 +71,46 @@ pub(in crate::transport) enum Permission {
 /// A question to the server that decides for everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport) struct Probe {
-    pub(in crate::transport) began: Instant,
+    pub(in crate::transport) started: Instant,
     pub(in crate::transport) limit: Duration,
 }
 
 /// What an attempt's error says of the server, or of the way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transport) enum Sign {
+pub(in crate::transport) enum ErrorClass {
     /// It is well: it refuses, or asks for calm.
-    Well,
-    /// It is in trouble; `of_anyone` if the trouble is none that a single user's request can cause.
-    Trouble { of_anyone: bool },
+    Healthy,
+    /// It is in trouble; `of_any_user` if the trouble is none that a single user's request can cause.
+    Failure { of_any_user: bool },
     /// Neither.
-    None,
+    Inconclusive,
 }
 
-/// So many failures in a row, with no answer between them, open the breaker.
-const FAILURES: u32 = 10;
+/// So many failures in a streak, with no answer between them, open the breaker.
+const FAILURE_THRESHOLD: u32 = 10;
 
 /// So many of one user count towards them. It takes three users to open it.
-const OF_ONE_USER: u32 = 4;
+const MAX_PER_USER: u32 = 4;
 
 /// From the beginning of one probe to the next.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A probe waits no longer than this, nor than an attempt: calls wait for it.
-const PROBE_LIMIT: Duration = Duration::from_secs(1);
+const QUICK_PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A call waits no longer than this for the outcome of a probe: until the next one begins, as long as
 /// that may take, and a while for what busy machines need.
-pub(in crate::transport) const LONGEST_WAIT: Duration = Duration::from_secs(2);
+pub(in crate::transport) const MAX_PROBE_WAIT: Duration = Duration::from_secs(2);
 
 /// Probes go on for this long after somebody has asked.
-pub(in crate::transport) const LATELY: Duration = Duration::from_secs(30);
+pub(in crate::transport) const PROBING_PERIOD: Duration = Duration::from_secs(30);
 
 /// A probe that is that late is lost.
-const SLACK: Duration = Duration::from_secs(1);
+const LOST_PROBE_GRACE: Duration = Duration::from_secs(1);
 
 impl Breaker {
     pub(in crate::transport) fn new(attempt_timeout: Duration) -> Self {
-        Self { state: State::Closed(Row::default()), last_answer: None, attempt_timeout }
+        Self { state: State::Closed(FailureStreak::default()), last_answer: None, attempt_timeout }
     }
 
     /// Asked before each attempt.
@@ -125,7 +125,7 @@ impl Breaker {
 
     /// The server has answered, if only to refuse: whoever asked, it is there.
     pub(in crate::transport) fn answered(&mut self, now: Instant) {
-        self.state = State::Closed(Row::default());
+        self.state = State::Closed(FailureStreak::default());
         self.last_answer = Some(now);
     }
 
@@ -133,7 +133,7 @@ impl Breaker {
     pub(in crate::transport) fn failed(
         &mut self,
         user: &User,
-        of_anyone: bool,
+        of_any_user: bool,
         error: &Error,
         began: Instant,
         now: Instant,
@@ -142,9 +142,9 @@ impl Breaker {
             return;
         }
         // Where it is open: an attempt from before that, and nothing new.
-        let State::Closed(row) = &mut self.state else { return };
-        row.count(user, of_anyone);
-        if row.weight >= FAILURES {
+        let State::Closed(streak) = &mut self.state else { return };
+        streak.count(user, of_any_user);
+        if streak.weight >= FAILURE_THRESHOLD {
             self.open(error, now);
         }
     }
@@ -152,22 +152,22 @@ impl Breaker {
     /// The probes that are to be made now, if somebody has asked at this time.
     pub(in crate::transport) fn probe(
         &mut self,
-        asked: Option<Instant>,
+        last_request: Option<Instant>,
         now: Instant,
     ) -> Vec<Probe> {
-        let patient = Probe { began: now, limit: self.attempt_timeout };
-        let quick = Probe { limit: self.attempt_timeout.min(PROBE_LIMIT), ..patient };
+        let patient = Probe { started: now, limit: self.attempt_timeout };
+        let quick = Probe { limit: self.attempt_timeout.min(QUICK_PROBE_LIMIT), ..patient };
         match &mut self.state {
-            State::Closed(row) => {
-                let is_free = row.probe.is_none_or(|probe| probe.is_lost(now));
-                if row.failures < FAILURES || !is_free {
+            State::Closed(streak) => {
+                let is_free = streak.probe.is_none_or(|probe| probe.is_lost(now));
+                if streak.failures < FAILURE_THRESHOLD || !is_free {
                     return Vec::new();
                 }
-                row.probe = Some(patient);
+                streak.probe = Some(patient);
                 vec![patient]
             }
             State::Open(outage) => {
-                if outage.due > now || !is_lately(asked, now) {
+                if outage.due > now || !is_recent(last_request, now) {
                     return Vec::new();
                 }
                 outage.due = now + PROBE_INTERVAL;
@@ -175,7 +175,7 @@ impl Breaker {
                 let mut probes = vec![quick];
                 // One that lets a slow server answer: beside the others, for what waits for an answer
                 // that the network has lost must hold nothing up.
-                let is_patient = |probe: &Probe| probe.limit > PROBE_LIMIT;
+                let is_patient = |probe: &Probe| probe.limit > QUICK_PROBE_LIMIT;
                 let has_patient = outage.probes.iter().any(is_patient);
                 if outage.is_hanging && is_patient(&patient) && !has_patient {
                     probes.push(patient);
@@ -188,26 +188,27 @@ impl Breaker {
 
     /// A probe has found the server in trouble.
     pub(in crate::transport) fn probe_failed(&mut self, probe: Probe, error: &Error, now: Instant) {
-        let is_doubted = matches!(&self.state, State::Closed(row) if row.probe == Some(probe));
+        let is_doubted =
+            matches!(&self.state, State::Closed(streak) if streak.probe == Some(probe));
         self.probe_lost(probe);
         if is_doubted {
             return self.open(error, now);
         }
         // Where it is closed: another answer came before.
         if let State::Open(outage) = &mut self.state
-            && self.last_answer.is_none_or(|at| probe.began >= at)
+            && self.last_answer.is_none_or(|at| probe.started >= at)
         {
             outage.cause = Arc::new(error.clone());
             outage.is_hanging = matches!(error, Error::AttemptTimeout { .. });
-            outage.failed = outage.failed.max(Some(probe.began));
+            outage.failed = outage.failed.max(Some(probe.started));
         }
     }
 
     /// A probe ended in a way that says nothing.
     pub(in crate::transport) fn probe_lost(&mut self, probe: Probe) {
         match &mut self.state {
-            State::Closed(row) => {
-                row.probe.take_if(|it| *it == probe);
+            State::Closed(streak) => {
+                streak.probe.take_if(|it| *it == probe);
             }
             State::Open(outage) => outage.probes.retain(|it| *it != probe),
         }
@@ -216,11 +217,11 @@ impl Breaker {
     /// When `probe` has something to do next, if somebody has asked at this time.
     pub(in crate::transport) fn next_probe(
         &self,
-        asked: Option<Instant>,
+        last_request: Option<Instant>,
         now: Instant,
     ) -> Option<Instant> {
         match &self.state {
-            State::Open(outage) if is_lately(asked, now) => Some(outage.due),
+            State::Open(outage) if is_recent(last_request, now) => Some(outage.due),
             _ => None,
         }
     }
@@ -258,18 +259,18 @@ impl Breaker {
 
 impl Probe {
     fn is_lost(&self, now: Instant) -> bool {
-        self.began + self.limit + SLACK <= now
+        self.started + self.limit + LOST_PROBE_GRACE <= now
     }
 }
 
-fn is_lately(asked: Option<Instant>, now: Instant) -> bool {
-    asked.is_some_and(|at| now < at + LATELY)
+fn is_recent(last_request: Option<Instant>, now: Instant) -> bool {
+    last_request.is_some_and(|at| now < at + PROBING_PERIOD)
 }
 
-impl Row {
-    fn count(&mut self, user: &User, of_anyone: bool) {
+impl FailureStreak {
+    fn count(&mut self, user: &User, of_any_user: bool) {
         self.failures = self.failures.saturating_add(1);
-        if of_anyone {
+        if of_any_user {
             self.weight += 1;
             return;
         }
@@ -285,26 +286,26 @@ impl Row {
                 1
             }
         };
-        self.weight += u32::from(of_this_user <= OF_ONE_USER);
+        self.weight += u32::from(of_this_user <= MAX_PER_USER);
     }
 }
 
 /// What an attempt's error says. A server that answers 429 is well, and says what it wants.
-pub(in crate::transport) fn sign(error: &Error) -> Sign {
+pub(in crate::transport) fn classify(error: &Error) -> ErrorClass {
     match error {
         Error::Unavailable { status: 429, .. }
         | Error::Unauthorized { .. }
         | Error::Refused { .. }
-        | Error::MissingName { .. } => Sign::Well,
+        | Error::MissingName { .. } => ErrorClass::Healthy,
         Error::Unavailable { .. }
         | Error::Timeout { .. }
         | Error::AttemptTimeout { .. }
         | Error::Intermediary { .. }
         // A server may well break down over one user.
-        | Error::Connect { fault: ConnectFault::Closed, .. } => Sign::Trouble { of_anyone: false },
-        Error::Connect { .. } => Sign::Trouble { of_anyone: true },
+        | Error::Connect { fault: ConnectFault::Closed, .. } => ErrorClass::Failure { of_any_user: false },
+        Error::Connect { .. } => ErrorClass::Failure { of_any_user: true },
         // One config may be what cannot be read, or a proxy's words: who knows.
-        _ => Sign::None,
+        _ => ErrorClass::Inconclusive,
     }
 }
 
@@ -365,7 +366,7 @@ mod tests {
             assert_eq!(breaker.state(), BreakerState::Closed);
 
             // The server answers the probe: that user is the trouble.
-            let probe = Probe { began: now, limit: SECOND };
+            let probe = Probe { started: now, limit: SECOND };
             assert_eq!(breaker.probe(None, now), [probe]);
             assert_eq!(breaker.probe(None, now), [], "one at a time");
             breaker.answered(now + SECOND);
@@ -419,7 +420,7 @@ mod tests {
         let mut breaker = opened(now);
         let asked = Some(now);
         let after = |ms| now + Duration::from_millis(ms);
-        let probe = |ms| Probe { began: after(ms), limit: SECOND };
+        let probe = |ms| Probe { started: after(ms), limit: SECOND };
         assert_eq!(breaker.probe(asked, after(499)), []);
 
         assert_eq!(breaker.probe(asked, after(500)), [probe(500)]);
@@ -445,7 +446,7 @@ mod tests {
         fail(&mut breaker, 10, 10, now);
         let asked = Some(now);
         let (quick, patient) =
-            (|at| Probe { began: at, limit: SECOND }, |at| Probe { began: at, limit: timeout });
+            (|at| Probe { started: at, limit: SECOND }, |at| Probe { started: at, limit: timeout });
 
         assert_eq!(breaker.probe(asked, now + SECOND), [quick(now + SECOND)]);
         let hung = Error::AttemptTimeout { limit: SECOND };
@@ -465,12 +466,12 @@ mod tests {
         let now = start();
         let mut breaker = opened(now);
         let asked = Some(now);
-        assert!(breaker.next_probe(asked, now + LATELY / 2).is_some());
-        assert_eq!(breaker.next_probe(asked, now + LATELY), None);
+        assert!(breaker.next_probe(asked, now + PROBING_PERIOD / 2).is_some());
+        assert_eq!(breaker.next_probe(asked, now + PROBING_PERIOD), None);
         assert_eq!(breaker.next_probe(None, now), None);
-        assert_eq!(breaker.probe(asked, now + LATELY), []);
+        assert_eq!(breaker.probe(asked, now + PROBING_PERIOD), []);
         // Whoever asks then is the reason for a probe at once.
-        let later = now + 100 * LATELY;
+        let later = now + 100 * PROBING_PERIOD;
         assert!(breaker.next_probe(Some(later), later).is_some_and(|at| at <= later));
         assert_eq!(breaker.probe(Some(later), later).len(), 1);
     }
@@ -489,7 +490,7 @@ mod tests {
         fail(&mut doubted, 10, 1, now);
         assert_eq!(doubted.probe(None, now).len(), 1);
         assert_eq!(doubted.probe(None, now + SECOND), []);
-        assert_eq!(doubted.probe(None, now + SECOND + SLACK).len(), 1);
+        assert_eq!(doubted.probe(None, now + SECOND + LOST_PROBE_GRACE).len(), 1);
     }
 
     proptest! {

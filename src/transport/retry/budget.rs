@@ -16,69 +16,69 @@ use crate::model::user::User;
 pub(in crate::transport) struct RetryBudget {
     fifths: u32,
     /// Fifths that were put in since the users below were looked at.
-    put_in: u32,
-    takers: SmallVec<[Taker; MOST_TAKERS]>,
+    deposited: u32,
+    spenders: SmallVec<[Spender; MAX_SPENDERS]>,
     hasher: RandomState,
 }
 
 #[derive(Debug)]
-struct Taker {
+struct Spender {
     /// The user's hash.
     user: u64,
     /// Tokens that no calls have paid for since.
-    taken: u32,
+    spent: u32,
     /// It has taken all it may, and all of it is to be paid for.
     is_over: bool,
 }
 
-const RETRY: u32 = 5;
+const RETRY_COST: u32 = 5;
 
 /// Thirty retries before the first call has paid for one.
-const FLOOR: u32 = 30 * RETRY;
+const INITIAL: u32 = 30 * RETRY_COST;
 
 /// Fifty: a long time without failures does not pay for a storm of retries.
-const MOST: u32 = 50 * RETRY;
+const MAX_TOKENS: u32 = 50 * RETRY_COST;
 
 /// One user takes this many and then leaves as many to the others: enough to find one refused name
 /// among a hundred by halving, which takes fourteen.
-const OF_ONE_USER: u32 = 15;
-const RESERVE: u32 = OF_ONE_USER * RETRY;
+const MAX_PER_USER: u32 = 15;
+const RESERVE: u32 = MAX_PER_USER * RETRY_COST;
 
 /// A budget of fifty has room for three who take too much.
-const MOST_TAKERS: usize = 16;
+const MAX_SPENDERS: usize = 16;
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        let (takers, hasher) = (SmallVec::new(), RandomState::default());
-        Self { fifths: FLOOR, put_in: 0, takers, hasher }
+        let (spenders, hasher) = (SmallVec::new(), RandomState::default());
+        Self { fifths: INITIAL, deposited: 0, spenders, hasher }
     }
 }
 
 impl RetryBudget {
     /// A call has come.
     pub(in crate::transport) fn deposit(&mut self) {
-        self.fifths = (self.fifths + 1).min(MOST);
-        self.put_in += 1;
-        if self.put_in == RETRY {
-            self.put_in = 0;
-            self.takers.iter_mut().for_each(|taker| taker.taken -= 1);
-            self.takers.retain(|taker| taker.taken > 0);
+        self.fifths = (self.fifths + 1).min(MAX_TOKENS);
+        self.deposited += 1;
+        if self.deposited == RETRY_COST {
+            self.deposited = 0;
+            self.spenders.iter_mut().for_each(|spender| spender.spent -= 1);
+            self.spenders.retain(|spender| spender.spent > 0);
         }
     }
 
     /// Whether there may be a retry for this user; if so, it is paid for.
     pub(in crate::transport) fn withdraw(&mut self, user: &User) -> bool {
         let user = self.hasher.hash_one(user);
-        let Some(left) = self.fifths.checked_sub(RETRY) else { return false };
-        if let Some(taker) = self.takers.iter_mut().find(|taker| taker.user == user) {
-            if taker.is_over && left < RESERVE {
+        let Some(left) = self.fifths.checked_sub(RETRY_COST) else { return false };
+        if let Some(spender) = self.spenders.iter_mut().find(|spender| spender.user == user) {
+            if spender.is_over && left < RESERVE {
                 return false;
             }
-            taker.taken += 1;
-            taker.is_over |= taker.taken >= OF_ONE_USER;
-        } else if self.takers.len() < MOST_TAKERS {
+            spender.spent += 1;
+            spender.is_over |= spender.spent >= MAX_PER_USER;
+        } else if self.spenders.len() < MAX_SPENDERS {
             // So many users in trouble are no single user's.
-            self.takers.push(Taker { user, taken: 1, is_over: false });
+            self.spenders.push(Spender { user, spent: 1, is_over: false });
         }
         self.fifths = left;
         true
@@ -125,9 +125,9 @@ mod tests {
         assert_eq!((0..100).filter(|_| budget.withdraw(&user(1))).count(), 15);
 
         // What is put in goes to others first, and to the user when it has been paid for.
-        (0..RETRY).for_each(|_| budget.deposit());
+        (0..RETRY_COST).for_each(|_| budget.deposit());
         assert!(!budget.withdraw(&user(0)) && budget.withdraw(&user(2)));
-        (0..RETRY * OF_ONE_USER).for_each(|_| budget.deposit());
+        (0..RETRY_COST * MAX_PER_USER).for_each(|_| budget.deposit());
         assert!(budget.withdraw(&user(0)));
     }
 
@@ -145,8 +145,8 @@ mod tests {
                 } else {
                     retries += u32::from(budget.withdraw(&user(of)));
                 }
-                prop_assert!(retries * RETRY <= calls + FLOOR);
-                prop_assert!(budget.takers.len() <= MOST_TAKERS);
+                prop_assert!(retries * RETRY_COST <= calls + INITIAL);
+                prop_assert!(budget.spenders.len() <= MAX_SPENDERS);
             }
         }
     }

@@ -2,8 +2,8 @@
 
 pub(super) mod breaker;
 mod budget;
-mod calm;
-mod health;
-mod misnamed;
+mod known_mismatches;
 pub(super) mod policy;
-pub(super) mod upstream;
+mod pool_health;
+mod retry_after;
+pub(super) mod shared_health;

@@ -16,8 +16,8 @@ pub(super) struct Framing {
     heads: usize,
     interim: u32,
     status: Option<u16>,
-    is_doubtful: bool,
-    has_surplus: bool,
+    is_ambiguous: bool,
+    has_extra_bytes: bool,
 }
 
 #[derive(Debug)]
@@ -28,19 +28,19 @@ enum Part {
     Length(u64),
     Chunked(Chunked),
     UntilClose,
-    Over,
+    Complete,
 }
 
 /// Why an answer cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::transport) enum Fault {
+pub(in crate::transport) enum FramingError {
     #[error("not an HTTP response ({0})")]
     Head(#[from] httparse::Error),
     #[error("not an HTTP response ({0})")]
     Malformed(&'static str),
     /// The connection ended first.
     #[error("{0} was cut short")]
-    Cut(&'static str),
+    Truncated(&'static str),
 }
 
 /// The longest that all heads of an answer may be together, in bytes; the same for what chunks are
@@ -62,11 +62,18 @@ const CLOSE: &[u8] = b"connection: close\r\n\r\n";
 impl Framing {
     pub(super) fn new() -> Self {
         let part = Part::Head(Vec::new());
-        Self { part, heads: 0, interim: 0, status: None, is_doubtful: false, has_surplus: false }
+        Self {
+            part,
+            heads: 0,
+            interim: 0,
+            status: None,
+            is_ambiguous: false,
+            has_extra_bytes: false,
+        }
     }
 
     /// Takes in what came over the connection; what of it is awc's is put into `out`.
-    pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FramingError> {
         while !bytes.is_empty() {
             let taken = match &mut self.part {
                 Part::Head(_) => self.take_head(bytes, out)?,
@@ -75,15 +82,15 @@ impl Framing {
                     *left -= taken as u64;
                     out.extend_from_slice(&bytes[..taken]);
                     if *left == 0 {
-                        self.part = Part::Over;
+                        self.part = Part::Complete;
                     }
                     taken
                 }
                 Part::Chunked(chunks) => {
                     let taken = chunks.take(bytes)?;
                     out.extend_from_slice(&bytes[..taken]);
-                    if chunks.is_over() {
-                        self.part = Part::Over;
+                    if chunks.is_complete() {
+                        self.part = Part::Complete;
                     }
                     taken
                 }
@@ -91,8 +98,8 @@ impl Framing {
                     out.extend_from_slice(bytes);
                     bytes.len()
                 }
-                Part::Over => {
-                    (self.is_doubtful, self.has_surplus) = (true, true);
+                Part::Complete => {
+                    (self.is_ambiguous, self.has_extra_bytes) = (true, true);
                     bytes.len()
                 }
             };
@@ -102,14 +109,14 @@ impl Framing {
     }
 
     /// The connection has ended.
-    pub(super) fn end(&mut self) -> Result<(), Fault> {
-        self.is_doubtful = true;
+    pub(super) fn end(&mut self) -> Result<(), FramingError> {
+        self.is_ambiguous = true;
         match &self.part {
             Part::Head(head) if self.interim == 0 && head.is_empty() => Ok(()),
-            Part::Head(_) => Err(Fault::Cut("the head")),
-            Part::Length(_) | Part::Chunked(_) => Err(Fault::Cut("the body")),
-            Part::UntilClose | Part::Over => {
-                self.part = Part::Over;
+            Part::Head(_) => Err(FramingError::Truncated("the head")),
+            Part::Length(_) | Part::Chunked(_) => Err(FramingError::Truncated("the body")),
+            Part::UntilClose | Part::Complete => {
+                self.part = Part::Complete;
                 Ok(())
             }
         }
@@ -121,33 +128,33 @@ impl Framing {
     }
 
     /// The answer has been read to its end.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.part, Part::Over)
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.part, Part::Complete)
     }
 
     /// It is in doubt where the next answer will begin.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.is_doubtful
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous
     }
 
     /// There was more than the answer.
-    pub(super) fn has_surplus(&self) -> bool {
-        self.has_surplus
+    pub(super) fn has_extra_bytes(&self) -> bool {
+        self.has_extra_bytes
     }
 
     /// Returns how many of the bytes belong to heads.
-    fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Fault> {
+    fn take_head(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, FramingError> {
         let Part::Head(head) = &mut self.part else { return Ok(0) };
         let room = MAX_HEADS - self.heads - head.len();
         let bytes = &bytes[..bytes.len().min(room)];
         if bytes.is_empty() {
-            return Err(Fault::Malformed("its head is longer than 64 KiB"));
+            return Err(FramingError::Malformed("its head is longer than 64 KiB"));
         }
         if head.is_empty()
             && let b'\r' | b'\n' = bytes[0]
         {
             // What is left of an earlier answer, or nothing to speak of.
-            self.is_doubtful = true;
+            self.is_ambiguous = true;
             self.heads += 1;
             return Ok(1);
         }
@@ -155,7 +162,7 @@ impl Framing {
         head.extend_from_slice(bytes);
         if !head.iter().zip(BEGINNING).all(|(byte, expected)| byte == expected) {
             // However long it is until a line ends.
-            return Err(Fault::Head(httparse::Error::Version));
+            return Err(FramingError::Head(httparse::Error::Version));
         }
         // A head ends with a line: what has come of the next line cannot end it.
         let Some(line) = bytes.iter().rposition(|byte| *byte == b'\n') else {
@@ -167,38 +174,44 @@ impl Framing {
         let taken = parsed.length - before;
         self.heads += parsed.length;
         match parsed.status {
-            101 => return Err(Fault::Malformed("it switches protocols, which nobody asked for")),
+            101 => {
+                return Err(FramingError::Malformed(
+                    "it switches protocols, which nobody asked for",
+                ));
+            }
             100..200 => {
                 self.interim += 1;
-                self.is_doubtful = true;
+                self.is_ambiguous = true;
                 if self.interim > MAX_INTERIM {
-                    return Err(Fault::Malformed("too many interim responses"));
+                    return Err(FramingError::Malformed("too many interim responses"));
                 }
                 head.clear();
                 return Ok(taken);
             }
-            ..100 => return Err(Fault::Malformed("its status is below 100")),
+            ..100 => return Err(FramingError::Malformed("its status is below 100")),
             // Its body is nobody's.
             200..300 if parsed.offers_websocket => {
-                return Err(Fault::Malformed("it switches protocols, which nobody asked for"));
+                return Err(FramingError::Malformed(
+                    "it switches protocols, which nobody asked for",
+                ));
             }
             _ => {}
         }
         self.status = Some(parsed.status);
-        self.is_doubtful |= !parsed.keeps;
-        show(&head[..parsed.length], &parsed.body, self.is_doubtful, out);
+        self.is_ambiguous |= !parsed.is_reusable;
+        write_head(&head[..parsed.length], &parsed.body, self.is_ambiguous, out);
         self.part = match parsed.body {
-            Body::None | Body::Length(0) => Part::Over,
-            Body::Length(length) => Part::Length(length),
-            Body::Chunked => Part::Chunked(Chunked::default()),
-            Body::UntilClose => Part::UntilClose,
+            BodyLength::None | BodyLength::Known(0) => Part::Complete,
+            BodyLength::Known(length) => Part::Length(length),
+            BodyLength::Chunked => Part::Chunked(Chunked::default()),
+            BodyLength::UntilClose => Part::UntilClose,
         };
         Ok(taken)
     }
 }
 
 /// Puts out a head for awc, such that it sees the body and the end of the connection as they are.
-fn show(head: &[u8], body: &Body, closes: bool, out: &mut Vec<u8>) {
+fn write_head(head: &[u8], body: &BodyLength, closes: bool, out: &mut Vec<u8>) {
     if !closes {
         return out.extend_from_slice(head);
     }
@@ -207,7 +220,7 @@ fn show(head: &[u8], body: &Body, closes: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(head.strip_suffix(b"\r").unwrap_or(head));
     out.extend_from_slice(CLOSE);
     // awc takes HTTP/1.1 without a length for an empty body.
-    if let (Body::UntilClose, Some(minor)) = (body, out.get_mut(start + BEGINNING.len())) {
+    if let (BodyLength::UntilClose, Some(minor)) = (body, out.get_mut(start + BEGINNING.len())) {
         *minor = b'0';
     }
 }
@@ -216,23 +229,23 @@ fn show(head: &[u8], body: &Body, closes: bool, out: &mut Vec<u8>) {
 struct Head {
     length: usize,
     status: u16,
-    body: Body,
+    body: BodyLength,
     /// The connection can be used again, as far as the head goes.
-    keeps: bool,
+    is_reusable: bool,
     offers_websocket: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
+enum BodyLength {
     None,
-    Length(u64),
+    Known(u64),
     Chunked,
     UntilClose,
 }
 
 impl Head {
     /// `None` if there is more to come.
-    fn parse(bytes: &[u8]) -> Result<Option<Self>, Fault> {
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, FramingError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = Response::new(&mut headers);
         // As awc does it: both have to see the same.
@@ -242,28 +255,31 @@ impl Head {
             return Ok(None);
         };
         let (Some(status), Some(minor)) = (response.code, response.version) else {
-            return Err(Fault::Malformed("it has no status"));
+            return Err(FramingError::Malformed("it has no status"));
         };
         let fields = Fields::of(response.headers)?;
         if fields.is_chunked && minor == 0 {
-            return Err(Fault::Malformed("HTTP/1.0 with a transfer encoding"));
+            return Err(FramingError::Malformed("HTTP/1.0 with a transfer encoding"));
         }
         let body = match (status, fields) {
-            (100..200 | 204 | 304, _) => Body::None,
-            (_, Fields { is_chunked: true, .. }) => Body::Chunked,
+            (100..200 | 204 | 304, _) => BodyLength::None,
+            (_, Fields { is_chunked: true, .. }) => BodyLength::Chunked,
             // As for awc, which takes a websocket to begin where the body is.
-            (_, Fields { offers_websocket: true, .. }) => Body::None,
-            (_, Fields { length: Some(length), .. }) => Body::Length(length),
-            _ => Body::UntilClose,
+            (_, Fields { offers_websocket: true, .. }) => BodyLength::None,
+            (_, Fields { length: Some(length), .. }) => BodyLength::Known(length),
+            _ => BodyLength::UntilClose,
         };
         let has_two_ends = fields.is_chunked && fields.length.is_some();
         // Some send a body where there is none, and announce it.
-        let has_odd_end = body == Body::None && (fields.is_chunked || fields.length.is_some());
-        let is_in_doubt =
-            has_two_ends || has_odd_end || fields.offers_websocket || body == Body::UntilClose;
-        let keeps = minor == 1 && !fields.closes && !is_in_doubt;
+        let has_odd_end =
+            body == BodyLength::None && (fields.is_chunked || fields.length.is_some());
+        let is_in_doubt = has_two_ends
+            || has_odd_end
+            || fields.offers_websocket
+            || body == BodyLength::UntilClose;
+        let is_reusable = minor == 1 && !fields.closes && !is_in_doubt;
         let Fields { offers_websocket, .. } = fields;
-        Ok(Some(Self { length, status, body, keeps, offers_websocket }))
+        Ok(Some(Self { length, status, body, is_reusable, offers_websocket }))
     }
 }
 
@@ -277,17 +293,17 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(headers: &[Header<'_>]) -> Result<Self, Fault> {
+    fn of(headers: &[Header<'_>]) -> Result<Self, FramingError> {
         let mut fields = Self::default();
         for Header { name, value } in headers {
             if name.eq_ignore_ascii_case("content-length") {
                 if fields.length.is_some() {
-                    return Err(Fault::Malformed("more than one content-length"));
+                    return Err(FramingError::Malformed("more than one content-length"));
                 }
                 fields.length = Some(length(value)?);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 if fields.is_chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(Fault::Malformed("a transfer encoding other than chunked"));
+                    return Err(FramingError::Malformed("a transfer encoding other than chunked"));
                 }
                 fields.is_chunked = true;
             } else if name.eq_ignore_ascii_case("connection") {
@@ -303,11 +319,12 @@ impl Fields {
     }
 }
 
-fn length(value: &[u8]) -> Result<u64, Fault> {
+fn length(value: &[u8]) -> Result<u64, FramingError> {
     let digits = value.trim_ascii();
     let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit));
     let text = digits.and_then(|digits| str::from_utf8(digits).ok());
-    text.and_then(|text| text.parse().ok()).ok_or(Fault::Malformed("a content-length of no number"))
+    text.and_then(|text| text.parse().ok())
+        .ok_or(FramingError::Malformed("a content-length of no number"))
 }
 
 #[cfg(test)]
@@ -326,8 +343,8 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Read {
         shown: String,
-        result: Result<(), Fault>,
-        is_over: bool,
+        result: Result<(), FramingError>,
+        is_complete: bool,
         is_reusable: bool,
     }
 
@@ -341,8 +358,8 @@ mod tests {
             result = result.and_then(|()| framing.end());
         }
         let shown = String::from_utf8_lossy(&out).into_owned();
-        let (is_over, is_doubtful) = (framing.is_over(), framing.is_doubtful());
-        Read { shown, result, is_over, is_reusable: is_over && !is_doubtful }
+        let (is_complete, is_ambiguous) = (framing.is_complete(), framing.is_ambiguous());
+        Read { shown, result, is_complete, is_reusable: is_complete && !is_ambiguous }
     }
 
     fn of(text: &str) -> Read {
@@ -360,8 +377,12 @@ mod tests {
             "transfer-encoding: Chunked\r\n\r\n2;a=b\r\n{}\r\n00\r\nx: y\r\n\r\n",
         ] {
             let answer = format!("{OK}{answer}");
-            let expected =
-                Read { shown: answer.clone(), result: Ok(()), is_over: true, is_reusable: true };
+            let expected = Read {
+                shown: answer.clone(),
+                result: Ok(()),
+                is_complete: true,
+                is_reusable: true,
+            };
             assert_eq!(of(&answer), expected);
         }
         assert!(of("HTTP/1.1 204 No Content\r\n\r\n").is_reusable);
@@ -373,7 +394,7 @@ mod tests {
                       HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
         let shown = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
         let shown = shown.to_owned();
-        let expected = Read { shown, result: Ok(()), is_over: true, is_reusable: false };
+        let expected = Read { shown, result: Ok(()), is_complete: true, is_reusable: false };
         assert_eq!(of(answer), expected);
     }
 
@@ -405,7 +426,7 @@ mod tests {
             ),
         ] {
             let shown = shown.to_owned();
-            let expected = Read { shown, result: Ok(()), is_over: true, is_reusable: false };
+            let expected = Read { shown, result: Ok(()), is_complete: true, is_reusable: false };
             assert_eq!(read([answer.as_bytes()], true), expected);
         }
     }
@@ -448,7 +469,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", "the body"),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", "the body"),
         ] {
-            assert_eq!(read([text.as_bytes()], true).result, Err(Fault::Cut(what)));
+            assert_eq!(read([text.as_bytes()], true).result, Err(FramingError::Truncated(what)));
         }
         assert_eq!(read([], true).result, Ok(()), "nothing was answered");
     }
@@ -479,12 +500,12 @@ mod tests {
         let mut bytes = BytesMut::from(shown);
         let head = codec.decode(&mut bytes).map_err(|error| error.to_string())?;
         let Some(head) = head else { return Ok(None) };
-        let mut is_over = matches!(codec.message_type(), MessageType::None);
+        let mut is_complete = matches!(codec.message_type(), MessageType::None);
         let mut codec = codec.into_payload_codec();
-        while !is_over {
+        while !is_complete {
             match codec.decode(&mut bytes).map_err(|error| error.to_string())? {
                 Some(Some(_)) => {}
-                Some(None) => is_over = true,
+                Some(None) => is_complete = true,
                 None => break,
             }
         }
@@ -492,8 +513,9 @@ mod tests {
             return Err(format!("{bytes:?} is left over"));
         }
         // It asks for more where there cannot be any, and then sees the end of the connection.
-        is_over |= head.version == Version::HTTP_10 || matches!(head.status.as_u16(), 204 | 304);
-        Ok(Some((is_over, head.keep_alive())))
+        is_complete |=
+            head.version == Version::HTTP_10 || matches!(head.status.as_u16(), 204 | 304);
+        Ok(Some((is_complete, head.keep_alive())))
     }
 
     proptest! {
@@ -503,7 +525,7 @@ mod tests {
             if framing.take(&bytes, &mut out).is_err() {
                 return Ok(());
             }
-            let (is_over, is_doubtful) = (framing.is_over(), framing.is_doubtful());
+            let (is_complete, is_ambiguous) = (framing.is_complete(), framing.is_ambiguous());
             // The codec has a clock of its own, which needs a runtime.
             let read = actix_rt::System::new().block_on(async { awc_reads(&out) });
             let shown = String::from_utf8_lossy(&out);
@@ -512,9 +534,9 @@ mod tests {
                 return Ok(());
             };
             let is_until_close = matches!(framing.part, Part::UntilClose);
-            prop_assert_eq!(awc_is_over, is_over || is_until_close, "{}", shown);
-            prop_assert!(awc_keeps || is_doubtful, "{}", shown);
-            prop_assert!(!awc_keeps || !is_doubtful || framing.has_surplus(), "{}", shown);
+            prop_assert_eq!(awc_is_over, is_complete || is_until_close, "{}", shown);
+            prop_assert!(awc_keeps || is_ambiguous, "{}", shown);
+            prop_assert!(!awc_keeps || !is_ambiguous || framing.has_extra_bytes(), "{}", shown);
         }
 
         #[test]
@@ -534,7 +556,7 @@ mod tests {
                 rest = after;
             }
             let (mut in_parts, mut at_once) = (read(parts, ends), read([&bytes[..]], ends));
-            if let Err(Fault::Head(_) | Fault::Malformed(_)) = in_parts.result {
+            if let Err(FramingError::Head(_) | FramingError::Malformed(_)) = in_parts.result {
                 // Nobody gets an answer; how much awc sees of it before the error is all the same.
                 (in_parts.shown, at_once.shown) = Default::default();
             }

@@ -4,14 +4,14 @@ use std::io;
 
 /// The beginning of a request line in absolute form, in place of the one that awc has written.
 #[derive(Debug)]
-pub(super) struct Start {
+pub(super) struct Rewrite {
     pub(super) bytes: Vec<u8>,
     pub(super) written: usize,
     /// So much of what awc has written it stands for.
     pub(super) replaces: usize,
 }
 
-impl Start {
+impl Rewrite {
     /// `form` is what comes before the path: `http://host:port`.
     pub(super) fn new(request: &[u8], form: &str) -> io::Result<Self> {
         let path = request.iter().position(|byte| *byte == b' ').map(|space| space + 1);

@@ -22,7 +22,7 @@ pub(super) enum Socket {
 pub(super) struct Tcp {
     stream: TcpStream,
     /// While it asks the kernel itself: how many bytes it may read yet.
-    look: Option<usize>,
+    peek_budget: Option<usize>,
     /// What is read, where there is TLS.
     records: Records,
 }
@@ -39,38 +39,38 @@ struct Records {
 /// Its last two bytes are the length of what follows.
 const RECORD_HEADER: usize = 5;
 
-/// No more is read in one look, which the runtime cannot interrupt: a server may send more than any
+/// No more is read in one peek_budget, which the runtime cannot interrupt: a server may send more than any
 /// session tickets take, as long as it likes.
-const LONGEST_LOOK: usize = 32 * 1024;
+const MAX_PEEK: usize = 32 * 1024;
 
 /// What has come over a connection on which nothing was expected.
 #[derive(Debug)]
-pub(super) enum Unasked {
+pub(super) enum UnexpectedInput {
     Nothing,
     /// With TLS: the beginning of a record, whatever it has in it.
-    Part,
+    PartialRecord,
     /// Or so much that the look was given up.
     Bytes,
-    End,
-    Broken(io::Error),
+    Eof,
+    Failed(io::Error),
 }
 
 impl Socket {
     /// Looks what is there now. The runtime knows only what the kernel had when it looked last, which
     /// is not good enough here; session tickets and the like are TLS's own, and nothing in this sense.
-    pub(super) fn unasked(&mut self, cx: &mut Context<'_>) -> Unasked {
+    pub(super) fn check_unexpected(&mut self, cx: &mut Context<'_>) -> UnexpectedInput {
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
-        self.tcp_mut().look = Some(LONGEST_LOOK);
+        self.tcp_mut().peek_budget = Some(MAX_PEEK);
         let read = Pin::new(&mut *self).poll_read(cx, &mut buf);
-        let left = self.tcp_mut().look.take();
+        let left = self.tcp_mut().peek_budget.take();
         match read {
-            Poll::Pending if left == Some(0) => Unasked::Bytes,
-            Poll::Pending if self.is_within_a_record() => Unasked::Part,
-            Poll::Pending => Unasked::Nothing,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => Unasked::Bytes,
-            Poll::Ready(Ok(())) => Unasked::End,
-            Poll::Ready(Err(error)) => Unasked::Broken(error),
+            Poll::Pending if left == Some(0) => UnexpectedInput::Bytes,
+            Poll::Pending if self.is_within_a_record() => UnexpectedInput::PartialRecord,
+            Poll::Pending => UnexpectedInput::Nothing,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => UnexpectedInput::Bytes,
+            Poll::Ready(Ok(())) => UnexpectedInput::Eof,
+            Poll::Ready(Err(error)) => UnexpectedInput::Failed(error),
         }
     }
 
@@ -108,19 +108,19 @@ impl Socket {
 
 impl Tcp {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, look: None, records: Records::default() }
+        Self { stream, peek_budget: None, records: Records::default() }
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.look == Some(0) {
+        if self.peek_budget == Some(0) {
             return Poll::Pending;
         }
         let before = buf.filled().len();
         let read = match Pin::new(&mut self.stream).poll_read(cx, buf) {
-            Poll::Pending if self.look.is_some() => self.read_now(buf),
+            Poll::Pending if self.peek_budget.is_some() => self.read_now(buf),
             read => read,
         };
-        if let Some(left) = &mut self.look {
+        if let Some(left) = &mut self.peek_budget {
             *left = left.saturating_sub(buf.filled().len() - before);
         }
         read
@@ -305,15 +305,18 @@ mod tests {
 
     #[actix_rt::test]
     async fn tickets_are_nothing_unless_they_are_too_many_to_look_at() {
-        for (tickets, there, is_nothing) in [(2, 1, true), (1_000, LONGEST_LOOK + 1, false)] {
+        for (tickets, there, is_nothing) in [(2, 1, true), (1_000, MAX_PEEK + 1, false)] {
             let (mut socket, _server) = with_tickets(tickets).await;
             socket.wait_for_bytes(there);
 
-            let unasked = poll_fn(|cx| Poll::Ready(socket.unasked(cx))).await;
+            let unexpected = poll_fn(|cx| Poll::Ready(socket.check_unexpected(cx))).await;
 
             match is_nothing {
-                true => assert!(matches!(unasked, Unasked::Nothing | Unasked::Part), "{unasked:?}"),
-                false => assert!(matches!(unasked, Unasked::Bytes), "{unasked:?}"),
+                true => assert!(
+                    matches!(unexpected, UnexpectedInput::Nothing | UnexpectedInput::PartialRecord),
+                    "{unexpected:?}"
+                ),
+                false => assert!(matches!(unexpected, UnexpectedInput::Bytes), "{unexpected:?}"),
             }
         }
     }

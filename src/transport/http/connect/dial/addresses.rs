@@ -4,13 +4,13 @@ use std::{collections::HashSet, net::SocketAddr};
 
 /// How the addresses of a host have done so far.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct AddressHistory {
     worked: Option<SocketAddr>,
     /// Those that failed since they last worked, the one that failed last at the end.
     failed: Vec<SocketAddr>,
 }
 
-impl Memory {
+impl AddressHistory {
     /// Puts the addresses that a name has now in the order to try them in: the one that worked last,
     /// then IPv6 and IPv4 in turn (RFC 8305, section 4), then those that failed. Forgets every other.
     pub(super) fn order(&mut self, resolved: &[SocketAddr]) -> Vec<SocketAddr> {
@@ -23,7 +23,7 @@ impl Memory {
             (failed.map(|at| at + 1), self.worked != Some(*address))
         });
         // Now at last: those left out are others the next time, if these fail.
-        order.truncate(MOST);
+        order.truncate(MAX_ADDRESSES);
         order
     }
 
@@ -41,7 +41,7 @@ impl Memory {
 }
 
 /// The most addresses of a name that are tried: each may take a socket for as long as an attempt lasts.
-const MOST: usize = 32;
+const MAX_ADDRESSES: usize = 32;
 
 /// Each address once, the families in turn, beginning with that of the first.
 fn in_turn(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn families_are_tried_in_turn_beginning_with_the_first() {
-        let order = |resolved: &[_]| Memory::default().order(resolved);
+        let order = |resolved: &[_]| AddressHistory::default().order(resolved);
         assert_eq!(
             order(&[v6(1), v6(2), v6(3), v4(1), v4(2)]),
             [v6(1), v4(1), v6(2), v4(2), v6(3)]
@@ -89,58 +89,58 @@ mod tests {
     #[test]
     fn promise_4_of_very_many_addresses_the_resolvers_first_are_tried() {
         let many: Vec<_> = (0..1000).map(v6).collect();
-        assert_eq!(Memory::default().order(&many), many[..MOST]);
+        assert_eq!(AddressHistory::default().order(&many), many[..MAX_ADDRESSES]);
     }
 
     #[test]
     fn very_many_addresses_of_one_family_leave_room_for_the_other() {
         let many: Vec<_> = (0..1000).map(v6).chain([v4(1)]).collect();
-        assert_eq!(Memory::default().order(&many)[..2], [v6(0), v4(1)]);
+        assert_eq!(AddressHistory::default().order(&many)[..2], [v6(0), v4(1)]);
     }
 
     #[test]
     fn addresses_beyond_the_most_are_tried_once_the_first_have_failed() {
         let many: Vec<_> = (0..1000).map(v6).collect();
-        let mut memory = Memory::default();
-        for address in memory.order(&many) {
-            memory.failed(address);
+        let mut history = AddressHistory::default();
+        for address in history.order(&many) {
+            history.failed(address);
         }
-        assert_eq!(memory.order(&many)[..2], many[MOST..MOST + 2]);
+        assert_eq!(history.order(&many)[..2], many[MAX_ADDRESSES..MAX_ADDRESSES + 2]);
     }
 
     #[test]
     fn address_that_worked_is_first_until_it_fails() {
         let all = [v6(1), v4(1), v4(2)];
-        let mut memory = Memory::default();
-        memory.worked(v4(2));
-        assert_eq!(memory.order(&all), [v4(2), v6(1), v4(1)]);
-        assert_eq!(memory.order(&all), [v4(2), v6(1), v4(1)]);
-        memory.failed(v4(2));
-        assert_eq!(memory.order(&all), [v6(1), v4(1), v4(2)]);
-        memory.worked(v4(2));
-        assert_eq!(memory.order(&all)[0], v4(2));
+        let mut history = AddressHistory::default();
+        history.worked(v4(2));
+        assert_eq!(history.order(&all), [v4(2), v6(1), v4(1)]);
+        assert_eq!(history.order(&all), [v4(2), v6(1), v4(1)]);
+        history.failed(v4(2));
+        assert_eq!(history.order(&all), [v6(1), v4(1), v4(2)]);
+        history.worked(v4(2));
+        assert_eq!(history.order(&all)[0], v4(2));
     }
 
     #[test]
     fn addresses_that_failed_are_last_and_the_latest_failure_is_the_very_last() {
         let all = [v4(1), v4(2), v4(3)];
-        let mut memory = Memory::default();
-        memory.failed(v4(1));
-        assert_eq!(memory.order(&all), [v4(2), v4(3), v4(1)]);
-        memory.failed(v4(2));
-        memory.failed(v4(3));
-        assert_eq!(memory.order(&all), [v4(1), v4(2), v4(3)]);
-        memory.failed(v4(1));
-        assert_eq!(memory.order(&all), [v4(2), v4(3), v4(1)]);
+        let mut history = AddressHistory::default();
+        history.failed(v4(1));
+        assert_eq!(history.order(&all), [v4(2), v4(3), v4(1)]);
+        history.failed(v4(2));
+        history.failed(v4(3));
+        assert_eq!(history.order(&all), [v4(1), v4(2), v4(3)]);
+        history.failed(v4(1));
+        assert_eq!(history.order(&all), [v4(2), v4(3), v4(1)]);
     }
 
     #[test]
     fn what_was_known_of_an_address_goes_when_the_name_points_elsewhere() {
-        let mut memory = Memory::default();
-        memory.worked(v4(1));
-        memory.failed(v4(2));
-        assert_eq!(memory.order(&[v4(3), v4(4)]), [v4(3), v4(4)]);
-        assert_eq!(memory.order(&[v4(2), v4(3), v4(1)]), [v4(2), v4(3), v4(1)]);
+        let mut history = AddressHistory::default();
+        history.worked(v4(1));
+        history.failed(v4(2));
+        assert_eq!(history.order(&[v4(3), v4(4)]), [v4(3), v4(4)]);
+        assert_eq!(history.order(&[v4(2), v4(3), v4(1)]), [v4(2), v4(3), v4(1)]);
     }
 
     fn address() -> impl Strategy<Value = SocketAddr> {
@@ -151,17 +151,17 @@ mod tests {
         #[test]
         fn every_address_is_tried_exactly_once(
             resolved in vec(address(), 0..12),
-            history in vec((any::<bool>(), address()), 0..12),
+            events in vec((any::<bool>(), address()), 0..12),
         ) {
-            let mut memory = Memory::default();
-            for (worked, address) in history {
-                if worked { memory.worked(address) } else { memory.failed(address) }
+            let mut history = AddressHistory::default();
+            for (worked, address) in events {
+                if worked { history.worked(address) } else { history.failed(address) }
             }
-            let order = memory.order(&resolved);
+            let order = history.order(&resolved);
             let distinct: HashSet<_> = resolved.iter().copied().collect();
             prop_assert_eq!(order.len(), distinct.len());
             prop_assert_eq!(order.iter().copied().collect::<HashSet<_>>(), distinct);
-            if let Some(worked) = memory.worked {
+            if let Some(worked) = history.worked {
                 prop_assert_eq!(order[0], worked);
             }
         }

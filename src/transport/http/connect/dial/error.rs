@@ -21,12 +21,12 @@ pub(in crate::transport) enum DialError {
     #[error("the proxy {proxy} could not be reached: {source}")]
     ProxyUnreachable { proxy: String, source: Box<DialError> },
     #[error("the proxy {proxy} {problem}")]
-    Proxy { proxy: String, problem: Refusal },
+    Proxy { proxy: String, problem: TunnelError },
 }
 
 /// What a proxy does instead of connecting to the API's host.
 #[derive(Debug, ThisError)]
-pub(in crate::transport) enum Refusal {
+pub(in crate::transport) enum TunnelError {
     #[error("answered {status}{} to CONNECT {target}", explained(*.status, *.hint))]
     Status { status: u16, hint: Option<&'static str>, target: String },
     #[error("answered something that is not HTTP/1.1 to CONNECT ({0})")]

@@ -20,7 +20,7 @@ use actix_rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(in crate::transport) use self::error::DialError;
-use self::{addresses::Memory, race::race, resolve::Resolver};
+use self::{addresses::AddressHistory, race::race, resolve::Resolver};
 use crate::config::{Config, Proxy};
 
 /// Connects to the host of the base URL, each time to the addresses that its name has then.
@@ -30,7 +30,7 @@ pub(super) struct Dialer<N = System> {
     is_tls: bool,
     proxy: Option<Proxy>,
     network: N,
-    memory: Rc<RefCell<Memory>>,
+    history: Rc<RefCell<AddressHistory>>,
 }
 
 /// A connection, over which nothing has been sent to the API.
@@ -39,28 +39,28 @@ pub(super) struct Dialed<S = TcpStream> {
     pub(super) stream: S,
     /// `http://host:port`, for a proxy that takes requests in absolute form.
     pub(super) absolute_form: Option<Rc<str>>,
-    pub(super) trial: Trial,
+    pub(super) address_guard: AddressGuard,
 }
 
-/// Watches what becomes of a connection. Unless it is [passed](Self::passed), its address has failed
+/// Watches what becomes of a connection. Unless it is [working](Self::mark_working), its address has failed
 /// and is tried last next time: somebody may accept connections there who does not serve them.
 #[derive(Debug)]
-pub(super) struct Trial {
+pub(super) struct AddressGuard {
     address: Option<SocketAddr>,
-    memory: Rc<RefCell<Memory>>,
+    history: Rc<RefCell<AddressHistory>>,
 }
 
-impl Trial {
+impl AddressGuard {
     /// Whoever is at the address has said something that makes sense.
-    pub(super) fn passed(&mut self) {
+    pub(super) fn mark_working(&mut self) {
         self.address = None;
     }
 }
 
-impl Drop for Trial {
+impl Drop for AddressGuard {
     fn drop(&mut self) {
         if let Some(address) = self.address {
-            self.memory.borrow_mut().failed(address);
+            self.history.borrow_mut().failed(address);
         }
     }
 }
@@ -80,7 +80,7 @@ pub(super) trait Network {
 
 impl Dialer {
     pub(super) fn new(config: &Config) -> Self {
-        Self::over(config, System(Resolver::of_the_system()))
+        Self::over(config, System(Resolver::system()))
     }
 }
 
@@ -94,7 +94,7 @@ impl<N: Network> Dialer<N> {
             is_tls,
             proxy: config.way_out().proxy.clone(),
             network,
-            memory: Rc::default(),
+            history: Rc::default(),
         }
     }
 
@@ -110,7 +110,7 @@ impl<N: Network> Dialer<N> {
             let opened = tunnel::open(&mut dialed.stream, proxy, &target).await;
             opened.map_err(|problem| DialError::Proxy { proxy: proxy.to_string(), problem })?;
             // What is wrong from here on is not the proxy's fault.
-            dialed.trial.passed();
+            dialed.address_guard.mark_working();
         } else {
             let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
             dialed.absolute_form = Some(format!("http://{}{port}", self.host).into());
@@ -130,13 +130,14 @@ impl<N: Network> Dialer<N> {
         if resolved.is_empty() {
             return Err(DialError::NoAddresses { host: host.to_owned() });
         }
-        let connected = race(&resolved, &self.memory, |address| self.network.connect(address));
+        let connected = race(&resolved, &self.history, |address| self.network.connect(address));
         let (address, stream) = connected.await.map_err(|failures| DialError::Unreachable {
             host: format!("{host}:{port}"),
             failures,
         })?;
-        let trial = Trial { address: Some(address), memory: Rc::clone(&self.memory) };
-        Ok(Dialed { stream, absolute_form: None, trial })
+        let address_guard =
+            AddressGuard { address: Some(address), history: Rc::clone(&self.history) };
+        Ok(Dialed { stream, absolute_form: None, address_guard })
     }
 }
 

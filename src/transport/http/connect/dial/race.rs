@@ -5,7 +5,7 @@ use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
 use actix_rt::time::timeout;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::addresses::Memory;
+use super::addresses::AddressHistory;
 
 /// How long an address has before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -18,12 +18,12 @@ pub(super) type Failures = Vec<(SocketAddr, io::Error)>;
 /// address it leads to.
 pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
     resolved: &[SocketAddr],
-    memory: &RefCell<Memory>,
+    history: &RefCell<AddressHistory>,
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<(SocketAddr, S), Failures> {
-    let mut waiting = memory.borrow_mut().order(resolved).into_iter();
+    let mut waiting = history.borrow_mut().order(resolved).into_iter();
     let mut failures = Failures::new();
-    let mut pending = Pending { addresses: Vec::new(), memory };
+    let mut pending = Pending { addresses: Vec::new(), history };
     let mut connecting = FuturesUnordered::new();
     loop {
         if let Some(address) = waiting.next() {
@@ -39,12 +39,12 @@ pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
         match ended {
             Ok(Some((address, Ok(stream)))) => {
                 pending.ended(address);
-                memory.borrow_mut().worked(address);
+                history.borrow_mut().worked(address);
                 return Ok((address, stream));
             }
             Ok(Some((address, Err(error)))) => {
                 pending.ended(address);
-                memory.borrow_mut().failed(address);
+                history.borrow_mut().failed(address);
                 failures.push((address, error));
             }
             Ok(None) if is_last => return Err(failures),
@@ -58,7 +58,7 @@ pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
 /// attempt's time was up, have failed: however short that time is, the next attempt starts elsewhere.
 struct Pending<'a> {
     addresses: Vec<SocketAddr>,
-    memory: &'a RefCell<Memory>,
+    history: &'a RefCell<AddressHistory>,
 }
 
 impl Pending<'_> {
@@ -70,7 +70,7 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         for address in self.addresses.drain(..) {
-            self.memory.borrow_mut().failed(address);
+            self.history.borrow_mut().failed(address);
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     /// Runs a race in virtual time, with this limit in milliseconds.
     fn run(
         script: &[(u8, u64, Result<(), io::ErrorKind>)],
-        memory: &RefCell<Memory>,
+        history: &RefCell<AddressHistory>,
         limit: u64,
     ) -> Ran {
         let resolved: Vec<_> = script.iter().map(|(last, ..)| address(*last)).collect();
@@ -146,7 +146,7 @@ mod tests {
                     outcome.map_err(io::Error::from)
                 }
             };
-            let result = timeout(Duration::from_millis(limit), race(&resolved, memory, connect));
+            let result = timeout(Duration::from_millis(limit), race(&resolved, history, connect));
             let result = result.await.ok().map(|result| {
                 result
                     .map(|(address, ())| address)
@@ -162,65 +162,65 @@ mod tests {
 
     #[test]
     fn next_address_is_tried_after_250_ms_of_silence() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))], &memory, 1000);
+        let history = RefCell::default();
+        let ran = run(&[(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))], &history, 1000);
         assert_eq!(ran.result, Some(Ok(address(3))));
         assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 250), (3, 500)], 510));
     }
 
     #[test]
     fn next_address_is_tried_at_once_when_one_failed() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 20, refused()), (2, 0, refused()), (3, 10, Ok(()))], &memory, 1000);
+        let history = RefCell::default();
+        let ran = run(&[(1, 20, refused()), (2, 0, refused()), (3, 10, Ok(()))], &history, 1000);
         assert_eq!(ran.result, Some(Ok(address(3))));
         assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 20), (3, 20)], 30));
     }
 
     #[test]
     fn slow_address_may_still_win_after_its_head_start() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 300, Ok(())), (2, 100, Ok(()))], &memory, 1000);
+        let history = RefCell::default();
+        let ran = run(&[(1, 300, Ok(())), (2, 100, Ok(()))], &history, 1000);
         assert_eq!((ran.result, ran.took), (Some(Ok(address(1))), 300));
     }
 
     #[test]
     fn address_that_answers_in_time_is_the_only_one_tried() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 249, Ok(())), (2, 0, Ok(()))], &memory, 1000);
+        let history = RefCell::default();
+        let ran = run(&[(1, 249, Ok(())), (2, 0, Ok(()))], &history, 1000);
         assert_eq!((ran.result, ran.tried), (Some(Ok(address(1))), vec![(1, 0)]));
     }
 
     #[test]
     fn dead_first_address_costs_only_the_first_connection() {
-        let memory = RefCell::default();
+        let history = RefCell::default();
         let script = [(1, NEVER, Ok(())), (2, 10, Ok(()))];
-        assert_eq!(run(&script, &memory, 1000).took, 260);
+        assert_eq!(run(&script, &history, 1000).took, 260);
         for _ in 0..3 {
-            let ran = run(&script, &memory, 1000);
+            let ran = run(&script, &history, 1000);
             assert_eq!((ran.tried, ran.took), (vec![(2, 0)], 10));
         }
         // Now the other one dies.
         let script = [(1, 10, Ok(())), (2, NEVER, Ok(()))];
-        assert_eq!(run(&script, &memory, 1000).took, 260);
-        assert_eq!(run(&script, &memory, 1000).tried, [(1, 0)]);
+        assert_eq!(run(&script, &history, 1000).took, 260);
+        assert_eq!(run(&script, &history, 1000).tried, [(1, 0)]);
     }
 
     #[test]
     fn attempt_shorter_than_the_head_start_leaves_the_next_one_another_address() {
-        let memory = RefCell::default();
+        let history = RefCell::default();
         let script = [(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))];
-        assert_eq!(run(&script, &memory, 100).result, None);
-        assert_eq!(run(&script, &memory, 100).tried, [(2, 0)]);
-        assert_eq!(run(&script, &memory, 100).result, Some(Ok(address(3))));
-        assert_eq!(run(&script, &memory, 100).tried, [(3, 0)]);
+        assert_eq!(run(&script, &history, 100).result, None);
+        assert_eq!(run(&script, &history, 100).tried, [(2, 0)]);
+        assert_eq!(run(&script, &history, 100).result, Some(Ok(address(3))));
+        assert_eq!(run(&script, &history, 100).tried, [(3, 0)]);
     }
 
     #[test]
     fn race_ends_when_the_last_address_has_failed() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 400, refused()), (2, 10, refused())], &memory, 1000);
+        let history = RefCell::default();
+        let ran = run(&[(1, 400, refused()), (2, 10, refused())], &history, 1000);
         assert_eq!((ran.result, ran.took), (Some(Err(vec![address(2), address(1)])), 400));
-        assert_eq!(run(&[], &memory, 1000).result, Some(Err(vec![])));
+        assert_eq!(run(&[], &history, 1000).result, Some(Err(vec![])));
     }
 
     #[test]

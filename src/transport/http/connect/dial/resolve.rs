@@ -36,13 +36,13 @@ struct Running {
 }
 
 /// For how long those who come later share a look-up.
-const SHARED_FOR: Duration = Duration::from_secs(1);
+const SHARE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The number of look-ups at once.
-const MOST: usize = 4;
+const MAX_LOOKUPS: usize = 4;
 
 impl Resolver {
-    pub(super) fn of_the_system() -> Self {
+    pub(super) fn system() -> Self {
         Self::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
     }
 
@@ -86,7 +86,8 @@ impl Resolver {
         let mut running = self.running.borrow_mut();
         running.retain(Running::is_running);
         if let Some(last) = running.last()
-            && (running.len() >= MOST || now.saturating_duration_since(last.began) < SHARED_FOR)
+            && (running.len() >= MAX_LOOKUPS
+                || now.saturating_duration_since(last.began) < SHARE_WINDOW)
         {
             return Ok(last.id);
         }
@@ -185,10 +186,10 @@ mod tests {
                 let mut asking = asking();
                 assert!((&mut asking).now_or_never().is_none());
                 waiting.push(asking);
-                advance(SHARED_FOR).await;
+                advance(SHARE_WINDOW).await;
             }
-            assert_eq!(resolver.running.borrow().len(), MOST);
-            (0..MOST).for_each(|_| go_on.send(Ok(())).unwrap());
+            assert_eq!(resolver.running.borrow().len(), MAX_LOOKUPS);
+            (0..MAX_LOOKUPS).for_each(|_| go_on.send(Ok(())).unwrap());
             for answer in join_all(waiting).await {
                 assert_eq!(answer.unwrap().len(), 1);
             }
@@ -201,7 +202,7 @@ mod tests {
             let (resolver, asked, go_on) = hanging();
             let asking = || resolver.resolve("statsig.test", 443);
             assert!(asking().now_or_never().is_none());
-            advance(SHARED_FOR).await;
+            advance(SHARE_WINDOW).await;
             // It has a look-up of its own, which the other thread's end is not.
             let mut second = Box::pin(asking());
             assert!((&mut second).now_or_never().is_none());
@@ -244,7 +245,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn system_knows_this_machine() {
-        let addresses = Resolver::of_the_system().resolve("localhost", 443).await.unwrap();
+        let addresses = Resolver::system().resolve("localhost", 443).await.unwrap();
         assert!(!addresses.is_empty());
         assert!(
             addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 443)

@@ -13,10 +13,10 @@ use crate::model::error::ConnectFault;
 
 /// What is there at an address.
 #[derive(Clone, Copy, PartialEq)]
-enum There {
+enum Behavior {
     /// Nobody answers, and no packet comes back.
     Nothing,
-    Refusal,
+    Refuse,
     /// Connects, and says this.
     Peer(&'static str),
 }
@@ -25,7 +25,7 @@ enum There {
 #[derive(Default)]
 struct Script {
     names: RefCell<HashMap<String, Vec<SocketAddr>>>,
-    addresses: RefCell<HashMap<SocketAddr, There>>,
+    addresses: RefCell<HashMap<SocketAddr, Behavior>>,
     resolved: RefCell<Vec<String>>,
     connected: RefCell<Vec<SocketAddr>>,
     /// The other ends of the connections.
@@ -44,10 +44,10 @@ impl Network for Rc<Script> {
     async fn connect(&self, address: SocketAddr) -> io::Result<DuplexStream> {
         self.connected.borrow_mut().push(address);
         let there = self.addresses.borrow().get(&address).copied();
-        match there.unwrap_or(There::Nothing) {
-            There::Nothing => std::future::pending().await,
-            There::Refusal => Err(io::ErrorKind::ConnectionRefused.into()),
-            There::Peer(says) => {
+        match there.unwrap_or(Behavior::Nothing) {
+            Behavior::Nothing => std::future::pending().await,
+            Behavior::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
+            Behavior::Peer(says) => {
                 let (ours, mut theirs) = duplex(64 * 1024);
                 theirs.write_all(says.as_bytes()).await?;
                 self.peers.borrow_mut().push(theirs);
@@ -58,7 +58,7 @@ impl Network for Rc<Script> {
 }
 
 impl Script {
-    fn new(names: &[(&str, &[SocketAddr])], addresses: &[(SocketAddr, There)]) -> Rc<Self> {
+    fn new(names: &[(&str, &[SocketAddr])], addresses: &[(SocketAddr, Behavior)]) -> Rc<Self> {
         let script = Self::default();
         for (name, addresses) in names {
             script.point(name, addresses);
@@ -94,7 +94,7 @@ fn virtual_time<F: Future>(test: F) -> F::Output {
 async fn dial(dialer: &Dialer<Rc<Script>>) -> Option<Result<Dialed<DuplexStream>, DialError>> {
     let dialed = timeout(Duration::from_secs(1), dialer.dial()).await.ok()?;
     Some(dialed.map(|mut dialed| {
-        dialed.trial.passed();
+        dialed.address_guard.mark_working();
         dialed
     }))
 }
@@ -104,8 +104,8 @@ async fn error(dialer: &Dialer<Rc<Script>>) -> (ConnectFault, String) {
     (error.fault(), error.to_string())
 }
 
-const HERE: There = There::Peer("");
-const OPEN: There = There::Peer("HTTP/1.1 200 OK\r\n\r\n");
+const HERE: Behavior = Behavior::Peer("");
+const OPEN: Behavior = Behavior::Peer("HTTP/1.1 200 OK\r\n\r\n");
 
 #[test]
 fn dead_first_address_is_passed_over_and_then_tried_last() {
@@ -173,7 +173,7 @@ fn address_in_place_of_a_name_is_not_resolved() {
 fn error_says_what_each_address_did() {
     virtual_time(async {
         let addresses = [at(1, 443), at(2, 443)];
-        let refusing = [(at(1, 443), There::Refusal), (at(2, 443), There::Refusal)];
+        let refusing = [(at(1, 443), Behavior::Refuse), (at(2, 443), Behavior::Refuse)];
         let script = Script::new(&[("statsig.test", &addresses), ("empty.test", &[])], &refusing);
         for (url, fault, message) in [
             (
@@ -238,8 +238,8 @@ fn proxy_that_fails_is_named_as_the_proxy() {
         let script = Script::new(
             &[("proxy.test", &[at(9, 3128)]), ("gone.test", &[at(8, 3128)])],
             &[
-                (at(9, 3128), There::Peer("HTTP/1.1 403 Forbidden\r\n\r\n")),
-                (at(8, 3128), There::Refusal),
+                (at(9, 3128), Behavior::Peer("HTTP/1.1 403 Forbidden\r\n\r\n")),
+                (at(8, 3128), Behavior::Refuse),
             ],
         );
         for (proxy, message) in [

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::error::Refusal;
+use super::error::TunnelError;
 use crate::config::Proxy;
 
 /// The longest answer to CONNECT that is read, in bytes, interim responses included.
@@ -16,7 +16,7 @@ pub(super) async fn open(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     proxy: &Proxy,
     target: &str,
-) -> Result<(), Refusal> {
+) -> Result<(), TunnelError> {
     stream.write_all(request(proxy, target).as_bytes()).await?;
     stream.flush().await?;
     let mut read = Vec::with_capacity(1024);
@@ -27,7 +27,7 @@ pub(super) async fn open(
         }
         // Bounded beyond doubt: `judge` has refused what is longer.
         if (&mut stream).take(1024).read_buf(&mut read).await? == 0 {
-            return Err(Refusal::Closed);
+            return Err(TunnelError::Closed);
         }
     }
 }
@@ -49,15 +49,15 @@ enum Verdict {
 }
 
 /// What the proxy has said so far comes to. Interim responses are read over.
-fn judge(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Verdict, Refusal> {
+fn judge(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Verdict, TunnelError> {
     let length = read.len();
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
-        let head = match response.parse(read).map_err(Refusal::NotHttp)? {
+        let head = match response.parse(read).map_err(TunnelError::NotHttp)? {
             httparse::Status::Complete(head) => head,
             httparse::Status::Partial if length > MAX_HEAD => {
-                return Err(Refusal::TooLong(MAX_HEAD));
+                return Err(TunnelError::TooLong(MAX_HEAD));
             }
             httparse::Status::Partial => return Ok(Verdict::Incomplete),
         };
@@ -67,10 +67,10 @@ fn judge(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Verdict, Refusa
             // The target waits for us to begin: what is there already can only be the proxy's.
             // Dropped, it might be missed; taken for the target's, it would be believed.
             200..=299 if rest.is_empty() => return Ok(Verdict::Open),
-            200..=299 => return Err(Refusal::Surplus(rest.len())),
+            200..=299 => return Err(TunnelError::Surplus(rest.len())),
             status => {
                 let hint = (status == 407).then(|| proxy.credentials_hint());
-                return Err(Refusal::Status { status, hint, target: target.to_owned() });
+                return Err(TunnelError::Status { status, hint, target: target.to_owned() });
             }
         }
     }

@@ -16,12 +16,12 @@ use std::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{
-    framing::{Fault, Framing},
-    link::Link,
-    pace::Pace,
-    request_line::Start,
-    resting::Resting,
-    socket::{Socket, Unasked},
+    cooldown::Cooldown,
+    cooldown_pool::CooldownPool,
+    framing::{Framing, FramingError},
+    request_line::Rewrite,
+    reuse_tracker::ReuseTracker,
+    socket::{Socket, UnexpectedInput},
 };
 use crate::{rt::clock, shared::Shared};
 
@@ -29,18 +29,18 @@ use crate::{rt::clock, shared::Shared};
 pub(in crate::transport) struct Stream {
     /// `None` once nothing that comes over it can be trusted.
     socket: Option<Socket>,
-    link: Rc<Link>,
+    tracker: Rc<ReuseTracker>,
     shared: Arc<Shared>,
     opened: Instant,
-    turn: Turn,
-    pace: Pace,
+    phase: Phase,
+    cooldown: Cooldown,
     framing: Framing,
     /// What was read for awc, and how much of it awc has.
     read: Vec<u8>,
-    given: usize,
+    delivered: usize,
     options: Options,
     /// What has to be written in place of what awc has written first.
-    start: Option<Start>,
+    rewrite: Option<Rewrite>,
 }
 
 /// What a connection is for.
@@ -51,17 +51,17 @@ pub(super) struct Options {
     /// What is put before the path, for a proxy that takes requests in absolute form.
     pub(super) absolute_form: Option<Rc<str>>,
     /// Where it rests.
-    pub(super) resting: Weak<Resting>,
+    pub(super) cooling: Weak<CooldownPool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum Phase {
     /// There is no request.
     Idle,
     /// A request is being written.
-    Request,
+    Writing,
     /// Its answer is being read.
-    Answer,
+    Reading,
 }
 
 impl Stream {
@@ -73,16 +73,16 @@ impl Stream {
     ) -> Self {
         Self {
             socket,
-            link: Link::new(generation),
+            tracker: ReuseTracker::new(generation),
             shared,
             opened: clock::now(),
-            turn: Turn::Idle,
-            pace: Pace::new(clock::now()),
+            phase: Phase::Idle,
+            cooldown: Cooldown::new(clock::now()),
             framing: Framing::new(),
             read: Vec::new(),
-            given: 0,
+            delivered: 0,
             options,
-            start: None,
+            rewrite: None,
         }
     }
 
@@ -94,59 +94,59 @@ impl Stream {
     /// come since, decrypted and asked of the kernel itself (`Socket::unasked`); nor has a part of what
     /// cannot be decrypted before the rest is there. Otherwise the
     /// connection ends here, before a byte of the request is sent, and the request goes out again on
-    /// another. It is looked again before each further part is written (`go_on`). What comes too early
+    /// another. It is looked again before each further part is written (`continue_request`). What comes too early
     /// but later than the last look cannot be told from the answer.
-    fn begin(&mut self, cx: &mut Context<'_>, request: &[u8]) -> io::Result<()> {
-        self.link.begin();
-        if self.turn == Turn::Answer && self.is_given() {
-            self.rest();
+    fn begin_request(&mut self, cx: &mut Context<'_>, request: &[u8]) -> io::Result<()> {
+        self.tracker.on_request();
+        if self.phase == Phase::Reading && self.is_delivered() {
+            self.finish_exchange();
         }
-        let is_idle = self.turn == Turn::Idle;
+        let is_idle = self.phase == Phase::Idle;
         let Some(socket) = self.socket.as_mut().filter(|_| is_idle) else {
-            return Err(self.unusable("the answer before this request left a doubt about its end"));
+            return Err(self.discard("the answer before this request left a doubt about its end"));
         };
-        let unasked = socket.unasked(cx);
-        self.judge(unasked)?;
-        if self.is_distrusted() {
-            return Err(self.unusable("this connection or one beside it gave another's answer"));
+        let unexpected = socket.check_unexpected(cx);
+        self.accept_unexpected(unexpected)?;
+        if self.is_suspect() {
+            return Err(self.discard("this connection or one beside it gave another's answer"));
         }
         self.framing = Framing::new();
         if let Some(form) = &self.options.absolute_form {
-            self.start = Some(Start::new(request, form)?);
+            self.rewrite = Some(Rewrite::new(request, form)?);
         }
-        self.turn = Turn::Request;
-        self.pace.begin(clock::now());
+        self.phase = Phase::Writing;
+        self.cooldown.begin(clock::now());
         Ok(())
     }
 
     /// More of a request is to be written. No server has read what is not written yet, and what comes
     /// before is no answer to it; only on a new connection may it be a refusal of what was too long.
-    fn go_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let is_reused = self.link.is_reused();
+    fn continue_request(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let is_reused = self.tracker.is_reused();
         let Some(socket) = self.socket.as_mut().filter(|_| is_reused) else { return Ok(()) };
-        let unasked = socket.unasked(cx);
-        self.judge(unasked)
+        let unexpected = socket.check_unexpected(cx);
+        self.accept_unexpected(unexpected)
     }
 
     /// Whether the request can be written, with this on the connection.
-    fn judge(&self, unasked: Unasked) -> io::Result<()> {
-        match (unasked, self.link.is_reused()) {
-            (Unasked::Nothing, _) | (Unasked::Part, false) => Ok(()),
-            (Unasked::Bytes, _) | (Unasked::Part, true) => {
-                Err(self.unusable("an answer came before its request"))
+    fn accept_unexpected(&self, unexpected: UnexpectedInput) -> io::Result<()> {
+        match (unexpected, self.tracker.is_reused()) {
+            (UnexpectedInput::Nothing, _) | (UnexpectedInput::PartialRecord, false) => Ok(()),
+            (UnexpectedInput::Bytes, _) | (UnexpectedInput::PartialRecord, true) => {
+                Err(self.discard("an answer came before its request"))
             }
-            (Unasked::End | Unasked::Broken(_), true) => {
-                Err(self.unusable("the connection ended before the request was sent"))
+            (UnexpectedInput::Eof | UnexpectedInput::Failed(_), true) => {
+                Err(self.discard("the connection ended before the request was sent"))
             }
             // How new connections end is for the attempt to find.
-            (Unasked::End, false) => Ok(()),
-            (Unasked::Broken(error), false) => Err(error),
+            (UnexpectedInput::Eof, false) => Ok(()),
+            (UnexpectedInput::Failed(error), false) => Err(error),
         }
     }
 
     /// The request is to go out again on another connection.
-    fn unusable(&self, why: &'static str) -> io::Error {
-        self.link.give_up();
+    fn discard(&self, why: &'static str) -> io::Error {
+        self.tracker.discard();
         io::Error::new(ErrorKind::ConnectionAborted, why)
     }
 
@@ -157,25 +157,26 @@ impl Stream {
 
     /// It may have given somebody the answer to another request, or a connection beside it has since it
     /// was opened.
-    fn is_distrusted(&self) -> bool {
-        self.link.is_unusable() || self.link.generation() != self.shared.connection_generation()
+    fn is_suspect(&self) -> bool {
+        self.tracker.is_discarded()
+            || self.tracker.generation() != self.shared.connection_generation()
     }
 
     /// The answer is over, and awc has all of it.
-    fn is_given(&self) -> bool {
-        self.framing.is_over() && self.given == self.read.len()
+    fn is_delivered(&self) -> bool {
+        self.framing.is_complete() && self.delivered == self.read.len()
     }
 
     /// Waits for the next request, where there may be one. If awc reads on, it looks whether the
     /// connection, which is in its pool, is alive.
-    fn rest(&mut self) {
-        if self.framing.is_doubtful() || self.options.is_single_use {
+    fn finish_exchange(&mut self) {
+        if self.framing.is_ambiguous() || self.options.is_single_use {
             self.socket = None;
         }
         self.read.clear();
-        self.read.shrink_to(KEPT);
-        self.given = 0;
-        self.turn = Turn::Idle;
+        self.read.shrink_to(MAX_KEPT_BUFFER);
+        self.delivered = 0;
+        self.phase = Phase::Idle;
     }
 
     /// awc asks whether a connection of its pool is alive. One that has to rest is not, for awc.
@@ -184,22 +185,22 @@ impl Stream {
             self.socket = None;
             return Poll::Ready(Ok(()));
         }
-        if !self.pace.has_to_rest(clock::now()) {
+        if !self.cooldown.needs_cooldown(clock::now()) {
             return Poll::Pending;
         }
-        let resting = self.options.resting.upgrade();
+        let cooling = self.options.cooling.upgrade();
         let gone = Self::new(None, 0, Arc::clone(&self.shared), Options::default());
         let this = mem::replace(self, gone);
-        if let Some(resting) = resting {
-            resting.set_aside(this);
+        if let Some(cooling) = cooling {
+            cooling.put(this);
         }
         Poll::Ready(Ok(()))
     }
 
     /// An idle connection is alive if there is nothing to read.
     pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        let was_idle_for_too_long = self.pace.idle(clock::now()) > KEEP_ALIVE;
-        let can_be_used = !was_idle_for_too_long && !self.is_old() && !self.is_distrusted();
+        let was_idle_for_too_long = self.cooldown.idle(clock::now()) > KEEP_ALIVE;
+        let can_be_used = !was_idle_for_too_long && !self.is_old() && !self.is_suspect();
         self.socket.as_mut().filter(|_| can_be_used).is_some_and(|socket| {
             let mut byte = [0];
             Pin::new(socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
@@ -207,16 +208,16 @@ impl Stream {
     }
 
     /// It has been idle for as long as an answer takes.
-    pub(super) fn is_rested(&self) -> bool {
-        self.pace.is_rested(clock::now())
+    pub(super) fn is_cooled_down(&self) -> bool {
+        self.cooldown.is_cooled_down(clock::now())
     }
 
     /// Reads until there is something for awc or nothing more to come.
     fn poll_answer(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.read.clear();
-        self.given = 0;
+        self.delivered = 0;
         while self.read.is_empty()
-            && !self.framing.is_over()
+            && !self.framing.is_complete()
             && let Some(socket) = &mut self.socket
         {
             let before = buf.filled().len();
@@ -228,25 +229,23 @@ impl Stream {
                 false => self.framing.take(bytes, &mut self.read),
             };
             buf.set_filled(before);
-            if self.framing.is_over() {
-                self.pace.end(clock::now());
+            if self.framing.is_complete() {
+                self.cooldown.end(clock::now());
             }
-            if is_end || taken.is_err() || self.framing.has_surplus() {
+            if is_end || taken.is_err() || self.framing.has_extra_bytes() {
                 self.socket = None;
             }
-            if let Err(Fault::Head(_)) = taken
-                && self.link.is_reused()
+            if let Err(FramingError::Head(_)) = taken
+                && self.tracker.is_reused()
             {
-                return Poll::Ready(Err(self.unusable("what came is the rest of another answer")));
+                return Poll::Ready(Err(self.discard("what came is the rest of another answer")));
             }
             taken.map_err(io::Error::other)?;
             // Servers that end idle connections say so like this, to nobody, and perhaps just as the
             // request arrives.
-            if self.framing.status() == Some(408) && self.link.is_reused() {
+            if self.framing.status() == Some(408) && self.tracker.is_reused() {
                 self.socket = None;
-                return Poll::Ready(
-                    Err(self.unusable("the connection had been idle for too long")),
-                );
+                return Poll::Ready(Err(self.discard("the connection had been idle for too long")));
             }
         }
         Poll::Ready(Ok(()))
@@ -260,11 +259,11 @@ const LIFETIME: Duration = Duration::from_secs(75);
 pub(in crate::transport) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// No larger a buffer is kept for the next answer.
-const KEPT: usize = 16 * 1024;
+const MAX_KEPT_BUFFER: usize = 16 * 1024;
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("turn", &self.turn).finish_non_exhaustive()
+        f.debug_struct("Stream").field("phase", &self.phase).finish_non_exhaustive()
     }
 }
 
@@ -322,7 +321,7 @@ mod tests {
             let written = stream.write_all(REQUEST.as_bytes()).await;
 
             assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-            assert!(stream.link.is_unusable());
+            assert!(stream.tracker.is_discarded());
             drop(stream);
             let mut rest = Vec::new();
             let _ = std::io::Read::read_to_end(&mut &server, &mut rest);
@@ -343,7 +342,7 @@ mod tests {
         let written = stream.write_all(body).await;
 
         assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-        assert!(stream.link.is_unusable());
+        assert!(stream.tracker.is_discarded());
     }
 
     #[actix_rt::test]

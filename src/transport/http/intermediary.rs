@@ -13,15 +13,15 @@ use crate::model::error::Error;
 
 /// What of an answer's head tells who sent it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     status: u16,
-    content_type: Media,
+    content_type: MediaType,
     /// Somebody wants other credentials than the key, or a browser that solves a riddle.
     is_challenge: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
+enum MediaType {
     None,
     Json,
     Html,
@@ -32,15 +32,15 @@ enum Media {
 
 /// What a body is, whatever its content type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum BodyFormat {
     Json,
     Html,
     Other,
 }
 
-impl Head {
+impl ResponseHead {
     pub(super) fn of(status: u16, headers: &HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).map_or(Media::None, Media::of);
+        let content_type = headers.get(CONTENT_TYPE).map_or(MediaType::None, MediaType::of);
         Self { status, content_type, is_challenge: is_challenge(headers) }
     }
 
@@ -59,38 +59,38 @@ impl Head {
             408 | 429 | 500..=599 => false,
             // Whoever finds a call too large: halving it helps.
             413 => false,
-            401 | 403 => form != Form::Json,
-            _ => form == Form::Html,
+            401 | 403 => form != BodyFormat::Json,
+            _ => form == BodyFormat::Html,
         };
         let (status, content_type) = (self.status, self.content_type.name());
         is_other.then_some(Error::Intermediary { path, status, content_type })
     }
 
-    fn form(&self, body: &[u8]) -> Form {
-        let first = without_mark(body).iter().find(|byte| !byte.is_ascii_whitespace());
+    fn form(&self, body: &[u8]) -> BodyFormat {
+        let first = strip_bom(body).iter().find(|byte| !byte.is_ascii_whitespace());
         match (first, self.content_type) {
-            (Some(b'{' | b'[' | b'"'), _) if is_json(body) => Form::Json,
-            (None, Media::Json) => Form::Json,
-            (Some(b'<'), _) | (_, Media::Html) => Form::Html,
-            _ => Form::Other,
+            (Some(b'{' | b'[' | b'"'), _) if is_json(body) => BodyFormat::Json,
+            (None, MediaType::Json) => BodyFormat::Json,
+            (Some(b'<'), _) | (_, MediaType::Html) => BodyFormat::Html,
+            _ => BodyFormat::Other,
         }
     }
 }
 
 /// Whether this is JSON, or may be the beginning of some. A plain `[blocked]` is not.
 fn is_json(body: &[u8]) -> bool {
-    match serde_json::from_slice::<IgnoredAny>(without_mark(body)) {
+    match serde_json::from_slice::<IgnoredAny>(strip_bom(body)) {
         Ok(_) => true,
         Err(error) => error.is_eof(),
     }
 }
 
 /// The body without a byte order mark, which RFC 8259 allows a reader of JSON to ignore.
-pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+pub(super) fn strip_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-impl Media {
+impl MediaType {
     fn of(value: &HeaderValue) -> Self {
         let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         match &*essence.trim_ascii().to_ascii_lowercase() {
@@ -165,7 +165,7 @@ mod tests {
             let name = HeaderName::try_from(*name).unwrap();
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let error = Head::of(status, &map).intermediary(PATH, body)?;
+        let error = ResponseHead::of(status, &map).intermediary(PATH, body)?;
         assert_eq!(error.kind(), "intermediary");
         Some(error.to_string())
     }

@@ -16,7 +16,7 @@ use awc::{
 };
 use rustls::CertificateError;
 
-use super::connect::{DialError, Fault};
+use super::connect::{DialError, FramingError};
 use crate::model::error::{ConnectFault, Error};
 
 pub(super) fn status_error(
@@ -56,8 +56,8 @@ pub(super) fn payload_error(error: PayloadError, path: &'static str) -> Error {
             reason: "the body's encoding is corrupt".to_owned(),
             excerpt: String::new(),
         },
-        PayloadError::Incomplete(Some(error)) => match framing_fault(&error) {
-            None | Some(Fault::Cut(_)) => connect_error(ConnectFault::Closed, &error),
+        PayloadError::Incomplete(Some(error)) => match framing_error(&error) {
+            None | Some(FramingError::Truncated(_)) => connect_error(ConnectFault::Closed, &error),
             Some(fault) => malformed(fault, path),
         },
         broken => connect_error(ConnectFault::Closed, &broken),
@@ -99,9 +99,9 @@ pub(super) fn send_error(error: SendRequestError, path: &'static str) -> Error {
         // The latter has nothing to do with what was read: in TLS 1.3 a server may refuse a client
         // that takes the handshake for done.
         SendRequestError::Send(error) | SendRequestError::Response(ParseError::Io(error)) => {
-            match framing_fault(error) {
+            match framing_error(error) {
                 None => io_fault(error),
-                Some(Fault::Cut(_)) => ConnectFault::Closed,
+                Some(FramingError::Truncated(_)) => ConnectFault::Closed,
                 Some(fault) => return malformed(fault, path),
             }
         }
@@ -144,12 +144,12 @@ fn io_fault(error: &io::Error) -> ConnectFault {
     }
 }
 
-fn malformed(fault: Fault, path: &'static str) -> Error {
+fn malformed(fault: FramingError, path: &'static str) -> Error {
     let (reason, excerpt) = (fault.to_string(), String::new());
     Error::InvalidResponse { path, reason, excerpt }
 }
 
-fn framing_fault(error: &io::Error) -> Option<Fault> {
+fn framing_error(error: &io::Error) -> Option<FramingError> {
     error.get_ref()?.downcast_ref().copied()
 }
 

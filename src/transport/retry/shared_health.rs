@@ -8,11 +8,11 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    breaker::{Breaker, LATELY, Permission, Probe, Sign, sign},
+    breaker::{Breaker, ErrorClass, PROBING_PERIOD, Permission, Probe, classify},
     budget::RetryBudget,
-    calm::{Advice, Calm},
-    health::PoolHealth,
-    misnamed::Misnamed,
+    known_mismatches::KnownMismatches,
+    pool_health::PoolHealth,
+    retry_after::{PauseCheck, ServerPause},
 };
 use crate::{
     config::Config,
@@ -25,7 +25,7 @@ use crate::{
 /// for it is the same server, and the health of this transport's own pool; told of every attempt.
 #[derive(Debug)]
 pub(in crate::transport) struct Upstream {
-    pub(in crate::transport) server: Arc<Server>,
+    pub(in crate::transport) health: Arc<SharedHealth>,
     pool: PoolHealth,
     /// An attempt that had less time than this says nothing when it runs out of it.
     fair_limit: Duration,
@@ -33,60 +33,59 @@ pub(in crate::transport) struct Upstream {
 
 /// What the transports know of the server together.
 #[derive(Debug)]
-pub(in crate::transport) struct Server {
-    judgement: Mutex<Judgement>,
+pub(in crate::transport) struct SharedHealth {
+    state: Mutex<ServerState>,
     /// Told when calls that wait for a probe may have to know of it.
-    news: watch::Sender<()>,
-    pub(in crate::transport) misnamed: Misnamed,
+    breaker_updates: watch::Sender<()>,
+    pub(in crate::transport) known_misnamed: KnownMismatches,
     /// Names that the server leaves out. One that it learns of later proves as much as any other.
-    pub(in crate::transport) left_out: Misnamed,
+    pub(in crate::transport) known_omitted: KnownMismatches,
 }
 
 #[derive(Debug)]
-struct Judgement {
+struct ServerState {
     breaker: Option<Breaker>,
-    calm: Calm,
+    pause: ServerPause,
     budget: RetryBudget,
 }
 
-impl Server {
+impl SharedHealth {
     pub(in crate::transport) fn new(config: &Config) -> Self {
         let breaker = config.circuit_breaker().then(|| Breaker::new(config.attempt_timeout()));
-        let (calm, budget) = (Calm::default(), RetryBudget::default());
-        let judgement = Mutex::new(Judgement { breaker, calm, budget });
-        let (misnamed, left_out) = (Misnamed::default(), Misnamed::default());
-        Self { judgement, news: watch::Sender::new(()), misnamed, left_out }
+        let (pause, budget) = (ServerPause::default(), RetryBudget::default());
+        let state = Mutex::new(ServerState { breaker, pause, budget });
+        let (known_misnamed, known_omitted) =
+            (KnownMismatches::default(), KnownMismatches::default());
+        Self { state, breaker_updates: watch::Sender::new(()), known_misnamed, known_omitted }
     }
 
     /// Told of each probe's outcome, whichever transport made it, and of the breaker's closing.
-    pub(in crate::transport) fn news(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
+    pub(in crate::transport) fn breaker_updates(&self) -> watch::Receiver<()> {
+        self.breaker_updates.subscribe()
     }
 
-    fn judgement(&self) -> MutexGuard<'_, Judgement> {
-        self.judgement.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, ServerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What of an attempt says how much its outcome counts.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::transport) struct Trial {
-    pub(in crate::transport) began: Instant,
+pub(in crate::transport) struct AttemptInfo {
+    pub(in crate::transport) started: Instant,
     pub(in crate::transport) limit: Duration,
 }
 
 /// Whether an attempt is to be made now.
 #[derive(Debug)]
-pub(in crate::transport) enum Gate {
-    Open,
+pub(in crate::transport) enum AttemptDecision {
+    Start,
     /// A probe decides.
-    Probing,
+    AwaitProbe,
     /// The server has asked for calm until then.
-    Calm {
-        until: Instant,
-    },
+    WaitUntil(Instant),
     /// It has, for longer than the call has time.
-    Refused(Error),
+    Fail(Error),
 }
 
 /// What follows from an attempt that failed.
@@ -94,108 +93,117 @@ pub(in crate::transport) enum Gate {
 pub(in crate::transport) struct Consequences {
     /// It is time for a fresh pool of connections.
     pub(in crate::transport) renews_pool: bool,
-    /// The server has asked for calm.
-    pub(in crate::transport) calms_down: bool,
+    /// The server has asked for pause.
+    pub(in crate::transport) starts_pause: bool,
 }
 
 impl Upstream {
-    pub(in crate::transport) fn new(config: &Config, server: Arc<Server>) -> Self {
+    pub(in crate::transport) fn new(config: &Config, health: Arc<SharedHealth>) -> Self {
         let fair_limit = config.attempt_timeout().min(config.timeout()) / 2;
-        Self { server, pool: PoolHealth::default(), fair_limit }
+        Self { health, pool: PoolHealth::default(), fair_limit }
     }
 
     /// A new call has come.
     pub(in crate::transport) fn called(&self) {
-        self.server.judgement().budget.deposit();
+        self.health.state().budget.deposit();
     }
 
     /// Whether there may be another attempt of a call of this user; if so, it is paid for.
     pub(in crate::transport) fn may_retry(&self, user: &User) -> bool {
-        let Judgement { breaker, budget, .. } = &mut *self.server.judgement();
+        let ServerState { breaker, budget, .. } = &mut *self.health.state();
         breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw(user)
     }
 
     /// Asked before each attempt. `random` is from 0 to 1.
-    pub(in crate::transport) fn gate(&self, call: &CallRequest, now: Instant, random: f64) -> Gate {
-        let Judgement { breaker, calm, .. } = &*self.server.judgement();
-        match calm.advise(&call.user, call.deadline, now, random) {
-            Advice::Go => {}
-            Advice::WaitUntil(until) => return Gate::Calm { until },
-            Advice::Fail { status, retry_after } => {
+    pub(in crate::transport) fn before_attempt(
+        &self,
+        call: &CallRequest,
+        now: Instant,
+        random: f64,
+    ) -> AttemptDecision {
+        let ServerState { breaker, pause, .. } = &*self.health.state();
+        match pause.check(&call.user, call.deadline, now, random) {
+            PauseCheck::Proceed => {}
+            PauseCheck::WaitUntil(until) => return AttemptDecision::WaitUntil(until),
+            PauseCheck::PastDeadline { status, retry_after } => {
                 let (path, retry_after) = (call.kind.path(), Some(retry_after));
-                return Gate::Refused(Error::Unavailable { path, status, retry_after });
+                return AttemptDecision::Fail(Error::Unavailable { path, status, retry_after });
             }
         }
         match breaker.as_ref().map_or(Permission::Granted, Breaker::permit) {
-            Permission::Granted => Gate::Open,
-            Permission::Wait { .. } => Gate::Probing,
+            Permission::Granted => AttemptDecision::Start,
+            Permission::Wait { .. } => AttemptDecision::AwaitProbe,
         }
     }
 
     /// What became of the probes that calls wait for: none if the breaker is closed.
     pub(in crate::transport) fn probing(&self) -> Option<(Option<Instant>, Arc<Error>)> {
-        match self.server.judgement().breaker.as_ref()?.permit() {
+        match self.health.state().breaker.as_ref()?.permit() {
             Permission::Granted => None,
             Permission::Wait { failed, cause } => Some((failed, cause)),
         }
     }
 
     /// Whether an attempt would be worth it whose call has all the time it wants.
-    pub(in crate::transport) fn lets_through(&self, now: Instant) -> bool {
-        let Judgement { breaker, calm, .. } = &*self.server.judgement();
-        breaker.as_ref().is_none_or(Breaker::is_closed) && calm.until(now).is_none()
+    pub(in crate::transport) fn is_available(&self, now: Instant) -> bool {
+        let ServerState { breaker, pause, .. } = &*self.health.state();
+        breaker.as_ref().is_none_or(Breaker::is_closed) && pause.paused_until(now).is_none()
     }
 
     /// The probes that are to be made now, if somebody has asked at this time.
-    pub(in crate::transport) fn probe(&self, asked: Option<Instant>, now: Instant) -> Vec<Probe> {
-        let Judgement { breaker, calm, .. } = &mut *self.server.judgement();
-        let breaker = breaker.as_mut().filter(|_| calm.until(now).is_none());
-        breaker.map(|breaker| breaker.probe(asked, now)).unwrap_or_default()
+    pub(in crate::transport) fn probe(
+        &self,
+        last_request: Option<Instant>,
+        now: Instant,
+    ) -> Vec<Probe> {
+        let ServerState { breaker, pause, .. } = &mut *self.health.state();
+        let breaker = breaker.as_mut().filter(|_| pause.paused_until(now).is_none());
+        breaker.map(|breaker| breaker.probe(last_request, now)).unwrap_or_default()
     }
 
     /// When `probe` has something to do next, if somebody has asked at this time.
     pub(in crate::transport) fn next_probe(
         &self,
-        asked: Option<Instant>,
+        last_request: Option<Instant>,
         now: Instant,
     ) -> Option<Instant> {
-        let Judgement { breaker, calm, .. } = &*self.server.judgement();
-        let due = breaker.as_ref()?.next_probe(asked, now)?;
-        Some(due.max(calm.until(now).unwrap_or(due)))
+        let ServerState { breaker, pause, .. } = &*self.health.state();
+        let due = breaker.as_ref()?.next_probe(last_request, now)?;
+        Some(due.max(pause.paused_until(now).unwrap_or(due)))
     }
 
     /// An attempt of this user got an answer.
     pub(in crate::transport) fn answered(&mut self, user: &User, now: Instant) {
-        self.server.judgement().calm.answered(user);
+        self.health.state().pause.on_answer(user);
         self.is_well(now);
     }
 
     /// An attempt failed.
     pub(in crate::transport) fn failed(
         &mut self,
-        trial: Trial,
+        info: AttemptInfo,
         user: &User,
         error: &Error,
         now: Instant,
     ) -> Consequences {
         let had_no_time =
-            matches!(error, Error::AttemptTimeout { .. }) && trial.limit < self.fair_limit;
+            matches!(error, Error::AttemptTimeout { .. }) && info.limit < self.fair_limit;
         if had_no_time {
             return Consequences::default();
         }
-        let calms_down = self.server.judgement().calm.heed(error, Some(user), now);
-        match sign(error) {
-            Sign::Well => self.is_well(now),
-            Sign::None => {}
-            Sign::Trouble { of_anyone } => {
-                if let Some(breaker) = &mut self.server.judgement().breaker {
-                    breaker.failed(user, of_anyone, error, trial.began, now);
+        let starts_pause = self.health.state().pause.on_failure(error, Some(user), now);
+        match classify(error) {
+            ErrorClass::Healthy => self.is_well(now),
+            ErrorClass::Inconclusive => {}
+            ErrorClass::Failure { of_any_user } => {
+                if let Some(breaker) = &mut self.health.state().breaker {
+                    breaker.failed(user, of_any_user, error, info.started, now);
                 }
-                let renews_pool = self.pool.failed(error, trial.began, now);
-                return Consequences { renews_pool, calms_down };
+                let renews_pool = self.pool.failed(error, info.started, now);
+                return Consequences { renews_pool, starts_pause };
             }
         }
-        Consequences { renews_pool: false, calms_down }
+        Consequences { renews_pool: false, starts_pause }
     }
 
     /// A probe has ended; nothing is known of one that was lost.
@@ -206,23 +214,23 @@ impl Upstream {
         now: Instant,
     ) {
         if let Some(Err(error)) = &outcome {
-            self.server.judgement().calm.heed(error, None, now);
+            self.health.state().pause.on_failure(error, None, now);
         }
-        let signs = outcome.map(|outcome| outcome.map_err(|error| (sign(error), error)));
-        match signs {
-            Some(Ok(()) | Err((Sign::Well, _))) => return self.is_there(now),
+        let outcome = outcome.map(|outcome| outcome.map_err(|error| (classify(error), error)));
+        match outcome {
+            Some(Ok(()) | Err((ErrorClass::Healthy, _))) => return self.is_there(now),
             Some(Err((_, error))) if !matches!(error, Error::Internal { .. }) => {
-                if let Some(breaker) = &mut self.server.judgement().breaker {
+                if let Some(breaker) = &mut self.health.state().breaker {
                     breaker.probe_failed(probe, error, now);
                 }
             }
             Some(Err(_)) | None => {
-                if let Some(breaker) = &mut self.server.judgement().breaker {
+                if let Some(breaker) = &mut self.health.state().breaker {
                     breaker.probe_lost(probe);
                 }
             }
         }
-        self.server.news.send_replace(());
+        self.health.breaker_updates.send_replace(());
     }
 
     /// Shows the breaker's state, if there is one, and why it is open; and until when nothing gets
@@ -230,15 +238,16 @@ impl Upstream {
     /// shown last is what holds.
     pub(in crate::transport) fn show(
         &self,
-        asked: Option<Instant>,
+        last_request: Option<Instant>,
         now: Instant,
         show: impl FnOnce(Option<(BreakerState, Option<&Arc<Error>>)>, Option<Instant>),
     ) {
-        let Judgement { breaker, calm, .. } = &*self.server.judgement();
+        let ServerState { breaker, pause, .. } = &*self.health.state();
         let breaker = breaker.as_ref();
         // What is stale answers for as long as probes go on: one of them will end it.
-        let probing = breaker.and_then(|breaker| breaker.next_probe(asked, now)).and(asked);
-        let denied = probing.map(|asked| asked + LATELY).max(calm.until(now));
+        let probing =
+            breaker.and_then(|breaker| breaker.next_probe(last_request, now)).and(last_request);
+        let denied = probing.map(|asked| asked + PROBING_PERIOD).max(pause.paused_until(now));
         show(breaker.map(|breaker| (breaker.state(), breaker.cause())), denied);
     }
 
@@ -249,11 +258,11 @@ impl Upstream {
     }
 
     fn is_there(&self, now: Instant) {
-        if let Some(breaker) = &mut self.server.judgement().breaker {
+        if let Some(breaker) = &mut self.health.state().breaker {
             let was_closed = breaker.is_closed();
             breaker.answered(now);
             if !was_closed {
-                self.server.news.send_replace(());
+                self.health.breaker_updates.send_replace(());
             }
         }
     }
@@ -273,7 +282,7 @@ mod tests {
 
     fn upstream() -> Upstream {
         let config = Config::builder("key").attempt_timeout(LIMIT).build().unwrap();
-        Upstream::new(&config, Arc::new(Server::new(&config)))
+        Upstream::new(&config, Arc::new(SharedHealth::new(&config)))
     }
 
     fn state(upstream: &Upstream) -> BreakerState {
@@ -289,7 +298,7 @@ mod tests {
     fn fail(upstream: &mut Upstream, limit: Duration, error: &Error) {
         let now = start();
         for n in 0..100 {
-            upstream.failed(Trial { began: now, limit }, &user(n), error, now);
+            upstream.failed(AttemptInfo { started: now, limit }, &user(n), error, now);
         }
     }
 
@@ -325,17 +334,17 @@ mod tests {
         let refusal = Error::Refused { path, status: 400, excerpt: text };
         let timed_out = Error::AttemptTimeout { limit: LIMIT };
         let now = start();
-        let trial = Trial { began: now, limit: LIMIT };
+        let info = AttemptInfo { started: now, limit: LIMIT };
         for (between, opens) in [(&tls, true), (&unreadable, true), (&refusal, false)] {
             // Between the failures of a row
             let mut upstream = upstream();
             for n in 0..9 {
-                upstream.failed(trial, &user(n), &timed_out, now);
+                upstream.failed(info, &user(n), &timed_out, now);
                 if n == 7 {
-                    upstream.failed(trial, &user(n), between, now);
+                    upstream.failed(info, &user(n), between, now);
                 }
             }
-            upstream.failed(trial, &user(9), &timed_out, now);
+            upstream.failed(info, &user(9), &timed_out, now);
             assert_eq!(state(&upstream) == BreakerState::Open, opens, "{between}");
             // And for a probe
             let mut upstream = self::upstream();
@@ -348,7 +357,7 @@ mod tests {
         // A certificate that is nobody's fault opens it by itself.
         let mut upstream = self::upstream();
         for _ in 0..10 {
-            upstream.failed(trial, &user(0), &tls, now);
+            upstream.failed(info, &user(0), &tls, now);
         }
         assert_eq!(state(&upstream), BreakerState::Open);
     }
@@ -375,12 +384,12 @@ mod tests {
             retry_after: Some(20 * second),
         };
         fail(&mut upstream, LIMIT, &error);
-        let asked = Some(now + 2 * second);
+        let last_request = Some(now + 2 * second);
 
-        assert!(!upstream.lets_through(now + 2 * second));
-        assert_eq!(upstream.probe(asked, now + 2 * second), []);
-        let next = upstream.next_probe(asked, now + 2 * second).unwrap();
+        assert!(!upstream.is_available(now + 2 * second));
+        assert_eq!(upstream.probe(last_request, now + 2 * second), []);
+        let next = upstream.next_probe(last_request, now + 2 * second).unwrap();
         assert!(next > now + 19 * second);
-        assert_eq!(upstream.probe(asked, now + 21 * second).len(), 1);
+        assert_eq!(upstream.probe(last_request, now + 21 * second).len(), 1);
     }
 }

@@ -13,11 +13,11 @@ use crate::model::{
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// So many differences are looked at: fewer than there is room for to remember them.
-const MOST: usize = 64;
+const MAX_NAMES: usize = 64;
 
 /// The gates or configs over which the answer and the question differ; none if nothing shows that the
 /// body answers another question. What is no answer at all shows nothing.
-pub(super) fn foreign_names(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Vec<String> {
+pub(super) fn mismatched_names(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Vec<String> {
     let Ok(body) = str::from_utf8(body) else { return Vec::new() };
     let body = replace_lone_surrogates(body);
     let Ok(fields) = serde_json::from_str::<Fields<'_>>(&body) else { return Vec::new() };
@@ -67,7 +67,7 @@ fn of_many(names: &[Arc<str>], fields: &Fields<'_>) -> Vec<String> {
         None => is_nameless_gate(value) && !was_asked(key),
     };
     let foreign = fields.iter().filter(|(key, value)| is_foreign(key, value));
-    foreign.map(|(key, _)| key.clone()).take(MOST).collect()
+    foreign.map(|(key, _)| key.clone()).take(MAX_NAMES).collect()
 }
 
 /// A gate that has no name but its key.
@@ -135,7 +135,7 @@ mod tests {
             (two, r#"{"c": {"name": "c""#, None),
         ] {
             let names: Vec<_> = names.iter().map(|name| Arc::from(*name)).collect();
-            let found = foreign_names(kind, &names, body.as_bytes());
+            let found = mismatched_names(kind, &names, body.as_bytes());
             assert_eq!(found, Vec::from_iter(expected), "{kind:?} {names:?} {body}");
         }
     }
@@ -147,9 +147,9 @@ mod tests {
             let gate = |n| format!(r#""c{n:03}": {{"name": "c{n:03}", "value": true}}"#);
             let gates: Vec<_> = others.map(gate).collect();
             let body = format!(r#"{{"a": {{"name": "a", "value": true}}, {}}}"#, gates.join(", "));
-            foreign_names(CallKind::CheckGate, &names, body.as_bytes())
+            mismatched_names(CallKind::CheckGate, &names, body.as_bytes())
         };
         assert_eq!(of(0..3), ["c000", "c001", "c002"]);
-        assert_eq!(of(0..1_000).len(), MOST);
+        assert_eq!(of(0..1_000).len(), MAX_NAMES);
     }
 }

@@ -9,31 +9,31 @@ use std::time::{Duration, Instant};
 
 /// How the requests of a connection followed each other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct Cooldown {
     began: Instant,
     ended: Instant,
     slowest: Duration,
     /// Requests since the last rest.
-    in_a_row: u32,
+    consecutive: u32,
 }
 
 /// So many requests may follow each other without a rest.
-const MOST_IN_A_ROW: u32 = 16;
+const MAX_CONSECUTIVE: u32 = 16;
 
 /// No connection rests for longer.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const MAX_COOLDOWN: Duration = Duration::from_secs(1);
 
-impl Pace {
+impl Cooldown {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, ended: now, slowest: Duration::ZERO, in_a_row: 0 }
+        Self { began: now, ended: now, slowest: Duration::ZERO, consecutive: 0 }
     }
 
     /// A request begins.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.is_rested(now) {
-            self.in_a_row = 0;
+        if self.is_cooled_down(now) {
+            self.consecutive = 0;
         }
-        self.in_a_row += 1;
+        self.consecutive += 1;
         self.began = now;
     }
 
@@ -44,12 +44,12 @@ impl Pace {
     }
 
     /// It has been idle for as long as an answer takes.
-    pub(super) fn is_rested(&self, now: Instant) -> bool {
-        self.idle(now) >= self.slowest.min(LONGEST_REST)
+    pub(super) fn is_cooled_down(&self, now: Instant) -> bool {
+        self.idle(now) >= self.slowest.min(MAX_COOLDOWN)
     }
 
-    pub(super) fn has_to_rest(&self, now: Instant) -> bool {
-        self.in_a_row >= MOST_IN_A_ROW && !self.is_rested(now)
+    pub(super) fn needs_cooldown(&self, now: Instant) -> bool {
+        self.consecutive >= MAX_CONSECUTIVE && !self.is_cooled_down(now)
     }
 
     /// For how long it has been idle.
@@ -67,21 +67,21 @@ mod tests {
     fn connection_rests_after_so_many_requests_in_a_row_for_as_long_as_an_answer_takes() {
         let ms = Duration::from_millis;
         let mut now = Instant::now();
-        let mut pace = Pace::new(now);
-        for _ in 0..MOST_IN_A_ROW {
-            assert!(!pace.has_to_rest(now));
-            pace.begin(now);
+        let mut cooldown = Cooldown::new(now);
+        for _ in 0..MAX_CONSECUTIVE {
+            assert!(!cooldown.needs_cooldown(now));
+            cooldown.begin(now);
             now += ms(5);
-            pace.end(now);
+            cooldown.end(now);
         }
-        assert!(pace.has_to_rest(now + ms(4)));
-        assert!(!pace.has_to_rest(now + ms(5)));
-        pace.begin(now + ms(5));
-        pace.end(now + ms(6));
-        assert!(!pace.has_to_rest(now + ms(6)), "it has rested");
+        assert!(cooldown.needs_cooldown(now + ms(4)));
+        assert!(!cooldown.needs_cooldown(now + ms(5)));
+        cooldown.begin(now + ms(5));
+        cooldown.end(now + ms(6));
+        assert!(!cooldown.needs_cooldown(now + ms(6)), "it has rested");
 
-        pace.begin(now);
-        pace.end(now + 10 * LONGEST_REST);
-        assert!(pace.is_rested(now + 11 * LONGEST_REST));
+        cooldown.begin(now);
+        cooldown.end(now + 10 * MAX_COOLDOWN);
+        assert!(cooldown.is_cooled_down(now + 11 * MAX_COOLDOWN));
     }
 }
