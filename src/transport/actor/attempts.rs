@@ -1,4 +1,4 @@
-//! The actor's part in making attempts: how one begins, and what consequences from its end.
+//! The attempts of a call: how one starts, and what follows its end.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -7,16 +7,17 @@ use std::{
     time::Instant,
 };
 
-use actix::{ActorContext, AsyncContext, Context, Message};
+use actix::{ActorContext, AsyncContext, Context};
 use actix_rt::time::sleep;
 use futures_util::FutureExt;
 
 use super::{
-    CONNECTIONS_FAIL, TransportActor,
-    job::{ATTEMPT_PANICKED, AttemptResult, Job},
+    TransportActor,
+    job::{ATTEMPT_PANICKED, Job},
+    message::{AttemptCompleted, BackoffElapsed},
 };
 use crate::{
-    model::{error::Error, user::User},
+    model::error::Error,
     rt::{clock, failpoint::failpoint},
     telemetry::spans,
     transport::{
@@ -25,36 +26,8 @@ use crate::{
     },
 };
 
-/// An attempt has ended.
-#[derive(Debug)]
-pub(super) struct AttemptCompleted {
-    job: Job,
-    result: AttemptResult,
-    info: AttemptInfo,
-    /// How often the key had changed when it began.
-    key_changes: u64,
-}
-
-impl AttemptCompleted {
-    pub(super) fn user(&self) -> &User {
-        &self.job.call.request().user
-    }
-}
-
-impl Message for AttemptCompleted {
-    type Result = ();
-}
-
-/// A call's backoff is over.
-#[derive(Debug)]
-pub(super) struct BackoffElapsed(pub(super) Job);
-
-impl Message for BackoffElapsed {
-    type Result = ();
-}
-
 impl TransportActor {
-    pub(super) fn start(
+    pub(super) fn start_attempt(
         &mut self,
         job: Job,
         http: Rc<HttpClient>,
@@ -78,54 +51,60 @@ impl TransportActor {
 
     pub(super) fn on_attempt_completed(
         &mut self,
-        attempted: AttemptCompleted,
+        completed: AttemptCompleted,
         ctx: &mut Context<Self>,
     ) {
         failpoint("transport.attempted");
-        let AttemptCompleted { mut job, result, info, key_changes } = attempted;
-        let now = clock::now();
-        let Failure { error, retry_on_fresh_connection, is_misrouted } = match result {
+        let AttemptCompleted { job, result, info, key_changes } = completed;
+        match result {
             Ok(Some(Ok(evaluations))) => {
-                self.upstream.answered(&job.call.request().user, now);
-                return self.finish(job, Ok(evaluations));
+                self.health.on_answer(&job.call.request().user, clock::now());
+                self.finish(job, Ok(evaluations));
             }
-            Ok(Some(Err(failure))) => failure,
+            Ok(Some(Err(failure))) => self.on_attempt_failed(job, failure, info, key_changes, ctx),
             Ok(None) => {
-                // Nobody is there to read it; whoever joins in this moment is asked for again.
+                // All callers have left. The `BatchActor` repeats the call for one that joins now.
                 let timeout = self.timeout(&job);
-                return job.call.complete(Err(timeout));
+                job.call.complete(Err(timeout));
             }
             Err(_) => {
                 self.finish(job, Err(ATTEMPT_PANICKED));
-                // Who knows what it left behind in the client: the restart makes another one.
+                // The panic may have left the client in any state: the restart makes another one.
                 self.restart_reason = Some("an attempt panicked");
-                return ctx.stop();
+                ctx.stop();
             }
-        };
+        }
+    }
+
+    fn on_attempt_failed(
+        &mut self,
+        mut job: Job,
+        failure: Failure,
+        info: AttemptInfo,
+        key_changes: u64,
+        ctx: &mut Context<Self>,
+    ) {
+        let now = clock::now();
+        let Failure { error, retry_on_fresh_connection, is_misrouted } = failure;
         if is_misrouted {
             self.discard_connections(&job);
         }
-        let is_of_an_old_key = key_changes != self.shared.api_key.changes();
-        if is_of_an_old_key && matches!(error, Error::Unauthorized { .. }) {
-            // Says nothing of the new one.
+        let had_old_key = key_changes != self.shared.api_key.changes();
+        if had_old_key && matches!(error, Error::Unauthorized { .. }) {
+            // The new key may be accepted.
             self.count_retry();
             return self.enqueue(job, ctx);
         }
         if retry_on_fresh_connection && !job.history.reconnected {
-            // No sign of trouble, and no attempt that counts.
+            // The connection failed, not the server: this attempt does not count.
             job.history.reconnected = true;
             self.count_retry();
             return self.enqueue(job, ctx);
         }
         job.history.attempts += 1;
         let request = job.call.request();
-        let consequences = self.upstream.failed(info, &request.user, &error, now);
-        if consequences.renews_pool {
-            self.restart_reason = Some(CONNECTIONS_FAIL);
-            ctx.stop();
-        }
-        if consequences.starts_pause {
-            tracing::warn!(%error, "Statsig asks to be left alone: calls wait, or fail at once");
+        if self.health.on_failure(info, &request.user, &error, now) {
+            tracing::warn!(%error, "Statsig asks for a pause: calls wait, or fail at once");
         }
         let left = request.deadline.saturating_duration_since(now);
         if left.is_zero() {
@@ -139,9 +118,7 @@ impl TransportActor {
             || tracing::debug!(parent: call, %error, ?decision, "an attempt failed"),
         );
         match decision {
-            RetryDecision::RetryAfter(delay)
-                if self.upstream.may_retry(&job.call.request().user) =>
-            {
+            RetryDecision::RetryAfter(delay) if self.health.may_retry(&job.call.request().user) => {
                 self.count_retry();
                 job.last_error = Some(Arc::new(error));
                 job.has_waited = true;
@@ -155,14 +132,14 @@ impl TransportActor {
         }
     }
 
-    /// A connection is off by one. Whatever was answered over it is in doubt, and what was answered
-    /// beside it, for the same may be amiss there: all connections go, and all that is kept.
+    /// Closes all connections and has the `BatchActor` clear the cache, after a misrouted answer.
+    /// Other answers over that connection, and over those beside it, may have been misrouted too.
     fn discard_connections(&mut self, job: &Job) {
         let path = job.call.request().kind.path();
         tracing::warn!(
             path,
-            "a connection gave the answer to another request: closing all connections and \
-             forgetting what was answered"
+            "a connection gave the answer to another request: closing all connections and clearing \
+             the cache"
         );
         job.call.distrust_answers();
         self.http = None;

@@ -37,18 +37,18 @@ pub(crate) fn factory(
     })
 }
 
-/// How many of these one of so many gets.
+/// The share of the transport with this index.
 fn share(all: usize, among: usize, index: usize) -> usize {
     all / among + usize::from(index < all % among)
 }
 
-/// The threads of the transports. They have ended when this has been dropped.
+/// The transports' threads. Dropping this ends and joins them.
 #[derive(Default)]
 struct Arbiters(BTreeMap<usize, Arbiter>);
 
 impl Arbiters {
     fn start(&mut self, index: usize) -> Result<&Arbiter, Error> {
-        // The one before it: its transport is gone.
+        // The transport that had this index is gone.
         if let Some(arbiter) = self.0.remove(&index) {
             arbiter.stop();
         }
@@ -63,7 +63,7 @@ impl Drop for Arbiters {
             arbiter.stop();
         }
         for arbiter in std::mem::take(&mut self.0).into_values() {
-            // A thread that panicked has ended as well.
+            // A thread that panicked has ended too.
             let _ = arbiter.join();
         }
     }

@@ -1,11 +1,10 @@
-//! Which message leads to which work of the transport.
+//! What the transport does on each message.
 
 use actix::{Context, Handler};
 
 use super::{
     TransportActor,
-    attempts::{AttemptCompleted, BackoffElapsed},
-    waiting::{BreakerUpdated, ProbeCompleted},
+    message::{AttemptCompleted, BackoffElapsed, BreakerUpdated, ProbeCompleted},
 };
 use crate::message::call::Call;
 
@@ -14,19 +13,19 @@ impl Handler<Call> for TransportActor {
 
     fn handle(&mut self, call: Call, ctx: &mut Context<Self>) {
         self.yield_counter.take(ctx);
-        self.catch_panic(ctx, |actor, ctx| actor.receive(call, ctx));
+        self.catch_panic(ctx, |actor, ctx| actor.on_call(call, ctx));
     }
 }
 
 impl Handler<AttemptCompleted> for TransportActor {
     type Result = ();
 
-    fn handle(&mut self, attempted: AttemptCompleted, ctx: &mut Context<Self>) {
-        // First of all, so that nothing that fails later leaves the place taken.
-        self.queue.release(attempted.user());
+    fn handle(&mut self, completed: AttemptCompleted, ctx: &mut Context<Self>) {
+        // First of all, so that a panic below does not leak the slot.
+        self.queue.release(&completed.job.call.request().user);
         self.catch_panic(ctx, |actor, ctx| {
-            actor.on_attempt_completed(attempted, ctx);
-            actor.start_attempts(ctx);
+            actor.on_attempt_completed(completed, ctx);
+            actor.run_queue(ctx);
         });
     }
 }
@@ -42,8 +41,8 @@ impl Handler<BackoffElapsed> for TransportActor {
 impl Handler<ProbeCompleted> for TransportActor {
     type Result = ();
 
-    fn handle(&mut self, probed: ProbeCompleted, ctx: &mut Context<Self>) {
-        self.catch_panic(ctx, |actor, ctx| actor.on_probe_completed(probed, ctx));
+    fn handle(&mut self, completed: ProbeCompleted, ctx: &mut Context<Self>) {
+        self.catch_panic(ctx, |actor, ctx| actor.on_probe_completed(completed, ctx));
     }
 }
 
@@ -51,6 +50,6 @@ impl Handler<BreakerUpdated> for TransportActor {
     type Result = ();
 
     fn handle(&mut self, _: BreakerUpdated, ctx: &mut Context<Self>) {
-        self.catch_panic(ctx, Self::on_breaker_update);
+        self.catch_panic(ctx, Self::on_breaker_updated);
     }
 }

@@ -1,11 +1,11 @@
-//! A call in the transport's hands, and one attempt at it.
+//! A call in the transport, and one attempt at it.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Instant};
 
 use futures_util::FutureExt;
 
 use crate::{
-    message::call::{Call, CallRequest},
+    message::call::Call,
     model::{
         error::{Error, outcome},
         evaluation::Evaluation,
@@ -14,34 +14,38 @@ use crate::{
     telemetry::spans,
     transport::{
         http::{HttpClient, error::Failure},
-        retry::{breaker::Probe, policy::AttemptHistory, shared_health::AttemptInfo},
+        retry::{policy::AttemptHistory, shared_health::AttemptInfo},
     },
 };
 
-/// A call and what has been tried for it.
+/// A call with its attempts so far.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) call: Call,
     pub(super) received: Instant,
     pub(super) history: AttemptHistory,
     pub(super) last_error: Option<Arc<Error>>,
-    /// It could not start when it came: by now its callers may have left.
+    /// The call could not start at once: by now its callers may have left.
     pub(super) has_waited: bool,
 }
 
+/// How an attempt ended: `Ok(None)` if no caller wanted it any more, `Err` if it panicked.
+pub(super) type AttemptResult = thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>;
+
+pub(super) const ATTEMPT_PANICKED: Error = Error::Internal { detail: "an attempt panicked" };
+
 impl Job {
     pub(super) fn new(call: Call, received: Instant) -> Self {
-        let (history, last_error) = (AttemptHistory::default(), None);
-        // What asks for a part of a call that was refused comes later than its callers asked.
+        // A call that repeats a part of a refused one comes later than its callers asked.
         let has_waited = call.request().refusal.is_some();
-        Self { call, received, history, last_error, has_waited }
+        Self { call, received, history: AttemptHistory::default(), last_error: None, has_waited }
     }
 
     pub(super) fn is_first_attempt(&self) -> bool {
         self.history == AttemptHistory::default()
     }
 
-    /// Makes an attempt, if somebody wants it still.
+    /// Makes an attempt, unless all callers have left.
     pub(super) async fn attempt(&self, http: &HttpClient, info: AttemptInfo) -> AttemptResult {
         if self.has_waited && !self.call.is_wanted().await {
             return Ok(None);
@@ -53,8 +57,8 @@ impl Job {
             failpoint("attempt");
             http.attempt(request, self.history.reconnected, info.limit).await
         };
-        let made = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
-        let result = match &made {
+        let caught = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
+        let result = match &caught {
             Ok(result) => result.as_ref().map(drop).map_err(|failure| &failure.error),
             Err(_) => Err(&ATTEMPT_PANICKED),
         };
@@ -65,21 +69,6 @@ impl Job {
             crate::rt::clock::now() - info.started,
             result,
         );
-        made.map(Some)
+        caught.map(Some)
     }
 }
-
-/// Asks on behalf of nobody whether the server is well, over a connection of its own.
-pub(super) async fn probe(http: &HttpClient, probe: Probe) -> thread::Result<Result<(), Error>> {
-    let attempt = async {
-        let request = CallRequest::probe(probe.started + probe.limit)?;
-        let made = http.attempt(&request, true, probe.limit).await;
-        made.map(drop).map_err(|failure| failure.error)
-    };
-    AssertUnwindSafe(attempt).catch_unwind().await
-}
-
-/// `Ok(None)` if nobody wanted it any more, `Err` if it panicked.
-pub(super) type AttemptResult = thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>;
-
-pub(super) const ATTEMPT_PANICKED: Error = Error::Internal { detail: "an attempt panicked" };

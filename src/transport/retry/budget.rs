@@ -1,8 +1,8 @@
-//! How many retries there may be in all, so that an outage is not multiplied. Pure.
+//! How many retries all calls may have together, so that retries do not multiply an outage. Pure.
 //!
-//! A token bucket, as in gRPC's retry throttling (A6) and Finagle's retry budget: every call puts a
-//! part of a token in, every retry takes a whole one out. What does not depend on the clock cannot
-//! be refilled by an outage that lasts. A user who takes many leaves a reserve to the others.
+//! A token bucket, as in gRPC's retry throttling (A6) and Finagle's retry budget: every call deposits
+//! a part of a token, and every retry withdraws a whole one. The bucket does not depend on the clock,
+//! so a long outage cannot refill it. A user who withdraws many leaves a reserve to the others.
 
 use std::hash::BuildHasher;
 
@@ -11,11 +11,11 @@ use smallvec::SmallVec;
 
 use crate::model::user::User;
 
-/// The tokens, in fifths, so that a call is worth a retry for every five.
+/// The tokens, in fifths: five calls pay for one retry.
 #[derive(Debug)]
 pub(in crate::transport) struct RetryBudget {
     fifths: u32,
-    /// Fifths that were put in since the users below were looked at.
+    /// Fifths deposited since the spenders were last credited.
     deposited: u32,
     spenders: SmallVec<[Spender; MAX_SPENDERS]>,
     hasher: RandomState,
@@ -25,9 +25,9 @@ pub(in crate::transport) struct RetryBudget {
 struct Spender {
     /// The user's hash.
     user: u64,
-    /// Tokens that no calls have paid for since.
+    /// The user's tokens that no calls have paid for since.
     spent: u32,
-    /// It has taken all it may, and all of it is to be paid for.
+    /// The user has spent its share, and leaves the reserve alone until all of it is paid for.
     is_over: bool,
 }
 
@@ -36,15 +36,17 @@ const RETRY_COST: u32 = 5;
 /// Thirty retries before the first call has paid for one.
 const INITIAL: u32 = 30 * RETRY_COST;
 
-/// Fifty: a long time without failures does not pay for a storm of retries.
+/// Fifty retries: a long time without failures does not pay for a storm of retries.
 const MAX_TOKENS: u32 = 50 * RETRY_COST;
 
-/// One user takes this many and then leaves as many to the others: enough to find one refused name
-/// among a hundred by halving, which takes fourteen.
+/// One user's share. It is enough to find one refused name among a hundred by bisection, which takes
+/// fourteen retries.
 const MAX_PER_USER: u32 = 15;
+
+/// The tokens that a user beyond its share leaves to others.
 const RESERVE: u32 = MAX_PER_USER * RETRY_COST;
 
-/// A budget of fifty has room for three who take too much.
+/// The most users that are watched. A full budget has room for three who spend too much.
 const MAX_SPENDERS: usize = 16;
 
 impl Default for RetryBudget {
@@ -55,7 +57,7 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// A call has come.
+    /// Counts a call.
     pub(in crate::transport) fn deposit(&mut self) {
         self.fifths = (self.fifths + 1).min(MAX_TOKENS);
         self.deposited += 1;
@@ -66,7 +68,7 @@ impl RetryBudget {
         }
     }
 
-    /// Whether there may be a retry for this user; if so, it is paid for.
+    /// Returns whether this user may have a retry. If so, the retry is paid for.
     pub(in crate::transport) fn withdraw(&mut self, user: &User) -> bool {
         let user = self.hasher.hash_one(user);
         let Some(left) = self.fifths.checked_sub(RETRY_COST) else { return false };
@@ -77,7 +79,7 @@ impl RetryBudget {
             spender.spent += 1;
             spender.is_over |= spender.spent >= MAX_PER_USER;
         } else if self.spenders.len() < MAX_SPENDERS {
-            // So many users in trouble are no single user's.
+            // With more users than that, the trouble is not any single user's.
             self.spenders.push(Spender { user, spent: 1, is_over: false });
         }
         self.fifths = left;

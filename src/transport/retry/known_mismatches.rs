@@ -1,4 +1,4 @@
-//! Names that the server itself gets wrong: no sign that a connection is off by one.
+//! Names that the server itself gets wrong. They do not prove that an answer was misrouted.
 
 use std::{
     collections::HashSet,
@@ -7,20 +7,20 @@ use std::{
 
 use crate::model::evaluation::beginning;
 
-/// Names over which the answer of a new connection, the first that came over it, differed from the
-/// question in one way: it named another, or left the name out.
+/// Names for which the first answer over a new connection differed from the request: it had another
+/// name, or omitted this one. No earlier answer can be mixed up with a connection's first.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct KnownMismatches(Mutex<HashSet<String>>);
 
-/// So many names are remembered.
+/// The most names that are remembered.
 const MAX_NAMES: usize = 256;
 
-/// So many bytes of each: a server may name what nobody can ask for, at any length.
+/// The most bytes of a name that are remembered: a server may send names of any length.
 const MAX_NAME_BYTES: usize = 400;
 
 impl KnownMismatches {
-    /// An answer differs from the question over this name. Whether that proves that it is the answer
-    /// to another request.
+    /// Returns whether a mismatch over this name proves that the answer belongs to another request.
+    /// A connection's first answer proves nothing, and its name is remembered.
     pub(in crate::transport) fn is_proof(&self, name: &str, is_first_answer: bool) -> bool {
         let name = beginning(name, MAX_NAME_BYTES);
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);

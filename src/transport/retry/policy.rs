@@ -1,5 +1,4 @@
-//! Whether a failed attempt is followed by another, and when. Pure: the time left and the randomness
-//! are passed in.
+//! Whether and when a failed attempt is retried. Pure: the time left and the randomness are passed in.
 
 use std::time::Duration;
 
@@ -9,36 +8,36 @@ use crate::model::error::Error;
 /// Exponential backoff with full jitter, within the limits of attempts and time.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::transport) struct RetryPolicy {
-    attempts: u32,
+    max_attempts: u32,
 }
 
-/// What has been tried for a call so far.
+/// The attempts that a call has had so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::transport) struct AttemptHistory {
     /// Attempts that counted.
     pub(in crate::transport) attempts: u32,
-    /// Whether the one reconnection has been used up.
+    /// Whether the call has used its one uncounted retry on a fresh connection.
     pub(in crate::transport) reconnected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport) enum RetryDecision {
-    /// Try again after this long.
     RetryAfter(Duration),
-    /// The error is the answer.
+    /// The error is the call's outcome.
     GiveUp,
 }
 
-/// The first backoff is up to this long, each further one up to twice the one before.
+/// The upper bound of the first backoff. Each further bound is twice the one before.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 impl RetryPolicy {
-    pub(in crate::transport) fn new(attempts: u32) -> Self {
-        Self { attempts }
+    pub(in crate::transport) fn new(max_attempts: u32) -> Self {
+        Self { max_attempts }
     }
 
-    /// `random` is from 0 to 1; `left` is the time until the call's deadline.
+    /// Decides after a failed attempt. `left` is the time until the call's deadline, and `random` is
+    /// from 0 to 1.
     pub(in crate::transport) fn decide(
         &self,
         history: AttemptHistory,
@@ -46,7 +45,7 @@ impl RetryPolicy {
         left: Duration,
         random: f64,
     ) -> RetryDecision {
-        if !error.is_retryable() || history.attempts >= self.attempts {
+        if !error.is_retryable() || history.attempts >= self.max_attempts {
             return RetryDecision::GiveUp;
         }
         let doubled = 2u32.saturating_pow(history.attempts.saturating_sub(1));
@@ -54,9 +53,9 @@ impl RetryPolicy {
         let backoff = ceiling.mul_f64(random.clamp(0.0, 1.0));
         let delay = match error {
             Error::Unavailable { retry_after: Some(asked), .. } if !asked.is_zero() => {
-                let asked_for = retry_after::capped(*asked);
-                let spread = retry_after::spread(*asked).min(left.saturating_sub(asked_for) / 2);
-                backoff.max(asked_for + spread.mul_f64(random.clamp(0.0, 1.0)))
+                let pause = retry_after::capped(*asked);
+                let spread = retry_after::spread(*asked).min(left.saturating_sub(pause) / 2);
+                backoff.max(pause + spread.mul_f64(random.clamp(0.0, 1.0)))
             }
             _ => backoff,
         };

@@ -1,4 +1,4 @@
-//! What follows from a `Retry-After`: it is about the key, and so about every call. Pure: `now` and the
+//! What follows a `Retry-After`. It is about the API key, and so about every call. Pure: `now` and the
 //! randomness are passed in.
 
 use std::{
@@ -11,24 +11,24 @@ use smallvec::SmallVec;
 
 use crate::model::{error::Error, user::User};
 
-/// Until when the server has asked to be left alone.
+/// Until when the server has asked for a pause.
 ///
-/// It asks for that with somebody's call. If it does so with the calls of one or two users only, and
-/// answers others in between, it is about those users: then the others go on.
+/// The server asks in its answer to one user's call. If it asks one or two users only, and answers
+/// others meanwhile, the pause is about those users alone, and the others go on.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct ServerPause {
-    asked: Option<Pause>,
-    /// The users with whose calls the server asked last, the latest at the end.
+    for_all: Option<Pause>,
+    /// The users to whose calls the server answered with a pause last, the latest at the end.
     users: SmallVec<[PausedUser; MAX_USERS]>,
     hasher: RandomState,
 }
 
-/// A user with whose call the server has asked, by its hash.
 #[derive(Debug)]
 struct PausedUser {
+    /// The user's hash; `None` for a probe.
     user: Option<u64>,
     others_are_answered: bool,
-    /// What it has asked for this user alone.
+    /// The pause for this user alone.
     own: Option<Pause>,
 }
 
@@ -39,39 +39,40 @@ struct Pause {
     spread: Duration,
 }
 
-/// What a call does while there is to be pause.
+/// What a pause means for a call.
 #[derive(Clone, Debug)]
 pub(in crate::transport) enum PauseCheck {
-    /// Nothing holds it up.
     Proceed,
-    /// It is worth trying then.
     WaitUntil(Instant),
-    /// Its deadline is nearer.
-    PastDeadline { status: u16, retry_after: Duration },
+    /// The pause ends after the call's deadline.
+    PastDeadline {
+        status: u16,
+        retry_after: Duration,
+    },
 }
 
-/// A server that asks for more gets this.
+/// The longest pause that is kept. A server that asks for more gets this.
 pub(in crate::transport) const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// So many users' trouble may be theirs alone, as for the breaker.
+/// The trouble of this many users may be theirs alone, as for the breaker.
 const MAX_USERS: usize = 2;
 
 const MIN_SPREAD: Duration = Duration::from_millis(100);
 const MAX_SPREAD: Duration = Duration::from_secs(5);
 
-/// How long a server is left alone that asks for this.
+/// The pause that is kept when the server asks for this one.
 pub(in crate::transport) fn capped(retry_after: Duration) -> Duration {
     retry_after.min(MAX_PAUSE)
 }
 
-/// What waited goes out over a time of this length, so that not all of it comes at once.
+/// The time over which waiting calls start after the pause, so that they do not start all at once.
 pub(in crate::transport) fn spread(retry_after: Duration) -> Duration {
     (capped(retry_after) / 10).clamp(MIN_SPREAD, MAX_SPREAD)
 }
 
 impl ServerPause {
-    /// An attempt of this user, or a probe, has failed; whether the server has asked for calm that was
-    /// none before.
+    /// Records that an attempt of this user, or a probe, failed. Returns whether a pause for all
+    /// begins.
     pub(in crate::transport) fn on_failure(
         &mut self,
         error: &Error,
@@ -86,11 +87,11 @@ impl ServerPause {
         if asked.is_zero() {
             return false;
         }
-        let asked = Pause { status: *status, until: now + capped(*asked), spread: spread(*asked) };
+        let pause = Pause { status: *status, until: now + capped(*asked), spread: spread(*asked) };
         let user = user.map(|user| self.hasher.hash_one(user));
-        match self.users.iter_mut().find(|of| of.user == user) {
+        match self.users.iter_mut().find(|paused| paused.user == user) {
             Some(PausedUser { others_are_answered: true, own, .. }) => {
-                extend(own, asked);
+                extend(own, pause);
                 return false;
             }
             Some(_) => {}
@@ -102,18 +103,18 @@ impl ServerPause {
             }
         }
         let is_new = self.paused_until(now).is_none();
-        extend(&mut self.asked, asked);
+        extend(&mut self.for_all, pause);
         is_new
     }
 
-    /// This user has got an answer.
+    /// Records that this user got an answer.
     pub(in crate::transport) fn on_answer(&mut self, user: &User) {
-        for of in self.users.iter_mut().filter(|of| !of.others_are_answered) {
-            of.others_are_answered = of.user != Some(self.hasher.hash_one(user));
+        for paused in self.users.iter_mut().filter(|paused| !paused.others_are_answered) {
+            paused.others_are_answered = paused.user != Some(self.hasher.hash_one(user));
         }
     }
 
-    /// `random` is from 0 to 1.
+    /// Says what the pauses mean for a call of this user. `random` is from 0 to 1.
     pub(in crate::transport) fn check(
         &self,
         user: &User,
@@ -121,30 +122,32 @@ impl ServerPause {
         now: Instant,
         random: f64,
     ) -> PauseCheck {
-        let own = self.users.iter().filter_map(|of| Some((of.user?, of.own.as_ref()?)));
-        let mut own = own.filter(|(_, own)| own.until > now);
-        let own = own.find(|(of, _)| *of == self.hasher.hash_one(user)).map(|(_, own)| own);
-        let asked = self.asked.iter().chain(own).max_by_key(|asked| asked.until);
-        let Some(Pause { status, until, spread }) = asked.filter(|asked| asked.until > now) else {
+        let own = self.users.iter().filter_map(|paused| Some((paused.user?, paused.own.as_ref()?)));
+        let mut own = own.filter(|(_, pause)| pause.until > now);
+        let own = own.find(|(hash, _)| *hash == self.hasher.hash_one(user)).map(|(_, pause)| pause);
+        let longest = self.for_all.iter().chain(own).max_by_key(|pause| pause.until);
+        let Some(Pause { status, until, spread }) = longest.filter(|pause| pause.until > now)
+        else {
             return PauseCheck::Proceed;
         };
         let left = deadline.saturating_duration_since(*until);
         if left.is_zero() {
             return PauseCheck::PastDeadline { status: *status, retry_after: *until - now };
         }
-        // Half of what is left, so that there is time for the call itself.
+        // At most half of the time left, so that the call itself has the other half.
         PauseCheck::WaitUntil(*until + (*spread).min(left / 2).mul_f64(random.clamp(0.0, 1.0)))
     }
 
-    /// Until when there is to be calm for everybody.
+    /// Until when all calls pause.
     pub(in crate::transport) fn paused_until(&self, now: Instant) -> Option<Instant> {
-        self.asked.as_ref().map(|asked| asked.until).filter(|until| *until > now)
+        self.for_all.as_ref().map(|pause| pause.until).filter(|until| *until > now)
     }
 }
 
-fn extend(asked: &mut Option<Pause>, by: Pause) {
-    if asked.as_ref().is_none_or(|asked| asked.until < by.until) {
-        *asked = Some(by);
+/// Replaces a pause by one that ends later.
+fn extend(pause: &mut Option<Pause>, by: Pause) {
+    if pause.as_ref().is_none_or(|pause| pause.until < by.until) {
+        *pause = Some(by);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is known of the server and the way to it, and what follows for the next attempt. Pure.
+//! Statsig's health as all transports see it, and what it means for the next attempt. Pure.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,10 +8,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    breaker::{Breaker, ErrorClass, PROBING_PERIOD, Permission, Probe, classify},
+    breaker::{Breaker, PROBING_PERIOD, Probe},
     budget::RetryBudget,
+    classify::{ErrorClass, classify},
     known_mismatches::KnownMismatches,
-    pool_health::PoolHealth,
     retry_after::{PauseCheck, ServerPause},
 };
 use crate::{
@@ -21,45 +21,60 @@ use crate::{
     telemetry::stats::BreakerState,
 };
 
-/// The circuit breaker, the calm that is asked for and the retry budget, which all transports share,
-/// for it is the same server, and the health of this transport's own pool; told of every attempt.
-#[derive(Debug)]
-pub(in crate::transport) struct Upstream {
-    pub(in crate::transport) health: Arc<SharedHealth>,
-    pool: PoolHealth,
-    /// An attempt that had less time than this says nothing when it runs out of it.
-    fair_limit: Duration,
-}
-
-/// What the transports know of the server together.
+/// What the transports know about the server. All of them share it, because they call the same server.
 #[derive(Debug)]
 pub(in crate::transport) struct SharedHealth {
     state: Mutex<ServerState>,
-    /// Told when calls that wait for a probe may have to know of it.
     breaker_updates: watch::Sender<()>,
+    /// A timeout shorter than this says nothing about the server.
+    min_telling_limit: Duration,
+    /// Names under which the server itself answers with another name.
     pub(in crate::transport) known_misnamed: KnownMismatches,
-    /// Names that the server leaves out. One that it learns of later proves as much as any other.
+    /// Names that the server itself omits from its answers.
     pub(in crate::transport) known_omitted: KnownMismatches,
 }
 
 #[derive(Debug)]
 struct ServerState {
+    /// `None` if the settings turn the breaker off.
     breaker: Option<Breaker>,
     pause: ServerPause,
     budget: RetryBudget,
+}
+
+/// When an attempt started and how much time it had.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::transport) struct AttemptInfo {
+    pub(in crate::transport) started: Instant,
+    pub(in crate::transport) limit: Duration,
+}
+
+/// What to do with a call whose turn it is.
+#[derive(Debug)]
+pub(in crate::transport) enum AttemptDecision {
+    Start,
+    /// The breaker is open: wait for the outcome of a probe.
+    AwaitProbe,
+    /// The server asked for a pause (`Retry-After`) that ends before the call's deadline.
+    WaitUntil(Instant),
+    /// The pause ends after the deadline.
+    Fail(Error),
 }
 
 impl SharedHealth {
     pub(in crate::transport) fn new(config: &Config) -> Self {
         let breaker = config.circuit_breaker().then(|| Breaker::new(config.attempt_timeout()));
         let (pause, budget) = (ServerPause::default(), RetryBudget::default());
-        let state = Mutex::new(ServerState { breaker, pause, budget });
-        let (known_misnamed, known_omitted) =
-            (KnownMismatches::default(), KnownMismatches::default());
-        Self { state, breaker_updates: watch::Sender::new(()), known_misnamed, known_omitted }
+        Self {
+            state: Mutex::new(ServerState { breaker, pause, budget }),
+            breaker_updates: watch::Sender::new(()),
+            min_telling_limit: config.attempt_timeout().min(config.timeout()) / 2,
+            known_misnamed: KnownMismatches::default(),
+            known_omitted: KnownMismatches::default(),
+        }
     }
 
-    /// Told of each probe's outcome, whichever transport made it, and of the breaker's closing.
+    /// Changes after each probe of any transport and when the breaker closes.
     pub(in crate::transport) fn breaker_updates(&self) -> watch::Receiver<()> {
         self.breaker_updates.subscribe()
     }
@@ -67,61 +82,26 @@ impl SharedHealth {
     fn state(&self) -> MutexGuard<'_, ServerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// What of an attempt says how much its outcome counts.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::transport) struct AttemptInfo {
-    pub(in crate::transport) started: Instant,
-    pub(in crate::transport) limit: Duration,
-}
-
-/// Whether an attempt is to be made now.
-#[derive(Debug)]
-pub(in crate::transport) enum AttemptDecision {
-    Start,
-    /// A probe decides.
-    AwaitProbe,
-    /// The server has asked for calm until then.
-    WaitUntil(Instant),
-    /// It has, for longer than the call has time.
-    Fail(Error),
-}
-
-/// What follows from an attempt that failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::transport) struct Consequences {
-    /// It is time for a fresh pool of connections.
-    pub(in crate::transport) renews_pool: bool,
-    /// The server has asked for pause.
-    pub(in crate::transport) starts_pause: bool,
-}
-
-impl Upstream {
-    pub(in crate::transport) fn new(config: &Config, health: Arc<SharedHealth>) -> Self {
-        let fair_limit = config.attempt_timeout().min(config.timeout()) / 2;
-        Self { health, pool: PoolHealth::default(), fair_limit }
+    /// Counts a new call, which pays for a part of a retry.
+    pub(in crate::transport) fn on_call(&self) {
+        self.state().budget.deposit();
     }
 
-    /// A new call has come.
-    pub(in crate::transport) fn called(&self) {
-        self.health.state().budget.deposit();
-    }
-
-    /// Whether there may be another attempt of a call of this user; if so, it is paid for.
+    /// Whether this user's call may be retried. If so, the budget is charged.
     pub(in crate::transport) fn may_retry(&self, user: &User) -> bool {
-        let ServerState { breaker, budget, .. } = &mut *self.health.state();
+        let ServerState { breaker, budget, .. } = &mut *self.state();
         breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw(user)
     }
 
-    /// Asked before each attempt. `random` is from 0 to 1.
+    /// Decides about the next attempt of a call. `random` is from 0 to 1.
     pub(in crate::transport) fn before_attempt(
         &self,
         call: &CallRequest,
         now: Instant,
         random: f64,
     ) -> AttemptDecision {
-        let ServerState { breaker, pause, .. } = &*self.health.state();
+        let ServerState { breaker, pause, .. } = &*self.state();
         match pause.check(&call.user, call.deadline, now, random) {
             PauseCheck::Proceed => {}
             PauseCheck::WaitUntil(until) => return AttemptDecision::WaitUntil(until),
@@ -130,139 +110,133 @@ impl Upstream {
                 return AttemptDecision::Fail(Error::Unavailable { path, status, retry_after });
             }
         }
-        match breaker.as_ref().map_or(Permission::Granted, Breaker::permit) {
-            Permission::Granted => AttemptDecision::Start,
-            Permission::Wait { .. } => AttemptDecision::AwaitProbe,
+        match breaker.as_ref().is_none_or(Breaker::is_closed) {
+            true => AttemptDecision::Start,
+            false => AttemptDecision::AwaitProbe,
         }
     }
 
-    /// What became of the probes that calls wait for: none if the breaker is closed.
-    pub(in crate::transport) fn probing(&self) -> Option<(Option<Instant>, Arc<Error>)> {
-        match self.health.state().breaker.as_ref()?.permit() {
-            Permission::Granted => None,
-            Permission::Wait { failed, cause } => Some((failed, cause)),
-        }
+    /// If the breaker is open: when the latest failed probe started, and why the breaker is open.
+    pub(in crate::transport) fn outage(&self) -> Option<(Option<Instant>, Arc<Error>)> {
+        let state = self.state();
+        let (failed_probe, cause) = state.breaker.as_ref()?.outage()?;
+        Some((failed_probe, Arc::clone(cause)))
     }
 
-    /// Whether an attempt would be worth it whose call has all the time it wants.
+    /// Whether the breaker is closed and the server has asked for no pause.
     pub(in crate::transport) fn is_available(&self, now: Instant) -> bool {
-        let ServerState { breaker, pause, .. } = &*self.health.state();
+        let ServerState { breaker, pause, .. } = &*self.state();
         breaker.as_ref().is_none_or(Breaker::is_closed) && pause.paused_until(now).is_none()
     }
 
-    /// The probes that are to be made now, if somebody has asked at this time.
-    pub(in crate::transport) fn probe(
+    /// Returns the probes to start now. `last_request` is when the app last asked for something.
+    pub(in crate::transport) fn start_probes(
         &self,
         last_request: Option<Instant>,
         now: Instant,
     ) -> Vec<Probe> {
-        let ServerState { breaker, pause, .. } = &mut *self.health.state();
+        let ServerState { breaker, pause, .. } = &mut *self.state();
         let breaker = breaker.as_mut().filter(|_| pause.paused_until(now).is_none());
-        breaker.map(|breaker| breaker.probe(last_request, now)).unwrap_or_default()
+        breaker.map(|breaker| breaker.start_probes(last_request, now)).unwrap_or_default()
     }
 
-    /// When `probe` has something to do next, if somebody has asked at this time.
-    pub(in crate::transport) fn next_probe(
+    /// When to call [`start_probes`](Self::start_probes) next.
+    pub(in crate::transport) fn next_probe_at(
         &self,
         last_request: Option<Instant>,
         now: Instant,
     ) -> Option<Instant> {
-        let ServerState { breaker, pause, .. } = &*self.health.state();
-        let due = breaker.as_ref()?.next_probe(last_request, now)?;
+        let ServerState { breaker, pause, .. } = &*self.state();
+        let due = breaker.as_ref()?.next_probe_at(last_request, now)?;
         Some(due.max(pause.paused_until(now).unwrap_or(due)))
     }
 
-    /// An attempt of this user got an answer.
-    pub(in crate::transport) fn answered(&mut self, user: &User, now: Instant) {
-        self.health.state().pause.on_answer(user);
-        self.is_well(now);
+    /// Records that an attempt of this user got its answer.
+    pub(in crate::transport) fn on_answer(&self, user: &User, now: Instant) {
+        let mut state = self.state();
+        state.pause.on_answer(user);
+        self.record_answer(&mut state, now);
     }
 
-    /// An attempt failed.
-    pub(in crate::transport) fn failed(
-        &mut self,
-        info: AttemptInfo,
+    /// Records a failed attempt. Returns whether it starts a pause that the server asked for.
+    pub(in crate::transport) fn on_failure(
+        &self,
+        attempt: AttemptInfo,
         user: &User,
         error: &Error,
         now: Instant,
-    ) -> Consequences {
-        let had_no_time =
-            matches!(error, Error::AttemptTimeout { .. }) && info.limit < self.fair_limit;
-        if had_no_time {
-            return Consequences::default();
+    ) -> bool {
+        if matches!(error, Error::AttemptTimeout { .. }) && attempt.limit < self.min_telling_limit {
+            return false;
         }
-        let starts_pause = self.health.state().pause.on_failure(error, Some(user), now);
+        let mut state = self.state();
+        let starts_pause = state.pause.on_failure(error, Some(user), now);
         match classify(error) {
-            ErrorClass::Healthy => self.is_well(now),
+            ErrorClass::Healthy => self.record_answer(&mut state, now),
             ErrorClass::Inconclusive => {}
             ErrorClass::Failure { of_any_user } => {
-                if let Some(breaker) = &mut self.health.state().breaker {
-                    breaker.failed(user, of_any_user, error, info.started, now);
+                if let Some(breaker) = &mut state.breaker {
+                    breaker.on_failure(user, of_any_user, error, attempt.started, now);
                 }
-                let renews_pool = self.pool.failed(error, info.started, now);
-                return Consequences { renews_pool, starts_pause };
             }
         }
-        Consequences { renews_pool: false, starts_pause }
+        starts_pause
     }
 
-    /// A probe has ended; nothing is known of one that was lost.
-    pub(in crate::transport) fn probed(
-        &mut self,
+    /// Records how a probe ended: `None` if it panicked.
+    pub(in crate::transport) fn on_probe(
+        &self,
         probe: Probe,
         outcome: Option<Result<(), &Error>>,
         now: Instant,
     ) {
-        if let Some(Err(error)) = &outcome {
-            self.health.state().pause.on_failure(error, None, now);
-        }
-        let outcome = outcome.map(|outcome| outcome.map_err(|error| (classify(error), error)));
-        match outcome {
-            Some(Ok(()) | Err((ErrorClass::Healthy, _))) => return self.is_there(now),
-            Some(Err((_, error))) if !matches!(error, Error::Internal { .. }) => {
-                if let Some(breaker) = &mut self.health.state().breaker {
-                    breaker.probe_failed(probe, error, now);
-                }
-            }
-            Some(Err(_)) | None => {
-                if let Some(breaker) = &mut self.health.state().breaker {
-                    breaker.probe_lost(probe);
-                }
+        let mut state = self.state();
+        let error = match outcome {
+            Some(Ok(())) => return self.record_answer(&mut state, now),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        if let Some(error) = error {
+            state.pause.on_failure(error, None, now);
+            if classify(error) == ErrorClass::Healthy {
+                return self.record_answer(&mut state, now);
             }
         }
-        self.health.breaker_updates.send_replace(());
+        if let Some(breaker) = &mut state.breaker {
+            match error.filter(|error| !matches!(error, Error::Internal { .. })) {
+                Some(error) => breaker.on_probe_failure(probe, error, now),
+                None => breaker.on_probe_lost(probe),
+            }
+        }
+        self.breaker_updates.send_replace(());
     }
 
-    /// Shows the breaker's state, if there is one, and why it is open; and until when nothing gets
-    /// through, if somebody has asked at this time. No other transport changes it meanwhile: what is
-    /// shown last is what holds.
-    pub(in crate::transport) fn show(
+    /// Passes on the breaker's state with the reason why it is open, and until when no call reaches
+    /// the server. The lock is held meanwhile: what `publish` saw last is the current state.
+    pub(in crate::transport) fn publish(
         &self,
         last_request: Option<Instant>,
         now: Instant,
-        show: impl FnOnce(Option<(BreakerState, Option<&Arc<Error>>)>, Option<Instant>),
+        publish: impl FnOnce(Option<(BreakerState, Option<&Arc<Error>>)>, Option<Instant>),
     ) {
-        let ServerState { breaker, pause, .. } = &*self.health.state();
+        let ServerState { breaker, pause, .. } = &*self.state();
         let breaker = breaker.as_ref();
-        // What is stale answers for as long as probes go on: one of them will end it.
-        let probing =
-            breaker.and_then(|breaker| breaker.next_probe(last_request, now)).and(last_request);
-        let denied = probing.map(|asked| asked + PROBING_PERIOD).max(pause.paused_until(now));
-        show(breaker.map(|breaker| (breaker.state(), breaker.cause())), denied);
+        // Stale answers are used while probes go on, because a probe ends the outage.
+        let is_probing = breaker.and_then(|breaker| breaker.next_probe_at(last_request, now));
+        let probing_until = is_probing.and(last_request).map(|at| at + PROBING_PERIOD);
+        let unavailable_until = probing_until.max(pause.paused_until(now));
+        let state =
+            breaker.map(|breaker| (breaker.state(), breaker.outage().map(|(_, cause)| cause)));
+        publish(state, unavailable_until);
     }
 
-    /// An attempt got an answer, if only a refusal: the server is there.
-    fn is_well(&mut self, now: Instant) {
-        self.pool.answered(now);
-        self.is_there(now);
-    }
-
-    fn is_there(&self, now: Instant) {
-        if let Some(breaker) = &mut self.health.state().breaker {
+    /// The server answered, if only with a refusal.
+    fn record_answer(&self, state: &mut ServerState, now: Instant) {
+        if let Some(breaker) = &mut state.breaker {
             let was_closed = breaker.is_closed();
-            breaker.answered(now);
+            breaker.on_answer(now);
             if !was_closed {
-                self.health.breaker_updates.send_replace(());
+                self.breaker_updates.send_replace(());
             }
         }
     }
@@ -280,14 +254,14 @@ mod tests {
         Instant::now()
     }
 
-    fn upstream() -> Upstream {
+    fn health() -> SharedHealth {
         let config = Config::builder("key").attempt_timeout(LIMIT).build().unwrap();
-        Upstream::new(&config, Arc::new(SharedHealth::new(&config)))
+        SharedHealth::new(&config)
     }
 
-    fn state(upstream: &Upstream) -> BreakerState {
+    fn state(health: &SharedHealth) -> BreakerState {
         let mut shown = None;
-        upstream.show(None, start(), |breaker, _| shown = breaker.map(|(state, _)| state));
+        health.publish(None, start(), |breaker, _| shown = breaker.map(|(state, _)| state));
         shown.unwrap()
     }
 
@@ -295,10 +269,10 @@ mod tests {
         User::new(format!("u-{n}")).unwrap()
     }
 
-    fn fail(upstream: &mut Upstream, limit: Duration, error: &Error) {
+    fn fail(health: &SharedHealth, limit: Duration, error: &Error) {
         let now = start();
         for n in 0..100 {
-            upstream.failed(AttemptInfo { started: now, limit }, &user(n), error, now);
+            health.on_failure(AttemptInfo { started: now, limit }, &user(n), error, now);
         }
     }
 
@@ -318,9 +292,9 @@ mod tests {
             (LIMIT, &unreadable, BreakerState::Closed),
             (LIMIT, &Error::Internal { detail: "a panic" }, BreakerState::Closed),
         ] {
-            let mut upstream = upstream();
-            fail(&mut upstream, limit, error);
-            assert_eq!(self::state(&upstream), state, "{error}");
+            let health = health();
+            fail(&health, limit, error);
+            assert_eq!(self::state(&health), state, "{error}");
         }
     }
 
@@ -337,59 +311,59 @@ mod tests {
         let info = AttemptInfo { started: now, limit: LIMIT };
         for (between, opens) in [(&tls, true), (&unreadable, true), (&refusal, false)] {
             // Between the failures of a row
-            let mut upstream = upstream();
+            let health = health();
             for n in 0..9 {
-                upstream.failed(info, &user(n), &timed_out, now);
+                health.on_failure(info, &user(n), &timed_out, now);
                 if n == 7 {
-                    upstream.failed(info, &user(n), between, now);
+                    health.on_failure(info, &user(n), between, now);
                 }
             }
-            upstream.failed(info, &user(9), &timed_out, now);
-            assert_eq!(state(&upstream) == BreakerState::Open, opens, "{between}");
+            health.on_failure(info, &user(9), &timed_out, now);
+            assert_eq!(state(&health) == BreakerState::Open, opens, "{between}");
             // And for a probe
-            let mut upstream = self::upstream();
-            fail(&mut upstream, LIMIT, &timed_out);
+            let health = self::health();
+            fail(&health, LIMIT, &timed_out);
             let now = now + LIMIT;
-            let probe = upstream.probe(Some(now), now)[0];
-            upstream.probed(probe, Some(Err(between)), now);
-            assert_eq!(state(&upstream) == BreakerState::Open, opens, "{between}");
+            let probe = health.start_probes(Some(now), now)[0];
+            health.on_probe(probe, Some(Err(between)), now);
+            assert_eq!(state(&health) == BreakerState::Open, opens, "{between}");
         }
         // A certificate that is nobody's fault opens it by itself.
-        let mut upstream = self::upstream();
+        let health = self::health();
         for _ in 0..10 {
-            upstream.failed(info, &user(0), &tls, now);
+            health.on_failure(info, &user(0), &tls, now);
         }
-        assert_eq!(state(&upstream), BreakerState::Open);
+        assert_eq!(state(&health), BreakerState::Open);
     }
 
     #[test]
     fn there_is_no_retry_while_the_breaker_is_not_closed_or_the_budget_is_empty() {
-        let mut open = upstream();
+        let mut open = health();
         assert!(open.may_retry(&user(0)));
         fail(&mut open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
         assert!(!open.may_retry(&user(0)));
 
-        let spent = upstream();
+        let spent = health();
         assert!(std::iter::from_fn(|| spent.may_retry(&user(0)).then_some(())).count() < 100);
         assert!(!spent.may_retry(&user(0)));
     }
 
     #[test]
     fn while_there_is_to_be_calm_nothing_gets_through_not_even_a_probe() {
-        let mut upstream = upstream();
+        let health = health();
         let (now, second) = (start(), Duration::from_secs(1));
         let error = Error::Unavailable {
             path: "/v1/check_gate",
             status: 503,
             retry_after: Some(20 * second),
         };
-        fail(&mut upstream, LIMIT, &error);
+        fail(&health, LIMIT, &error);
         let last_request = Some(now + 2 * second);
 
-        assert!(!upstream.is_available(now + 2 * second));
-        assert_eq!(upstream.probe(last_request, now + 2 * second), []);
-        let next = upstream.next_probe(last_request, now + 2 * second).unwrap();
+        assert!(!health.is_available(now + 2 * second));
+        assert_eq!(health.start_probes(last_request, now + 2 * second), []);
+        let next = health.next_probe_at(last_request, now + 2 * second).unwrap();
         assert!(next > now + 19 * second);
-        assert_eq!(upstream.probe(last_request, now + 21 * second).len(), 1);
+        assert_eq!(health.start_probes(last_request, now + 21 * second).len(), 1);
     }
 }
