@@ -1,4 +1,4 @@
-//! From calls to HTTP, and back.
+//! Makes the HTTP calls: queueing, retries and the circuit breaker, and one attempt over HTTP.
 
 mod actor;
 mod http;

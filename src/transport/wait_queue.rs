@@ -1,4 +1,4 @@
-//! What waits for something that may happen sooner or later, or not in time. Pure.
+//! Items that wait for an event, each until its own deadline. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,77 +6,77 @@ use std::{
     time::Instant,
 };
 
-/// Items in the order in which they came, and the deadlines until which they wait.
+/// Items in the order of their arrival, with their deadlines.
 ///
-/// Looking for what is to be taken out costs nothing where there is nothing: it is done for each call
-/// that comes, and there may be thousands that wait.
+/// The queue is checked for each call, and thousands of items may wait. So a check that takes nothing
+/// out costs nothing.
 #[derive(Debug)]
 pub(super) struct WaitQueue<T> {
-    waiting: BTreeMap<u64, Entry<T>>,
+    entries: BTreeMap<u64, Entry<T>>,
     deadlines: BTreeSet<(Instant, u64)>,
-    last: u64,
+    last_id: u64,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     since: Instant,
-    until: Instant,
+    deadline: Instant,
     item: T,
 }
 
 impl<T> Default for WaitQueue<T> {
     fn default() -> Self {
-        Self { waiting: BTreeMap::new(), deadlines: BTreeSet::new(), last: 0 }
+        Self { entries: BTreeMap::new(), deadlines: BTreeSet::new(), last_id: 0 }
     }
 }
 
 impl<T> WaitQueue<T> {
-    pub(super) fn push(&mut self, since: Instant, until: Instant, item: T) {
-        self.last += 1;
-        self.waiting.insert(self.last, Entry { since, until, item });
-        self.deadlines.insert((until, self.last));
+    pub(super) fn push(&mut self, since: Instant, deadline: Instant, item: T) {
+        self.last_id += 1;
+        self.entries.insert(self.last_id, Entry { since, deadline, item });
+        self.deadlines.insert((deadline, self.last_id));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.entries.is_empty()
     }
 
-    /// When `expire` has something to do next.
+    /// When to call [`expire`](Self::expire) next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(until, _)| *until)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Takes out what has waited until its moment, as it came.
+    /// Removes the items whose deadline has come, in the order of their arrival.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<T> {
         let mut ids = Vec::new();
-        while let Some(&(until, id)) = self.deadlines.first()
-            && until <= now
+        while let Some(&(deadline, id)) = self.deadlines.first()
+            && deadline <= now
         {
             self.deadlines.pop_first();
             ids.push(id);
         }
         ids.sort_unstable();
-        ids.into_iter().filter_map(|id| Some(self.waiting.remove(&id)?.item)).collect()
+        ids.into_iter().filter_map(|id| Some(self.entries.remove(&id)?.item)).collect()
     }
 
-    /// Takes out what has waited since this moment or longer, as it came.
+    /// Removes the items that arrived at this moment or earlier, in the order of their arrival.
     pub(super) fn take_waiting_since(&mut self, moment: Instant) -> Vec<T> {
-        let mut taken = Vec::new();
-        // What came later has not waited longer.
-        while let Some(first) = self.waiting.first_entry()
+        let mut items = Vec::new();
+        // Entries are in the order of arrival, so the first late one ends the search.
+        while let Some(first) = self.entries.first_entry()
             && first.get().since <= moment
         {
-            let (id, Entry { until, item, .. }) = first.remove_entry();
-            self.deadlines.remove(&(until, id));
-            taken.push(item);
+            let (id, Entry { deadline, item, .. }) = first.remove_entry();
+            self.deadlines.remove(&(deadline, id));
+            items.push(item);
         }
-        taken
+        items
     }
 
-    /// Takes out everything, as it came.
+    /// Removes all items, in the order of their arrival.
     pub(super) fn drain(&mut self) -> Vec<T> {
         self.deadlines.clear();
-        mem::take(&mut self.waiting).into_values().map(|entry| entry.item).collect()
+        mem::take(&mut self.entries).into_values().map(|entry| entry.item).collect()
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
         const MANY: u32 = 20_000;
         let (mut queue, now) = (WaitQueue::default(), start());
         let later = now + Duration::from_secs(2);
-        // Each look that touched every one of them would be 400 million steps.
+        // Checks that touched every item would take 400 million steps.
         for n in 0..MANY {
             queue.push(now + Duration::from_micros(1), later, n);
             assert_eq!(queue.take_waiting_since(now), [0; 0]);
