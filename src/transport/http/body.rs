@@ -1,18 +1,19 @@
-//! The body of an answer, read within bounds that hold over all calls.
+//! Reads the body of an answer, within bounds that all calls share.
 
 use awc::error::PayloadError;
 use futures_util::{Stream, StreamExt};
 
 use crate::{model::user::User, shared::long_bodies::LongBodies};
 
-/// What any body may take, in bytes. Most are shorter, and never wait for one that is not.
+/// The longest body that needs no permit, in bytes. Most bodies are shorter, and never wait for a long
+/// one.
 const SHORT_BODY: usize = 64 * 1024;
 
 /// Reads the body of an answer about this user to its end, up to `limit` bytes.
 ///
-/// A body that turns out to be longer than 64 KiB waits for one of the places for long ones, which all
-/// transports share. It takes one place, for all that it may become: so nobody holds a part and waits
-/// for more, and the places cannot be deadlocked. What has not been read stays with the sender.
+/// A body that grows beyond 64 KiB waits for one of the permits for long bodies, which all transports
+/// share. One permit covers the whole body. So no body holds one permit while it waits for another,
+/// and the permits cannot deadlock. The unread rest stays with the sender.
 pub(super) async fn read<B: AsRef<[u8]>>(
     mut body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
     length: Option<usize>,
@@ -25,16 +26,16 @@ pub(super) async fn read<B: AsRef<[u8]>>(
     }
     let expected = length.unwrap_or(limit);
     let mut read = Vec::new();
-    let mut place = None;
+    let mut permit = None;
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
         let chunk = chunk.as_ref();
         if read.len() + chunk.len() > limit {
             return Err(PayloadError::Overflow);
         }
-        if place.is_none() && read.len() + chunk.len() > SHORT_BODY {
-            place = Some(long.place(user).await);
-            // Once and for all: growing would hold two copies. What is not written takes no memory.
+        if permit.is_none() && read.len() + chunk.len() > SHORT_BODY {
+            permit = Some(long.place(user).await);
+            // Reserved once: growing would hold two copies. Unwritten pages take no memory.
             read.reserve_exact(expected.saturating_sub(read.len()));
         }
         read.extend_from_slice(chunk);

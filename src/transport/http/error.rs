@@ -1,4 +1,4 @@
-//! How an attempt failed, and whether its connection is to blame.
+//! How an exchange failed, and whether its connection is to blame.
 
 use awc::error::SendRequestError;
 
@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{model::error::Error, shared::Shared};
 
-/// How one attempt failed.
+/// How an attempt failed.
 #[derive(Debug)]
 pub(in crate::transport) struct Failure {
     pub(in crate::transport) error: Error,
-    /// The connection came from the pool and died before the first byte of an answer, or cannot be
-    /// trusted: the call is to go out again on a fresh one.
+    /// The connection came from the pool and closed before the first byte of the answer, or its
+    /// answers cannot be trusted.
     pub(in crate::transport) retry_on_fresh_connection: bool,
-    /// The answer was the answer to another request.
+    /// The answer belonged to another request.
     pub(in crate::transport) is_misrouted: bool,
 }
 
@@ -23,16 +23,17 @@ pub(in crate::transport) struct Failure {
 pub(in crate::transport) enum ExchangeError {
     BeforeAnswer(SendRequestError),
     Failed(Error),
-    /// The answer was the answer to another request.
+    /// The answer belonged to another request.
     Misrouted(Error),
-    /// The answer may have been that.
+    /// The answer may have belonged to another request.
     Suspect(Error),
-    /// It names another than was asked, as the server has done on a new connection too.
+    /// The answer has another name than the request, as the server's answer over a new connection had
+    /// before.
     Misnamed(Error),
 }
 
-/// An answer that came over a connection that may have been off by one is none.
-pub(in crate::transport) fn discard_suspect<T>(
+/// Replaces an answer by an error if its connection may have mixed up answers.
+pub(in crate::transport) fn reject_suspect<T>(
     result: Result<T, ExchangeError>,
     path: &'static str,
     tracker: Option<&ReuseTracker>,
@@ -40,7 +41,7 @@ pub(in crate::transport) fn discard_suspect<T>(
 ) -> Result<T, ExchangeError> {
     let Some(tracker) = tracker else { return result };
     if let Err(ExchangeError::Misnamed(_)) = result {
-        // No proof, but this one may be off by one all the same.
+        // This proves nothing, but the connection may have mixed up its answers all the same.
         tracker.discard();
     }
     match result {
@@ -59,13 +60,13 @@ pub(in crate::transport) fn discard_suspect<T>(
 }
 
 pub(in crate::transport) fn misrouted(path: &'static str) -> Error {
-    // What it says is not for those who asked.
-    let (reason, excerpt) = ("it answers another request".to_owned(), String::new());
+    // No excerpt: the answer may be about another user.
+    let (reason, excerpt) = ("the answer belongs to another request".to_owned(), String::new());
     Error::InvalidResponse { path, reason, excerpt }
 }
 
 impl ExchangeError {
-    pub(in crate::transport) fn failure(
+    pub(in crate::transport) fn into_failure(
         self,
         path: &'static str,
         tracker: Option<&ReuseTracker>,
@@ -73,10 +74,10 @@ impl ExchangeError {
         let is_misrouted = matches!(self, Self::Misrouted(_));
         let (error, retry_on_fresh_connection) = match self {
             Self::BeforeAnswer(error) => {
-                let may_die =
+                let was_pooled =
                     tracker.is_some_and(|tracker| tracker.is_reused() || tracker.is_discarded());
-                let died = may_die && is_closed(&error);
-                (send_error(error, path), died)
+                let is_stale = was_pooled && is_closed(&error);
+                (send_error(error, path), is_stale)
             }
             Self::Failed(error) | Self::Misnamed(error) => (error, false),
             Self::Misrouted(error) | Self::Suspect(error) => (error, true),

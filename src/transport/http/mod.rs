@@ -2,6 +2,7 @@
 
 mod body;
 pub(super) mod connect;
+mod decompress;
 pub(super) mod error;
 mod error_mapping;
 mod excerpt;
@@ -10,7 +11,6 @@ mod mismatch;
 mod request;
 mod response;
 pub(crate) mod tls;
-mod unpack;
 pub(super) mod wire;
 
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
@@ -21,7 +21,7 @@ use rustls::ClientConfig;
 
 use self::{
     connect::{ConnectionFactory, Connector, ReuseTracker, track_reuse},
-    error::{ExchangeError, Failure, discard_suspect, misrouted},
+    error::{ExchangeError, Failure, misrouted, reject_suspect},
     excerpt::Excerpts,
     request::{Requests, plain_proxy},
 };
@@ -33,20 +33,20 @@ use crate::{
     shared::Shared,
 };
 
-/// The API, over HTTP. Lives on one arbiter, as awc's client does.
+/// A client of the API. It stays on one arbiter, because awc's client does.
 pub(super) struct HttpClient {
     pooled: Requests,
-    /// Keeps no connection, so that it opens one for each attempt.
+    /// Opens a connection for each attempt.
     fresh: Requests,
     api_key: HeaderValue,
-    /// The proxy that takes plain HTTP for us.
+    /// The proxy that forwards plain HTTP.
     proxy: Option<Proxy>,
     health: Arc<SharedHealth>,
     shared: Arc<Shared>,
     error_body_timeout: Duration,
 }
 
-/// The longest that is waited for the body of an error, whose status has said what matters.
+/// The longest wait for the body of an error: the status says what matters.
 const MAX_ERROR_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl HttpClient {
@@ -57,7 +57,8 @@ impl HttpClient {
         health: &Arc<SharedHealth>,
     ) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
-            let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
+            let (value, rule) =
+                ("[redacted]".to_owned(), "must be a valid header value".to_owned());
             Error::InvalidConfig { setting: "api_key", value, rule }
         })?;
         // awc logs request heads at TRACE.
@@ -75,9 +76,9 @@ impl HttpClient {
         }))
     }
 
-    /// One attempt: connect, send, and read headers and body, all within `limit`.
+    /// Makes one attempt within `limit`: connects, sends, and reads headers and body.
     ///
-    /// awc's own timeout leaves the body out, so there is one deadline around everything.
+    /// awc's own timeout excludes the body, so one timeout here surrounds everything.
     pub(super) async fn attempt(
         &self,
         call: &CallRequest,
@@ -85,39 +86,38 @@ impl HttpClient {
         limit: Duration,
     ) -> Result<Vec<Option<Evaluation>>, Failure> {
         let path = call.kind.path();
-        // In a box: each layer around a future copies it at least once.
+        // Boxed: each layer around a future copies it at least once.
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
         let (result, tracker) = track_reuse(attempt).await;
-        let result = result.unwrap_or(Err(ExchangeError::Failed(Error::AttemptTimeout { limit })));
-        let result = match (result, tracker.as_deref()) {
-            (Ok(evaluations), Some(tracker))
-                if self.omits_more_names(call, &evaluations, tracker) =>
-            {
-                tracker.discard();
-                Err(ExchangeError::Suspect(misrouted(path)))
-            }
-            (result, _) => result,
-        };
-        let result = discard_suspect(result, path, tracker.as_deref(), &self.shared);
-        result.map_err(|broken| broken.failure(path, tracker.as_deref()))
+        let tracker = tracker.as_deref();
+        let mut result =
+            result.unwrap_or(Err(ExchangeError::Failed(Error::AttemptTimeout { limit })));
+        if let (Ok(evaluations), Some(tracker)) = (&result, tracker)
+            && self.omits_unexpectedly(call, evaluations, tracker)
+        {
+            tracker.discard();
+            result = Err(ExchangeError::Suspect(misrouted(path)));
+        }
+        let result = reject_suspect(result, path, tracker, &self.shared);
+        result.map_err(|error| error.into_failure(path, tracker))
     }
 
-    /// Whether an answer over a reused connection leaves out a name that the server leaves out of no
-    /// first answer, so that it may be the answer to a request for fewer.
-    fn omits_more_names(
+    /// Whether an answer over a reused connection omits a name that the server has never omitted from
+    /// a connection's first answer. Such an answer may belong to a request for fewer names.
+    fn omits_unexpectedly(
         &self,
         call: &CallRequest,
         evaluations: &[Option<Evaluation>],
         tracker: &ReuseTracker,
     ) -> bool {
-        let mut is_sign = false;
+        let mut is_unexpected = false;
         for (name, evaluation) in call.names.iter().zip(evaluations) {
             if evaluation.is_none() {
-                // Each is to be remembered.
-                is_sign |= self.health.known_omitted.is_proof(name, !tracker.is_reused());
+                // No early return: `is_proof` remembers each name.
+                is_unexpected |= self.health.known_omitted.is_proof(name, !tracker.is_reused());
             }
         }
-        is_sign
+        is_unexpected
     }
 
     async fn exchange(
@@ -146,4 +146,4 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-const UNENCODABLE: Error = Error::Internal { detail: "a call could not be written as JSON" };
+const UNENCODABLE: Error = Error::Internal { detail: "a call could not be serialized as JSON" };
