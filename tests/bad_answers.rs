@@ -85,9 +85,17 @@ fn refused() -> Vec<(Asked, Vec<u8>, &'static str)> {
         text(One, r#"{"open": {"name": "open", "value": true}}"#, "missing field `value`"),
         text(Two, "[]", "expected an object of gates"),
         text(Two, "7", "expected an object of gates"),
-        text(Two, r#"{"name": "open", "value": true, "rule_id": null}"#, "found the answer for one gate"),
+        text(
+            Two,
+            r#"{"name": "open", "value": true, "rule_id": null}"#,
+            "found the answer for one gate",
+        ),
         text(Two, r#"{"open": true, "shut": false}"#, "expected an object with one evaluation"),
-        text(Two, r#"{"open": ["open", true, null, null]}"#, "expected an object with one evaluation"),
+        text(
+            Two,
+            r#"{"open": ["open", true, null, null]}"#,
+            "expected an object with one evaluation",
+        ),
         text(Two, r#"{"open": null}"#, "expected an object with one evaluation"),
         text(Config, r#"["homepage", {}, null, null]"#, "expected an object with one evaluation"),
         text(Config, r#"{"homepage": {"value": {}}}"#, "missing field `value`"),
@@ -254,7 +262,10 @@ async fn a_body_that_is_packed_and_cannot_be_unpacked_is_an_error_that_says_so()
         (corrupt.clone(), "the body's gzip data is corrupt"),
         (corrupt.header("content-encoding", "gzip"), "the body's gzip data is corrupt"),
         (Fault::body(b"\x1f\x8b\x08\0"), "the body's gzip data is corrupt"),
-        (Fault::body(b"\x8b\x03").header("content-encoding", "br"), "found another content encoding"),
+        (
+            Fault::body(b"\x8b\x03").header("content-encoding", "br"),
+            "found another content encoding",
+        ),
         (Fault::body("{}").header("content-encoding", "deflate"), "found another content encoding"),
     ]
     .into_iter()
@@ -296,7 +307,10 @@ async fn an_answer_about_private_attributes_is_not_quoted_but_says_what_is_wrong
     let who = User::builder().user_id("u-1").private_attribute("pin", PRIVATE).build().unwrap();
     for (body, says) in [
         (format!("{{\n{PRIVATE}"), "the body is not JSON at line 2 column 1"),
-        (format!(r#"{{"value": "{PRIVATE}"}}"#), "the JSON has another shape than expected at line 1 column 19"),
+        (
+            format!(r#"{{"value": "{PRIVATE}"}}"#),
+            "the JSON has another shape than expected at line 1 column 19",
+        ),
         (format!(r#"{{"{PRIVATE}""#), "the JSON ends too early at line 1 column 10"),
     ] {
         server.inject(Fault::body(body));

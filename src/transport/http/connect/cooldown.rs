@@ -1,58 +1,60 @@
-//! When a connection has to rest. Pure: `now` is passed in.
+//! When a connection has to cool down. Pure: `now` is passed in.
 //!
-//! A stray answer for the same name cannot be told from the answer. The answer itself then comes when
-//! nobody expects it, but no later than answers take; a connection that is given one request right
-//! after the other never shows it, and gives each the answer to the one before. So no connection
-//! goes on like that for long: it rests for as long as an answer has taken, and what was late shows.
+//! A connection may get a stray answer that looks like the expected one. The expected answer follows
+//! within the usual time of an answer. If one request follows another without a break, every request
+//! gets the answer to the one before, and nothing shows it. So after some requests in a row, a
+//! connection idles for as long as its slowest answer took. A late answer then arrives while the
+//! connection is idle, and the connection is closed.
 
 use std::time::{Duration, Instant};
 
-/// How the requests of a connection followed each other.
+/// The timing of a connection's requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cooldown {
-    began: Instant,
+    started: Instant,
     ended: Instant,
     slowest: Duration,
-    /// Requests since the last rest.
+    /// Requests since the last break.
     consecutive: u32,
 }
 
-/// So many requests may follow each other without a rest.
+/// The most requests without a break.
 const MAX_CONSECUTIVE: u32 = 16;
 
-/// No connection rests for longer.
+/// The longest break.
 const MAX_COOLDOWN: Duration = Duration::from_secs(1);
 
 impl Cooldown {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, ended: now, slowest: Duration::ZERO, consecutive: 0 }
+        Self { started: now, ended: now, slowest: Duration::ZERO, consecutive: 0 }
     }
 
-    /// A request begins.
-    pub(super) fn begin(&mut self, now: Instant) {
-        if self.is_cooled_down(now) {
+    /// A request starts.
+    pub(super) fn on_request(&mut self, now: Instant) {
+        if self.is_over(now) {
             self.consecutive = 0;
         }
         self.consecutive += 1;
-        self.began = now;
+        self.started = now;
     }
 
-    /// Its answer is over.
-    pub(super) fn end(&mut self, now: Instant) {
-        self.slowest = self.slowest.max(now.saturating_duration_since(self.began));
+    /// An answer is complete.
+    pub(super) fn on_answer(&mut self, now: Instant) {
+        self.slowest = self.slowest.max(now.saturating_duration_since(self.started));
         self.ended = now;
     }
 
-    /// It has been idle for as long as an answer takes.
-    pub(super) fn is_cooled_down(&self, now: Instant) -> bool {
+    /// Whether the connection has been idle for as long as its slowest answer took.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
         self.idle(now) >= self.slowest.min(MAX_COOLDOWN)
     }
 
-    pub(super) fn needs_cooldown(&self, now: Instant) -> bool {
-        self.consecutive >= MAX_CONSECUTIVE && !self.is_cooled_down(now)
+    /// Whether the connection must not be used now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.consecutive >= MAX_CONSECUTIVE && !self.is_over(now)
     }
 
-    /// For how long it has been idle.
+    /// How long the connection has been idle.
     pub(super) fn idle(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.ended)
     }
@@ -69,19 +71,19 @@ mod tests {
         let mut now = Instant::now();
         let mut cooldown = Cooldown::new(now);
         for _ in 0..MAX_CONSECUTIVE {
-            assert!(!cooldown.needs_cooldown(now));
-            cooldown.begin(now);
+            assert!(!cooldown.is_due(now));
+            cooldown.on_request(now);
             now += ms(5);
-            cooldown.end(now);
+            cooldown.on_answer(now);
         }
-        assert!(cooldown.needs_cooldown(now + ms(4)));
-        assert!(!cooldown.needs_cooldown(now + ms(5)));
-        cooldown.begin(now + ms(5));
-        cooldown.end(now + ms(6));
-        assert!(!cooldown.needs_cooldown(now + ms(6)), "it has rested");
+        assert!(cooldown.is_due(now + ms(4)));
+        assert!(!cooldown.is_due(now + ms(5)));
+        cooldown.on_request(now + ms(5));
+        cooldown.on_answer(now + ms(6));
+        assert!(!cooldown.is_due(now + ms(6)), "it has cooled down");
 
-        cooldown.begin(now);
-        cooldown.end(now + 10 * MAX_COOLDOWN);
-        assert!(cooldown.is_cooled_down(now + 11 * MAX_COOLDOWN));
+        cooldown.on_request(now);
+        cooldown.on_answer(now + 10 * MAX_COOLDOWN);
+        assert!(cooldown.is_over(now + 11 * MAX_COOLDOWN));
     }
 }

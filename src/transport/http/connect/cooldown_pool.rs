@@ -1,4 +1,4 @@
-//! Connections that rest, beside awc's pool, which cannot keep a connection without giving it out.
+//! Connections that cool down. awc's pool cannot keep a connection without handing it out.
 
 use std::{cell::RefCell, collections::VecDeque, task::Context};
 
@@ -7,29 +7,29 @@ use super::stream::Stream;
 #[derive(Debug)]
 pub(super) struct CooldownPool {
     streams: RefCell<VecDeque<Stream>>,
-    most: usize,
+    max_size: usize,
 }
 
 impl CooldownPool {
-    /// No more than `most` rest at once: those that have rested longest are closed.
-    pub(super) fn new(most: usize) -> Self {
-        Self { streams: RefCell::default(), most }
+    pub(super) fn new(max_size: usize) -> Self {
+        Self { streams: RefCell::default(), max_size }
     }
 
+    /// Adds a connection. A full pool closes its oldest connection.
     pub(super) fn put(&self, stream: Stream) {
-        let mut cooling = self.streams.borrow_mut();
-        cooling.push_back(stream);
-        if cooling.len() > self.most {
-            cooling.pop_front();
+        let mut streams = self.streams.borrow_mut();
+        streams.push_back(stream);
+        if streams.len() > self.max_size {
+            streams.pop_front();
         }
     }
 
-    /// One that has rested and is alive.
+    /// Removes a live connection whose cooldown is over.
     pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Stream> {
-        let mut cooling = self.streams.borrow_mut();
-        cooling.retain_mut(|stream| stream.is_alive(cx));
-        let rested = cooling.iter().position(Stream::is_cooled_down)?;
-        cooling.remove(rested)
+        let mut streams = self.streams.borrow_mut();
+        streams.retain_mut(|stream| stream.is_alive(cx));
+        let ready = streams.iter().position(Stream::is_cooled_down)?;
+        streams.remove(ready)
     }
 }
 
@@ -43,11 +43,11 @@ mod tests {
     #[test]
     fn promise_4_no_more_connections_rest_than_may_be_in_use() {
         let shared = Arc::new(Shared::new(&Config::builder("key").build().unwrap()));
-        let cooling = CooldownPool::new(3);
+        let pool = CooldownPool::new(3);
         for generation in 0..10 {
             let stream = Stream::new(None, generation, Arc::clone(&shared), Options::default());
-            cooling.put(stream);
-            assert!(cooling.streams.borrow().len() <= 3);
+            pool.put(stream);
+            assert!(pool.streams.borrow().len() <= 3);
         }
     }
 }

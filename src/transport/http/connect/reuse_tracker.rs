@@ -1,4 +1,4 @@
-//! Which connection an attempt has, and what is known of it: awc does not say.
+//! Tells an attempt which connection it used, and whether it was reused. awc does not say.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +11,7 @@ task_local! {
     static TRACKER: RefCell<Option<Rc<ReuseTracker>>>;
 }
 
-/// A connection, as its attempts know it.
+/// What an attempt knows about its connection.
 #[derive(Debug)]
 pub(in crate::transport) struct ReuseTracker {
     generation: u64,
@@ -19,7 +19,7 @@ pub(in crate::transport) struct ReuseTracker {
     is_discarded: Cell<bool>,
 }
 
-/// Runs an attempt; tells which connection it had, if it came to have one.
+/// Runs an attempt, and returns the tracker of the connection that it used, if any.
 pub(in crate::transport) async fn track_reuse<F: Future>(
     attempt: F,
 ) -> (F::Output, Option<Rc<ReuseTracker>>) {
@@ -35,29 +35,28 @@ impl ReuseTracker {
         Rc::new(Self { generation, requests: Cell::new(0), is_discarded: Cell::new(false) })
     }
 
-    /// A request is about to be sent: awc writes in the attempt's own task.
+    /// Records that a request starts. awc writes requests in the attempt's own task.
     pub(super) fn on_request(self: &Rc<Self>) {
         self.requests.set(self.requests.get() + 1);
-        // Outside of an attempt there is nobody to note it for.
-        let _ = TRACKER.try_with(|used| used.replace(Some(Rc::clone(self))));
+        // An error means that no attempt tracks this task.
+        let _ = TRACKER.try_with(|tracker| tracker.replace(Some(Rc::clone(self))));
     }
 
-    /// It cannot be trusted with its last request, nor with another.
+    /// Discards the connection: it gets no other request, and its last answer is not trusted.
     pub(in crate::transport) fn discard(&self) {
         self.is_discarded.set(true);
     }
 
-    /// Which generation of connections it is of.
+    /// The generation of connections to which this one belongs.
     pub(in crate::transport) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// It had requests before this one.
+    /// Whether the connection had requests before this one.
     pub(in crate::transport) fn is_reused(&self) -> bool {
         self.requests.get() > 1
     }
 
-    /// Its last request has to go out again on another.
     pub(in crate::transport) fn is_discarded(&self) -> bool {
         self.is_discarded.get()
     }

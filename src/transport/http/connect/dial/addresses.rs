@@ -2,49 +2,50 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
-/// How the addresses of a host have done so far.
+/// Which addresses of a host have worked and failed so far.
 #[derive(Debug, Default)]
 pub(super) struct AddressHistory {
-    worked: Option<SocketAddr>,
-    /// Those that failed since they last worked, the one that failed last at the end.
+    last_working: Option<SocketAddr>,
+    /// The addresses that failed since they last worked, the latest failure at the end.
     failed: Vec<SocketAddr>,
 }
 
 impl AddressHistory {
-    /// Puts the addresses that a name has now in the order to try them in: the one that worked last,
-    /// then IPv6 and IPv4 in turn (RFC 8305, section 4), then those that failed. Forgets every other.
+    /// Returns the current addresses of a name in the order in which they are tried: the one that worked
+    /// last, then IPv6 and IPv4 in turn (RFC 8305, section 4), then those that failed. Forgets all
+    /// other addresses.
     pub(super) fn order(&mut self, resolved: &[SocketAddr]) -> Vec<SocketAddr> {
-        self.worked.take_if(|address| !resolved.contains(address));
+        self.last_working.take_if(|address| !resolved.contains(address));
         self.failed.retain(|address| resolved.contains(address));
-        let mut order = in_turn(resolved);
+        let mut order = alternate(resolved);
         order.sort_by_key(|address| {
             let failed = self.failed.iter().position(|failed| failed == address);
-            // Stable: those of which nothing is known stay in turn.
-            (failed.map(|at| at + 1), self.worked != Some(*address))
+            // The sort is stable: unknown addresses keep their order.
+            (failed.map(|at| at + 1), self.last_working != Some(*address))
         });
-        // Now at last: those left out are others the next time, if these fail.
+        // Only now: if these fail, the next attempt tries others.
         order.truncate(MAX_ADDRESSES);
         order
     }
 
-    pub(super) fn worked(&mut self, address: SocketAddr) {
+    pub(super) fn on_success(&mut self, address: SocketAddr) {
         self.failed.retain(|failed| *failed != address);
-        self.worked = Some(address);
+        self.last_working = Some(address);
     }
 
-    /// It was refused, or did not connect in time.
-    pub(super) fn failed(&mut self, address: SocketAddr) {
-        self.worked.take_if(|worked| *worked == address);
+    /// The address refused the connection, or did not connect in time.
+    pub(super) fn on_failure(&mut self, address: SocketAddr) {
+        self.last_working.take_if(|working| *working == address);
         self.failed.retain(|failed| *failed != address);
         self.failed.push(address);
     }
 }
 
-/// The most addresses of a name that are tried: each may take a socket for as long as an attempt lasts.
+/// The most addresses of a name that are tried. Each may take a socket for a whole attempt.
 const MAX_ADDRESSES: usize = 32;
 
-/// Each address once, the families in turn, beginning with that of the first.
-fn in_turn(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
+/// Returns each address once, the families in turn, starting with the family of the first.
+fn alternate(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut seen = HashSet::with_capacity(resolved.len());
     let distinct: Vec<_> =
         resolved.iter().copied().filter(|address| seen.insert(*address)).collect();
@@ -103,7 +104,7 @@ mod tests {
         let many: Vec<_> = (0..1000).map(v6).collect();
         let mut history = AddressHistory::default();
         for address in history.order(&many) {
-            history.failed(address);
+            history.on_failure(address);
         }
         assert_eq!(history.order(&many)[..2], many[MAX_ADDRESSES..MAX_ADDRESSES + 2]);
     }
@@ -112,12 +113,12 @@ mod tests {
     fn address_that_worked_is_first_until_it_fails() {
         let all = [v6(1), v4(1), v4(2)];
         let mut history = AddressHistory::default();
-        history.worked(v4(2));
+        history.on_success(v4(2));
         assert_eq!(history.order(&all), [v4(2), v6(1), v4(1)]);
         assert_eq!(history.order(&all), [v4(2), v6(1), v4(1)]);
-        history.failed(v4(2));
+        history.on_failure(v4(2));
         assert_eq!(history.order(&all), [v6(1), v4(1), v4(2)]);
-        history.worked(v4(2));
+        history.on_success(v4(2));
         assert_eq!(history.order(&all)[0], v4(2));
     }
 
@@ -125,20 +126,20 @@ mod tests {
     fn addresses_that_failed_are_last_and_the_latest_failure_is_the_very_last() {
         let all = [v4(1), v4(2), v4(3)];
         let mut history = AddressHistory::default();
-        history.failed(v4(1));
+        history.on_failure(v4(1));
         assert_eq!(history.order(&all), [v4(2), v4(3), v4(1)]);
-        history.failed(v4(2));
-        history.failed(v4(3));
+        history.on_failure(v4(2));
+        history.on_failure(v4(3));
         assert_eq!(history.order(&all), [v4(1), v4(2), v4(3)]);
-        history.failed(v4(1));
+        history.on_failure(v4(1));
         assert_eq!(history.order(&all), [v4(2), v4(3), v4(1)]);
     }
 
     #[test]
     fn what_was_known_of_an_address_goes_when_the_name_points_elsewhere() {
         let mut history = AddressHistory::default();
-        history.worked(v4(1));
-        history.failed(v4(2));
+        history.on_success(v4(1));
+        history.on_failure(v4(2));
         assert_eq!(history.order(&[v4(3), v4(4)]), [v4(3), v4(4)]);
         assert_eq!(history.order(&[v4(2), v4(3), v4(1)]), [v4(2), v4(3), v4(1)]);
     }
@@ -154,21 +155,21 @@ mod tests {
             events in vec((any::<bool>(), address()), 0..12),
         ) {
             let mut history = AddressHistory::default();
-            for (worked, address) in events {
-                if worked { history.worked(address) } else { history.failed(address) }
+            for (works, address) in events {
+                if works { history.on_success(address) } else { history.on_failure(address) }
             }
             let order = history.order(&resolved);
             let distinct: HashSet<_> = resolved.iter().copied().collect();
             prop_assert_eq!(order.len(), distinct.len());
             prop_assert_eq!(order.iter().copied().collect::<HashSet<_>>(), distinct);
-            if let Some(worked) = history.worked {
-                prop_assert_eq!(order[0], worked);
+            if let Some(working) = history.last_working {
+                prop_assert_eq!(order[0], working);
             }
         }
 
         #[test]
         fn families_alternate_while_there_are_both(resolved in vec(address(), 0..12)) {
-            let order = in_turn(&resolved);
+            let order = alternate(&resolved);
             let fewer = order.iter().filter(|a| a.is_ipv6()).count()
                 .min(order.iter().filter(|a| a.is_ipv4()).count());
             for pair in order[..2 * fewer].windows(2) {

@@ -1,4 +1,4 @@
-//! From the base URL to a TCP connection: to the API's host, or through a proxy.
+//! Opens a TCP connection to the base URL's host, directly or through a proxy.
 
 mod addresses;
 mod error;
@@ -23,7 +23,7 @@ pub(in crate::transport) use self::error::DialError;
 use self::{addresses::AddressHistory, race::race, resolve::Resolver};
 use crate::config::{Config, Proxy};
 
-/// Connects to the host of the base URL, each time to the addresses that its name has then.
+/// Connects to the host of the base URL. Its name is resolved anew for each connection.
 pub(super) struct Dialer<N = System> {
     host: String,
     port: u16,
@@ -33,17 +33,17 @@ pub(super) struct Dialer<N = System> {
     history: Rc<RefCell<AddressHistory>>,
 }
 
-/// A connection, over which nothing has been sent to the API.
+/// A connection over which no request has been sent.
 #[derive(Debug)]
 pub(super) struct Dialed<S = TcpStream> {
     pub(super) stream: S,
-    /// `http://host:port`, for a proxy that takes requests in absolute form.
+    /// `http://host:port`, for a proxy that expects requests in absolute form.
     pub(super) absolute_form: Option<Rc<str>>,
     pub(super) address_guard: AddressGuard,
 }
 
-/// Watches what becomes of a connection. Unless it is [working](Self::mark_working), its address has failed
-/// and is tried last next time: somebody may accept connections there who does not serve them.
+/// Counts the address as failed when dropped, unless it was [marked as working](Self::mark_working): a
+/// server may accept connections and not serve them.
 #[derive(Debug)]
 pub(super) struct AddressGuard {
     address: Option<SocketAddr>,
@@ -51,7 +51,7 @@ pub(super) struct AddressGuard {
 }
 
 impl AddressGuard {
-    /// Whoever is at the address has said something that makes sense.
+    /// The server at the address has answered in the expected protocol.
     pub(super) fn mark_working(&mut self) {
         self.address = None;
     }
@@ -60,12 +60,12 @@ impl AddressGuard {
 impl Drop for AddressGuard {
     fn drop(&mut self) {
         if let Some(address) = self.address {
-            self.history.borrow_mut().failed(address);
+            self.history.borrow_mut().on_failure(address);
         }
     }
 }
 
-/// What dialing needs of the outside.
+/// The resolver and the sockets, which tests replace.
 pub(super) trait Network {
     type Stream: AsyncRead + AsyncWrite + Unpin;
 
@@ -109,7 +109,7 @@ impl<N: Network> Dialer<N> {
             let target = format!("{}:{}", self.host, self.port);
             let opened = tunnel::open(&mut dialed.stream, proxy, &target).await;
             opened.map_err(|problem| DialError::Proxy { proxy: proxy.to_string(), problem })?;
-            // What is wrong from here on is not the proxy's fault.
+            // Later failures are not the proxy's fault.
             dialed.address_guard.mark_working();
         } else {
             let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
@@ -119,7 +119,7 @@ impl<N: Network> Dialer<N> {
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<Dialed<N::Stream>, DialError> {
-        let resolved = match address(host) {
+        let resolved = match literal_address(host) {
             Some(ip) => vec![SocketAddr::new(ip, port)],
             None => self
                 .network
@@ -141,8 +141,8 @@ impl<N: Network> Dialer<N> {
     }
 }
 
-/// The address that a host is, if it is no name. A URL has brackets around an IPv6 address.
-fn address(host: &str) -> Option<IpAddr> {
+/// Returns the host's address if the host is not a name. A URL has brackets around an IPv6 address.
+fn literal_address(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok()
 }
@@ -159,7 +159,7 @@ impl Network for System {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address).await?;
-        // A request is written whole: nothing is gained by holding its end back.
+        // Requests are written whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }

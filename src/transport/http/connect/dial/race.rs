@@ -7,15 +7,14 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::addresses::AddressHistory;
 
-/// How long an address has before the next one is tried beside it.
+/// How long an address is tried before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// How each address failed.
+/// The addresses and their errors.
 pub(super) type Failures = Vec<(SocketAddr, io::Error)>;
 
-/// Connects to the addresses a name has: to the next one when one has failed, or has not connected
-/// within its head start. The first connection wins, and the others are given up. With it comes the
-/// address it leads to.
+/// Connects to the first address that accepts. Tries the next address when one has failed, or has not
+/// connected within its head start. Returns the winning address and its connection, and drops the rest.
 pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
     resolved: &[SocketAddr],
     history: &RefCell<AddressHistory>,
@@ -38,31 +37,31 @@ pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
         };
         match ended {
             Ok(Some((address, Ok(stream)))) => {
-                pending.ended(address);
-                history.borrow_mut().worked(address);
+                pending.remove(address);
+                history.borrow_mut().on_success(address);
                 return Ok((address, stream));
             }
             Ok(Some((address, Err(error)))) => {
-                pending.ended(address);
-                history.borrow_mut().failed(address);
+                pending.remove(address);
+                history.borrow_mut().on_failure(address);
                 failures.push((address, error));
             }
             Ok(None) if is_last => return Err(failures),
-            // None was tried, or the head start is over.
+            // Nothing is connecting, or the head start is over.
             Ok(None) | Err(_) => {}
         }
     }
 }
 
-/// The addresses that have not connected. Those that never do, because another did or because the
-/// attempt's time was up, have failed: however short that time is, the next attempt starts elsewhere.
+/// The addresses that are connecting. When the race ends, with a winner or by the attempt's timeout,
+/// they count as failed. So the next attempt starts with another address, however short attempts are.
 struct Pending<'a> {
     addresses: Vec<SocketAddr>,
     history: &'a RefCell<AddressHistory>,
 }
 
 impl Pending<'_> {
-    fn ended(&mut self, address: SocketAddr) {
+    fn remove(&mut self, address: SocketAddr) {
         self.addresses.retain(|pending| *pending != address);
     }
 }
@@ -70,14 +69,14 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         for address in self.addresses.drain(..) {
-            self.history.borrow_mut().failed(address);
+            self.history.borrow_mut().on_failure(address);
         }
     }
 }
 
-/// The kind of failure that tells most: that somebody is there and refuses says more than that there
-/// is no way to an address, which a machine without IPv6 says of each IPv6 address.
-pub(super) fn most_telling(failures: &Failures) -> Option<io::ErrorKind> {
+/// Returns the most specific kind of failure. A refusal says more than an unreachable network, which a
+/// machine without IPv6 reports for each IPv6 address.
+pub(super) fn most_specific(failures: &Failures) -> Option<io::ErrorKind> {
     let rank = |kind: io::ErrorKind| match kind {
         io::ErrorKind::ConnectionRefused => 0,
         io::ErrorKind::TimedOut => 1,
@@ -228,7 +227,7 @@ mod tests {
         use io::ErrorKind::{ConnectionRefused, NetworkUnreachable, Other, TimedOut};
         let of = |kinds: &[io::ErrorKind]| {
             let failures = kinds.iter().map(|kind| (address(1), io::Error::from(*kind))).collect();
-            most_telling(&failures)
+            most_specific(&failures)
         };
         assert_eq!(of(&[NetworkUnreachable, ConnectionRefused]), Some(ConnectionRefused));
         assert_eq!(of(&[NetworkUnreachable, TimedOut, Other]), Some(TimedOut));

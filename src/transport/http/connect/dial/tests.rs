@@ -11,17 +11,17 @@ use tokio::{
 use super::*;
 use crate::model::error::ConnectFault;
 
-/// What is there at an address.
+/// The behavior of a server at an address.
 #[derive(Clone, Copy, PartialEq)]
 enum Behavior {
-    /// Nobody answers, and no packet comes back.
-    Nothing,
+    /// No packet comes back.
+    Silent,
     Refuse,
-    /// Connects, and says this.
+    /// Accepts, and sends this.
     Peer(&'static str),
 }
 
-/// Names and addresses, and what was asked of them.
+/// Scripted names and addresses, and the requests to them.
 #[derive(Default)]
 struct Script {
     names: RefCell<HashMap<String, Vec<SocketAddr>>>,
@@ -44,8 +44,8 @@ impl Network for Rc<Script> {
     async fn connect(&self, address: SocketAddr) -> io::Result<DuplexStream> {
         self.connected.borrow_mut().push(address);
         let there = self.addresses.borrow().get(&address).copied();
-        match there.unwrap_or(Behavior::Nothing) {
-            Behavior::Nothing => std::future::pending().await,
+        match there.unwrap_or(Behavior::Silent) {
+            Behavior::Silent => std::future::pending().await,
             Behavior::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
             Behavior::Peer(says) => {
                 let (ours, mut theirs) = duplex(64 * 1024);
@@ -179,15 +179,15 @@ fn error_says_what_each_address_did() {
             (
                 "https://statsig.test",
                 ConnectFault::Refused,
-                "nothing could be connected to at statsig.test:443: 10.0.0.1:443: connection \
+                "could not connect to statsig.test:443: 10.0.0.1:443: connection \
                  refused; 10.0.0.2:443: connection refused",
             ),
             (
                 "https://unknown.test",
                 ConnectFault::Resolve,
-                "unknown.test could not be resolved: no such name",
+                "could not resolve unknown.test: no such name",
             ),
-            ("https://empty.test", ConnectFault::Resolve, "empty.test has no addresses"),
+            ("https://empty.test", ConnectFault::Resolve, "empty.test resolves to no address"),
         ] {
             let said = error(&script.dialer(url, "none")).await;
             assert_eq!(said, (fault, message.to_owned()));
@@ -249,13 +249,13 @@ fn proxy_that_fails_is_named_as_the_proxy() {
             ),
             (
                 "http://me:hunter2@gone.test:3128",
-                "the proxy gone.test:3128 could not be reached: nothing could be connected to at \
-                 gone.test:3128: 10.0.0.8:3128: connection refused",
+                "could not reach the proxy gone.test:3128: could not connect to gone.test:3128: \
+                 10.0.0.8:3128: connection refused",
             ),
             (
                 "http://me:hunter2@unknown.test:3128",
-                "the proxy unknown.test:3128 could not be reached: unknown.test could not be \
-                 resolved: no such name",
+                "could not reach the proxy unknown.test:3128: could not resolve unknown.test: no such \
+                 name",
             ),
         ] {
             let said = error(&script.dialer("https://statsig.test", proxy)).await;

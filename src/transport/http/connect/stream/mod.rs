@@ -1,33 +1,27 @@
-//! What awc reads and writes of a connection: a request and the whole of its answer, in turn.
+//! A connection as awc sees it: one request and the whole of its answer, in turn.
 
+mod answer;
 mod read_write;
+mod request;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
-    io::{self, ErrorKind},
-    mem,
-    pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
-    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncRead, ReadBuf};
-
 use super::{
-    cooldown::Cooldown,
-    cooldown_pool::CooldownPool,
-    framing::{Framing, FramingError},
-    request_line::Rewrite,
-    reuse_tracker::ReuseTracker,
-    socket::{Socket, UnexpectedInput},
+    cooldown::Cooldown, cooldown_pool::CooldownPool, framing::Framing, request_line::Rewrite,
+    reuse_tracker::ReuseTracker, socket::Socket,
 };
 use crate::{rt::clock, shared::Shared};
 
-/// A connection whose every answer goes to the request it was sent for.
+/// A connection that gives each answer to the request it belongs to.
 pub(in crate::transport) struct Stream {
-    /// `None` once nothing that comes over it can be trusted.
+    /// `None` once no answer from it can be trusted.
     socket: Option<Socket>,
     tracker: Rc<ReuseTracker>,
     shared: Arc<Shared>,
@@ -35,23 +29,23 @@ pub(in crate::transport) struct Stream {
     phase: Phase,
     cooldown: Cooldown,
     framing: Framing,
-    /// What was read for awc, and how much of it awc has.
+    /// Bytes read for awc.
     read: Vec<u8>,
+    /// How many of `read` awc has.
     delivered: usize,
     options: Options,
-    /// What has to be written in place of what awc has written first.
+    /// Replaces the beginning of the request that awc is writing.
     rewrite: Option<Rewrite>,
 }
 
-/// What a connection is for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
-    /// It has one request.
+    /// The connection serves one request.
     pub(super) is_single_use: bool,
-    /// What is put before the path, for a proxy that takes requests in absolute form.
+    /// `http://host:port` before the path, for a proxy that expects requests in absolute form.
     pub(super) absolute_form: Option<Rc<str>>,
-    /// Where it rests.
-    pub(super) cooling: Weak<CooldownPool>,
+    /// The pool in which the connection cools down.
+    pub(super) cooldown_pool: Weak<CooldownPool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +54,19 @@ enum Phase {
     Idle,
     /// A request is being written.
     Writing,
-    /// Its answer is being read.
+    /// The answer is being read.
     Reading,
 }
+
+/// How long a connection gets further requests. After that, a new connection follows the host's name to
+/// its current address.
+const LIFETIME: Duration = Duration::from_secs(75);
+
+/// How long a connection may be idle.
+pub(in crate::transport) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The largest buffer that is kept for the next answer.
+const MAX_KEPT_BUFFER: usize = 16 * 1024;
 
 impl Stream {
     pub(super) fn new(
@@ -86,89 +90,22 @@ impl Stream {
         }
     }
 
-    /// A request begins: nothing may be left of the one before it, and nothing may have come since.
-    ///
-    /// This is the place where it is known which answer is whose. HTTP/1.1 gives answers no names:
-    /// the next is the one whose bytes come next. It belongs to the next request only if the answer
-    /// before it was read to an end that its head left no doubt about (`Framing`), and no byte has
-    /// come since, decrypted and asked of the kernel itself (`Socket::unasked`); nor has a part of what
-    /// cannot be decrypted before the rest is there. Otherwise the
-    /// connection ends here, before a byte of the request is sent, and the request goes out again on
-    /// another. It is looked again before each further part is written (`continue_request`). What comes too early
-    /// but later than the last look cannot be told from the answer.
-    fn begin_request(&mut self, cx: &mut Context<'_>, request: &[u8]) -> io::Result<()> {
-        self.tracker.on_request();
-        if self.phase == Phase::Reading && self.is_delivered() {
-            self.finish_exchange();
-        }
-        let is_idle = self.phase == Phase::Idle;
-        let Some(socket) = self.socket.as_mut().filter(|_| is_idle) else {
-            return Err(self.discard("the answer before this request left a doubt about its end"));
-        };
-        let unexpected = socket.check_unexpected(cx);
-        self.accept_unexpected(unexpected)?;
-        if self.is_suspect() {
-            return Err(self.discard("this connection or one beside it gave another's answer"));
-        }
-        self.framing = Framing::new();
-        if let Some(form) = &self.options.absolute_form {
-            self.rewrite = Some(Rewrite::new(request, form)?);
-        }
-        self.phase = Phase::Writing;
-        self.cooldown.begin(clock::now());
-        Ok(())
-    }
-
-    /// More of a request is to be written. No server has read what is not written yet, and what comes
-    /// before is no answer to it; only on a new connection may it be a refusal of what was too long.
-    fn continue_request(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let is_reused = self.tracker.is_reused();
-        let Some(socket) = self.socket.as_mut().filter(|_| is_reused) else { return Ok(()) };
-        let unexpected = socket.check_unexpected(cx);
-        self.accept_unexpected(unexpected)
-    }
-
-    /// Whether the request can be written, with this on the connection.
-    fn accept_unexpected(&self, unexpected: UnexpectedInput) -> io::Result<()> {
-        match (unexpected, self.tracker.is_reused()) {
-            (UnexpectedInput::Nothing, _) | (UnexpectedInput::PartialRecord, false) => Ok(()),
-            (UnexpectedInput::Bytes, _) | (UnexpectedInput::PartialRecord, true) => {
-                Err(self.discard("an answer came before its request"))
-            }
-            (UnexpectedInput::Eof | UnexpectedInput::Failed(_), true) => {
-                Err(self.discard("the connection ended before the request was sent"))
-            }
-            // How new connections end is for the attempt to find.
-            (UnexpectedInput::Eof, false) => Ok(()),
-            (UnexpectedInput::Failed(error), false) => Err(error),
-        }
-    }
-
-    /// The request is to go out again on another connection.
-    fn discard(&self, why: &'static str) -> io::Error {
-        self.tracker.discard();
-        io::Error::new(ErrorKind::ConnectionAborted, why)
-    }
-
-    /// It leads to where the host's name pointed when it was opened, and has done so for long enough.
     fn is_old(&self) -> bool {
         clock::now().saturating_duration_since(self.opened) >= LIFETIME
     }
 
-    /// It may have given somebody the answer to another request, or a connection beside it has since it
-    /// was opened.
+    /// Whether this connection may have mixed up answers, or another one did after this one opened.
     fn is_suspect(&self) -> bool {
         self.tracker.is_discarded()
             || self.tracker.generation() != self.shared.connection_generation()
     }
 
-    /// The answer is over, and awc has all of it.
+    /// Whether awc has the whole answer.
     fn is_delivered(&self) -> bool {
         self.framing.is_complete() && self.delivered == self.read.len()
     }
 
-    /// Waits for the next request, where there may be one. If awc reads on, it looks whether the
-    /// connection, which is in its pool, is alive.
+    /// Ends an exchange. The connection then idles, if it may get another request.
     fn finish_exchange(&mut self) {
         if self.framing.is_ambiguous() || self.options.is_single_use {
             self.socket = None;
@@ -178,228 +115,10 @@ impl Stream {
         self.delivered = 0;
         self.phase = Phase::Idle;
     }
-
-    /// awc asks whether a connection of its pool is alive. One that has to rest is not, for awc.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_alive(cx) {
-            self.socket = None;
-            return Poll::Ready(Ok(()));
-        }
-        if !self.cooldown.needs_cooldown(clock::now()) {
-            return Poll::Pending;
-        }
-        let cooling = self.options.cooling.upgrade();
-        let gone = Self::new(None, 0, Arc::clone(&self.shared), Options::default());
-        let this = mem::replace(self, gone);
-        if let Some(cooling) = cooling {
-            cooling.put(this);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// An idle connection is alive if there is nothing to read.
-    pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        let was_idle_for_too_long = self.cooldown.idle(clock::now()) > KEEP_ALIVE;
-        let can_be_used = !was_idle_for_too_long && !self.is_old() && !self.is_suspect();
-        self.socket.as_mut().filter(|_| can_be_used).is_some_and(|socket| {
-            let mut byte = [0];
-            Pin::new(socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
-        })
-    }
-
-    /// It has been idle for as long as an answer takes.
-    pub(super) fn is_cooled_down(&self) -> bool {
-        self.cooldown.is_cooled_down(clock::now())
-    }
-
-    /// Reads until there is something for awc or nothing more to come.
-    fn poll_answer(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.read.clear();
-        self.delivered = 0;
-        while self.read.is_empty()
-            && !self.framing.is_complete()
-            && let Some(socket) = &mut self.socket
-        {
-            let before = buf.filled().len();
-            ready!(Pin::new(socket).poll_read(cx, buf))?;
-            let bytes = &buf.filled()[before..];
-            let is_end = bytes.is_empty();
-            let taken = match is_end {
-                true => self.framing.end(),
-                false => self.framing.take(bytes, &mut self.read),
-            };
-            buf.set_filled(before);
-            if self.framing.is_complete() {
-                self.cooldown.end(clock::now());
-            }
-            if is_end || taken.is_err() || self.framing.has_extra_bytes() {
-                self.socket = None;
-            }
-            if let Err(FramingError::Head(_)) = taken
-                && self.tracker.is_reused()
-            {
-                return Poll::Ready(Err(self.discard("what came is the rest of another answer")));
-            }
-            taken.map_err(io::Error::other)?;
-            // Servers that end idle connections say so like this, to nobody, and perhaps just as the
-            // request arrives.
-            if self.framing.status() == Some(408) && self.tracker.is_reused() {
-                self.socket = None;
-                return Poll::Ready(Err(self.discard("the connection had been idle for too long")));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
 }
-
-/// For how long a connection is given further requests.
-const LIFETIME: Duration = Duration::from_secs(75);
-
-/// For how long a connection may be idle.
-pub(in crate::transport) const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// No larger a buffer is kept for the next answer.
-const MAX_KEPT_BUFFER: usize = 16 * 1024;
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("phase", &self.phase).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::{TcpListener, TcpStream},
-    };
-
-    use super::*;
-    use crate::{config::Config, transport::http::connect::socket::Tcp};
-
-    /// A stream and the server's end of its connection.
-    async fn pair(options: Options) -> (Stream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        let shared = Arc::new(Shared::new(&Config::builder("key").build().unwrap()));
-        (Stream::new(Some(Socket::Plain(Tcp::new(client))), 0, shared, options), server)
-    }
-
-    const REQUEST: &str = "POST /v1/check_gate HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
-    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-
-    async fn received(server: &mut TcpStream, length: usize) -> String {
-        let mut bytes = vec![0; length];
-        server.read_exact(&mut bytes).await.unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    async fn exchange(stream: &mut Stream, server: &mut TcpStream) {
-        stream.write_all(REQUEST.as_bytes()).await.unwrap();
-        assert_eq!(received(server, REQUEST.len()).await, REQUEST);
-        server.write_all(ANSWER.as_bytes()).await.unwrap();
-        let mut answer = vec![0; ANSWER.len()];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer, ANSWER.as_bytes());
-    }
-
-    /// The runtime has not looked at its sockets when the request is to be written.
-    #[actix_rt::test]
-    async fn request_is_not_written_where_bytes_wait_in_the_kernel() {
-        for exchanges in [0, 1, 2] {
-            let (mut stream, server) = pair(Options::default()).await;
-            let mut server = server;
-            for _ in 0..exchanges {
-                exchange(&mut stream, &mut server).await;
-            }
-            let server = server.into_std().unwrap();
-            server.set_nonblocking(false).unwrap();
-            std::io::Write::write_all(&mut &server, ANSWER.as_bytes()).unwrap();
-            stream.socket.as_ref().unwrap().wait_for_bytes(1);
-
-            let written = stream.write_all(REQUEST.as_bytes()).await;
-
-            assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-            assert!(stream.tracker.is_discarded());
-            drop(stream);
-            let mut rest = Vec::new();
-            let _ = std::io::Read::read_to_end(&mut &server, &mut rest);
-            assert!(rest.is_empty(), "nothing of the request was sent");
-        }
-    }
-
-    /// No server has read a request of which it does not have the end.
-    #[actix_rt::test]
-    async fn request_is_not_written_to_its_end_where_bytes_came_meanwhile() {
-        let (mut stream, mut server) = pair(Options::default()).await;
-        exchange(&mut stream, &mut server).await;
-        let (head, body) = REQUEST.as_bytes().split_at(REQUEST.len() - 2);
-        stream.write_all(head).await.unwrap();
-        server.write_all(ANSWER.as_bytes()).await.unwrap();
-        stream.socket.as_ref().unwrap().wait_for_bytes(1);
-
-        let written = stream.write_all(body).await;
-
-        assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-        assert!(stream.tracker.is_discarded());
-    }
-
-    #[actix_rt::test]
-    async fn first_request_of_a_connection_may_be_answered_before_its_end() {
-        let (mut stream, mut server) = pair(Options::default()).await;
-        let (head, body) = REQUEST.as_bytes().split_at(REQUEST.len() - 2);
-        stream.write_all(head).await.unwrap();
-        server.write_all(ANSWER.as_bytes()).await.unwrap();
-        stream.socket.as_ref().unwrap().wait_for_bytes(ANSWER.len());
-        stream.write_all(body).await.unwrap();
-        let mut answer = vec![0; ANSWER.len()];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer, ANSWER.as_bytes());
-    }
-
-    #[actix_rt::test]
-    async fn request_is_not_written_after_an_answer_that_was_not_read_to_its_end() {
-        let (mut stream, mut server) = pair(Options::default()).await;
-        stream.write_all(REQUEST.as_bytes()).await.unwrap();
-        server.write_all(&ANSWER.as_bytes()[..ANSWER.len() - 1]).await.unwrap();
-        stream.read_exact(&mut [0; 10]).await.unwrap();
-
-        let written = stream.write_all(REQUEST.as_bytes()).await;
-
-        assert_eq!(written.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-    }
-
-    #[actix_rt::test]
-    async fn connection_in_the_pool_is_at_its_end_once_another_is_off_by_one() {
-        let (mut stream, mut server) = pair(Options::default()).await;
-        exchange(&mut stream, &mut server).await;
-        stream.shared.end_connections_of(0);
-
-        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 0);
-        assert!(stream.write_all(REQUEST.as_bytes()).await.is_err());
-    }
-
-    #[actix_rt::test]
-    async fn single_use_connection_is_at_its_end_after_an_answer() {
-        let options = Options { is_single_use: true, ..Options::default() };
-        let (mut stream, mut server) = pair(options).await;
-        exchange(&mut stream, &mut server).await;
-
-        assert_eq!(stream.read(&mut [0; 2]).await.unwrap(), 0);
-    }
-
-    #[actix_rt::test]
-    async fn every_request_line_is_put_into_absolute_form() {
-        let form = "http://api.example:8080";
-        let options = Options { absolute_form: Some(form.into()), ..Options::default() };
-        let (mut stream, mut server) = pair(options).await;
-        let expected = REQUEST.replacen('/', &format!("{form}/"), 1);
-        for _ in 0..3 {
-            stream.write_all(REQUEST.as_bytes()).await.unwrap();
-            assert_eq!(received(&mut server, expected.len()).await, expected);
-            server.write_all(ANSWER.as_bytes()).await.unwrap();
-            stream.read_exact(&mut vec![0; ANSWER.len()]).await.unwrap();
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! What awc calls to read and write.
+//! The traits through which awc reads and writes.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -44,11 +44,11 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let may_be_written = match this.phase {
+        let may_write = match this.phase {
             Phase::Writing => this.continue_request(cx),
             Phase::Idle | Phase::Reading => this.begin_request(cx, buf),
         };
-        if let Err(error) = may_be_written {
+        if let Err(error) = may_write {
             this.socket = None;
             return Poll::Ready(Err(error));
         }
