@@ -216,8 +216,14 @@ mod proxies {
             (Conduct::Says("HTTP/1.1 403 \r\n\r\n<html>"), "answered 403 Forbidden to CONNECT"),
             (Conduct::Says("HTTP/1.1 302 Found\r\nlocation: /\r\n\r\n"), "answered 302 Found"),
             (Conduct::Closes("HTTP/1.1 503 Busy\r\n\r\n"), "answered 503 Service Unavailable"),
-            (Conduct::Says("SSH-2.0-OpenSSH_9\r\n"), "answered CONNECT with something other than HTTP/1.1"),
-            (Conduct::Says("\u{15}\u{3}\u{1}\0\u{2}\u{2}P"), "answered CONNECT with something other than HTTP"),
+            (
+                Conduct::Says("SSH-2.0-OpenSSH_9\r\n"),
+                "answered CONNECT with something other than HTTP/1.1",
+            ),
+            (
+                Conduct::Says("\u{15}\u{3}\u{1}\0\u{2}\u{2}P"),
+                "answered CONNECT with something other than HTTP",
+            ),
             (Conduct::Closes(""), "closed the connection before answering"),
             (Conduct::Closes("HTTP/1.1 100 \r\n\r\n"), "closed the connection before answering"),
             (Conduct::Closes("HTTP/1.1 200 OK\r\nx: "), "closed the connection before answering"),

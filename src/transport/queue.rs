@@ -69,14 +69,16 @@ impl<T> FairQueue<T> {
     /// Removes the next item: of the first user in turn that may have another slot, or, if the item
     /// needs no slot, of the first user in turn.
     pub(super) fn pop(&mut self, needs_slot: bool) -> Option<T> {
-        let mut at = 0;
+        let mut position = 0;
         // Users at their share have calls in flight, so this skips at most as many as there are slots.
-        while let Some(user) = self.round_robin.get(at).filter(|_| !needs_slot || !self.is_full()) {
+        while let Some(user) =
+            self.round_robin.get(position).filter(|_| !needs_slot || !self.is_full())
+        {
             if needs_slot && !self.has_slot_for(user) {
-                at += 1;
+                position += 1;
                 continue;
             }
-            let user = self.round_robin.remove(at)?;
+            let user = self.round_robin.remove(position)?;
             let Some(calls) = self.users.get_mut(&user) else { continue };
             // Skips ids that have expired.
             let next = std::iter::from_fn(|| calls.queued.pop_front())

@@ -65,7 +65,7 @@ fn promise_7_relay_takes_a_proxy_by_flag_and_variable_and_tells_no_credentials()
     // Told not to, it asks nobody for a name that nobody knows.
     let none = ("HTTPS_PROXY", &*with_credentials);
     let ran = check(&[&options[..], &["--proxy", "none"]].concat(), &[none]);
-    assert!(!ran.status.success() && told(&ran).contains("could not resolve"));
+    assert!(!ran.status.success() && told(&ran).contains("could not be resolved"));
     assert_eq!(proxy.lines().len(), 4);
 }
 

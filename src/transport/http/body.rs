@@ -59,7 +59,7 @@ mod tests {
         User::new(format!("u-{n}")).unwrap()
     }
 
-    /// A body of so many chunks.
+    /// A body of this many chunks.
     fn body(chunks: usize) -> impl Stream<Item = Result<Vec<u8>, PayloadError>> + Unpin {
         stream::iter((0..chunks).map(|_| Ok(vec![b'x'; CHUNK])))
     }
@@ -79,7 +79,7 @@ mod tests {
             read(broken, None, LIMIT, &long, &user(0)).await,
             Err(PayloadError::Incomplete(_))
         ));
-        assert!(long.held().is_empty(), "each gave its place back");
+        assert!(long.held().is_empty(), "each returned its permit");
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         let long = LongBodies::new(0);
         let at_once = |chunks| read(body(chunks), None, LIMIT, &long, &user(0)).now_or_never();
         assert_eq!(at_once(SHORT_BODY / CHUNK).unwrap().unwrap().len(), SHORT_BODY);
-        assert!(at_once(SHORT_BODY / CHUNK + 1).is_none(), "it waits for a place");
+        assert!(at_once(SHORT_BODY / CHUNK + 1).is_none(), "it waits for a permit");
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             assert!(other.now_or_never().is_some(), "it waits for those that hang");
         }
 
-        // What its own share has no room for goes on when one of its own ends.
+        // The hog's other bodies go on when one of its own ends.
         of_hog.drain(..3);
         of_hog.iter_mut().for_each(|read| assert!(read.now_or_never().is_none()));
         assert_eq!(long.held().len(), 6);
@@ -114,8 +114,8 @@ mod tests {
         assert!(long.held().is_empty());
     }
 
-    /// Many long bodies that arrive together, chunk by chunk: all are read, and there are never more
-    /// bytes of them than the places allow.
+    /// Many long bodies arrive together, chunk by chunk. All are read, and they never hold more bytes
+    /// than the permits allow.
     #[actix_rt::test]
     async fn promise_4_bodies_in_flight_are_bounded_in_bytes_and_none_is_stuck() {
         const PLACES: usize = 3;

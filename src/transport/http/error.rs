@@ -10,17 +10,17 @@ use crate::{model::error::Error, shared::Shared};
 
 /// How an attempt failed.
 #[derive(Debug)]
-pub(in crate::transport) struct Failure {
-    pub(in crate::transport) error: Error,
+pub(crate) struct Failure {
+    pub(crate) error: Error,
     /// The connection came from the pool and closed before the first byte of the answer, or its
     /// answers cannot be trusted.
-    pub(in crate::transport) retry_on_fresh_connection: bool,
+    pub(crate) retry_on_fresh_connection: bool,
     /// The answer belonged to another request.
-    pub(in crate::transport) is_misrouted: bool,
+    pub(crate) is_misrouted: bool,
 }
 
 /// Why an exchange ended without evaluations.
-pub(in crate::transport) enum ExchangeError {
+pub(crate) enum ExchangeError {
     BeforeAnswer(SendRequestError),
     Failed(Error),
     /// The answer belonged to another request.
@@ -33,7 +33,7 @@ pub(in crate::transport) enum ExchangeError {
 }
 
 /// Replaces an answer by an error if its connection may have mixed up answers.
-pub(in crate::transport) fn reject_suspect<T>(
+pub(crate) fn reject_suspect<T>(
     result: Result<T, ExchangeError>,
     path: &'static str,
     tracker: Option<&ReuseTracker>,
@@ -59,14 +59,14 @@ pub(in crate::transport) fn reject_suspect<T>(
     }
 }
 
-pub(in crate::transport) fn misrouted(path: &'static str) -> Error {
+pub(crate) fn misrouted(path: &'static str) -> Error {
     // No excerpt: the answer may be about another user.
     let (reason, excerpt) = ("the answer belongs to another request".to_owned(), String::new());
     Error::InvalidResponse { path, reason, excerpt }
 }
 
 impl ExchangeError {
-    pub(in crate::transport) fn into_failure(
+    pub(crate) fn into_failure(
         self,
         path: &'static str,
         tracker: Option<&ReuseTracker>,

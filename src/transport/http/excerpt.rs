@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn promise_7_no_beginning_of_the_key_is_left_where_the_body_was_cut() {
-        // Keys that were replaced make room for what comes after the cut.
+        // Redacting shortens the text, and moves later parts before the cut.
         for before in 0..KEY.len() {
             let quoted = of(format!("{}{}", "x".repeat(before), KEY.repeat(20)).as_bytes());
             assert!(!quoted.contains("sec"), "{quoted}");

@@ -109,7 +109,7 @@ mod tests {
             (one, r#"{"b": {"name": "b", "value": true}}"#, Some("b")),
             (one, r#"{"a": {"name": "a", "value": true}}"#, Some("a")),
             (one, r#"{"error": {"name": "TypeError"}}"#, None),
-            // An error in the form of JavaScript's is nobody's evaluation.
+            // A JavaScript error is no evaluation.
             (one, r#"{"name": "Error", "message": "no upstream"}"#, None),
             (config, r#"{"name": "Error", "message": "no upstream"}"#, None),
             (one, r#"{"error": {"name": "error"}}"#, None),

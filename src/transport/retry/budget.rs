@@ -13,7 +13,7 @@ use crate::model::user::User;
 
 /// The tokens, in fifths: five calls pay for one retry.
 #[derive(Debug)]
-pub(in crate::transport) struct RetryBudget {
+pub(crate) struct RetryBudget {
     fifths: u32,
     /// Fifths deposited since the spenders were last credited.
     deposited: u32,
@@ -58,7 +58,7 @@ impl Default for RetryBudget {
 
 impl RetryBudget {
     /// Counts a call.
-    pub(in crate::transport) fn deposit(&mut self) {
+    pub(crate) fn deposit(&mut self) {
         self.fifths = (self.fifths + 1).min(MAX_TOKENS);
         self.deposited += 1;
         if self.deposited == RETRY_COST {
@@ -69,7 +69,7 @@ impl RetryBudget {
     }
 
     /// Returns whether this user may have a retry. If so, the retry is paid for.
-    pub(in crate::transport) fn withdraw(&mut self, user: &User) -> bool {
+    pub(crate) fn withdraw(&mut self, user: &User) -> bool {
         let user = self.hasher.hash_one(user);
         let Some(left) = self.fifths.checked_sub(RETRY_COST) else { return false };
         if let Some(spender) = self.spenders.iter_mut().find(|spender| spender.user == user) {
@@ -126,7 +126,7 @@ mod tests {
         assert!(!budget.withdraw(&user(0)));
         assert_eq!((0..100).filter(|_| budget.withdraw(&user(1))).count(), 15);
 
-        // What is put in goes to others first, and to the user when it has been paid for.
+        // Deposits serve others first, and the user again after it has paid for its share.
         (0..RETRY_COST).for_each(|_| budget.deposit());
         assert!(!budget.withdraw(&user(0)) && budget.withdraw(&user(2)));
         (0..RETRY_COST * MAX_PER_USER).for_each(|_| budget.deposit());

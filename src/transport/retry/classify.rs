@@ -4,7 +4,7 @@ use crate::model::error::{ConnectFault, Error};
 
 /// What an attempt's error says about the server, or about the way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transport) enum ErrorClass {
+pub(crate) enum ErrorClass {
     /// The server works: it refused the request, or asked for a pause.
     Healthy,
     /// The server or the way to it fails.
@@ -16,7 +16,7 @@ pub(in crate::transport) enum ErrorClass {
 }
 
 /// Classifies an error. A server that answers 429 is healthy, and says what it wants.
-pub(in crate::transport) fn classify(error: &Error) -> ErrorClass {
+pub(crate) fn classify(error: &Error) -> ErrorClass {
     match error {
         Error::Unavailable { status: 429, .. }
         | Error::Unauthorized { .. }

@@ -10,7 +10,7 @@ use crate::model::evaluation::beginning;
 /// Names for which the first answer over a new connection differed from the request: it had another
 /// name, or omitted this one. No earlier answer can be mixed up with a connection's first.
 #[derive(Debug, Default)]
-pub(in crate::transport) struct KnownMismatches(Mutex<HashSet<String>>);
+pub(crate) struct KnownMismatches(Mutex<HashSet<String>>);
 
 /// The most names that are remembered.
 const MAX_NAMES: usize = 256;
@@ -21,7 +21,7 @@ const MAX_NAME_BYTES: usize = 400;
 impl KnownMismatches {
     /// Returns whether a mismatch over this name proves that the answer belongs to another request.
     /// A connection's first answer proves nothing, and its name is remembered.
-    pub(in crate::transport) fn is_proof(&self, name: &str, is_first_answer: bool) -> bool {
+    pub(crate) fn is_proof(&self, name: &str, is_first_answer: bool) -> bool {
         let name = beginning(name, MAX_NAME_BYTES);
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_first_answer {

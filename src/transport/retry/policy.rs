@@ -7,21 +7,21 @@ use crate::model::error::Error;
 
 /// Exponential backoff with full jitter, within the limits of attempts and time.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::transport) struct RetryPolicy {
+pub(crate) struct RetryPolicy {
     max_attempts: u32,
 }
 
 /// The attempts that a call has had so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::transport) struct AttemptHistory {
+pub(crate) struct AttemptHistory {
     /// Attempts that counted.
-    pub(in crate::transport) attempts: u32,
+    pub(crate) attempts: u32,
     /// Whether the call has used its one uncounted retry on a fresh connection.
-    pub(in crate::transport) reconnected: bool,
+    pub(crate) reconnected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transport) enum RetryDecision {
+pub(crate) enum RetryDecision {
     RetryAfter(Duration),
     /// The error is the call's outcome.
     GiveUp,
@@ -32,13 +32,13 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 impl RetryPolicy {
-    pub(in crate::transport) fn new(max_attempts: u32) -> Self {
+    pub(crate) fn new(max_attempts: u32) -> Self {
         Self { max_attempts }
     }
 
     /// Decides after a failed attempt. `left` is the time until the call's deadline, and `random` is
     /// from 0 to 1.
-    pub(in crate::transport) fn decide(
+    pub(crate) fn decide(
         &self,
         history: AttemptHistory,
         error: &Error,
@@ -67,7 +67,7 @@ impl RetryPolicy {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{retry_after::capped, *};
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -101,30 +101,30 @@ mod tests {
     #[test]
     fn retry_after_is_honoured_up_to_its_bound_and_never_past_the_deadline() {
         let milliseconds = |ms| RetryDecision::RetryAfter(Duration::from_millis(ms));
-        let asked = |seconds, left| {
+        let retry_after = |seconds, left| {
             decide(after(1), &unavailable(Some(seconds)), Duration::from_secs(left))
         };
-        assert_eq!(asked(2, 3), milliseconds(2_200), "a tenth later at the most");
-        assert_eq!(asked(0, 3), milliseconds(50));
-        assert_eq!(asked(3, 3), RetryDecision::GiveUp);
-        assert_eq!(asked(u64::MAX, 60), RetryDecision::GiveUp);
-        assert_eq!(asked(u64::MAX, 3_600), milliseconds(65_000), "a minute and its spread");
+        assert_eq!(retry_after(2, 3), milliseconds(2_200), "at most a tenth later");
+        assert_eq!(retry_after(0, 3), milliseconds(50));
+        assert_eq!(retry_after(3, 3), RetryDecision::GiveUp);
+        assert_eq!(retry_after(u64::MAX, 60), RetryDecision::GiveUp);
+        assert_eq!(retry_after(u64::MAX, 3_600), milliseconds(65_000), "a minute and its spread");
     }
 
     proptest! {
         #[test]
         fn a_retry_is_always_before_the_deadline_and_within_the_attempts(
             attempts in 1..20u32, allowed in 1..=10u32, left in 0..100_000u64,
-            asked in proptest::option::of(any::<u64>()), random in any::<f64>(),
+            retry_after in proptest::option::of(any::<u64>()), random in any::<f64>(),
         ) {
             let left = Duration::from_millis(left);
             let policy = RetryPolicy::new(allowed);
             let random = if random.is_nan() { 0.5 } else { random };
-            match policy.decide(after(attempts), &unavailable(asked), left, random) {
+            match policy.decide(after(attempts), &unavailable(retry_after), left, random) {
                 RetryDecision::RetryAfter(delay) => {
                     prop_assert!(delay < left && attempts < allowed);
-                    let asked = asked.map(|asked| retry_after::capped(Duration::from_secs(asked)));
-                    prop_assert!(asked.is_none_or(|asked| delay >= asked));
+                    let retry_after = retry_after.map(|retry_after| capped(Duration::from_secs(retry_after)));
+                    prop_assert!(retry_after.is_none_or(|retry_after| delay >= retry_after));
                 }
                 decision => prop_assert_eq!(decision, RetryDecision::GiveUp),
             }

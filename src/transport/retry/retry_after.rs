@@ -16,7 +16,7 @@ use crate::model::{error::Error, user::User};
 /// The server asks in its answer to one user's call. If it asks one or two users only, and answers
 /// others meanwhile, the pause is about those users alone, and the others go on.
 #[derive(Debug, Default)]
-pub(in crate::transport) struct ServerPause {
+pub(crate) struct ServerPause {
     for_all: Option<Pause>,
     /// The users to whose calls the server answered with a pause last, the latest at the end.
     users: SmallVec<[PausedUser; MAX_USERS]>,
@@ -41,7 +41,7 @@ struct Pause {
 
 /// What a pause means for a call.
 #[derive(Clone, Debug)]
-pub(in crate::transport) enum PauseCheck {
+pub(crate) enum PauseCheck {
     Proceed,
     WaitUntil(Instant),
     /// The pause ends after the call's deadline.
@@ -52,7 +52,7 @@ pub(in crate::transport) enum PauseCheck {
 }
 
 /// The longest pause that is kept. A server that asks for more gets this.
-pub(in crate::transport) const MAX_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The trouble of this many users may be theirs alone, as for the breaker.
 const MAX_USERS: usize = 2;
@@ -61,24 +61,19 @@ const MIN_SPREAD: Duration = Duration::from_millis(100);
 const MAX_SPREAD: Duration = Duration::from_secs(5);
 
 /// The pause that is kept when the server asks for this one.
-pub(in crate::transport) fn capped(retry_after: Duration) -> Duration {
+pub(crate) fn capped(retry_after: Duration) -> Duration {
     retry_after.min(MAX_PAUSE)
 }
 
 /// The time over which waiting calls start after the pause, so that they do not start all at once.
-pub(in crate::transport) fn spread(retry_after: Duration) -> Duration {
+pub(crate) fn spread(retry_after: Duration) -> Duration {
     (capped(retry_after) / 10).clamp(MIN_SPREAD, MAX_SPREAD)
 }
 
 impl ServerPause {
     /// Records that an attempt of this user, or a probe, failed. Returns whether a pause for all
     /// begins.
-    pub(in crate::transport) fn on_failure(
-        &mut self,
-        error: &Error,
-        user: Option<&User>,
-        now: Instant,
-    ) -> bool {
+    pub(crate) fn on_failure(&mut self, error: &Error, user: Option<&User>, now: Instant) -> bool {
         let Error::Unavailable { status: status @ (429 | 503), retry_after: Some(asked), .. } =
             error
         else {
@@ -108,14 +103,14 @@ impl ServerPause {
     }
 
     /// Records that this user got an answer.
-    pub(in crate::transport) fn on_answer(&mut self, user: &User) {
+    pub(crate) fn on_answer(&mut self, user: &User) {
         for paused in self.users.iter_mut().filter(|paused| !paused.others_are_answered) {
             paused.others_are_answered = paused.user != Some(self.hasher.hash_one(user));
         }
     }
 
     /// Says what the pauses mean for a call of this user. `random` is from 0 to 1.
-    pub(in crate::transport) fn check(
+    pub(crate) fn check(
         &self,
         user: &User,
         deadline: Instant,
@@ -139,7 +134,7 @@ impl ServerPause {
     }
 
     /// Until when all calls pause.
-    pub(in crate::transport) fn paused_until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.for_all.as_ref().map(|pause| pause.until).filter(|until| *until > now)
     }
 }
@@ -179,10 +174,10 @@ mod tests {
             assert!(pause.on_failure(&unavailable(status, Some(20 * SECOND)), Some(&user(0)), now));
 
             let near = pause.check(&user(0), now + 3 * SECOND, now + SECOND, 0.5);
-            let PauseCheck::PastDeadline { status: said, retry_after } = near else {
+            let PauseCheck::PastDeadline { status: found, retry_after } = near else {
                 panic!("{near:?}")
             };
-            assert_eq!((said, retry_after), (status, 19 * SECOND));
+            assert_eq!((found, retry_after), (status, 19 * SECOND));
 
             let far = pause.check(&user(0), now + 60 * SECOND, now, 0.5);
             let PauseCheck::WaitUntil(at) = far else { panic!("{far:?}") };
@@ -233,10 +228,13 @@ mod tests {
         let goes = |pause: &ServerPause, n: usize, now: Instant| {
             matches!(pause.check(&user(n), far, now, 0.5), PauseCheck::Proceed)
         };
-        assert!(pause.on_failure(&busy, Some(&user(0)), now), "nobody knows better yet");
+        assert!(pause.on_failure(&busy, Some(&user(0)), now), "no other user has an answer yet");
         assert!(!goes(&pause, 0, now) && !goes(&pause, 1, now));
         pause.on_answer(&user(0));
-        assert!(pause.on_failure(&busy, Some(&user(0)), now + SECOND), "no other was answered");
+        assert!(
+            pause.on_failure(&busy, Some(&user(0)), now + SECOND),
+            "no other user was answered"
+        );
 
         let now = now + 2 * SECOND;
         pause.on_answer(&user(1));
@@ -248,7 +246,7 @@ mod tests {
         }
         assert!(goes(&pause, 0, now + SECOND));
 
-        assert!(pause.on_failure(&busy, Some(&user(1)), now), "it is about others as well");
+        assert!(pause.on_failure(&busy, Some(&user(1)), now), "the pause is about others too");
         assert!(!goes(&pause, 0, now) && !goes(&pause, 1, now) && !goes(&pause, 2, now));
     }
 
@@ -260,7 +258,10 @@ mod tests {
             matches!(pause.check(&user(n), far, now, 0.5), PauseCheck::Proceed)
         };
         for n in [0, 1] {
-            assert!(pause.on_failure(&busy, Some(&user(n)), now), "nobody knows better yet");
+            assert!(
+                pause.on_failure(&busy, Some(&user(n)), now),
+                "no other user has an answer yet"
+            );
             now += SECOND;
             pause.on_answer(&user(2));
         }
@@ -273,7 +274,10 @@ mod tests {
             assert!(!goes(&pause, 0, now) && pause.paused_until(now).is_none());
         }
 
-        assert!(pause.on_failure(&busy, Some(&user(2)), now), "of three it is about all");
+        assert!(
+            pause.on_failure(&busy, Some(&user(2)), now),
+            "a third user makes the pause general"
+        );
         assert!(
             pause.on_failure(&busy, Some(&user(0)), now + SECOND),
             "and one of them is forgotten"
@@ -287,16 +291,16 @@ mod tests {
             millis in 1..200_000u64, left in 0..200_000u64, random in 0.0..=1.0f64,
         ) {
             let (mut pause, now) = (ServerPause::default(), start());
-            let asked = Duration::from_millis(millis);
-            pause.on_failure(&unavailable(429, Some(asked)), Some(&user(0)), now);
+            let retry_after = Duration::from_millis(millis);
+            pause.on_failure(&unavailable(429, Some(retry_after)), Some(&user(0)), now);
             let deadline = now + Duration::from_millis(left);
             match pause.check(&user(0), deadline, now, random) {
                 PauseCheck::WaitUntil(at) => {
-                    prop_assert!(at >= now + capped(asked) && at < deadline);
-                    prop_assert!(at <= now + capped(asked) + MAX_SPREAD);
+                    prop_assert!(at >= now + capped(retry_after) && at < deadline);
+                    prop_assert!(at <= now + capped(retry_after) + MAX_SPREAD);
                 }
-                PauseCheck::PastDeadline { .. } => prop_assert!(deadline <= now + capped(asked)),
-                PauseCheck::Proceed => prop_assert!(false, "there is to be calm"),
+                PauseCheck::PastDeadline { .. } => prop_assert!(deadline <= now + capped(retry_after)),
+                PauseCheck::Proceed => prop_assert!(false, "the server has asked for a pause"),
             }
         }
     }

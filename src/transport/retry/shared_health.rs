@@ -23,15 +23,15 @@ use crate::{
 
 /// What the transports know about the server. All of them share it, because they call the same server.
 #[derive(Debug)]
-pub(in crate::transport) struct SharedHealth {
+pub(crate) struct SharedHealth {
     state: Mutex<ServerState>,
     breaker_updates: watch::Sender<()>,
     /// A timeout shorter than this says nothing about the server.
     min_telling_limit: Duration,
     /// Names under which the server itself answers with another name.
-    pub(in crate::transport) known_misnamed: KnownMismatches,
+    pub(crate) known_misnamed: KnownMismatches,
     /// Names that the server itself omits from its answers.
-    pub(in crate::transport) known_omitted: KnownMismatches,
+    pub(crate) known_omitted: KnownMismatches,
 }
 
 #[derive(Debug)]
@@ -44,14 +44,14 @@ struct ServerState {
 
 /// When an attempt started and how much time it had.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::transport) struct AttemptInfo {
-    pub(in crate::transport) started: Instant,
-    pub(in crate::transport) limit: Duration,
+pub(crate) struct AttemptInfo {
+    pub(crate) started: Instant,
+    pub(crate) limit: Duration,
 }
 
 /// What to do with a call whose turn it is.
 #[derive(Debug)]
-pub(in crate::transport) enum AttemptDecision {
+pub(crate) enum AttemptDecision {
     Start,
     /// The breaker is open: wait for the outcome of a probe.
     AwaitProbe,
@@ -62,7 +62,7 @@ pub(in crate::transport) enum AttemptDecision {
 }
 
 impl SharedHealth {
-    pub(in crate::transport) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let breaker = config.circuit_breaker().then(|| Breaker::new(config.attempt_timeout()));
         let (pause, budget) = (ServerPause::default(), RetryBudget::default());
         Self {
@@ -75,7 +75,7 @@ impl SharedHealth {
     }
 
     /// Changes after each probe of any transport and when the breaker closes.
-    pub(in crate::transport) fn breaker_updates(&self) -> watch::Receiver<()> {
+    pub(crate) fn breaker_updates(&self) -> watch::Receiver<()> {
         self.breaker_updates.subscribe()
     }
 
@@ -84,18 +84,18 @@ impl SharedHealth {
     }
 
     /// Counts a new call, which pays for a part of a retry.
-    pub(in crate::transport) fn on_call(&self) {
+    pub(crate) fn on_call(&self) {
         self.state().budget.deposit();
     }
 
     /// Whether this user's call may be retried. If so, the budget is charged.
-    pub(in crate::transport) fn may_retry(&self, user: &User) -> bool {
+    pub(crate) fn may_retry(&self, user: &User) -> bool {
         let ServerState { breaker, budget, .. } = &mut *self.state();
         breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw(user)
     }
 
     /// Decides about the next attempt of a call. `random` is from 0 to 1.
-    pub(in crate::transport) fn before_attempt(
+    pub(crate) fn before_attempt(
         &self,
         call: &CallRequest,
         now: Instant,
@@ -117,31 +117,27 @@ impl SharedHealth {
     }
 
     /// If the breaker is open: when the latest failed probe started, and why the breaker is open.
-    pub(in crate::transport) fn outage(&self) -> Option<(Option<Instant>, Arc<Error>)> {
+    pub(crate) fn outage(&self) -> Option<(Option<Instant>, Arc<Error>)> {
         let state = self.state();
         let (failed_probe, cause) = state.breaker.as_ref()?.outage()?;
         Some((failed_probe, Arc::clone(cause)))
     }
 
     /// Whether the breaker is closed and the server has asked for no pause.
-    pub(in crate::transport) fn is_available(&self, now: Instant) -> bool {
+    pub(crate) fn is_available(&self, now: Instant) -> bool {
         let ServerState { breaker, pause, .. } = &*self.state();
         breaker.as_ref().is_none_or(Breaker::is_closed) && pause.paused_until(now).is_none()
     }
 
     /// Returns the probes to start now. `last_request` is when the app last asked for something.
-    pub(in crate::transport) fn start_probes(
-        &self,
-        last_request: Option<Instant>,
-        now: Instant,
-    ) -> Vec<Probe> {
+    pub(crate) fn start_probes(&self, last_request: Option<Instant>, now: Instant) -> Vec<Probe> {
         let ServerState { breaker, pause, .. } = &mut *self.state();
         let breaker = breaker.as_mut().filter(|_| pause.paused_until(now).is_none());
         breaker.map(|breaker| breaker.start_probes(last_request, now)).unwrap_or_default()
     }
 
     /// When to call [`start_probes`](Self::start_probes) next.
-    pub(in crate::transport) fn next_probe_at(
+    pub(crate) fn next_probe_at(
         &self,
         last_request: Option<Instant>,
         now: Instant,
@@ -152,14 +148,14 @@ impl SharedHealth {
     }
 
     /// Records that an attempt of this user got its answer.
-    pub(in crate::transport) fn on_answer(&self, user: &User, now: Instant) {
+    pub(crate) fn on_answer(&self, user: &User, now: Instant) {
         let mut state = self.state();
         state.pause.on_answer(user);
         self.record_answer(&mut state, now);
     }
 
     /// Records a failed attempt. Returns whether it starts a pause that the server asked for.
-    pub(in crate::transport) fn on_failure(
+    pub(crate) fn on_failure(
         &self,
         attempt: AttemptInfo,
         user: &User,
@@ -184,12 +180,7 @@ impl SharedHealth {
     }
 
     /// Records how a probe ended: `None` if it panicked.
-    pub(in crate::transport) fn on_probe(
-        &self,
-        probe: Probe,
-        outcome: Option<Result<(), &Error>>,
-        now: Instant,
-    ) {
+    pub(crate) fn on_probe(&self, probe: Probe, outcome: Option<Result<(), &Error>>, now: Instant) {
         let mut state = self.state();
         let error = match outcome {
             Some(Ok(())) => return self.record_answer(&mut state, now),
@@ -213,7 +204,7 @@ impl SharedHealth {
 
     /// Passes on the breaker's state with the reason why it is open, and until when no call reaches
     /// the server. The lock is held meanwhile: what `publish` saw last is the current state.
-    pub(in crate::transport) fn publish(
+    pub(crate) fn publish(
         &self,
         last_request: Option<Instant>,
         now: Instant,
@@ -260,9 +251,9 @@ mod tests {
     }
 
     fn state(health: &SharedHealth) -> BreakerState {
-        let mut shown = None;
-        health.publish(None, start(), |breaker, _| shown = breaker.map(|(state, _)| state));
-        shown.unwrap()
+        let mut published = None;
+        health.publish(None, start(), |breaker, _| published = breaker.map(|(state, _)| state));
+        published.unwrap()
     }
 
     fn user(n: usize) -> User {
@@ -310,7 +301,7 @@ mod tests {
         let now = start();
         let info = AttemptInfo { started: now, limit: LIMIT };
         for (between, opens) in [(&tls, true), (&unreadable, true), (&refusal, false)] {
-            // Between the failures of a row
+            // Between the failures of a streak
             let health = health();
             for n in 0..9 {
                 health.on_failure(info, &user(n), &timed_out, now);
@@ -320,7 +311,7 @@ mod tests {
             }
             health.on_failure(info, &user(9), &timed_out, now);
             assert_eq!(state(&health) == BreakerState::Open, opens, "{between}");
-            // And for a probe
+            // As the outcome of a probe
             let health = self::health();
             fail(&health, LIMIT, &timed_out);
             let now = now + LIMIT;
@@ -328,7 +319,7 @@ mod tests {
             health.on_probe(probe, Some(Err(between)), now);
             assert_eq!(state(&health) == BreakerState::Open, opens, "{between}");
         }
-        // A certificate that is nobody's fault opens it by itself.
+        // An expired certificate fails for every user, so one user's failures are enough.
         let health = self::health();
         for _ in 0..10 {
             health.on_failure(info, &user(0), &tls, now);
@@ -338,9 +329,9 @@ mod tests {
 
     #[test]
     fn there_is_no_retry_while_the_breaker_is_not_closed_or_the_budget_is_empty() {
-        let mut open = health();
+        let open = health();
         assert!(open.may_retry(&user(0)));
-        fail(&mut open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
+        fail(&open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
         assert!(!open.may_retry(&user(0)));
 
         let spent = health();

@@ -13,16 +13,14 @@ task_local! {
 
 /// What an attempt knows about its connection.
 #[derive(Debug)]
-pub(in crate::transport) struct ReuseTracker {
+pub(crate) struct ReuseTracker {
     generation: u64,
     requests: Cell<u64>,
     is_discarded: Cell<bool>,
 }
 
 /// Runs an attempt, and returns the tracker of the connection that it used, if any.
-pub(in crate::transport) async fn track_reuse<F: Future>(
-    attempt: F,
-) -> (F::Output, Option<Rc<ReuseTracker>>) {
+pub(crate) async fn track_reuse<F: Future>(attempt: F) -> (F::Output, Option<Rc<ReuseTracker>>) {
     let tracked = async {
         let output = attempt.await;
         (output, TRACKER.with(RefCell::take))
@@ -43,21 +41,21 @@ impl ReuseTracker {
     }
 
     /// Discards the connection: it gets no other request, and its last answer is not trusted.
-    pub(in crate::transport) fn discard(&self) {
+    pub(crate) fn discard(&self) {
         self.is_discarded.set(true);
     }
 
     /// The generation of connections to which this one belongs.
-    pub(in crate::transport) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Whether the connection had requests before this one.
-    pub(in crate::transport) fn is_reused(&self) -> bool {
+    pub(crate) fn is_reused(&self) -> bool {
         self.requests.get() > 1
     }
 
-    pub(in crate::transport) fn is_discarded(&self) -> bool {
+    pub(crate) fn is_discarded(&self) -> bool {
         self.is_discarded.get()
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Decoded {
     /// One for each of the call's names, in their order.
     pub(crate) evaluations: Vec<Option<Evaluation>>,
     /// The answer has names that were not requested.
-    pub(in crate::transport::http) has_unrequested: bool,
+    pub(crate) has_unrequested: bool,
 }
 
 /// Reads the body of the answer to a call of these names.

@@ -5,7 +5,7 @@ use serde::{Serializer, ser::Error as _};
 use crate::{message::call::CallRequest, model::call_kind::CallKind};
 
 /// Returns the body of a call's request.
-pub(in crate::transport::http) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn encode(call: &CallRequest) -> Result<Vec<u8>, serde_json::Error> {
     let user = call.user.json();
     let names = call.names.iter().map(|name| name.len() + r#""","#.len()).sum::<usize>();
     let mut body = Vec::with_capacity(names + user.len() + REST_CAPACITY);

@@ -23,7 +23,7 @@ use crate::{
 /// One user's failures may be that user's trouble alone. They never open the breaker, but they start
 /// a probe, which belongs to no user and decides.
 #[derive(Debug)]
-pub(in crate::transport) struct Breaker {
+pub(crate) struct Breaker {
     state: State,
     last_answer: Option<Instant>,
     attempt_timeout: Duration,
@@ -48,9 +48,9 @@ struct Outage {
 
 /// A request to the server on behalf of no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transport) struct Probe {
-    pub(in crate::transport) started: Instant,
-    pub(in crate::transport) limit: Duration,
+pub(crate) struct Probe {
+    pub(crate) started: Instant,
+    pub(crate) limit: Duration,
 }
 
 /// From the start of one probe to the start of the next.
@@ -61,25 +61,25 @@ const QUICK_PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The longest that a call waits for the outcome of a probe: until the next probe starts, as long as
 /// that probe may take, and some time for a busy machine.
-pub(in crate::transport) const MAX_PROBE_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const MAX_PROBE_WAIT: Duration = Duration::from_secs(2);
 
 /// Probes go on for this long after the app's last request.
-pub(in crate::transport) const PROBING_PERIOD: Duration = Duration::from_secs(30);
+pub(crate) const PROBING_PERIOD: Duration = Duration::from_secs(30);
 
 /// A probe that has not reported this long after its limit is lost.
 const LOST_PROBE_GRACE: Duration = Duration::from_secs(1);
 
 impl Breaker {
-    pub(in crate::transport) fn new(attempt_timeout: Duration) -> Self {
+    pub(crate) fn new(attempt_timeout: Duration) -> Self {
         let state = State::Closed(FailureStreak::default());
         Self { state, last_answer: None, attempt_timeout }
     }
 
-    pub(in crate::transport) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))
     }
 
-    pub(in crate::transport) fn state(&self) -> BreakerState {
+    pub(crate) fn state(&self) -> BreakerState {
         match &self.state {
             State::Closed(_) => BreakerState::Closed,
             State::Open(outage) if outage.running_probes.is_empty() => BreakerState::Open,
@@ -88,7 +88,7 @@ impl Breaker {
     }
 
     /// If it is open: when the latest failed probe started, and why the breaker is open.
-    pub(in crate::transport) fn outage(&self) -> Option<(Option<Instant>, &Arc<Error>)> {
+    pub(crate) fn outage(&self) -> Option<(Option<Instant>, &Arc<Error>)> {
         match &self.state {
             State::Open(outage) => Some((outage.failed_probe, &outage.cause)),
             State::Closed(_) => None,
@@ -96,13 +96,13 @@ impl Breaker {
     }
 
     /// The server answered somebody, if only with a refusal.
-    pub(in crate::transport) fn on_answer(&mut self, now: Instant) {
+    pub(crate) fn on_answer(&mut self, now: Instant) {
         self.state = State::Closed(FailureStreak::default());
         self.last_answer = Some(now);
     }
 
     /// An attempt of this user failed through the server or the way to it.
-    pub(in crate::transport) fn on_failure(
+    pub(crate) fn on_failure(
         &mut self,
         user: &User,
         of_any_user: bool,
@@ -122,7 +122,7 @@ impl Breaker {
     }
 
     /// Returns the probes to start now. `last_request` is when the app last asked for something.
-    pub(in crate::transport) fn start_probes(
+    pub(crate) fn start_probes(
         &mut self,
         last_request: Option<Instant>,
         now: Instant,
@@ -159,12 +159,7 @@ impl Breaker {
     }
 
     /// A probe failed through the server or the way to it.
-    pub(in crate::transport) fn on_probe_failure(
-        &mut self,
-        probe: Probe,
-        error: &Error,
-        now: Instant,
-    ) {
+    pub(crate) fn on_probe_failure(&mut self, probe: Probe, error: &Error, now: Instant) {
         let decides = matches!(&self.state, State::Closed(streak) if streak.probe == Some(probe));
         self.on_probe_lost(probe);
         if decides {
@@ -181,7 +176,7 @@ impl Breaker {
     }
 
     /// A probe ended in a way that says nothing.
-    pub(in crate::transport) fn on_probe_lost(&mut self, probe: Probe) {
+    pub(crate) fn on_probe_lost(&mut self, probe: Probe) {
         match &mut self.state {
             State::Closed(streak) => {
                 streak.probe.take_if(|running| *running == probe);
@@ -191,7 +186,7 @@ impl Breaker {
     }
 
     /// When to call [`start_probes`](Self::start_probes) next.
-    pub(in crate::transport) fn next_probe_at(
+    pub(crate) fn next_probe_at(
         &self,
         last_request: Option<Instant>,
         now: Instant,

@@ -17,7 +17,7 @@ fn down() -> Error {
     Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None }
 }
 
-/// So many failures, of these many users in turn.
+/// Adds failures of this many users in turn.
 fn fail(breaker: &mut Breaker, failures: usize, users: usize, now: Instant) {
     (0..failures).for_each(|n| breaker.on_failure(&user(n % users), false, &down(), now, now));
 }
@@ -52,14 +52,14 @@ fn promise_3_failures_of_one_or_two_users_open_nothing_unless_a_probe_fails_as_w
         fail(&mut breaker, 1_000, users, now);
         assert_eq!(breaker.state(), BreakerState::Closed);
 
-        // The server answers the probe: that user is the trouble.
+        // The server answers the probe: the user alone is in trouble.
         let probe = Probe { started: now, limit: SECOND };
         assert_eq!(breaker.start_probes(None, now), [probe]);
         assert_eq!(breaker.start_probes(None, now), [], "one at a time");
         breaker.on_answer(now + SECOND);
         assert_eq!(breaker.start_probes(None, now + SECOND), []);
 
-        // It does not: the server is.
+        // The probe fails: the server is in trouble.
         let now = now + 2 * SECOND;
         fail(&mut breaker, 10, users, now);
         let probe = breaker.start_probes(None, now)[0];
@@ -90,11 +90,11 @@ fn what_no_request_can_cause_opens_it_whoever_asked() {
 
 #[test]
 fn failures_that_began_before_the_last_answer_do_not_count() {
-    let (began, answered) = (start(), start() + SECOND);
+    let (started, answered) = (start(), start() + SECOND);
     let mut breaker = Breaker::new(SECOND);
     breaker.on_answer(answered);
     for n in 0..100 {
-        breaker.on_failure(&user(n), true, &down(), began, answered + SECOND);
+        breaker.on_failure(&user(n), true, &down(), started, answered + SECOND);
     }
     assert_eq!(breaker.state(), BreakerState::Closed);
     fail(&mut breaker, 10, 10, answered);
@@ -146,7 +146,11 @@ fn beside_the_probes_that_calls_wait_for_one_gives_a_slow_server_its_time() {
     assert_eq!(breaker.start_probes(last_request, at), [quick(at), patient(at)]);
     for n in 3..12 {
         let at = now + n * SECOND;
-        assert_eq!(breaker.start_probes(last_request, at), [quick(at)], "one is patient still");
+        assert_eq!(
+            breaker.start_probes(last_request, at),
+            [quick(at)],
+            "a patient probe still runs"
+        );
     }
     breaker.on_probe_failure(patient(now + 2 * SECOND), &hung, now + 12 * SECOND);
     assert_eq!(breaker.start_probes(last_request, now + 12 * SECOND).len(), 2, "and again");
@@ -161,7 +165,7 @@ fn promise_8_it_probes_only_while_somebody_has_asked_lately() {
     assert_eq!(breaker.next_probe_at(last_request, now + PROBING_PERIOD), None);
     assert_eq!(breaker.next_probe_at(None, now), None);
     assert_eq!(breaker.start_probes(last_request, now + PROBING_PERIOD), []);
-    // Whoever asks then is the reason for a probe at once.
+    // The next request starts a probe at once.
     let later = now + 100 * PROBING_PERIOD;
     assert!(breaker.next_probe_at(Some(later), later).is_some_and(|at| at <= later));
     assert_eq!(breaker.start_probes(Some(later), later).len(), 1);
@@ -176,7 +180,7 @@ fn a_probe_that_is_lost_is_followed_by_another() {
     assert_eq!(breaker.state(), BreakerState::Open);
     assert_eq!(breaker.start_probes(Some(now), now + 2 * SECOND).len(), 1);
 
-    // Or if nobody even says that it is lost, as when its thread has gone.
+    // A probe whose thread has gone does not even report that it is lost.
     let mut doubted = Breaker::new(SECOND);
     fail(&mut doubted, 10, 1, now);
     assert_eq!(doubted.start_probes(None, now).len(), 1);
@@ -185,8 +189,8 @@ fn a_probe_that_is_lost_is_followed_by_another() {
 }
 
 proptest! {
-    /// Whatever happens: while it is open and somebody asks, a server that is well is found to be
-    /// so by a probe that begins within half a second.
+    /// Whatever happens: while the breaker is open and the app asks, a probe starts within half a
+    /// second.
     #[test]
     fn it_always_probes_again_within_half_a_second(
         steps in proptest::collection::vec((0..5u8, 0..1_000u64), 0..200),

@@ -11,7 +11,7 @@ use crate::model::error::ConnectFault;
 /// Why there is no connection to the API's host, or to the proxy in front of it. The text includes the
 /// source's, because later conversions keep only the text.
 #[derive(Debug, ThisError)]
-pub(in crate::transport) enum DialError {
+pub(crate) enum DialError {
     #[error("could not resolve {host}: {source}")]
     Resolve { host: String, source: Arc<io::Error> },
     #[error("{host} resolves to no address")]
@@ -26,7 +26,7 @@ pub(in crate::transport) enum DialError {
 
 /// What a proxy did instead of connecting to the API's host.
 #[derive(Debug, ThisError)]
-pub(in crate::transport) enum TunnelError {
+pub(crate) enum TunnelError {
     #[error("answered {status}{} to CONNECT {target}", explain(*.status, *.hint))]
     Status { status: u16, hint: Option<&'static str>, target: String },
     #[error("answered CONNECT with something other than HTTP/1.1 ({0})")]
@@ -42,7 +42,7 @@ pub(in crate::transport) enum TunnelError {
 }
 
 impl DialError {
-    pub(in crate::transport) fn fault(&self) -> ConnectFault {
+    pub(crate) fn fault(&self) -> ConnectFault {
         match self {
             Self::Resolve { .. } | Self::NoAddresses { .. } => ConnectFault::Resolve,
             Self::Unreachable { failures, .. } => match most_specific(failures) {

@@ -19,7 +19,7 @@ use std::{
 use actix_rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(in crate::transport) use self::error::DialError;
+pub(crate) use self::error::DialError;
 use self::{addresses::AddressHistory, race::race, resolve::Resolver};
 use crate::config::{Config, Proxy};
 

@@ -104,8 +104,8 @@ mod tests {
         ([10, 0, 0, last], 443).into()
     }
 
-    /// What a race ended with, after how many milliseconds, and when which address was tried.
-    struct Ran {
+    /// The outcome of a race, its duration in milliseconds, and when each address was tried.
+    struct Outcome {
         result: Option<Result<SocketAddr, Vec<SocketAddr>>>,
         took: u64,
         tried: Vec<(u8, u64)>,
@@ -123,7 +123,7 @@ mod tests {
         script: &[(u8, u64, Result<(), io::ErrorKind>)],
         history: &RefCell<AddressHistory>,
         limit: u64,
-    ) -> Ran {
+    ) -> Outcome {
         let resolved: Vec<_> = script.iter().map(|(last, ..)| address(*last)).collect();
         let script: Script = script
             .iter()
@@ -131,8 +131,8 @@ mod tests {
             .collect();
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(async {
-            let began = crate::rt::clock::now();
-            let now = || (crate::rt::clock::now() - began).as_millis() as u64;
+            let started = crate::rt::clock::now();
+            let now = || (crate::rt::clock::now() - started).as_millis() as u64;
             let tried = Rc::new(RefCell::new(Vec::new()));
             let connect = |address| {
                 tried.borrow_mut().push((last(&address), now()));
@@ -151,7 +151,7 @@ mod tests {
                     .map(|(address, ())| address)
                     .map_err(|failures| failures.into_iter().map(|(address, _)| address).collect())
             });
-            Ran { result, took: now(), tried: tried.take() }
+            Outcome { result, took: now(), tried: tried.take() }
         })
     }
 
@@ -162,31 +162,33 @@ mod tests {
     #[test]
     fn next_address_is_tried_after_250_ms_of_silence() {
         let history = RefCell::default();
-        let ran = run(&[(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))], &history, 1000);
-        assert_eq!(ran.result, Some(Ok(address(3))));
-        assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 250), (3, 500)], 510));
+        let outcome =
+            run(&[(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))], &history, 1000);
+        assert_eq!(outcome.result, Some(Ok(address(3))));
+        assert_eq!((outcome.tried, outcome.took), (vec![(1, 0), (2, 250), (3, 500)], 510));
     }
 
     #[test]
     fn next_address_is_tried_at_once_when_one_failed() {
         let history = RefCell::default();
-        let ran = run(&[(1, 20, refused()), (2, 0, refused()), (3, 10, Ok(()))], &history, 1000);
-        assert_eq!(ran.result, Some(Ok(address(3))));
-        assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 20), (3, 20)], 30));
+        let outcome =
+            run(&[(1, 20, refused()), (2, 0, refused()), (3, 10, Ok(()))], &history, 1000);
+        assert_eq!(outcome.result, Some(Ok(address(3))));
+        assert_eq!((outcome.tried, outcome.took), (vec![(1, 0), (2, 20), (3, 20)], 30));
     }
 
     #[test]
     fn slow_address_may_still_win_after_its_head_start() {
         let history = RefCell::default();
-        let ran = run(&[(1, 300, Ok(())), (2, 100, Ok(()))], &history, 1000);
-        assert_eq!((ran.result, ran.took), (Some(Ok(address(1))), 300));
+        let outcome = run(&[(1, 300, Ok(())), (2, 100, Ok(()))], &history, 1000);
+        assert_eq!((outcome.result, outcome.took), (Some(Ok(address(1))), 300));
     }
 
     #[test]
     fn address_that_answers_in_time_is_the_only_one_tried() {
         let history = RefCell::default();
-        let ran = run(&[(1, 249, Ok(())), (2, 0, Ok(()))], &history, 1000);
-        assert_eq!((ran.result, ran.tried), (Some(Ok(address(1))), vec![(1, 0)]));
+        let outcome = run(&[(1, 249, Ok(())), (2, 0, Ok(()))], &history, 1000);
+        assert_eq!((outcome.result, outcome.tried), (Some(Ok(address(1))), vec![(1, 0)]));
     }
 
     #[test]
@@ -195,10 +197,10 @@ mod tests {
         let script = [(1, NEVER, Ok(())), (2, 10, Ok(()))];
         assert_eq!(run(&script, &history, 1000).took, 260);
         for _ in 0..3 {
-            let ran = run(&script, &history, 1000);
-            assert_eq!((ran.tried, ran.took), (vec![(2, 0)], 10));
+            let outcome = run(&script, &history, 1000);
+            assert_eq!((outcome.tried, outcome.took), (vec![(2, 0)], 10));
         }
-        // Now the other one dies.
+        // Now the other address dies.
         let script = [(1, 10, Ok(())), (2, NEVER, Ok(()))];
         assert_eq!(run(&script, &history, 1000).took, 260);
         assert_eq!(run(&script, &history, 1000).tried, [(1, 0)]);
@@ -217,8 +219,8 @@ mod tests {
     #[test]
     fn race_ends_when_the_last_address_has_failed() {
         let history = RefCell::default();
-        let ran = run(&[(1, 400, refused()), (2, 10, refused())], &history, 1000);
-        assert_eq!((ran.result, ran.took), (Some(Err(vec![address(2), address(1)])), 400));
+        let outcome = run(&[(1, 400, refused()), (2, 10, refused())], &history, 1000);
+        assert_eq!((outcome.result, outcome.took), (Some(Err(vec![address(2), address(1)])), 400));
         assert_eq!(run(&[], &history, 1000).result, Some(Err(vec![])));
     }
 

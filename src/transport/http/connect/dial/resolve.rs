@@ -22,7 +22,7 @@ use crate::rt::clock;
 pub(super) struct Resolver {
     lookup: Lookup,
     running: RefCell<Vec<RunningLookup>>,
-    started: Cell<u64>,
+    next_id: Cell<u64>,
 }
 
 type Lookup = Arc<dyn Fn(&str, u16) -> Answer + Send + Sync>;
@@ -30,7 +30,7 @@ type Answer = io::Result<Vec<SocketAddr>>;
 
 struct RunningLookup {
     id: u64,
-    began: Instant,
+    started: Instant,
     answer: watch::Receiver<Option<Arc<Answer>>>,
 }
 
@@ -46,7 +46,7 @@ impl Resolver {
     }
 
     fn new(lookup: impl Fn(&str, u16) -> Answer + Send + Sync + 'static) -> Self {
-        Self { lookup: Arc::new(lookup), running: RefCell::default(), started: Cell::new(0) }
+        Self { lookup: Arc::new(lookup), running: RefCell::default(), next_id: Cell::new(0) }
     }
 
     /// Returns the current addresses of the name.
@@ -86,7 +86,7 @@ impl Resolver {
         running.retain(RunningLookup::is_running);
         if let Some(last) = running.last()
             && (running.len() >= MAX_LOOKUPS
-                || now.saturating_duration_since(last.began) < SHARE_WINDOW)
+                || now.saturating_duration_since(last.started) < SHARE_WINDOW)
         {
             return Ok(last.id);
         }
@@ -95,8 +95,8 @@ impl Resolver {
         thread::Builder::new().name("statsig-resolve".to_owned()).spawn(move || {
             sender.send_replace(Some(Arc::new(lookup(&host, port))));
         })?;
-        let id = self.started.replace(self.started.get() + 1);
-        running.push(RunningLookup { id, began: now, answer });
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        running.push(RunningLookup { id, started: now, answer });
         Ok(id)
     }
 }
@@ -138,16 +138,16 @@ mod tests {
 
     /// A resolver that hangs until it gets a message, and answers with the number of lookups so far.
     fn hanging() -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<io::Result<()>>) {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&asked);
-        let (go_on, told) = mpsc::channel();
-        let told = Mutex::new(told);
+        let lookups = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lookups);
+        let (go_on, messages) = mpsc::channel();
+        let messages = Mutex::new(messages);
         let resolver = Resolver::new(move |_, _| {
             let nth = counted.fetch_add(1, SeqCst) + 1;
-            told.lock().unwrap().recv().unwrap_or(Ok(()))?;
+            messages.lock().unwrap().recv().unwrap_or(Ok(()))?;
             Ok(vec![address(u8::try_from(nth).unwrap())])
         });
-        (resolver, asked, go_on)
+        (resolver, lookups, go_on)
     }
 
     fn virtual_time<F: Future>(test: F) -> F::Output {
@@ -158,13 +158,13 @@ mod tests {
     #[test]
     fn who_asks_within_a_second_shares_a_look_up() {
         virtual_time(async {
-            let (resolver, asked, go_on) = hanging();
+            let (resolver, lookups, go_on) = hanging();
             let asking = || resolver.resolve("statsig.test", 443);
             let together = join_all((0..20).map(|_| asking()));
             // Enough messages for a lookup each.
             let go_on = async { (0..21).for_each(|_| go_on.send(Ok(())).unwrap()) };
             let (answers, ()) = join(together, go_on).await;
-            assert_eq!(asked.load(SeqCst), 1);
+            assert_eq!(lookups.load(SeqCst), 1);
             for answer in answers {
                 assert_eq!(answer.unwrap(), [address(1)]);
             }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn look_up_that_is_longer_than_an_attempt_serves_the_next_one() {
         virtual_time(async {
-            let (resolver, asked, go_on) = hanging();
+            let (resolver, lookups, go_on) = hanging();
             let asking = || resolver.resolve("statsig.test", 443);
             assert!(asking().now_or_never().is_none());
             advance(SHARE_WINDOW).await;
@@ -209,7 +209,7 @@ mod tests {
             go_on.send(Ok(())).unwrap();
             assert_eq!(second.await.unwrap().len(), 1);
             drop(go_on);
-            assert!(asked.load(SeqCst) <= 2);
+            assert!(lookups.load(SeqCst) <= 2);
         });
     }
 
@@ -219,9 +219,9 @@ mod tests {
             let (first, second) = (watch::channel(None), watch::channel(None));
             let resolver = Resolver::new(|_, _| unreachable!("two are running"));
             let running = [&first.1, &second.1].map(Clone::clone).into_iter().enumerate();
-            let began = clock::now();
+            let started = clock::now();
             let running =
-                running.map(|(id, answer)| RunningLookup { id: id as u64, began, answer });
+                running.map(|(id, answer)| RunningLookup { id: id as u64, started, answer });
             resolver.running.borrow_mut().extend(running);
 
             let mut asking = Box::pin(resolver.resolve("statsig.test", 443));

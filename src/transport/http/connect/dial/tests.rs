@@ -76,7 +76,7 @@ impl Script {
         Dialer::over(&config.proxy(proxy).build().unwrap(), Rc::clone(self))
     }
 
-    /// The addresses that were tried since this was last asked.
+    /// Returns the addresses tried since the last call.
     fn tried(&self) -> Vec<SocketAddr> {
         self.connected.take()
     }
@@ -90,7 +90,7 @@ fn virtual_time<F: Future>(test: F) -> F::Output {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
 }
 
-/// Dials within a second, and finds the connection good.
+/// Dials within a second, and marks the address as working.
 async fn dial(dialer: &Dialer<Rc<Script>>) -> Option<Result<Dialed<DuplexStream>, DialError>> {
     let dialed = timeout(Duration::from_secs(1), dialer.dial()).await.ok()?;
     Some(dialed.map(|mut dialed| {
@@ -134,7 +134,7 @@ fn name_that_begins_to_point_elsewhere_is_followed_by_the_next_connection() {
         assert!(dial(&dialer).await.unwrap().is_ok());
         assert_eq!(script.tried(), [at(3, 443)]);
 
-        // What it pointed to once is no longer preferred when it points there again.
+        // The old address has lost its preference when the name points there again.
         script.point("statsig.test", &[at(2, 443), at(1, 443)]);
         assert!(dial(&dialer).await.unwrap().is_ok());
         assert_eq!(script.tried(), [at(2, 443)]);
@@ -150,7 +150,7 @@ fn address_that_accepts_and_does_not_serve_is_tried_last_next_time() {
         let script = Script::new(&[("statsig.test", &addresses)], &all);
         let dialer = script.dialer("https://statsig.test", "none");
 
-        // As when the TLS handshake fails, or the attempt's time is up.
+        // As after a failed TLS handshake, or a timeout.
         drop(dialer.dial().await.unwrap());
         assert_eq!(script.tried(), [at(1, 443)]);
         assert!(dial(&dialer).await.unwrap().is_ok());
@@ -189,8 +189,8 @@ fn error_says_what_each_address_did() {
             ),
             ("https://empty.test", ConnectFault::Resolve, "empty.test resolves to no address"),
         ] {
-            let said = error(&script.dialer(url, "none")).await;
-            assert_eq!(said, (fault, message.to_owned()));
+            let found = error(&script.dialer(url, "none")).await;
+            assert_eq!(found, (fault, message.to_owned()));
         }
     });
 }
@@ -206,9 +206,9 @@ fn proxy_alone_is_resolved_and_it_is_asked_for_the_target_by_name() {
         assert_eq!(*script.resolved.borrow(), ["proxy.test:3128"]);
         assert_eq!(dialed.absolute_form, None);
         drop(dialed);
-        let mut asked = String::new();
-        script.peers.take()[0].read_to_string(&mut asked).await.unwrap();
-        assert!(asked.starts_with("CONNECT statsig.test:443 HTTP/1.1\r\n"), "{asked}");
+        let mut received = String::new();
+        script.peers.take()[0].read_to_string(&mut received).await.unwrap();
+        assert!(received.starts_with("CONNECT statsig.test:443 HTTP/1.1\r\n"), "{received}");
     });
 }
 
@@ -225,9 +225,9 @@ fn plain_http_through_a_proxy_is_in_absolute_form_and_opens_no_tunnel() {
             let dialed = dial(&script.dialer(base_url, "proxy.test")).await.unwrap().unwrap();
             assert_eq!(dialed.absolute_form.as_deref(), Some(form));
             drop(dialed);
-            let mut asked = Vec::new();
-            script.peers.take()[0].read_to_end(&mut asked).await.unwrap();
-            assert_eq!(asked, b"");
+            let mut received = Vec::new();
+            script.peers.take()[0].read_to_end(&mut received).await.unwrap();
+            assert_eq!(received, b"");
         }
     });
 }
@@ -258,8 +258,8 @@ fn proxy_that_fails_is_named_as_the_proxy() {
                  name",
             ),
         ] {
-            let said = error(&script.dialer("https://statsig.test", proxy)).await;
-            assert_eq!(said, (ConnectFault::Proxy, message.to_owned()));
+            let found = error(&script.dialer("https://statsig.test", proxy)).await;
+            assert_eq!(found, (ConnectFault::Proxy, message.to_owned()));
         }
     });
 }

@@ -71,7 +71,7 @@ impl Head {
             101 => Err(FramingError::Malformed(SWITCHES)),
             100..200 => Ok(true),
             ..100 => Err(FramingError::Malformed("status below 100")),
-            // Its body belongs to no protocol that was asked for.
+            // awc would read its body as a websocket.
             200..300 if self.offers_websocket => Err(FramingError::Malformed(SWITCHES)),
             _ => Ok(false),
         }

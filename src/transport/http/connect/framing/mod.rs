@@ -35,7 +35,7 @@ enum Position {
 
 /// Why an answer cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::transport) enum FramingError {
+pub(crate) enum FramingError {
     #[error("not an HTTP response ({0})")]
     Head(#[from] httparse::Error),
     #[error("not an HTTP response ({0})")]

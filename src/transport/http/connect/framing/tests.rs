@@ -136,10 +136,10 @@ fn what_is_no_answer_is_a_fault() {
     ] {
         assert_eq!(read([text.as_bytes()], true).result, Err(FramingError::Truncated(what)));
     }
-    assert_eq!(read([], true).result, Ok(()), "nothing was answered");
+    assert_eq!(read([], true).result, Ok(()), "no answer");
 }
 
-/// Bytes that look like answers, with mistakes.
+/// Bytes that resemble answers, with mistakes.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         8 => select(vec![

@@ -75,7 +75,7 @@ impl Stream {
     }
 
     /// Whether an idle connection can get a request: nothing has arrived, and it is not too old.
-    pub(in crate::transport::http::connect) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
         let is_expired = self.cooldown.idle(clock::now()) > KEEP_ALIVE || self.is_old();
         let may_be_used = !is_expired && !self.is_suspect();
         self.socket.as_mut().filter(|_| may_be_used).is_some_and(|socket| {
@@ -84,7 +84,7 @@ impl Stream {
         })
     }
 
-    pub(in crate::transport::http::connect) fn is_cooled_down(&self) -> bool {
+    pub(crate) fn is_cooled_down(&self) -> bool {
         self.cooldown.is_over(clock::now())
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{rt::clock, shared::Shared};
 
 /// A connection that gives each answer to the request it belongs to.
-pub(in crate::transport) struct Stream {
+pub(crate) struct Stream {
     /// `None` once no answer from it can be trusted.
     socket: Option<Socket>,
     tracker: Rc<ReuseTracker>,
@@ -63,7 +63,7 @@ enum Phase {
 const LIFETIME: Duration = Duration::from_secs(75);
 
 /// How long a connection may be idle.
-pub(in crate::transport) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The largest buffer that is kept for the next answer.
 const MAX_KEPT_BUFFER: usize = 16 * 1024;

@@ -35,7 +35,7 @@ async fn exchange(stream: &mut Stream, server: &mut TcpStream) {
     assert_eq!(answer, ANSWER.as_bytes());
 }
 
-/// The runtime has not looked at its sockets when the request is to be written.
+/// The runtime has not polled its sockets when the request is written.
 #[actix_rt::test]
 async fn request_is_not_written_where_bytes_wait_in_the_kernel() {
     for exchanges in [0, 1, 2] {
@@ -56,11 +56,11 @@ async fn request_is_not_written_where_bytes_wait_in_the_kernel() {
         drop(stream);
         let mut rest = Vec::new();
         let _ = std::io::Read::read_to_end(&mut &server, &mut rest);
-        assert!(rest.is_empty(), "nothing of the request was sent");
+        assert!(rest.is_empty(), "no part of the request was sent");
     }
 }
 
-/// No server has read a request of which it does not have the end.
+/// A server cannot have read a request before its end.
 #[actix_rt::test]
 async fn request_is_not_written_to_its_end_where_bytes_came_meanwhile() {
     let (mut stream, mut server) = pair(Options::default()).await;
