@@ -123,8 +123,8 @@ mod tests {
             match policy.decide(after(attempts), &unavailable(retry_after), left, random) {
                 RetryDecision::RetryAfter(delay) => {
                     prop_assert!(delay < left && attempts < allowed);
-                    let retry_after = retry_after.map(|retry_after| capped(Duration::from_secs(retry_after)));
-                    prop_assert!(retry_after.is_none_or(|retry_after| delay >= retry_after));
+                    let pause = retry_after.map(|seconds| capped(Duration::from_secs(seconds)));
+                    prop_assert!(pause.is_none_or(|pause| delay >= pause));
                 }
                 decision => prop_assert_eq!(decision, RetryDecision::GiveUp),
             }
