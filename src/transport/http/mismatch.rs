@@ -1,4 +1,4 @@
-//! Whether an answer is the answer to another request: it names what was not asked for. Pure.
+//! Whether an answer belongs to another request, because it has other names. Pure.
 
 use std::{collections::BTreeMap, str, sync::Arc};
 
@@ -9,42 +9,42 @@ use crate::model::{
     json::{get, replace_lone_surrogates},
 };
 
-/// An answer's fields: gates by name, or what is said of one.
+/// An answer's fields: gates by name, or the fields of one gate or config.
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// So many differences are looked at: fewer than there is room for to remember them.
-const MOST: usize = 64;
+/// The most mismatches that are reported, fewer than `KnownMismatches` has room for.
+const MAX_NAMES: usize = 64;
 
-/// The gates or configs over which the answer and the question differ; none if nothing shows that the
-/// body answers another question. What is no answer at all shows nothing.
-pub(super) fn foreign_names(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Vec<String> {
+/// Returns the names in which an answer differs from its request. It returns none if nothing shows
+/// that the answer belongs to another request. A body that is no answer at all shows nothing.
+pub(super) fn mismatched_names(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Vec<String> {
     let Ok(body) = str::from_utf8(body) else { return Vec::new() };
     let body = replace_lone_surrogates(body);
     let Ok(fields) = serde_json::from_str::<Fields<'_>>(&body) else { return Vec::new() };
     match (kind, names) {
-        (CallKind::CheckGate, [_, _, ..]) => of_many(names, &fields),
-        (_, [asked, ..]) => of_one(kind, asked, &fields).into_iter().collect(),
+        (CallKind::CheckGate, [_, _, ..]) => in_many(names, &fields),
+        (_, [requested, ..]) => in_one(kind, requested, &fields).into_iter().collect(),
         (_, []) => Vec::new(),
     }
 }
 
-/// The answer to a call of one name.
-fn of_one(kind: CallKind, asked: &str, fields: &Fields<'_>) -> Option<String> {
-    let is_foreign = match fields.get("name").and_then(|name| text(name)) {
-        Some(name) if name == asked => is_of_other_kind(kind, fields),
-        // An error may have a name as well, but no value.
+/// Checks the answer to a call of one name.
+fn in_one(kind: CallKind, requested: &str, fields: &Fields<'_>) -> Option<String> {
+    let is_mismatch = match fields.get("name").and_then(|name| string(name)) {
+        Some(name) if name == requested => is_of_other_kind(kind, fields),
+        // A JavaScript error has a name too, but no value.
         Some(_) => fields.contains_key("value"),
-        // Perhaps the answer to a call of many.
+        // This may be the answer to a call of many names.
         None => {
-            let named =
+            let is_named =
                 |(key, value): &(&String, &&RawValue)| own_name(value).as_ref() == Some(*key);
-            return fields.iter().find(named).map(|(key, _)| key.clone());
+            return fields.iter().find(is_named).map(|(key, _)| key.clone());
         }
     };
-    is_foreign.then(|| asked.to_owned())
+    is_mismatch.then(|| requested.to_owned())
 }
 
-/// A gate's value is a boolean, and a config's an object.
+/// Whether the value is of the other kind: a gate's is a boolean, and a config's an object.
 fn is_of_other_kind(kind: CallKind, fields: &Fields<'_>) -> bool {
     let first = fields.get("value").and_then(|value| value.get().bytes().next());
     match kind {
@@ -53,36 +53,36 @@ fn is_of_other_kind(kind: CallKind, fields: &Fields<'_>) -> bool {
     }
 }
 
-/// The answer to a call of many names.
-fn of_many(names: &[Arc<str>], fields: &Fields<'_>) -> Vec<String> {
-    // The answer to a call of one has its name where one of many has an object.
-    let of_one = fields.get("name").filter(|_| fields.contains_key("value"));
-    if let Some(name) = of_one.and_then(|name| text(name)) {
+/// Checks the answer to a call of many names.
+fn in_many(names: &[Arc<str>], fields: &Fields<'_>) -> Vec<String> {
+    // The answer to a call of one name has `name` and `value` at its top.
+    let single = fields.get("name").filter(|_| fields.contains_key("value"));
+    if let Some(name) = single.and_then(|name| string(name)) {
         return vec![name];
     }
-    let was_asked = |key: &str| names.iter().any(|name| **name == *key);
-    let is_foreign = |key: &str, value| match own_name(value) {
-        // It names itself another, where it was asked for, or names itself, where it was not.
-        Some(name) => (name == key) != was_asked(key),
-        None => is_nameless_gate(value) && !was_asked(key),
+    let is_requested = |key: &str| names.iter().any(|name| **name == *key);
+    let is_mismatch = |key: &str, value| match own_name(value) {
+        // A requested gate with another name, or a named gate that was not requested.
+        Some(name) => (name == key) != is_requested(key),
+        None => is_nameless_gate(value) && !is_requested(key),
     };
-    let foreign = fields.iter().filter(|(key, value)| is_foreign(key, value));
-    foreign.map(|(key, _)| key.clone()).take(MOST).collect()
+    let mismatches = fields.iter().filter(|(key, value)| is_mismatch(key, value));
+    mismatches.map(|(key, _)| key.clone()).take(MAX_NAMES).collect()
 }
 
-/// A gate that has no name but its key.
+/// Whether this is a gate without a name of its own.
 fn is_nameless_gate(value: &RawValue) -> bool {
     let is_boolean = |value: &RawValue| matches!(value.get(), "true" | "false");
     get(value, "value").is_some_and(is_boolean)
         && get(value, "name").is_none_or(|name| name.get() == "null")
 }
 
-/// The name that an evaluation has.
+/// The name in an evaluation.
 fn own_name(value: &RawValue) -> Option<String> {
-    get(value, "name").filter(|_| get(value, "value").is_some()).and_then(text)
+    get(value, "name").filter(|_| get(value, "value").is_some()).and_then(string)
 }
 
-fn text(value: &RawValue) -> Option<String> {
+fn string(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
@@ -109,7 +109,7 @@ mod tests {
             (one, r#"{"b": {"name": "b", "value": true}}"#, Some("b")),
             (one, r#"{"a": {"name": "a", "value": true}}"#, Some("a")),
             (one, r#"{"error": {"name": "TypeError"}}"#, None),
-            // An error in the form of JavaScript's is nobody's evaluation.
+            // A JavaScript error is no evaluation.
             (one, r#"{"name": "Error", "message": "no upstream"}"#, None),
             (config, r#"{"name": "Error", "message": "no upstream"}"#, None),
             (one, r#"{"error": {"name": "error"}}"#, None),
@@ -135,7 +135,7 @@ mod tests {
             (two, r#"{"c": {"name": "c""#, None),
         ] {
             let names: Vec<_> = names.iter().map(|name| Arc::from(*name)).collect();
-            let found = foreign_names(kind, &names, body.as_bytes());
+            let found = mismatched_names(kind, &names, body.as_bytes());
             assert_eq!(found, Vec::from_iter(expected), "{kind:?} {names:?} {body}");
         }
     }
@@ -147,9 +147,9 @@ mod tests {
             let gate = |n| format!(r#""c{n:03}": {{"name": "c{n:03}", "value": true}}"#);
             let gates: Vec<_> = others.map(gate).collect();
             let body = format!(r#"{{"a": {{"name": "a", "value": true}}, {}}}"#, gates.join(", "));
-            foreign_names(CallKind::CheckGate, &names, body.as_bytes())
+            mismatched_names(CallKind::CheckGate, &names, body.as_bytes())
         };
         assert_eq!(of(0..3), ["c000", "c001", "c002"]);
-        assert_eq!(of(0..1_000).len(), MOST);
+        assert_eq!(of(0..1_000).len(), MAX_NAMES);
     }
 }

@@ -1,6 +1,6 @@
-//! Who has answered: Statsig's API, or something between here and there. Pure.
+//! Whether Statsig's API or an intermediary has answered. Pure.
 //!
-//! The API answers `checkGate` and `getConfig` with JSON. It redirects nobody, and has no reason to
+//! The API answers `checkGate` and `getConfig` with JSON. It never redirects, and has no reason to
 //! answer 204, 404 or 407. Proxies, firewalls and sign-in pages do all of that.
 
 use awc::http::header::{
@@ -11,17 +11,17 @@ use serde::de::IgnoredAny;
 
 use crate::model::error::Error;
 
-/// What of an answer's head tells who sent it.
+/// The parts of an answer's head that tell who sent it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     status: u16,
-    content_type: Media,
-    /// Somebody wants other credentials than the key, or a browser that solves a riddle.
+    content_type: MediaType,
+    /// The sender wants credentials other than the API key, or a browser that solves a challenge.
     is_challenge: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
+enum MediaType {
     None,
     Json,
     Html,
@@ -30,67 +30,67 @@ enum Media {
     Other,
 }
 
-/// What a body is, whatever its content type says.
+/// The format of a body, whatever its content type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum BodyFormat {
     Json,
     Html,
     Other,
 }
 
-impl Head {
+impl ResponseHead {
     pub(super) fn of(status: u16, headers: &HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).map_or(Media::None, Media::of);
+        let content_type = headers.get(CONTENT_TYPE).map_or(MediaType::None, MediaType::of);
         Self { status, content_type, is_challenge: is_challenge(headers) }
     }
 
-    /// The error of an answer that is not from the API. `body` is the answer's body or the beginning
+    /// Returns an error if the answer is not from the API. `body` is the answer's body, or the beginning
     /// of it, without compression.
     ///
-    /// A 200 that can be read as evaluations is the API's, and is not to be asked about here.
+    /// Do not call this for a 200 that can be read as evaluations: it is the API's.
     pub(super) fn intermediary(&self, path: &'static str, body: &[u8]) -> Option<Error> {
-        let form = self.form(body);
-        let is_other = match self.status {
+        let format = self.format(body);
+        let is_intermediary = match self.status {
             _ if self.is_challenge => true,
-            // HTTP knows no status beyond 599, but some firewalls do.
+            // HTTP defines no status beyond 599, but some firewalls use them.
             ..=199 | 204 | 205 | 300..=399 | 600.. => true,
             404 | 405 | 407 | 410 | 421 | 426 | 451 | 511 => true,
-            // The load balancer before Statsig may say so, in its own form: the meaning is the same.
+            // Statsig's load balancer may answer in a format of its own. The meaning is the same.
             408 | 429 | 500..=599 => false,
-            // Whoever finds a call too large: halving it helps.
+            // Whatever finds a call too large, bisection helps.
             413 => false,
-            401 | 403 => form != Form::Json,
-            _ => form == Form::Html,
+            401 | 403 => format != BodyFormat::Json,
+            _ => format == BodyFormat::Html,
         };
         let (status, content_type) = (self.status, self.content_type.name());
-        is_other.then_some(Error::Intermediary { path, status, content_type })
+        is_intermediary.then_some(Error::Intermediary { path, status, content_type })
     }
 
-    fn form(&self, body: &[u8]) -> Form {
-        let first = without_mark(body).iter().find(|byte| !byte.is_ascii_whitespace());
+    fn format(&self, body: &[u8]) -> BodyFormat {
+        let first = strip_bom(body).iter().find(|byte| !byte.is_ascii_whitespace());
         match (first, self.content_type) {
-            (Some(b'{' | b'[' | b'"'), _) if is_json(body) => Form::Json,
-            (None, Media::Json) => Form::Json,
-            (Some(b'<'), _) | (_, Media::Html) => Form::Html,
-            _ => Form::Other,
+            (Some(b'{' | b'[' | b'"'), _) if is_json(body) => BodyFormat::Json,
+            (None, MediaType::Json) => BodyFormat::Json,
+            (Some(b'<'), _) | (_, MediaType::Html) => BodyFormat::Html,
+            _ => BodyFormat::Other,
         }
     }
 }
 
-/// Whether this is JSON, or may be the beginning of some. A plain `[blocked]` is not.
+/// Whether this is JSON or the beginning of JSON. A plain `[blocked]` is not.
 fn is_json(body: &[u8]) -> bool {
-    match serde_json::from_slice::<IgnoredAny>(without_mark(body)) {
+    match serde_json::from_slice::<IgnoredAny>(strip_bom(body)) {
         Ok(_) => true,
         Err(error) => error.is_eof(),
     }
 }
 
-/// The body without a byte order mark, which RFC 8259 allows a reader of JSON to ignore.
-pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+/// Removes a byte order mark, which RFC 8259 allows a parser of JSON to ignore.
+pub(super) fn strip_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-impl Media {
+impl MediaType {
     fn of(value: &HeaderValue) -> Self {
         let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         match &*essence.trim_ascii().to_ascii_lowercase() {
@@ -104,7 +104,7 @@ impl Media {
         }
     }
 
-    /// A word of our own: what a stranger sends might repeat what it was sent.
+    /// Returns one of these fixed texts, because the header itself may echo secrets of the request.
     fn name(self) -> &'static str {
         match self {
             Self::None => "without a content type",
@@ -118,10 +118,10 @@ impl Media {
 }
 
 fn is_challenge(headers: &HeaderMap) -> bool {
-    // Of Cloudflare and of Amazon's firewall.
+    // Headers of Cloudflare and of Amazon's firewall.
     const MITIGATIONS: [HeaderName; 2] =
         [HeaderName::from_static("cf-mitigated"), HeaderName::from_static("x-amzn-waf-action")];
-    // Statsig takes the key from a header of its own. A relay that stands for Statsig names Bearer.
+    // Statsig reads the key from a header of its own. `statsig-relay` asks for Bearer.
     let is_bearer = |value: &HeaderValue| {
         let mut are_bearer =
             schemes(value.as_bytes()).map(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
@@ -132,8 +132,8 @@ fn is_challenge(headers: &HeaderMap) -> bool {
         || headers.get_all(WWW_AUTHENTICATE).any(|value| !is_bearer(value))
 }
 
-/// The schemes of a field's challenges, which commas separate, as they do the parameters of each: RFC
-/// 9110, section 11.6.1.
+/// Returns the schemes of a header's challenges (RFC 9110, section 11.6.1). Commas separate both the
+/// challenges and the parameters of each challenge.
 fn schemes(challenges: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = challenges.split(move |byte| {
@@ -165,7 +165,7 @@ mod tests {
             let name = HeaderName::try_from(*name).unwrap();
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let error = Head::of(status, &map).intermediary(PATH, body)?;
+        let error = ResponseHead::of(status, &map).intermediary(PATH, body)?;
         assert_eq!(error.kind(), "intermediary");
         Some(error.to_string())
     }

@@ -1,4 +1,4 @@
-//! What a failed exchange means: statuses and awc's errors, as errors of ours.
+//! Maps statuses and awc's errors to [`Error`].
 
 use std::{
     fmt, io,
@@ -16,7 +16,7 @@ use awc::{
 };
 use rustls::CertificateError;
 
-use super::connect::{DialError, Fault};
+use super::connect::{DialError, FramingError};
 use crate::model::error::{ConnectFault, Error};
 
 pub(super) fn status_error(
@@ -33,11 +33,11 @@ pub(super) fn status_error(
     }
 }
 
-/// `Retry-After`: whole seconds or an HTTP date; anything else counts as not sent.
+/// Reads `Retry-After`: whole seconds or an HTTP date. Anything else counts as absent.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits alone: one that does not fit is the longest that does.
+        // A number that does not fit becomes the largest that does.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
@@ -53,18 +53,18 @@ pub(super) fn payload_error(error: PayloadError, path: &'static str) -> Error {
         },
         PayloadError::EncodingCorrupted => Error::InvalidResponse {
             path,
-            reason: "the body's encoding is corrupt".to_owned(),
+            reason: "the body's gzip data is corrupt".to_owned(),
             excerpt: String::new(),
         },
-        PayloadError::Incomplete(Some(error)) => match framing_fault(&error) {
-            None | Some(Fault::Cut(_)) => connect_error(ConnectFault::Closed, &error),
+        PayloadError::Incomplete(Some(error)) => match framing_error(&error) {
+            None | Some(FramingError::Truncated(_)) => connect_error(ConnectFault::Closed, &error),
             Some(fault) => malformed(fault, path),
         },
         broken => connect_error(ConnectFault::Closed, &broken),
     }
 }
 
-/// Whether the connection was closed or reset, as opposed to never made.
+/// Whether an established connection was closed or reset.
 pub(super) fn is_closed(error: &SendRequestError) -> bool {
     match error {
         SendRequestError::Connect(ConnectError::Disconnected) => true,
@@ -85,7 +85,7 @@ fn is_closed_io(error: &io::Error) -> bool {
     )
 }
 
-/// awc's errors are not `Send` and name no source: kind and text are copied.
+/// Maps an error of awc's. It is not `Send` and has no source, so its kind and text are copied.
 pub(super) fn send_error(error: SendRequestError, path: &'static str) -> Error {
     let fault = match &error {
         error if is_closed(error) => ConnectFault::Closed,
@@ -96,12 +96,12 @@ pub(super) fn send_error(error: SendRequestError, path: &'static str) -> Error {
             ConnectError::Io(error) => io_fault(error),
             _ => ConnectFault::Io,
         },
-        // The latter has nothing to do with what was read: in TLS 1.3 a server may refuse a client
-        // that takes the handshake for done.
+        // `Response(Io)` may be a failed handshake: in TLS 1.3 a server may refuse a client after the
+        // client has completed its part.
         SendRequestError::Send(error) | SendRequestError::Response(ParseError::Io(error)) => {
-            match framing_fault(error) {
+            match framing_error(error) {
                 None => io_fault(error),
-                Some(Fault::Cut(_)) => ConnectFault::Closed,
+                Some(FramingError::Truncated(_)) => ConnectFault::Closed,
                 Some(fault) => return malformed(fault, path),
             }
         }
@@ -144,12 +144,12 @@ fn io_fault(error: &io::Error) -> ConnectFault {
     }
 }
 
-fn malformed(fault: Fault, path: &'static str) -> Error {
+fn malformed(fault: FramingError, path: &'static str) -> Error {
     let (reason, excerpt) = (fault.to_string(), String::new());
     Error::InvalidResponse { path, reason, excerpt }
 }
 
-fn framing_fault(error: &io::Error) -> Option<Fault> {
+fn framing_error(error: &io::Error) -> Option<FramingError> {
     error.get_ref()?.downcast_ref().copied()
 }
 
