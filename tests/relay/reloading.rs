@@ -146,7 +146,7 @@ async fn a_key_file_that_is_broken_or_gone_is_an_error_in_the_log_and_the_old_ke
     }
     server.require_key("key-two");
     replace(&file, "key-two");
-    log.line("INFO statsig_relay::reload: --api-key-file has changed").await;
+    log.line("INFO statsig_relay::access::reload: --api-key-file has changed").await;
     assert!(is_open(&relay, "late").await);
 
     relay.signal("TERM");

@@ -8,30 +8,14 @@
 //! same process (`upstream.rs`).
 
 mod access;
-mod api;
 mod args;
-mod ask;
-mod bad_requests;
-mod bind;
-mod clock;
 mod connection;
-mod encoding;
-mod health;
-mod keys;
-mod limits;
-mod lines;
-mod loopback;
-mod observe;
+mod http;
+mod listen;
+mod machine;
 mod output;
 mod page;
-mod prometheus;
-mod recent;
-mod reload;
-mod request_id;
-mod respond;
-mod server;
-#[cfg(unix)]
-mod unix;
+mod query;
 mod upstream;
 
 use std::{env, io, process};
@@ -41,11 +25,13 @@ use actix_web::{rt::System, web::Data};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use crate::{
+    access::reload::{Hangup, Reloading},
     args::{Args, Task},
-    health::Probes,
+    http::{
+        health::Probes,
+        server::{Serving, Sources},
+    },
     page::{Page, Recent},
-    reload::{Hangup, Reloading},
-    server::{Serving, Sources},
     upstream::Upstream,
 };
 
@@ -54,7 +40,7 @@ const MISUSE: u8 = 2;
 
 fn main() -> ! {
     let args = Args::parse(env::args_os(), env::vars_os());
-    let args = args.and_then(|args| limits::raise_files().map(|()| args));
+    let args = args.and_then(|args| machine::limits::raise_files().map(|()| args));
     let args = args.unwrap_or_else(|message| end(Err((MISUSE, message))));
     let system = System::new();
     end(system.block_on(run(&args)))
@@ -77,8 +63,8 @@ async fn run(args: &Args) -> Result<u8, (u8, String)> {
             let relay = start(args).map_err(|message| (MISUSE, message))?;
             relay.run().await.map(|()| 0).map_err(|error| (1, error.to_string()))
         }
-        Task::Check(asked) => ask::check(args, asked).await,
-        Task::Config(asked) => ask::config(args, asked).await,
+        Task::Check(asked) => query::check(args, asked).await,
+        Task::Config(asked) => query::config(args, asked).await,
     }
 }
 
@@ -98,7 +84,7 @@ fn start(args: &Args) -> Result<Relay, String> {
     let config = upstream.config(args, recent.hook())?;
     let page = Data::new(Page::new(upstream.name(&config), &config, recent));
     let timeout = config.timeout();
-    let metrics = Data::new(prometheus::install()?);
+    let metrics = Data::new(http::prometheus::install()?);
     let statsig = Statsig::start(config).map_err(|error| args.blame(error))?;
     let probes = Data::new(Probes::default());
     Reloading::of(args, hangup, statsig.clone(), serving.keys()).start()?;

@@ -17,10 +17,10 @@ use actix_web::{
 };
 
 use super::{
-    room::Place,
+    byte_budget::Place,
     state::{FREE, Refusal, State},
 };
-use crate::{clock::now, respond::Problem};
+use crate::{http::problem::Problem, machine::clock::now};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]

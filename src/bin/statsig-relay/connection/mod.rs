@@ -5,10 +5,10 @@
 //! So all of it is limited here, between the library and the socket: `state.rs` decides, `attend.rs`
 //! tells it what becomes of the requests, and [`Connection`] carries it out.
 
-mod attend;
-mod door;
+mod acceptor;
+mod byte_budget;
 mod handle;
-mod room;
+mod request_tracking;
 mod socket;
 mod state;
 mod upgrade;
@@ -30,13 +30,13 @@ use tokio::{
 
 use self::state::{Due, Reading, Refusal, State};
 pub(crate) use self::{
-    attend::attend,
-    door::Door,
+    acceptor::Door,
     handle::{Handle, Incoming, Peer},
+    request_tracking::attend,
     socket::Socket,
     state::Limits,
 };
-use crate::clock::now;
+use crate::machine::clock::now;
 
 const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\
     connection: close\r\n\r\n";

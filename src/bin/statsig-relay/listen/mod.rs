@@ -1,6 +1,9 @@
 //! The addresses that the relay listens on.
 
 #[cfg(unix)]
+pub(crate) mod unix;
+
+#[cfg(unix)]
 use std::os::unix::net::UnixListener;
 use std::{
     io,
@@ -11,7 +14,7 @@ use std::{
 use tokio::net::TcpSocket;
 
 #[cfg(unix)]
-use crate::unix::{self, SocketFile};
+use self::unix::SocketFile;
 
 /// How many connections wait to be accepted, at most.
 pub(crate) const BACKLOG: u32 = 1024;

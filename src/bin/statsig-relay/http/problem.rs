@@ -16,7 +16,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{loopback::Doubt, request_id::RequestId};
+use crate::{access::loopback::Doubt, http::request_id::RequestId};
 
 /// Why a request is not answered with evaluations.
 #[derive(Clone, Debug)]

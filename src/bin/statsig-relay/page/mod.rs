@@ -1,6 +1,8 @@
 //! The page to watch: one document with its style and script inside, and the figures that it asks
 //! for once a second.
 
+mod recent_errors;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -19,20 +21,18 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
-use crate::{
-    clock::{now, since_1970},
-    recent::RecentErrors,
-};
+use self::recent_errors::RecentErrors;
+use crate::machine::clock::{now, since_1970};
 
-const STYLE: &str = include_str!("page/style.css");
+const STYLE: &str = include_str!("style.css");
 /// One script, in the order in which its parts run.
 const SCRIPT: &str = concat!(
-    include_str!("page/script/figures.js"),
-    include_str!("page/script/asking.js"),
-    include_str!("page/script/words.js"),
-    include_str!("page/script/document.js"),
-    include_str!("page/script/charts.js"),
-    include_str!("page/script/controls.js"),
+    include_str!("script/figures.js"),
+    include_str!("script/asking.js"),
+    include_str!("script/words.js"),
+    include_str!("script/document.js"),
+    include_str!("script/charts.js"),
+    include_str!("script/controls.js"),
 );
 
 /// The page, and what it shows besides the component's own figures.
@@ -113,7 +113,7 @@ fn private() -> HttpResponseBuilder {
 }
 
 fn document() -> String {
-    format!(include_str!("page/page.html"), style = STYLE, script = SCRIPT)
+    format!(include_str!("page.html"), style = STYLE, script = SCRIPT)
 }
 
 /// Lets the browser run this very script and style, ask this server, and nothing else.

@@ -10,7 +10,7 @@ use actix_web::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{bad_requests, output};
+use crate::output::{self, bad_requests};
 
 /// The text format's content type.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

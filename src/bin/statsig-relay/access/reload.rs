@@ -14,9 +14,9 @@ use actix_web::rt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
+    access::keys::Keys,
     args::{Args, Given},
-    keys::Keys,
-    observe,
+    http::access_log,
 };
 
 /// How often the files are looked at. They are read: a time stamp that stays, a link that points
@@ -171,7 +171,7 @@ impl Reloading {
     async fn take_api_key(&self, text: Contents) -> Result<String, String> {
         let changed = self.statsig.set_api_key(text?).await;
         changed.map_err(|error| error.to_string())?;
-        observe::key_has_changed();
+        access_log::key_has_changed();
         Ok("Statsig is asked with the new key, and answers to the old one are dropped".to_owned())
     }
 }

@@ -1,5 +1,8 @@
 //! What the relay says: a line or two on stdout, and its logs on stderr.
 
+pub(crate) mod bad_requests;
+mod line_writer;
+
 use std::{
     any::Any,
     backtrace::{Backtrace, BacktraceStatus},
@@ -16,7 +19,8 @@ use tracing_subscriber::{
     EnvFilter, Layer, fmt::layer, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::{args::Args, bad_requests::Counting, lines::Lines};
+use self::{bad_requests::Counting, line_writer::Lines};
+use crate::args::Args;
 
 /// What is logged where nobody says: the server would tell of each worker that starts or stops.
 pub(crate) const USUAL_WHILE_SERVING: &str = "info,actix_server=warn";
@@ -180,6 +184,6 @@ mod tests {
         assert_eq!((&line["level"], &line["thread"]), (&"ERROR".into(), &"a-worker".into()));
         assert_eq!((&line["message"], &line["panic"]), (&"a panic".into(), &"lost 7".into()));
         let place = line["location"].as_str().unwrap();
-        assert!(place.starts_with("src/bin/statsig-relay/output.rs:"), "{place}");
+        assert!(place.starts_with("src/bin/statsig-relay/output/mod.rs:"), "{place}");
     }
 }

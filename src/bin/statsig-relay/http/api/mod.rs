@@ -21,8 +21,8 @@ use serde_json::{error::Category, value::RawValue};
 
 use crate::{
     connection::{Handle, Incoming},
-    encoding, health, page, prometheus,
-    respond::Problem,
+    http::{encoding, health, problem::Problem, prometheus},
+    page,
 };
 
 /// The largest body that is read, in bytes.

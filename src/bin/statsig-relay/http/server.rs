@@ -12,15 +12,17 @@ use actix_web::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
-    access::{self, Callers},
-    api::{self, MaxBody},
+    access::{self, Callers, keys::Keys, loopback},
     args::{Args, Given, MOST_WORKERS},
-    bind::{Listener, Place},
     connection::{Door, Limits, attend},
-    health::Probes,
-    keys::Keys,
-    limits::{self, Shares},
-    loopback, observe, output,
+    http::{
+        access_log,
+        api::{self, MaxBody},
+        health::Probes,
+    },
+    listen::{Listener, Place},
+    machine::limits::{self, Shares},
+    output,
     page::Page,
     upstream,
 };
@@ -116,7 +118,7 @@ impl Serving {
                 .configure(api::routes)
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(access::guard))
-                .wrap(from_fn(observe::observe))
+                .wrap(from_fn(access_log::observe))
                 .wrap(from_fn(attend))
         };
         // The library's limit is a worker's, and rounded up here: the door keeps the process's.

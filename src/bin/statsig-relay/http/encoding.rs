@@ -8,7 +8,7 @@ use actix_web::{
 };
 use flate2::bufread::GzDecoder;
 
-use crate::respond::Problem;
+use super::problem::Problem;
 
 /// Some programs write it before what they write in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::net::UnixSocket;
 
-use crate::bind::BACKLOG;
+use super::BACKLOG;
 
 /// A socket's file, which goes when this is dropped, unless somebody has replaced it.
 #[derive(Debug)]

@@ -1,6 +1,10 @@
 //! Who may ask: anyone on this machine, unless it is told otherwise, and from elsewhere whoever has a
 //! key that is listed.
 
+pub(crate) mod keys;
+pub(crate) mod loopback;
+pub(crate) mod reload;
+
 use std::net::SocketAddr;
 
 use actix_web::{
@@ -15,12 +19,11 @@ use actix_web::{
     web::Data,
 };
 
+use self::{keys::Keys, loopback::is_this_machine};
 use crate::{
     args::Args,
     connection::{Handle, Peer},
-    keys::Keys,
-    loopback::{self, is_this_machine},
-    respond::Problem,
+    http::problem::Problem,
 };
 
 /// Who may ask.

@@ -13,7 +13,10 @@ use actix_web::{
 };
 use tracing::Instrument;
 
-use crate::{clock::now, request_id::RequestId, respond::Problem};
+use crate::{
+    http::{problem::Problem, request_id::RequestId},
+    machine::clock::now,
+};
 
 /// Gives a request its id, and tells what became of it.
 pub(crate) async fn observe<B: MessageBody + 'static>(

@@ -14,10 +14,10 @@ use tokio::sync::Semaphore;
 
 #[cfg(not(unix))]
 type SocketFile = std::convert::Infallible;
-use super::{Connection, Handle, Limits, Peer, Socket, room::Room};
-use crate::bind::Listener;
+use super::{Connection, Handle, Limits, Peer, Socket, byte_budget::Room};
+use crate::listen::Listener;
 #[cfg(unix)]
-use crate::unix::SocketFile;
+use crate::listen::unix::SocketFile;
 
 /// How long a client may take to read why its body is not read: what it still sends is thrown away
 /// meanwhile.
