@@ -186,7 +186,7 @@ async fn callers_are_admitted_by_the_keys_that_their_file_has_now() {
     replace(&file, "# none\n");
     relay.signal("HUP");
     let line = log.line("ERROR").await;
-    assert!(line.contains("--keys-file") && line.contains("has no key"), "{line}");
+    assert!(line.contains("--keys-file") && line.contains("at least one key"), "{line}");
     assert_eq!(admitted().await, [true, false, true, true]);
 }
 
@@ -196,7 +196,7 @@ async fn sighup_ends_no_relay_that_has_no_file_to_read_again() {
     let mut log = Log::of(stderr);
     for _ in 0..3 {
         relay.signal("HUP");
-        log.line("SIGHUP: there is no file").await;
+        log.line("SIGHUP: there is no key file").await;
     }
     assert_eq!(relay.get("/healthz").await.0, StatusCode::OK);
     relay.signal("TERM");

@@ -1,4 +1,4 @@
-//! The commands for the shell: they ask once, print the answer, and say it with the exit code too.
+//! The commands for the shell: each asks Statsig once, and answers on stdout and by its exit code.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     MISUSE,
-    args::{Args, Asked},
+    args::{Args, Query},
     output,
     upstream::Upstream,
 };
@@ -19,27 +19,27 @@ use crate::{
 /// The exit code for a closed gate.
 const CLOSED: u8 = 1;
 
-/// The exit code for when Statsig did not answer.
+/// The exit code if Statsig did not answer.
 const UNANSWERED: u8 = 3;
 
-/// The exit code, with a line where something went wrong.
-type Ended = Result<u8, (u8, String)>;
+/// An exit code; on failure with a message for stderr.
+type CommandResult = Result<u8, (u8, String)>;
 
-/// Prints `open` or `closed`; of several gates, each on a line with its name.
-pub(crate) async fn check(args: &Args, asked: &Asked) -> Ended {
+/// Prints `open` or `closed`; for several gates, a line each, with the gate's name.
+pub(crate) async fn check(args: &Args, query: &Query) -> CommandResult {
     let ask =
-        async |statsig: Statsig, user| statsig.gate_evaluations(&user, asked.names.clone()).await;
-    let gates = answer(args, asked, ask).await?;
-    print(if asked.json { by_name(&gates)? } else { in_words(&gates) })?;
+        async |statsig: Statsig, user| statsig.gate_evaluations(&user, query.names.clone()).await;
+    let gates = ask_once(args, query, ask).await?;
+    print(if query.json { by_name(&gates)? } else { open_or_closed(&gates) })?;
     let is_open = gates.iter().all(GateEvaluation::value);
     Ok(if is_open { 0 } else { CLOSED })
 }
 
 /// Prints the config's value.
-pub(crate) async fn config(args: &Args, asked: &Asked) -> Ended {
-    let ask = async |statsig: Statsig, user| statsig.get_configs(&user, asked.names.clone()).await;
-    for config in answer(args, asked, ask).await? {
-        print(if asked.json { json(&config)? } else { config.json().get().to_owned() })?;
+pub(crate) async fn config(args: &Args, query: &Query) -> CommandResult {
+    let ask = async |statsig: Statsig, user| statsig.get_configs(&user, query.names.clone()).await;
+    for config in ask_once(args, query, ask).await? {
+        print(if query.json { json(&config)? } else { config.json().get().to_owned() })?;
     }
     Ok(0)
 }
@@ -48,46 +48,48 @@ fn print(answer: String) -> Result<(), (u8, String)> {
     output::print(answer).map_err(|error| (MISUSE, format!("stdout: {error}")))
 }
 
-async fn answer<T>(
+async fn ask_once<T>(
     args: &Args,
-    asked: &Asked,
+    query: &Query,
     ask: impl AsyncFnOnce(Statsig, User) -> Result<T, Error>,
 ) -> Result<T, (u8, String)> {
     let misuse = |message| (MISUSE, message);
-    output::log_to_stderr(args, output::USUAL_FOR_A_COMMAND).map_err(misuse)?;
-    let user = user(&asked.user).map_err(misuse)?;
-    let mut note = None;
-    let upstream = Upstream::choose(args, |line| note = Some(line)).map_err(misuse)?;
-    let config = upstream.config(args, |_| {}).map_err(misuse)?;
-    let statsig = Statsig::start(config).map_err(|error| misuse(args.blame(error)))?;
-    let answer = ask(statsig, user).await.map_err(|error| blame(args, &error))?;
-    note.into_iter().for_each(output::mention);
+    output::log_to_stderr(&args.logging, output::COMMAND_FILTER).map_err(misuse)?;
+    let user = read_user(&query.user).map_err(misuse)?;
+    let mut notice = None;
+    let announce = |line| notice = Some(line);
+    let upstream = Upstream::choose(&args.statsig, announce).map_err(misuse)?;
+    let config = upstream.config(&args.statsig, |_| {}).map_err(misuse)?;
+    let explain = |error| misuse(args.statsig.settings.explain(error));
+    let statsig = Statsig::start(config).map_err(explain)?;
+    let answer = ask(statsig, user).await.map_err(|error| failure(args, &error))?;
+    notice.into_iter().for_each(output::print_note);
     Ok(answer)
 }
 
-/// Whose fault it is, as an exit code, and in words.
-fn blame(args: &Args, error: &Error) -> (u8, String) {
-    match (error, args.given("api_key")) {
-        (Error::Unauthorized { .. }, Some(key)) => (MISUSE, format!("{}: {error}", key.by)),
+/// Returns the exit code and the message for an error.
+fn failure(args: &Args, error: &Error) -> (u8, String) {
+    match (error, args.statsig.api_key()) {
+        (Error::Unauthorized { .. }, Some(key)) => (MISUSE, format!("{}: {error}", key.origin())),
         (Error::InvalidName { .. } | Error::InvalidUser { .. }, _) => (MISUSE, error.to_string()),
         _ => (UNANSWERED, error.to_string()),
     }
 }
 
-fn user(given: &str) -> Result<User, String> {
+fn read_user(argument: &str) -> Result<User, String> {
     let mut piped = String::new();
-    let text = if given == "-" {
+    let text = if argument == "-" {
         io::stdin().read_to_string(&mut piped).map_err(|error| format!("--user: {error}"))?;
         &piped
     } else {
-        given
+        argument
     };
     let user: &RawValue =
         serde_json::from_str(text).map_err(|error| format!("--user is not JSON: {error}"))?;
     User::try_from(user).map_err(|error| format!("--user: {error}"))
 }
 
-fn in_words(gates: &[GateEvaluation]) -> String {
+fn open_or_closed(gates: &[GateEvaluation]) -> String {
     let word = |gate: &GateEvaluation| if gate.value() { "open" } else { "closed" };
     match gates {
         [gate] => word(gate).to_owned(),
@@ -98,7 +100,7 @@ fn in_words(gates: &[GateEvaluation]) -> String {
     }
 }
 
-/// As the API answers for several gates.
+/// Formats gates as the API answers for several.
 fn by_name(gates: &[GateEvaluation]) -> Result<String, (u8, String)> {
     json(&gates.iter().map(|gate| (gate.name(), gate)).collect::<BTreeMap<_, _>>())
 }

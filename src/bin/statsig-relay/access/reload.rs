@@ -1,4 +1,4 @@
-//! Files with keys, read again when they change or SIGHUP comes. What cannot be used changes nothing.
+//! Key files: read again when they change, and on SIGHUP. A file that cannot be used changes nothing.
 
 use std::{
     fs::{self, File},
@@ -13,56 +13,33 @@ use actix_statsig::Statsig;
 use actix_web::rt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::keys::Keys;
 use crate::{
-    access::keys::Keys,
-    args::{Args, Given},
+    args::{Args, OptionValue},
     http::access_log,
 };
 
-/// How often the files are looked at. They are read: a time stamp that stays, a link that points
-/// elsewhere and a network's file system that is slow to tell make no difference.
+/// The time between two reads of the files. Only reading notices every change: a time stamp may
+/// stay the same, a link may point elsewhere, and a network's file system may report changes late.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// A file that is being written is read again after this, until it is the same twice.
-const WHILE_WRITTEN: Duration = Duration::from_millis(100);
+/// The time after which a file that is being written is read again, until it is the same twice.
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest file that is read, in bytes.
-const LONGEST: u64 = 1024 * 1024;
+const MAX_BYTES: u64 = 1024 * 1024;
 
-/// What a file has.
-#[derive(Clone, Copy)]
-enum Kind {
-    ApiKey,
-    CallersKeys,
-}
-
-/// A file that is watched.
-struct Watched {
-    kind: Kind,
-    path: PathBuf,
-    /// What it had, or why it could not be read, when it was looked at last.
-    last: Contents,
-}
-
-type Contents = Result<String, String>;
-
-/// What a file has now.
-struct News {
-    kind: Kind,
-    text: Contents,
-}
-
-/// Catches SIGHUP from here on, which would end the process.
+/// Catches SIGHUP, which would end the process otherwise.
 #[cfg(unix)]
-pub(crate) struct Hangup(tokio::signal::unix::Signal);
+pub(crate) struct SighupListener(tokio::signal::unix::Signal);
 
 #[cfg(unix)]
-impl Hangup {
-    pub(crate) fn catch() -> Result<Self, String> {
+impl SighupListener {
+    pub(crate) fn new() -> Result<Self, String> {
         use tokio::signal::unix::{SignalKind, signal};
 
-        let caught = signal(SignalKind::hangup());
-        caught.map(Self).map_err(|error| format!("SIGHUP cannot be caught: {error}"))
+        let listener = signal(SignalKind::hangup());
+        listener.map(Self).map_err(|error| format!("cannot catch SIGHUP: {error}"))
     }
 
     async fn received(&mut self) {
@@ -70,13 +47,13 @@ impl Hangup {
     }
 }
 
-/// There is no such signal.
+/// Receives nothing: this system has no SIGHUP.
 #[cfg(not(unix))]
-pub(crate) struct Hangup;
+pub(crate) struct SighupListener;
 
 #[cfg(not(unix))]
-impl Hangup {
-    pub(crate) fn catch() -> Result<Self, String> {
+impl SighupListener {
+    pub(crate) fn new() -> Result<Self, String> {
         Ok(Self)
     }
 
@@ -85,102 +62,120 @@ impl Hangup {
     }
 }
 
-/// Where keys that are read again go.
-pub(crate) struct Reloading {
-    hangup: Hangup,
+/// Passes keys on when their files change: the API key to the component, callers' keys to the
+/// list of [`Keys`].
+pub(crate) struct KeyReloader {
+    sighup: SighupListener,
     statsig: Statsig,
-    /// With the key that is in use.
-    api_key: Option<(Given, Given)>,
-    callers: Option<Callers>,
+    api_key: Option<ApiKeyFile>,
+    callers: Option<CallerKeysFile>,
 }
 
-struct Callers {
-    file: Given,
+struct ApiKeyFile {
+    file: OptionValue<PathBuf>,
+    /// The key that was read at the start.
+    key: OptionValue<String>,
+}
+
+struct CallerKeysFile {
+    file: OptionValue<PathBuf>,
     keys: Keys,
-    /// Those that do not come from the file.
-    listed: Option<Given>,
+    /// Keys that do not come from the file.
+    listed: Option<OptionValue<String>>,
 }
 
-impl Reloading {
-    /// `keys` are those of callers who may ask, if there are any.
-    pub(crate) fn of(args: &Args, hangup: Hangup, statsig: Statsig, keys: Option<Keys>) -> Self {
-        let given = |option| args.given(option).cloned();
-        let callers = given("keys_file").zip(keys);
-        let callers = callers.map(|(file, keys)| Callers { file, keys, listed: given("keys") });
-        let api_key = given("api_key_file").zip(given("api_key"));
-        Self { hangup, statsig, api_key, callers }
+impl KeyReloader {
+    /// `keys` are the callers' keys, if any are configured.
+    pub(crate) fn new(
+        args: &Args,
+        sighup: SighupListener,
+        statsig: Statsig,
+        keys: Option<Keys>,
+    ) -> Self {
+        let api_key = args.statsig.api_key_file.clone().zip(args.statsig.api_key().cloned());
+        let callers = args.callers.keys_file.clone().zip(keys);
+        let listed = args.callers.keys.clone();
+        Self {
+            sighup,
+            statsig,
+            api_key: api_key.map(|(file, key)| ApiKeyFile { file, key }),
+            callers: callers.map(|(file, keys)| CallerKeysFile { file, keys, listed }),
+        }
     }
 
-    /// Starts to watch, until the process ends.
+    /// Starts watching the files, until the process ends.
     pub(crate) fn start(self) -> Result<(), String> {
-        // A pipe has what it had only once.
-        let is_file = |given: &Given| fs::metadata(given.path()).is_ok_and(|file| file.is_file());
-        let api_key = self.api_key.as_ref().filter(|(file, _)| is_file(file));
-        let api_key = api_key.map(|(file, key)| Watched {
-            kind: Kind::ApiKey,
-            path: file.path().to_owned(),
-            last: key.text().map(str::to_owned),
-        });
-        let callers = self.callers.as_ref().filter(|callers| is_file(&callers.file));
-        let callers = callers.map(|callers| {
-            let path = callers.file.path().to_owned();
-            let last = read(&path);
-            // It may have changed since it was read for the start.
-            let _ = callers.take(last.clone());
-            Watched { kind: Kind::CallersKeys, path, last }
-        });
-        let files: Vec<_> = api_key.into_iter().chain(callers).collect();
-        let ((wake, woken), (tell, told)) = (channel(), unbounded_channel());
+        let files: Vec<_> =
+            self.watch_api_key()?.into_iter().chain(self.watch_callers()?).collect();
+        let ((wake, woken), (changes, changed)) = (channel(), unbounded_channel());
         if !files.is_empty() {
-            let watch = move || watch(files, &woken, &tell);
+            let watch = move || watch(files, &woken, &changes);
             let started = thread::Builder::new().name("statsig-keys".to_owned()).spawn(watch);
-            started.map_err(|error| format!("the thread that reads keys again: {error}"))?;
+            started.map_err(|error| format!("cannot start the thread for key files: {error}"))?;
         }
-        rt::spawn(self.run(wake, told));
+        rt::spawn(self.run(wake, changed));
         Ok(())
     }
 
-    async fn run(mut self, wake: Sender<()>, mut told: UnboundedReceiver<News>) {
+    fn watch_api_key(&self) -> Result<Option<WatchedFile>, String> {
+        let Some(ApiKeyFile { file, key }) = &self.api_key else { return Ok(None) };
+        let path = regular_file(file)?;
+        Ok(path.map(|path| WatchedFile { kind: KeyKind::Api, path, last: key.get() }))
+    }
+
+    fn watch_callers(&self) -> Result<Option<WatchedFile>, String> {
+        let Some(callers) = &self.callers else { return Ok(None) };
+        Ok(regular_file(&callers.file)?.map(|path| {
+            let last = read(&path);
+            // The file may have changed since the start read it.
+            let _ = callers.replace(last.clone());
+            WatchedFile { kind: KeyKind::Callers, path, last }
+        }))
+    }
+
+    async fn run(mut self, wake: Sender<()>, mut changed: UnboundedReceiver<FileChange>) {
         loop {
             tokio::select! {
-                () = self.hangup.received() => match wake.send(()) {
-                    Ok(()) => tracing::info!("SIGHUP: the files with keys are read again"),
-                    Err(_) => tracing::info!("SIGHUP: there is no file with keys to read again"),
+                () = self.sighup.received() => match wake.send(()) {
+                    Ok(()) => tracing::info!("SIGHUP: reading the key files again"),
+                    Err(_) => tracing::info!("SIGHUP: there is no key file to read again"),
                 },
-                Some(news) = told.recv() => self.take(news).await,
+                Some(change) = changed.recv() => self.apply(change).await,
             }
         }
     }
 
-    async fn take(&self, News { kind, text }: News) {
-        let (by, taken) = match (kind, &self.api_key, &self.callers) {
-            (Kind::ApiKey, Some((file, _)), _) => (&file.by, self.take_api_key(text).await),
-            (Kind::CallersKeys, _, Some(callers)) => (&callers.file.by, callers.take(text)),
+    async fn apply(&self, FileChange { kind, contents }: FileChange) {
+        let (origin, applied) = match (kind, &self.api_key, &self.callers) {
+            (KeyKind::Api, Some(ApiKeyFile { file, .. }), _) => {
+                (file.origin(), self.replace_api_key(contents).await)
+            }
+            (KeyKind::Callers, _, Some(callers)) => {
+                (callers.file.origin(), callers.replace(contents))
+            }
             _ => return,
         };
-        match taken {
-            Ok(what) => tracing::info!("{by} has changed: {what}"),
-            Err(why) => {
-                tracing::error!(
-                    "{by} has changed and cannot be used; its keys from before stay: {why}"
-                )
-            }
+        match applied {
+            Ok(effect) => tracing::info!("{origin} has changed: {effect}"),
+            Err(reason) => tracing::error!(
+                "{origin} has changed and cannot be used, so the old keys stay: {reason}"
+            ),
         }
     }
 
-    async fn take_api_key(&self, text: Contents) -> Result<String, String> {
-        let changed = self.statsig.set_api_key(text?).await;
+    async fn replace_api_key(&self, contents: Contents) -> Result<String, String> {
+        let changed = self.statsig.set_api_key(contents?).await;
         changed.map_err(|error| error.to_string())?;
-        access_log::key_has_changed();
-        Ok("Statsig is asked with the new key, and answers to the old one are dropped".to_owned())
+        access_log::api_key_changed();
+        Ok("the relay asks Statsig with the new key, and drops answers to the old one".to_owned())
     }
 }
 
-impl Callers {
-    fn take(&self, text: Contents) -> Result<String, String> {
-        let mut keys = Keys::from_lines(&text?)?;
+impl CallerKeysFile {
+    fn replace(&self, contents: Contents) -> Result<String, String> {
+        let mut keys = Keys::from_lines(&contents?)?;
         if let Some(listed) = &self.listed {
-            keys.extend(Keys::from_list(listed.text()?)?);
+            keys.extend(Keys::from_list(&listed.get()?)?);
         }
         let number = keys.len();
         self.keys.replace(keys);
@@ -188,46 +183,77 @@ impl Callers {
     }
 }
 
-/// Looks at the files every so often, and when it is woken.
-fn watch(mut files: Vec<Watched>, woken: &Receiver<()>, tell: &UnboundedSender<News>) {
-    while woken.recv_timeout(PERIOD) != Err(RecvTimeoutError::Disconnected) {
-        for news in files.iter_mut().filter_map(Watched::look) {
-            // The process is about to end where nobody is there to hear it.
-            let _ = tell.send(news);
-        }
-    }
+#[derive(Clone, Copy)]
+enum KeyKind {
+    Api,
+    Callers,
 }
 
-impl Watched {
-    fn look(&mut self) -> Option<News> {
-        let mut now = read(&self.path);
-        if now == self.last {
+/// The text of a key file, or why it could not be read.
+type Contents = Result<String, String>;
+
+/// A key file that has other contents than before.
+struct FileChange {
+    kind: KeyKind,
+    contents: Contents,
+}
+
+struct WatchedFile {
+    kind: KeyKind,
+    path: PathBuf,
+    /// The contents when the file was read last.
+    last: Contents,
+}
+
+impl WatchedFile {
+    fn poll(&mut self) -> Option<FileChange> {
+        let mut contents = read(&self.path);
+        if contents == self.last {
             return None;
         }
-        // Half a key is another key.
+        // A part of a key is another key.
         for _ in 0..10 {
-            let before = now;
-            thread::sleep(WHILE_WRITTEN);
-            now = read(&self.path);
-            if now == before {
+            let before = contents;
+            thread::sleep(WRITE_PAUSE);
+            contents = read(&self.path);
+            if contents == before {
                 break;
             }
         }
-        let has_changed = now != self.last;
-        self.last = now.clone();
-        has_changed.then_some(News { kind: self.kind, text: now })
+        let has_changed = contents != self.last;
+        self.last = contents.clone();
+        has_changed.then_some(FileChange { kind: self.kind, contents })
     }
 }
 
-/// Without what ends the last line, as the key is read for the start.
+/// Reads the files periodically, and when woken.
+fn watch(mut files: Vec<WatchedFile>, woken: &Receiver<()>, changes: &UnboundedSender<FileChange>) {
+    while woken.recv_timeout(PERIOD) != Err(RecvTimeoutError::Disconnected) {
+        for change in files.iter_mut().filter_map(WatchedFile::poll) {
+            // Fails only while the process ends.
+            let _ = changes.send(change);
+        }
+    }
+}
+
+/// Returns the path of a regular file, and `None` for a pipe: its contents can be read only once.
+fn regular_file(file: &OptionValue<PathBuf>) -> Result<Option<PathBuf>, String> {
+    let path = file.get()?;
+    let is_file = fs::metadata(&path).is_ok_and(|file| file.is_file());
+    Ok(is_file.then_some(path))
+}
+
+/// Reads a file, without white space at its end, as the start reads the API key.
 fn read(path: &Path) -> Contents {
     let read = || -> io::Result<String> {
         let mut text = String::new();
-        File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
         Ok(text)
     };
     match read() {
-        Ok(text) if text.len() as u64 > LONGEST => Err(format!("it has more than {LONGEST} bytes")),
+        Ok(text) if text.len() as u64 > MAX_BYTES => {
+            Err(format!("the file has more than {MAX_BYTES} bytes"))
+        }
         Ok(text) => Ok(text.trim_end().to_owned()),
         Err(error) => Err(error.to_string()),
     }

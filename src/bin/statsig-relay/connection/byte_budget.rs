@@ -1,63 +1,63 @@
-//! Memory that all connections share, of which each takes a part.
+//! A budget of bytes that all connections share.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Memory that all connections share: bytes of requests that were read and not answered yet, or of
-/// answers that were not taken yet.
+/// The bytes that all connections may hold together: of requests that are not answered yet, or of
+/// answers that clients have not read yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Room(Arc<Inner>);
+pub(crate) struct ByteBudget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    taken: AtomicUsize,
+    used: AtomicUsize,
     limit: usize,
 }
 
-/// What one connection takes of it, until this is dropped.
+/// One connection's share of the budget. Dropping it frees the bytes.
 #[derive(Debug)]
-pub(crate) struct Place {
-    room: Room,
-    taken: usize,
+pub(crate) struct BudgetShare {
+    budget: ByteBudget,
+    bytes: usize,
 }
 
-impl Room {
+impl ByteBudget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Inner { taken: AtomicUsize::new(0), limit }))
+        Self(Arc::new(Inner { used: AtomicUsize::new(0), limit }))
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.0.taken.load(Relaxed) >= self.0.limit
+        self.0.used.load(Relaxed) >= self.0.limit
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place { room: self.clone(), taken: 0 }
+    pub(crate) fn share(&self) -> BudgetShare {
+        BudgetShare { budget: self.clone(), bytes: 0 }
     }
 }
 
-impl Place {
-    pub(crate) fn room(&self) -> &Room {
-        &self.room
+impl BudgetShare {
+    pub(crate) fn budget(&self) -> &ByteBudget {
+        &self.budget
     }
 
-    /// Takes this many bytes in all. They are there already, even if they are too many: nobody takes
-    /// more then.
-    pub(crate) fn take(&mut self, bytes: usize) {
-        let all = &self.room.0.taken;
-        if bytes > self.taken {
-            all.fetch_add(bytes - self.taken, Relaxed);
-        } else if bytes < self.taken {
-            all.fetch_sub(self.taken - bytes, Relaxed);
+    /// Sets the share's size. The bytes are in memory already, so this may exceed the budget: then
+    /// no connection reads more.
+    pub(crate) fn resize(&mut self, bytes: usize) {
+        let used = &self.budget.0.used;
+        if bytes > self.bytes {
+            used.fetch_add(bytes - self.bytes, Relaxed);
+        } else if bytes < self.bytes {
+            used.fetch_sub(self.bytes - bytes, Relaxed);
         }
-        self.taken = bytes;
+        self.bytes = bytes;
     }
 }
 
-impl Drop for Place {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
-        self.take(0);
+        self.resize(0);
     }
 }
 
@@ -67,20 +67,20 @@ mod tests {
 
     #[test]
     fn room_is_shared_and_given_back() {
-        let room = Room::new(10);
-        let (mut one, mut other) = (room.place(), room.place());
-        one.take(4);
-        other.take(5);
-        assert!(!room.is_full());
-        one.take(5);
-        assert!(room.is_full());
-        one.take(2);
-        assert!(!room.is_full());
-        other.take(20);
-        assert!(room.is_full());
+        let budget = ByteBudget::new(10);
+        let (mut one, mut other) = (budget.share(), budget.share());
+        one.resize(4);
+        other.resize(5);
+        assert!(!budget.is_full());
+        one.resize(5);
+        assert!(budget.is_full());
+        one.resize(2);
+        assert!(!budget.is_full());
+        other.resize(20);
+        assert!(budget.is_full());
         drop(other);
-        assert!(!room.is_full());
+        assert!(!budget.is_full());
         drop(one);
-        assert_eq!(room.0.taken.load(Relaxed), 0);
+        assert_eq!(budget.0.used.load(Relaxed), 0);
     }
 }

@@ -1,8 +1,8 @@
-//! HTTP: the server, its routes, and what is common to all answers.
+//! HTTP: the server, its routes, errors, log lines and metrics.
 
 pub(crate) mod access_log;
-pub(crate) mod api;
-pub(crate) mod encoding;
+mod api;
+mod encoding;
 pub(crate) mod health;
 pub(crate) mod problem;
 pub(crate) mod prometheus;

@@ -1,4 +1,4 @@
-//! The HTTP server in front: where it listens, how patient it is, and how it leaves.
+//! The HTTP server: where it listens, its limits, and how it shuts down.
 
 use std::{io, num::NonZeroUsize, thread, time::Duration};
 
@@ -11,106 +11,105 @@ use actix_web::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::{
+    access_log,
+    api::{self, MaxBody},
+    health::ReadinessProbe,
+};
 use crate::{
     access::{self, Callers, keys::Keys, loopback},
-    args::{Args, Given, MOST_WORKERS},
-    connection::{Door, Limits, attend},
-    http::{
-        access_log,
-        api::{self, MaxBody},
-        health::Probes,
-    },
-    listen::{Listener, Place},
-    machine::limits::{self, Shares},
+    args::{Args, MAX_WORKERS, OptionValue, ServingOptions, SettingName},
+    connection::{Acceptor, Limits, track_request},
+    listen::{ListenAddress, Listener},
+    machine::limits::{self, Capacity, Needs, Origins},
     output,
     page::Page,
     upstream,
 };
 
-/// How much longer than a request the relay takes to leave.
-const LEAVE: Duration = Duration::from_secs(2);
+/// How much longer than a request a graceful shutdown may take.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 
-/// How long a client that has not finished its request, or its answer, keeps the relay from leaving.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for a client to finish sending its request, or reading its answer.
+const CLIENT_SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
-/// How the relay is served, as it was told to be.
-pub(crate) struct Serving {
-    listen: Given,
-    place: Place,
+/// How the relay serves, from its options.
+pub(crate) struct RelayServer {
+    listen: OptionValue<String>,
+    address: ListenAddress,
     socket_mode: u32,
     drain_delay: Duration,
     callers: Data<Callers>,
     max_body: Data<MaxBody>,
     limits: Limits,
     max_incoming: usize,
-    workers: usize,
-    connections: usize,
+    capacity: Capacity,
 }
 
-/// What the routes answer from.
-pub(crate) struct Sources {
+/// What the routes share.
+pub(crate) struct AppState {
     pub(crate) statsig: Statsig,
-    pub(crate) probes: Data<Probes>,
+    pub(crate) probe: Data<ReadinessProbe>,
     pub(crate) metrics: Data<PrometheusHandle>,
     pub(crate) page: Data<Page>,
 }
 
-impl Serving {
-    pub(crate) fn of(args: &Args) -> Result<Self, String> {
-        let listen = args.given_or_default("listen").ok_or("nowhere to listen")?;
-        let place = Place::parse(listen.text()?);
-        let place = place.map_err(|error| listen.cannot_be(&error.to_string()))?;
-        let callers = Callers::choose(args)?;
-        if !callers.are_decided_for(place.addresses()) {
-            return Err(listen.cannot_be(
-                "it would be open to the network, and nobody said who may ask: set \
+impl RelayServer {
+    /// Checks the options; an error names the flag or variable to fix.
+    pub(crate) fn from_args(args: &Args) -> Result<Self, String> {
+        let options = &args.serving;
+        let listen = options.listen.clone();
+        let address = ListenAddress::parse(&listen.get()?);
+        let address = address.map_err(|error| listen.invalid(&error.to_string()))?;
+        let callers = Callers::from_options(&args.callers)?;
+        if !callers.allow_listening_on(address.addresses()) {
+            return Err(listen.invalid(
+                "the network can reach this address, and access is not configured: set \
                  STATSIG_RELAY_KEYS or --keys-file, or --allow-anyone",
             ));
         }
-        if loopback::are_reached_from_elsewhere(place.addresses()) && !upstream::is_decided(args) {
-            return Err(listen.cannot_be(
-                "the network would get made-up answers, for there is no key: set STATSIG_API_KEY \
-                 or --api-key-file, or --rules",
+        if loopback::is_any_public(address.addresses()) && !upstream::is_configured(&args.statsig) {
+            return Err(listen.invalid(
+                "the network can reach this address, and without a key the answers are made up: \
+                 set STATSIG_API_KEY or --api-key-file, or --rules",
             ));
         }
-        let (workers, connections) = shares(args)?;
-        let max_body = args.number("max_body")?.unwrap_or_default();
         Ok(Self {
             listen,
-            place,
-            socket_mode: args.mode("socket_mode")?,
-            drain_delay: args.delay("drain_delay")?,
+            address,
+            socket_mode: options.socket_mode.get()?,
+            drain_delay: options.drain_delay.get()?,
             callers: Data::new(callers),
-            max_body: Data::new(MaxBody(max_body)),
+            max_body: Data::new(MaxBody(options.max_body.get()?)),
             limits: Limits {
-                keep_alive: args.duration("keep_alive")?,
-                client: args.duration("client_timeout")?,
-                leave: LAST_MOMENT,
+                keep_alive: options.keep_alive.get()?,
+                client: options.client_timeout.get()?,
+                shutdown: CLIENT_SHUTDOWN_LIMIT,
             },
-            max_incoming: args.number("max_incoming")?.unwrap_or(usize::MAX),
-            workers,
-            connections,
+            max_incoming: options.max_incoming.get()?,
+            capacity: capacity(args)?,
         })
     }
 
+    /// Returns the list of callers' keys, if there is one.
     pub(crate) fn keys(&self) -> Option<Keys> {
         self.callers.keys()
     }
 
-    /// Binds, and says where; then serves until it is told to leave. `timeout` is the longest a
-    /// request takes.
+    /// Binds and prints the addresses. The future serves until a signal shuts it down; a request
+    /// takes `timeout` at most.
     pub(crate) fn serve(
         self,
-        sources: Sources,
+        state: AppState,
         timeout: Duration,
     ) -> Result<impl Future<Output = io::Result<ShutdownReport>> + use<>, String> {
-        let Self { listen, place, socket_mode, drain_delay, callers, max_body, .. } = self;
-        let Sources { statsig, probes, metrics, page } = sources;
+        let Self { listen, address, socket_mode, drain_delay, callers, max_body, .. } = self;
+        let AppState { statsig, probe, metrics, page } = state;
         let data = Data::new(statsig.clone());
         let app = move || {
             App::new()
                 .app_data(Data::clone(&data))
-                .app_data(Data::clone(&probes))
+                .app_data(Data::clone(&probe))
                 .app_data(Data::clone(&metrics))
                 .app_data(Data::clone(&page))
                 .app_data(Data::clone(&callers))
@@ -118,53 +117,72 @@ impl Serving {
                 .configure(api::routes)
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(access::guard))
-                .wrap(from_fn(access_log::observe))
-                .wrap(from_fn(attend))
+                .wrap(from_fn(access_log::log_request))
+                .wrap(from_fn(track_request))
         };
-        // The library's limit is a worker's, and rounded up here: the door keeps the process's.
+        // The library's limit is for each worker and rounded up; the acceptor enforces the
+        // process's limit.
+        let Capacity { workers, connections } = self.capacity;
         let server = Server::build()
-            .workers(self.workers)
-            .max_concurrent_connections(self.connections.div_ceil(self.workers));
-        let leaving = server.graceful_shutdown_signal();
-        let door = Door::new(self.connections, self.limits, self.max_incoming, leaving);
-        let cannot = |error: io::Error| listen.cannot_be(&error.to_string());
-        let listeners = place.bind(socket_mode).map_err(cannot)?;
+            .workers(workers)
+            .max_concurrent_connections(connections.div_ceil(workers));
+        let shutdown = server.graceful_shutdown_signal();
+        let acceptor = Acceptor::new(connections, self.limits, self.max_incoming, shutdown);
+        let explain = |error: io::Error| listen.invalid(&error.to_string());
+        let listeners = address.bind(socket_mode).map_err(explain)?;
         let urls = listeners.iter().map(Listener::url).collect::<io::Result<Vec<_>>>();
-        let urls = urls.map_err(cannot)?;
-        let mut files = Vec::new();
+        let urls = urls.map_err(explain)?;
+        let mut socket_files = Vec::new();
         let server = listeners.into_iter().try_fold(server, |server, listener| {
-            let (server, file) = door.listen(server, listener, app.clone())?;
-            files.extend(file);
+            let (server, file) = acceptor.listen(server, listener, app.clone())?;
+            socket_files.extend(file);
             Ok(server)
         });
-        let server = server.map_err(cannot)?;
-        let drain = web::Drain::within(timeout.saturating_add(LEAVE)).after(drain_delay);
+        let server = server.map_err(explain)?;
+        let drain = web::Drain::within(timeout.saturating_add(SHUTDOWN_MARGIN)).after(drain_delay);
         let serving = web::serve_builder(server, &statsig, drain);
-        // Whoever reads this may send a signal at once.
+        // Only now: the reader of this line may send a signal at once.
         for url in urls {
-            output::say(format_args!("listening on {url}"));
+            output::print_status(format_args!("listening on {url}"));
         }
         Ok(async move {
             let served = serving.await;
-            drop(files);
+            drop(socket_files);
             served
         })
     }
 }
 
-/// How many workers there are, and how many connections they have in all.
-fn shares(args: &Args) -> Result<(usize, usize), String> {
-    let connections = args.number("max_connections")?.unwrap_or(usize::MAX);
-    let most = connections.min(MOST_WORKERS);
-    let cores = || thread::available_parallelism().map_or(2, NonZeroUsize::get).min(most);
-    let workers = args.number("workers")?.unwrap_or_else(cores);
-    match (args.given("max_connections"), args.given("workers")) {
-        (Some(fewer), Some(more)) if connections < workers => {
-            Err(fewer.cannot_be(&format!("must be no less than {}, {workers}", more.by)))
+/// Chooses the numbers of workers and connections, and fits them into the machine's limits.
+fn capacity(args: &Args) -> Result<Capacity, String> {
+    let ServingOptions { workers: workers_option, max_connections, .. } = &args.serving;
+    let connections = max_connections.get()?;
+    let workers = match workers_option {
+        Some(option) => {
+            let workers = option.get()?;
+            if workers > connections && max_connections.if_set().is_some() {
+                let rule = format!("must be no less than {}, {workers}", option.origin());
+                return Err(max_connections.invalid(&rule));
+            }
+            workers
         }
-        _ => {
-            let fitting = limits::fit(args, Shares { workers, connections })?;
-            Ok((fitting.workers, fitting.connections))
+        None => {
+            let cores = thread::available_parallelism().map_or(2, NonZeroUsize::get);
+            cores.min(connections).min(MAX_WORKERS)
         }
-    }
+    };
+    let wanted = Capacity { workers, connections };
+    let settings = &args.statsig.settings;
+    let needs = Needs {
+        in_flight: settings.number(SettingName::MAX_IN_FLIGHT)?,
+        transports: settings.number(SettingName::TRANSPORTS)?,
+        has_stand_in: args.statsig.api_key().is_none(),
+    };
+    let in_flight = settings.origin(SettingName::MAX_IN_FLIGHT);
+    let origins = Origins {
+        workers: workers_option.as_ref().map_or("--workers", OptionValue::origin),
+        connections: max_connections.origin(),
+        in_flight: &in_flight,
+    };
+    limits::fit(wanted, needs, origins)
 }

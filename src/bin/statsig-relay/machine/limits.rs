@@ -1,102 +1,121 @@
-//! What the machine lets one process have, file descriptors and threads, and what of it is left for
-//! serving. What Statsig is asked with, the log and files come first: a relay that accepts whoever
-//! comes and has nothing left to ask with answers nobody.
+//! The limits of the process, file descriptors and threads, and the share of them that serving gets.
+//!
+//! Calls to Statsig, the log and files come first: a relay that accepts connections and has no
+//! descriptor left for calls answers no request.
 
 use std::{
     sync::{Arc, Mutex},
     thread,
 };
 
-use crate::args::Args;
+/// The relay does not start with fewer file descriptors.
+const MIN_FILES: usize = 64;
 
-/// With fewer file descriptors than these nothing is tried.
-const FEWEST_FILES: usize = 64;
+/// Descriptors that are always open, with some to spare: outputs, listeners, the component's thread,
+/// and files that are read.
+const BASE_FILES: usize = 32;
 
-/// What is open in any case, and some to spare: outputs, listeners, the component's thread, files
-/// that are read.
-const OPEN_ANYWAY: usize = 32;
+/// Descriptors of one runtime: of a worker, or of one of several transports. For a worker this
+/// includes a connection beyond its share.
+const FILES_PER_RUNTIME: usize = 5;
 
-/// What a runtime has open: that of a worker, or of one of several transports. A worker may have a
-/// connection beyond its share besides.
-const OF_A_RUNTIME: usize = 5;
-
-/// Connections to Statsig for each call in flight: one in use, and another that is being opened or
+/// Connections to Statsig for each call in flight: one in use, and one that is being opened or
 /// closed.
-const OF_A_CALL: usize = 2;
+const FILES_PER_CALL: usize = 2;
 
-/// Threads that are there in any case, and some to spare: those that resolve names come and go.
-const THREADS_ANYWAY: usize = 16;
+/// Threads that always run, with some to spare: threads that resolve names come and go.
+const BASE_THREADS: usize = 16;
 
-/// How many workers serve, and how many connections they have together.
+/// The most transports and calls that the component accepts. It reports larger settings itself.
+const MAX_SETTING: usize = 1_024;
+
+/// The number of workers, and the number of connections that they serve together.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Shares {
+pub(crate) struct Capacity {
     pub(crate) workers: usize,
     pub(crate) connections: usize,
 }
 
-/// Raises the soft limit of file descriptors to the hard one; an error where not even the process
-/// itself has enough.
-pub(crate) fn raise_files() -> Result<(), String> {
-    // What cannot be raised stays as it is.
+/// What asking Statsig needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub(crate) in_flight: usize,
+    pub(crate) transports: usize,
+    /// Whether a stand-in in this process holds the other end of each connection.
+    pub(crate) has_stand_in: bool,
+}
+
+/// The flags or variables to name in messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origins<'a> {
+    pub(crate) workers: &'a str,
+    pub(crate) connections: &'a str,
+    pub(crate) in_flight: &'a str,
+}
+
+/// Raises the soft limit of file descriptors to the hard limit. Fails if even the hard limit is too
+/// low for the process.
+pub(crate) fn raise_file_limit() -> Result<(), String> {
+    // If it cannot be raised, it stays as it is.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    match files() {
-        Some(files) if files < FEWEST_FILES => Err(format!(
-            "the limit of file descriptors, {files}, must be no less than {FEWEST_FILES}: raise it \
+    match file_limit() {
+        Some(files) if files < MIN_FILES => Err(format!(
+            "the limit of file descriptors, {files}, must be no less than {MIN_FILES}: raise it \
              (ulimit -n)"
         )),
         _ => Ok(()),
     }
 }
 
-/// Takes workers and connections down to what the machine's limits leave for them, with a warning.
-pub(crate) fn fit(args: &Args, wanted: Shares) -> Result<Shares, String> {
-    // The component refuses what is beyond its bounds, and says which they are.
-    let number = |setting| Ok::<_, String>(args.number(setting)?.unwrap_or_default().min(1_024));
-    let (in_flight, transports) = (number("max_in_flight")?, number("transports")?);
-    // A stand-in in this process has the other end of each connection.
-    let ends = if args.given("api_key").is_some() { 1 } else { 2 };
-    let kept = OPEN_ANYWAY + in_flight * OF_A_CALL * ends + transports * OF_A_RUNTIME;
-    let files = files().unwrap_or(usize::MAX);
-    let fitting = wanted.within_files(files.saturating_sub(kept)).ok_or_else(|| {
+/// Lowers the capacity to what the machine's limits leave for it, with a warning.
+pub(crate) fn fit(
+    wanted: Capacity,
+    needs: Needs,
+    origins: Origins<'_>,
+) -> Result<Capacity, String> {
+    let in_flight = needs.in_flight.min(MAX_SETTING);
+    let transports = needs.transports.min(MAX_SETTING);
+    let ends = if needs.has_stand_in { 2 } else { 1 };
+    let reserved = BASE_FILES + in_flight * FILES_PER_CALL * ends + transports * FILES_PER_RUNTIME;
+    let files = file_limit().unwrap_or(usize::MAX);
+    let fitted = wanted.within_files(files.saturating_sub(reserved)).ok_or_else(|| {
         format!(
             "{} cannot be {in_flight}: the limit of file descriptors, {files}, is too low for so \
              many calls: raise it (ulimit -n)",
-            args.name_of("max_in_flight"),
+            origins.in_flight,
         )
     })?;
-    let threads_anyway = THREADS_ANYWAY + transports;
-    let threads = spawnable(fitting.workers + threads_anyway);
-    let fitting =
-        fitting.within_threads(threads.saturating_sub(threads_anyway)).ok_or_else(|| {
-            format!(
-                "the machine lets this process start {threads} threads, and it needs {}: raise the \
-             limit (ulimit -u, or that of the container)",
-                threads_anyway + 1
-            )
-        })?;
+    let base_threads = BASE_THREADS + transports;
+    let threads = count_startable_threads(fitted.workers + base_threads);
+    let fitted = fitted.within_threads(threads.saturating_sub(base_threads)).ok_or_else(|| {
+        format!(
+            "this process can start {threads} threads and needs {}: raise the limit (ulimit -u, \
+             or the container's)",
+            base_threads + 1
+        )
+    })?;
     let changes = [
-        ("max_connections", wanted.connections, fitting.connections),
-        ("workers", wanted.workers, fitting.workers),
+        (origins.connections, wanted.connections, fitted.connections),
+        (origins.workers, wanted.workers, fitted.workers),
     ];
-    let changes = changes.into_iter().filter(|(_, wanted, fitting)| wanted != fitting);
+    let changes = changes.into_iter().filter(|(_, wanted, fitted)| wanted != fitted);
     let changes: Vec<_> = changes
-        .map(|(option, wanted, fitting)| {
-            format!("{} from {wanted} to {fitting}", args.name_of(option))
-        })
+        .map(|(origin, wanted, fitted)| format!("{origin} from {wanted} to {fitted}"))
         .collect();
     if !changes.is_empty() {
         let changes = changes.join(", ");
         tracing::warn!(files, threads, "lowered to fit the machine's limits: {changes}");
     }
-    Ok(fitting)
+    Ok(fitted)
 }
 
-impl Shares {
-    /// Of these file descriptors workers take half at most. None where there are too few.
+impl Capacity {
+    /// Gives workers at most half of these file descriptors. Returns `None` if there are too few.
     fn within_files(self, files: usize) -> Option<Self> {
-        let most = files / 2 / OF_A_RUNTIME;
-        let workers = (most > 0).then(|| self.workers.min(most))?;
-        Some(Self { workers, connections: self.connections.min(files - workers * OF_A_RUNTIME) })
+        let max_workers = files / 2 / FILES_PER_RUNTIME;
+        let workers = (max_workers > 0).then(|| self.workers.min(max_workers))?;
+        let left = files - workers * FILES_PER_RUNTIME;
+        Some(Self { workers, connections: self.connections.min(left) })
     }
 
     fn within_threads(self, threads: usize) -> Option<Self> {
@@ -104,29 +123,29 @@ impl Shares {
     }
 }
 
-/// The soft limit of file descriptors, where there is one.
+/// Returns the soft limit of file descriptors, if there is one.
 #[cfg(unix)]
-fn files() -> Option<usize> {
+fn file_limit() -> Option<usize> {
     let soft = rlimit::Resource::NOFILE.get_soft().ok()?;
     Some(usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
 #[cfg(not(unix))]
-fn files() -> Option<usize> {
+fn file_limit() -> Option<usize> {
     None
 }
 
-/// How many threads can be started, up to so many: the server library panics where one cannot. The
-/// limits that there are, of users, containers and memory, are found out only by trying.
-fn spawnable(most: usize) -> usize {
+/// Returns how many threads the process can start, up to `max`, because the server library panics
+/// if it cannot start one. Only starting threads reveals the limits of users, containers and memory.
+fn count_startable_threads(max: usize) -> usize {
     let gate = Arc::new(Mutex::new(()));
     let closed = gate.lock();
-    let waits = || {
+    let wait = || {
         let gate = Arc::clone(&gate);
         move || drop(gate.lock())
     };
-    let spawn = |_| thread::Builder::new().spawn(waits()).ok();
-    let threads: Vec<_> = (0..most).map_while(spawn).collect();
+    let spawn = |_| thread::Builder::new().spawn(wait()).ok();
+    let threads: Vec<_> = (0..max).map_while(spawn).collect();
     drop(closed);
     threads.into_iter().map(|thread| drop(thread.join())).count()
 }
@@ -145,23 +164,23 @@ mod tests {
             files in 0usize..20_000,
             threads in 0usize..600,
         ) {
-            let wanted = Shares { workers, connections: workers + more };
+            let wanted = Capacity { workers, connections: workers + more };
             let fitting = wanted.within_files(files);
-            let fitting = fitting.and_then(|shares| shares.within_threads(threads));
-            prop_assert_eq!(fitting.is_none(), files < 2 * OF_A_RUNTIME || threads == 0);
-            let Some(Shares { workers, connections }) = fitting else { return Ok(()) };
+            let fitting = fitting.and_then(|capacity| capacity.within_threads(threads));
+            prop_assert_eq!(fitting.is_none(), files < 2 * FILES_PER_RUNTIME || threads == 0);
+            let Some(Capacity { workers, connections }) = fitting else { return Ok(()) };
             prop_assert!((1..=wanted.workers.min(threads)).contains(&workers));
             prop_assert!((workers..=wanted.connections).contains(&connections));
-            prop_assert!(workers * OF_A_RUNTIME + connections <= files);
-            // Something gave way only because nothing more would have fitted.
-            let is_tight = workers * OF_A_RUNTIME + connections + OF_A_RUNTIME * 2 > files / 2;
+            prop_assert!(workers * FILES_PER_RUNTIME + connections <= files);
+            // A number is lowered only if nothing more fits.
+            let is_tight = workers * FILES_PER_RUNTIME + connections + FILES_PER_RUNTIME * 2 > files / 2;
             prop_assert!(fitting == Some(wanted) || is_tight || workers == threads);
         }
     }
 
     #[test]
     fn threads_are_counted_by_starting_them() {
-        assert_eq!(spawnable(20), 20);
-        assert_eq!(spawnable(0), 0);
+        assert_eq!(count_startable_threads(20), 20);
+        assert_eq!(count_startable_threads(0), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What the relay says: a line or two on stdout, and its logs on stderr.
+//! The relay's outputs: a line or two on stdout, and the log on stderr.
 
 pub(crate) mod bad_requests;
 mod line_writer;
@@ -16,58 +16,59 @@ use std::{
 
 use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer, fmt::layer, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, filter::ParseError, fmt::layer, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use self::{bad_requests::Counting, line_writer::Lines};
-use crate::args::Args;
+use self::{bad_requests::BadRequestFilter, line_writer::LineWriter};
+use crate::args::{LogFormat, LoggingOptions};
 
-/// What is logged where nobody says: the server would tell of each worker that starts or stops.
-pub(crate) const USUAL_WHILE_SERVING: &str = "info,actix_server=warn";
+/// The default filter while serving. The server library would log each worker's start and stop.
+pub(crate) const SERVING_FILTER: &str = "info,actix_server=warn";
 
-/// A command says on its own what has to be said.
-pub(crate) const USUAL_FOR_A_COMMAND: &str = "off";
+/// The default filter of a command, which prints its errors itself.
+pub(crate) const COMMAND_FILTER: &str = "off";
 
-/// The longest the end of the process waits for what it said to be read, for each of its outputs.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the reader of each output.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 const DROPPED: &str = "statsig_relay_log_lines_dropped_total";
 
-/// None where its thread could not be started: then it is written directly.
-static LOG: OnceLock<Option<Lines>> = OnceLock::new();
+/// `None` if its thread could not be started: then lines are written directly.
+static LOG: OnceLock<Option<LineWriter>> = OnceLock::new();
 
-static SAID: OnceLock<Option<Lines>> = OnceLock::new();
+static STATUS: OnceLock<Option<LineWriter>> = OnceLock::new();
 
-/// Prints what was asked for: that it could not be written is a failure.
+/// Prints a command's answer on stdout. Fails if it cannot be written.
 pub(crate) fn print(answer: impl Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{answer}")?;
     stdout.flush()
 }
 
-/// Says a line to whoever started the relay, who may have stopped listening.
-pub(crate) fn say(line: impl Display) {
-    let said = SAID.get_or_init(|| Lines::start("statsig-says", io::stdout(), |_| {}).ok());
-    match said {
-        Some(said) => drop(said.push(format!("{line}\n").as_bytes())),
+/// Prints a line about the relay's state on stdout, without waiting for a reader.
+pub(crate) fn print_status(line: impl Display) {
+    let status =
+        STATUS.get_or_init(|| LineWriter::start("statsig-status", io::stdout(), |_| {}).ok());
+    match status {
+        Some(status) => drop(status.push(format!("{line}\n").as_bytes())),
         None => drop(print(line)),
     }
 }
 
-/// Says on stderr what is no part of a command's answer.
-pub(crate) fn mention(line: impl Display) {
+/// Prints a line on stderr that is not part of a command's answer.
+pub(crate) fn print_note(line: impl Display) {
     log(format!("{line}\n").as_bytes());
 }
 
-/// Says why the relay cannot go on.
-pub(crate) fn complain(line: impl Display) {
-    mention(format_args!("statsig-relay: {line}"));
+/// Prints why the process ends.
+pub(crate) fn print_error(line: impl Display) {
+    print_note(format_args!("statsig-relay: {line}"));
 }
 
-/// Waits for the outputs to take what was said, but for no reader that does not read.
+/// Waits until the outputs are written, but no longer than a limit: a reader may not read.
 pub(crate) fn flush() {
-    for lines in [&LOG, &SAID].into_iter().filter_map(OnceLock::get).flatten() {
-        lines.flush(LAST_WORDS);
+    for lines in [&LOG, &STATUS].into_iter().filter_map(OnceLock::get).flatten() {
+        lines.flush(FLUSH_LIMIT);
     }
 }
 
@@ -76,9 +77,9 @@ pub(crate) fn describe() {
     metrics::counter!(DROPPED).increment(0);
 }
 
-/// Has this written to stderr.
+/// Writes lines to stderr.
 fn log(lines: &[u8]) {
-    let log = LOG.get_or_init(|| Lines::start("statsig-log", io::stderr(), tell_dropped).ok());
+    let log = LOG.get_or_init(|| LineWriter::start("statsig-log", io::stderr(), log_dropped).ok());
     match log {
         Some(log) if log.push(lines) => {}
         Some(_) => metrics::counter!(DROPPED).increment(1),
@@ -86,12 +87,12 @@ fn log(lines: &[u8]) {
     }
 }
 
-/// As an error, for these may have been among what is lost.
-fn tell_dropped(dropped: u64) {
-    tracing::error!(dropped, "log lines were dropped, because their reader was too slow");
+/// Logs an error, because errors may be among the dropped lines.
+fn log_dropped(dropped: u64) {
+    tracing::error!(dropped, "log lines were dropped because their reader was too slow");
 }
 
-/// Takes what a subscriber writes: each event at once.
+/// Receives each event that the subscriber formats.
 struct Log;
 
 impl Write for Log {
@@ -105,31 +106,29 @@ impl Write for Log {
     }
 }
 
-/// Sends the logs to stderr: stdout is for what the relay has to say.
-pub(crate) fn log_to_stderr(args: &Args, usual: &str) -> Result<(), String> {
-    let given = args.given("log");
-    let wanted = given.map_or(Ok(usual), |given| given.text())?;
-    let filter = match given {
-        Some(given) => {
-            EnvFilter::try_new(wanted).map_err(|error| given.cannot_be(&error.to_string()))?
+/// Starts logging to stderr. Without `--log` the default filter counts.
+pub(crate) fn log_to_stderr(options: &LoggingOptions, default_filter: &str) -> Result<(), String> {
+    let (text, filter) = match &options.log {
+        Some(filter) => {
+            let text = filter.get()?;
+            let invalid = |error: ParseError| filter.invalid(&error.to_string());
+            (text.clone(), EnvFilter::try_new(text).map_err(invalid)?)
         }
-        None => EnvFilter::new(wanted),
+        None => (default_filter.to_owned(), EnvFilter::new(default_filter)),
     };
-    let filter = Counting::new(filter, wanted);
-    let format = args.given_or_default("log_format");
-    // It would say on stderr that stderr cannot be written, which is a panic.
+    let filter = BadRequestFilter::new(filter, &text);
+    // Otherwise a failed write to stderr is reported on stderr, which panics.
     let log = layer().log_internal_errors(false).with_writer(|| Log);
-    let log = match format.as_ref().map(|given| (given.text(), given)) {
-        Some((Ok("json"), _)) => log.json().flatten_event(true).with_current_span(false).boxed(),
-        Some((Ok("text"), _)) | None => log.with_ansi(io::stderr().is_terminal()).boxed(),
-        Some((_, given)) => return Err(given.cannot_be("must be text or json")),
+    let log = match options.log_format.get()? {
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
     };
     tracing_subscriber::registry().with(log).with(filter).init();
     Ok(())
 }
 
-/// Has panics logged like everything else: where each line is a JSON object, other lines are lost.
-/// Where errors are not logged, a panic is said all the same, as Rust says it.
+/// Logs panics, so that they are JSON if the log is. If errors are not logged, prints panics as Rust
+/// does.
 pub(crate) fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let thread = thread::current();
@@ -138,20 +137,20 @@ pub(crate) fn log_panics() {
         if !tracing::enabled!(Level::ERROR) {
             let (name, backtrace) = (thread.name().unwrap_or("<unnamed>"), backtrace.as_ref());
             let backtrace = backtrace.map(ToString::to_string).unwrap_or_default();
-            return mention(format_args!("thread '{name}' {info}\n{backtrace}"));
+            return print_note(format_args!("thread '{name}' {info}\n{backtrace}"));
         }
         let location = info.location().map(ToString::to_string);
         tracing::error!(
             thread = thread.name(),
             location,
-            panic = words(info.payload()),
+            panic = panic_message(info.payload()),
             backtrace = backtrace.map(tracing::field::display),
             "a panic"
         );
     }));
 }
 
-fn words(panic: &dyn Any) -> Option<&str> {
+fn panic_message(panic: &dyn Any) -> Option<&str> {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
 }

@@ -39,7 +39,7 @@ const SCRIPT: &str = concat!(
 pub(crate) struct Page {
     document: Bytes,
     policy: String,
-    recent: Recent,
+    errors: ErrorLog,
     upstream: String,
     max_in_flight: usize,
     has_breaker: bool,
@@ -48,25 +48,25 @@ pub(crate) struct Page {
     run: u64,
 }
 
-/// The last errors, as the component's thread for hooks writes them and the server reads them.
+/// The last errors. The component's hook thread writes them, and the server reads them.
 #[derive(Clone, Default)]
-pub(crate) struct Recent(Arc<Mutex<RecentErrors>>);
+pub(crate) struct ErrorLog(Arc<Mutex<RecentErrors>>);
 
-impl Recent {
-    /// What to call for each error.
+impl ErrorLog {
+    /// Returns the component's hook for errors.
     pub(crate) fn hook(&self) -> impl Fn(&Error) + Send + Sync + 'static {
-        let recent = Arc::clone(&self.0);
-        move |error| recent.lock().unwrap_or_else(PoisonError::into_inner).note(error, now())
+        let errors = Arc::clone(&self.0);
+        move |error| errors.lock().unwrap_or_else(PoisonError::into_inner).record(error, now())
     }
 }
 
 impl Page {
     /// `upstream` says, for people, who is asked.
-    pub(crate) fn new(upstream: String, config: &Config, recent: Recent) -> Self {
+    pub(crate) fn new(upstream: String, config: &Config, errors: ErrorLog) -> Self {
         Self {
             document: document().into(),
             policy: policy(),
-            recent,
+            errors,
             upstream,
             max_in_flight: config.max_in_flight(),
             has_breaker: config.circuit_breaker(),
@@ -87,7 +87,7 @@ pub(crate) async fn page(page: Data<Page>) -> HttpResponse {
 pub(crate) async fn watch(statsig: Data<Statsig>, page: Data<Page>) -> HttpResponse {
     let now = now();
     let uptime = now.saturating_duration_since(page.started);
-    let recent = page.recent.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let errors = page.errors.0.lock().unwrap_or_else(PoisonError::into_inner);
     private().json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run": page.run,
@@ -96,7 +96,7 @@ pub(crate) async fn watch(statsig: Data<Statsig>, page: Data<Page>) -> HttpRespo
         "max_in_flight": page.max_in_flight,
         "has_breaker": page.has_breaker,
         "stats": statsig.stats(),
-        "recent_errors": recent.at(now),
+        "recent_errors": errors.at(now),
     }))
 }
 
