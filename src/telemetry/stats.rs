@@ -36,6 +36,9 @@ pub struct Stats {
     pub joined: u64,
     /// Calls handed to the transport; retries of a call are not counted again.
     pub calls: u64,
+    /// Of these, calls refused without an attempt: by the open circuit breaker, or while Statsig asks
+    /// for calm.
+    pub refused_calls: u64,
     /// Attempts beyond the first of a call, those for a connection that died as it was reused
     /// included, and calls for a part of the names of one that was refused.
     pub retries: u64,
@@ -59,8 +62,11 @@ pub struct Stats {
     pub buffered: u64,
     /// Calls the transport has taken and not yet answered, now.
     pub in_flight: u64,
-    /// Restarts of the `BatchActor` and the `TransportActor` by their supervisors.
+    /// Restarts of the `BatchActor` and the `TransportActor` after a panic or another fault of their
+    /// own.
     pub restarts: u64,
+    /// Connection pools that a transport replaced, because connections failed in a row.
+    pub pool_renewals: u64,
     /// Whether calls are let through, now.
     pub breaker: BreakerState,
     /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
@@ -77,7 +83,7 @@ pub struct Stats {
     /// answered without an attempt.
     pub queueing: Latency,
     /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
-    /// pauses between them.
+    /// pauses between them. Calls refused without an attempt are not included.
     pub call: Latency,
 }
 
@@ -114,6 +120,7 @@ pub(crate) struct Counters {
     pub(crate) stale: AtomicU64,
     pub(crate) joined: AtomicU64,
     pub(crate) calls: AtomicU64,
+    pub(crate) refused_calls: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) answered: AtomicU64,
     answered_names: AtomicU64,
@@ -122,6 +129,7 @@ pub(crate) struct Counters {
     pub(crate) buffered: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) restarts: AtomicU64,
+    pub(crate) pool_renewals: AtomicU64,
     pub(crate) queueing: Latencies,
     pub(crate) call: Latencies,
     /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached`,
@@ -146,6 +154,7 @@ impl Default for Counters {
             joined: AtomicU64::default(),
             hits: StripedCounter::default(),
             calls: AtomicU64::default(),
+            refused_calls: AtomicU64::default(),
             retries: AtomicU64::default(),
             answered: AtomicU64::default(),
             answered_names: AtomicU64::default(),
@@ -154,6 +163,7 @@ impl Default for Counters {
             buffered: AtomicU64::default(),
             in_flight: AtomicU64::default(),
             restarts: AtomicU64::default(),
+            pool_renewals: AtomicU64::default(),
             queueing: Latencies::default(),
             call: Latencies::default(),
             breaker: AtomicU8::default(),
@@ -253,6 +263,7 @@ impl Counters {
             stale: self.stale.load(Relaxed),
             joined: self.joined.load(Relaxed),
             calls: self.calls.load(Relaxed),
+            refused_calls: self.refused_calls.load(Relaxed),
             retries: self.retries.load(Relaxed),
             answered: self.answered.load(Relaxed) + hits,
             answered_names: self.answered_names.load(Relaxed) + hit_names,
@@ -265,6 +276,7 @@ impl Counters {
             buffered: self.buffered.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
+            pool_renewals: self.pool_renewals.load(Relaxed),
             breaker: BreakerState::ALL[usize::from(self.breaker.load(Relaxed))],
             last_call_failed: self.last_call_failed.load(Relaxed),
             queueing: self.queueing.read(now),

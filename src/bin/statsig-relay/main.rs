@@ -41,7 +41,7 @@ use crate::{
         server::{AppState, RelayServer},
     },
     machine::limits,
-    page::{ErrorLog, Page},
+    page::{Activity, Page},
     upstream::Upstream,
 };
 
@@ -90,13 +90,14 @@ fn start(args: &Args) -> Result<Relay, String> {
     output::log_panics();
     let server = RelayServer::from_args(args)?;
     let upstream = Upstream::choose(&args.statsig, output::print_status)?;
-    let errors = ErrorLog::default();
-    let config = upstream.config(&args.statsig, errors.hook())?;
-    let page = Data::new(Page::new(upstream.name(&config), &config, errors));
+    let activity = Activity::default();
+    let config = upstream.config(&args.statsig, activity.error_hook())?;
+    let page = Data::new(Page::new(upstream.name(&config), &config, activity));
     let timeout = config.timeout();
     let metrics = Data::new(prometheus::install()?);
     let statsig = Statsig::start(config);
     let statsig = statsig.map_err(|error| args.statsig.settings.explain(error))?;
+    Page::start_sampling(Data::clone(&page), statsig.clone());
     let probe = Data::new(ReadinessProbe::default());
     KeyReloader::new(args, sighup, statsig.clone(), server.keys()).start()?;
     let state = AppState { statsig, probe, metrics, page };

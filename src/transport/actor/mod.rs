@@ -150,10 +150,23 @@ impl TransportActor {
         }
     }
 
-    /// It is not tried.
+    /// Refuses a call. If no attempt was made, its duration says nothing about calls to Statsig: only
+    /// its wait counts, for a probe or for a place.
     fn refuse(&self, job: Job, error: Error, now: Instant) {
-        self.note_wait(&job, now);
-        self.finish(job, Err(error));
+        if !job.is_untried() {
+            return self.finish(job, Err(error));
+        }
+        if job.has_waited {
+            self.note_wait(&job, now);
+        }
+        self.shared.counters.refused_calls.fetch_add(1, Relaxed);
+        #[cfg(feature = "metrics")]
+        crate::telemetry::metrics::call_ended::<()>(
+            job.call.request().kind,
+            now.saturating_duration_since(job.received),
+            Err(&error),
+        );
+        job.call.complete(Err(error));
     }
 
     /// It has waited for a place: until it got one, or was answered without.
@@ -260,13 +273,14 @@ impl Actor for TransportActor {
 impl Supervised for TransportActor {
     /// Starts again with a client, and so a pool of connections, of its own.
     fn restarting(&mut self, ctx: &mut Context<Self>) {
-        self.shared.counters.restarts.fetch_add(1, Relaxed);
         let pause = self.restarts.note(clock::now());
         let reason = self.restart_reason.take().unwrap_or("it stopped");
         // Then the fault is not in here.
         if reason == CONNECTIONS_FAIL {
+            self.shared.counters.pool_renewals.fetch_add(1, Relaxed);
             tracing::warn!(?pause, "TransportActor takes fresh connections, because {reason}");
         } else {
+            self.shared.counters.restarts.fetch_add(1, Relaxed);
             tracing::error!(?pause, "TransportActor restarts, because {reason}");
         }
         if !pause.is_zero() {

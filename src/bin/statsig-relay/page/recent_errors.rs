@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::Error;
 use serde::{Serialize, Serializer};
 
 /// The most different errors that are kept. An outage repeats a few of them.
@@ -40,9 +39,8 @@ pub(crate) struct ErrorEntry<'a> {
 
 impl RecentErrors {
     /// Records that a request got this error.
-    pub(crate) fn record(&mut self, error: &Error, now: Instant) {
-        let kind = error.kind();
-        let message: String = error.to_string().chars().take(MAX_LENGTH).collect();
+    pub(crate) fn record(&mut self, kind: &'static str, message: &str, now: Instant) {
+        let message: String = message.chars().take(MAX_LENGTH).collect();
         let equal = |entry: &Entry| entry.kind == kind && entry.message == message;
         let known = self.0.iter().position(equal).and_then(|at| self.0.remove(at));
         let times = known.map_or(0, |entry| entry.times) + 1;
@@ -68,6 +66,8 @@ fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::
 
 #[cfg(test)]
 mod tests {
+    use actix_statsig::Error;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -75,6 +75,10 @@ mod tests {
     #[allow(clippy::disallowed_methods)]
     fn start() -> Instant {
         Instant::now()
+    }
+
+    fn record(recent: &mut RecentErrors, error: &Error, now: Instant) {
+        recent.record(error.kind(), &error.to_string(), now);
     }
 
     fn times(recent: &RecentErrors, now: Instant) -> Vec<(&str, u64)> {
@@ -86,10 +90,10 @@ mod tests {
         let (start, mut recent) = (start(), RecentErrors::default());
         let overloaded = Error::Overloaded { limit: 7 };
 
-        recent.record(&overloaded, start);
-        recent.record(&Error::ShuttingDown, start + SECOND);
-        recent.record(&overloaded, start + 3 * SECOND);
-        recent.record(&Error::Overloaded { limit: 8 }, start + 4 * SECOND);
+        record(&mut recent, &overloaded, start);
+        record(&mut recent, &Error::ShuttingDown, start + SECOND);
+        record(&mut recent, &overloaded, start + 3 * SECOND);
+        record(&mut recent, &Error::Overloaded { limit: 8 }, start + 4 * SECOND);
 
         let now = start + 5 * SECOND;
         assert_eq!(
@@ -111,7 +115,7 @@ mod tests {
             |status| Error::Refused { path: "/v1/get_config", status, excerpt: "é".repeat(400) };
 
         for status in 400..450 {
-            recent.record(&refused(status), now);
+            record(&mut recent, &refused(status), now);
         }
 
         let seen = recent.at(now);

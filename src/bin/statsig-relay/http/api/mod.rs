@@ -8,7 +8,7 @@ mod body;
 
 use std::collections::BTreeMap;
 
-use actix_statsig::{Error, Statsig};
+use actix_statsig::{ConfigEvaluation, Error, GateEvaluation, Source, Statsig};
 use actix_web::{
     HttpRequest, HttpResponse, Route,
     body::{BodySize, MessageBody},
@@ -21,7 +21,8 @@ use self::body::{CONFIG_NAME, GATE_NAME};
 use super::{encoding, health, problem::Problem, prometheus};
 use crate::{
     connection::{Handle, Incoming},
-    page,
+    machine::clock::now,
+    page::{self, Activity, Page},
 };
 
 /// The size of the largest body that the relay reads, in bytes.
@@ -56,13 +57,14 @@ fn wrong_method(allow: &'static str) -> Route {
 async fn check_gate(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
+    page: Data<Page>,
     request: HttpRequest,
     body: Incoming,
 ) -> Result<HttpResponse, Problem> {
-    let body = read_body(request.headers(), body, **limit).await?;
-    let (field, message) = body::parse_gates(&body)?;
-    drop(body);
-    let gates = statsig.ask(message).await.map_err(|error| in_field(field, error))?;
+    let message = parse_body(request.headers(), body, **limit, body::parse_gates).await;
+    let (field, message) = message.inspect_err(|problem| page.activity().body_refused(problem))?;
+    let gates = timed(statsig.ask(message), GateEvaluation::source, page.activity()).await;
+    let gates = gates.map_err(|error| in_field(field, error))?;
     if field == GATE_NAME {
         return answer_one(&request, &gates);
     }
@@ -74,14 +76,33 @@ async fn check_gate(
 async fn get_config(
     statsig: Data<Statsig>,
     limit: Data<MaxBody>,
+    page: Data<Page>,
     request: HttpRequest,
     body: Incoming,
 ) -> Result<HttpResponse, Problem> {
-    let body = read_body(request.headers(), body, **limit).await?;
-    let message = body::parse_config(&body)?;
-    drop(body);
-    let configs = statsig.ask(message).await.map_err(|error| in_field(CONFIG_NAME, error))?;
-    answer_one(&request, &configs)
+    let message = parse_body(request.headers(), body, **limit, body::parse_config).await;
+    let message = message.inspect_err(|problem| page.activity().body_refused(problem))?;
+    let configs = timed(statsig.ask(message), ConfigEvaluation::source, page.activity()).await;
+    answer_one(&request, &configs.map_err(|error| in_field(CONFIG_NAME, error))?)
+}
+
+/// Waits for the component's answer, and records the wait if Statsig was asked.
+async fn timed<E>(
+    answer: impl Future<Output = Result<Vec<E>, Error>>,
+    source: impl Fn(&E) -> Source,
+    activity: &Activity,
+) -> Result<Vec<E>, Error> {
+    let began = now();
+    let answer = answer.await;
+    let was_asked = match &answer {
+        Ok(evaluations) => evaluations.iter().any(|each| source(each) == Source::Network),
+        Err(Error::InvalidName { .. } | Error::ShuttingDown | Error::Closed) => false,
+        Err(error) => !error.is_overload(),
+    };
+    if was_asked {
+        activity.caller_waited(now().saturating_duration_since(began));
+    }
+    answer
 }
 
 fn answer_one(
@@ -119,13 +140,14 @@ fn in_field(field: &str, error: Error) -> Problem {
     if is_name { problem.in_field(field) } else { problem }
 }
 
-/// Reads the body as text.
-async fn read_body(
+/// Reads and parses the body. Its text is dropped before Statsig is asked.
+async fn parse_body<T>(
     headers: &HeaderMap,
     incoming: Incoming,
     MaxBody(limit): MaxBody,
-) -> Result<String, Problem> {
+    parse: impl FnOnce(&str) -> Result<T, Problem>,
+) -> Result<T, Problem> {
     let bytes = encoding::decode(incoming.read(limit).await?, headers, limit)?;
-    String::from_utf8(bytes.into())
-        .map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))
+    let text = str::from_utf8(&bytes);
+    parse(text.map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))?)
 }
