@@ -33,7 +33,7 @@ impl Activity {
     /// Records that a request was refused for its body. The component never saw it.
     pub(crate) fn body_refused(&self, problem: &Problem) {
         let kind = problem.kind();
-        // What is wrong with a user may quote the user.
+        // The message may quote the user.
         let is_private = kind == "invalid_user";
         let message = if is_private { "the answer says what is wrong" } else { problem.message() };
         self.errors().record(kind, message, now());
