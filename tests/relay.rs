@@ -340,7 +340,9 @@ async fn two_hundred_checks_for_one_user_are_a_handful_of_calls() {
     let (_, stats) = relay.get("/stats").await;
     assert_eq!(stats["requests"], 200);
     assert!((1..=5).contains(&stats["calls"].as_u64().unwrap()), "{stats}");
-    assert_eq!(stats["calls"], upstream.calls());
+    // On a busy machine an attempt may time out before the release.
+    let attempts = stats["calls"].as_u64().unwrap() + stats["retries"].as_u64().unwrap();
+    assert_eq!(attempts, upstream.calls() as u64);
 }
 
 #[actix_rt::test]
