@@ -153,10 +153,23 @@ impl TransportActor {
         }
     }
 
-    /// Answers a call without an attempt.
+    /// Answers a call without an attempt, or without another. If none was made, the call's duration
+    /// says nothing about calls to Statsig: only its wait counts.
     fn reject(&self, job: Job, error: Error, now: Instant) {
-        self.record_wait(&job, now);
-        self.finish(job, Err(error));
+        if !job.is_first_attempt() {
+            return self.finish(job, Err(error));
+        }
+        if job.has_waited {
+            self.record_wait(&job, now);
+        }
+        self.shared.counters.refused_calls.fetch_add(1, Relaxed);
+        #[cfg(feature = "metrics")]
+        crate::telemetry::metrics::call_ended::<()>(
+            job.call.request().kind,
+            now.saturating_duration_since(job.received),
+            Err(&error),
+        );
+        job.call.complete(Err(error));
     }
 
     /// Records how long a call has waited for its first attempt, or for its answer without one.
@@ -240,9 +253,9 @@ impl Actor for TransportActor {
 impl Supervised for TransportActor {
     /// Restarts with a client, and so a connection pool, of its own.
     fn restarting(&mut self, ctx: &mut Context<Self>) {
-        self.shared.counters.restarts.fetch_add(1, Relaxed);
         let pause = self.restarts.note(clock::now());
         let reason = self.restart_reason.take().unwrap_or("it stopped");
+        self.shared.counters.restarts.fetch_add(1, Relaxed);
         tracing::error!(?pause, "TransportActor restarts, because {reason}");
         if !pause.is_zero() {
             ctx.wait(wrap_future(sleep(pause)));

@@ -1,4 +1,4 @@
-//! What a body is encoded with. Pure.
+//! Content encodings of bodies. Pure.
 
 use std::{fmt::Display, io::Read};
 
@@ -8,17 +8,16 @@ use actix_web::{
 };
 use flate2::bufread::GzDecoder;
 
-use crate::respond::Problem;
+use super::problem::Problem;
 
-/// Some programs write it before what they write in UTF-8.
+/// Some programs begin UTF-8 text with this.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The most gzip members of a body, which has one as a rule: each costs a new decoder, however short
+/// The most gzip members of a body. Usually there is one, and each costs a new decoder, however short
 /// it is. The component has the same limit for Statsig's answers.
 const MAX_MEMBERS: usize = 100;
 
-/// The body's JSON: unpacked if the headers say that it is packed, up to so many bytes, and without
-/// a byte order mark.
+/// Returns the body's JSON, without a byte order mark. Unpacks gzip, up to `limit` bytes.
 pub(crate) fn decode(body: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes, Problem> {
     let json = if is_gzip(headers)? { unpack(&body, limit)? } else { body };
     Ok(if json.starts_with(BYTE_ORDER_MARK) { json.slice(BYTE_ORDER_MARK.len()..) } else { json })
@@ -41,7 +40,7 @@ fn unpack(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
     let not_gzip = |why: &dyn Display| Problem::bad_request(format!("the body is not gzip: {why}"));
     let (mut json, mut rest) = (Vec::new(), body);
     for _ in 0..MAX_MEMBERS {
-        // One byte more tells that there is more.
+        // One byte beyond the limit shows that the body is too long.
         let left = limit.saturating_add(1).saturating_sub(json.len());
         let mut member = GzDecoder::new(rest).take(u64::try_from(left).unwrap_or(u64::MAX));
         member.read_to_end(&mut json).map_err(|error| not_gzip(&error))?;

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it is worth sending it traffic.
+//! Liveness and readiness.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,47 +12,47 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// Has the one place for a probe.
-pub(crate) struct Probes(Arc<Semaphore>);
+/// Probes Statsig, one probe at a time.
+pub(crate) struct ReadinessProbe(Arc<Semaphore>);
 
-/// The shortest time between two probes: whoever asks for readiness often causes no more of them.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The shortest time between two probes, however often `/readyz` is asked.
+const PROBE_PERIOD: Duration = Duration::from_secs(1);
 
-impl Default for Probes {
+impl Default for ReadinessProbe {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 }
 
-impl Probes {
-    /// Asks Statsig once, in the background, unless that is being done: where there is no traffic
-    /// because the relay is not ready, nothing else would show that Statsig has recovered.
+impl ReadinessProbe {
+    /// Starts a probe in the background, unless one is running. If a relay that is not ready gets no
+    /// traffic, only a probe shows that Statsig has recovered.
     fn start(&self, statsig: &Statsig) {
-        let Ok(place) = Arc::clone(&self.0).try_acquire_owned() else { return };
+        let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else { return };
         let statsig = statsig.clone();
         rt::spawn(async move {
-            let (outcome, ()) = join(statsig.probe(), sleep(PAUSE)).await;
+            let (outcome, ()) = join(statsig.probe(), sleep(PROBE_PERIOD)).await;
             if let Err(error) = outcome {
-                tracing::debug!(%error, "a probe for readiness failed");
+                tracing::debug!(%error, "the readiness probe failed");
             }
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-/// Says that the process is up; whether Statsig is, `/readyz` tells.
+/// `GET /healthz`: the process is up.
 pub(crate) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// Says whether a check is likely to get its answer now.
-pub(crate) async fn readyz(statsig: Data<Statsig>, probes: Data<Probes>) -> HttpResponse {
+/// `GET /readyz`: whether a check is likely to get an answer now.
+pub(crate) async fn readyz(statsig: Data<Statsig>, probe: Data<ReadinessProbe>) -> HttpResponse {
     let stats = statsig.stats();
     if stats.is_ready() {
         return HttpResponse::Ok().json(json!({"status": "ready"}));
     }
     if !stats.is_leaving {
-        probes.start(&statsig);
+        probe.start(&statsig);
     }
     HttpResponse::ServiceUnavailable().json(why_not(&stats))
 }
@@ -70,7 +70,6 @@ fn why_not(stats: &Stats) -> Value {
 
 #[cfg(test)]
 mod tests {
-
     use actix_statsig::{BreakerState, Config};
     use actix_web::{
         App,
@@ -95,7 +94,7 @@ mod tests {
     async fn a_relay_that_leaves_is_not_ready_from_then_on() {
         let statsig = Statsig::start(Config::new("secret-key").unwrap()).unwrap();
         let app = App::new().app_data(Data::new(statsig.clone()));
-        let app = app.app_data(Data::new(Probes::default()));
+        let app = app.app_data(Data::new(ReadinessProbe::default()));
         let app = init_service(app.route("/readyz", web::get().to(readyz))).await;
         let status = async || {
             let request = TestRequest::with_uri("/readyz").to_request();

@@ -1,63 +1,65 @@
-//! What it is worth that a connection comes from this machine: a browser or a proxy may have made it
-//! for somebody else. Headers never add to the trust in a caller; these take from it.
+//! Requests from this machine that may have been made for a caller elsewhere: by a browser, or by a
+//! proxy. Headers never raise the trust in a caller; the headers checked here lower it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::{Uri, header::HeaderMap, uri::Authority};
 
-/// Why what comes from this machine may be somebody else's.
+/// Why a request from this machine is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Doubt {
-    /// A browser may have been lured here by a page from elsewhere: it says so itself, or has another
-    /// name for this machine than this machine has.
-    Lured,
-    /// A proxy says that it passes it on.
+pub(crate) enum Distrust {
+    /// A page from another site may have made a browser send the request: the browser says so, or
+    /// the request's host is not a name of this machine.
+    CrossSite,
+    /// A proxy says that it forwards the request.
     Forwarded,
 }
 
-/// By which proxies tell that they pass a request on.
+/// Headers by which proxies say that they forward a request.
 const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
 
-/// An absolute target (`GET http://host/path`) names the host in place of `Host`: it is judged like
-/// that, and as well as that.
-pub(crate) fn doubt(target: &Uri, headers: &HeaderMap) -> Option<Doubt> {
-    if is_lured(target, headers) {
-        return Some(Doubt::Lured);
+/// Returns why the request is not trusted, if it is not.
+///
+/// An absolute target (`GET http://host/path`) names a host as well as `Host` does: both are checked.
+pub(crate) fn distrust(target: &Uri, headers: &HeaderMap) -> Option<Distrust> {
+    if is_cross_site(target, headers) {
+        return Some(Distrust::CrossSite);
     }
-    FORWARDED.iter().any(|header| headers.contains_key(*header)).then_some(Doubt::Forwarded)
+    FORWARDED.iter().any(|header| headers.contains_key(*header)).then_some(Distrust::Forwarded)
 }
 
-/// To plain HTTP on an address like 0.0.0.0 browsers send no `Sec-Fetch-Site`; hence the other two.
-fn is_lured(target: &Uri, headers: &HeaderMap) -> bool {
+/// For plain HTTP to an address like 0.0.0.0 browsers send no `Sec-Fetch-Site`, so `Origin` and the
+/// hosts are checked as well.
+fn is_cross_site(target: &Uri, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text("host");
     let hosts = [host, target.authority().map(Authority::as_str)];
-    let is_elsewhere = |site| !matches!(site, "none" | "same-origin");
-    let is_foreign = |origin: &str| {
+    let is_other_site = |site| !matches!(site, "none" | "same-origin");
+    let is_other_origin = |origin: &str| {
         let own = host.map(|host| format!("http://{host}"));
         own.is_none_or(|own| !own.eq_ignore_ascii_case(origin))
     };
-    text("sec-fetch-site").is_some_and(is_elsewhere)
-        || text("origin").is_some_and(is_foreign)
-        || hosts.into_iter().flatten().any(|host| !is_a_name_of_this_machine(host))
+    text("sec-fetch-site").is_some_and(is_other_site)
+        || text("origin").is_some_and(is_other_origin)
+        || hosts.into_iter().flatten().any(|host| !is_loopback_name(host))
 }
 
-/// `localhost` or a loopback address, for no server of names has a say in these.
-fn is_a_name_of_this_machine(host: &str) -> bool {
+/// Whether this is `localhost` or a loopback address: no DNS server decides what these mean.
+fn is_loopback_name(host: &str) -> bool {
     let Ok(host) = host.parse::<Authority>() else { return false };
     let name = host.host();
     let address = name.trim_start_matches('[').trim_end_matches(']').parse();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(is_this_machine)
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(is_loopback)
 }
 
-/// An IPv4 address may come as an IPv6 one.
-pub(crate) fn is_this_machine(address: IpAddr) -> bool {
+/// Whether this is a loopback address, also if an IPv4 address is written as IPv6.
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Whether others than this machine reach one of these addresses.
-pub(crate) fn are_reached_from_elsewhere(addresses: &[SocketAddr]) -> bool {
-    addresses.iter().any(|address| !is_this_machine(address.ip()))
+/// Whether other machines can reach one of these addresses.
+pub(crate) fn is_any_public(addresses: &[SocketAddr]) -> bool {
+    addresses.iter().any(|address| !is_loopback(address.ip()))
 }
 
 #[cfg(test)]
@@ -92,8 +94,8 @@ mod tests {
             (&[("host", "0.0.0.0:8080"), ("origin", "http://0.0.0.0:8080")], false),
             (&[("origin", "http://elsewhere.example")], false),
         ] {
-            let wanted = (!is_own).then_some(Doubt::Lured);
-            assert_eq!(doubt_about(headers), wanted, "{headers:?}");
+            let wanted = (!is_own).then_some(Distrust::CrossSite);
+            assert_eq!(distrust_of(headers), wanted, "{headers:?}");
         }
     }
 
@@ -106,10 +108,10 @@ mod tests {
             ("via", "1.1 proxy"),
             ("x-real-ip", "192.0.2.7"),
         ] {
-            let doubt = doubt_about(&[("host", "localhost"), header]);
-            assert_eq!(doubt, Some(Doubt::Forwarded), "{header:?}");
+            let distrust = distrust_of(&[("host", "localhost"), header]);
+            assert_eq!(distrust, Some(Distrust::Forwarded), "{header:?}");
         }
-        assert_eq!(doubt_about(&[("host", "localhost"), ("x-request-id", "r-1")]), None);
+        assert_eq!(distrust_of(&[("host", "localhost"), ("x-request-id", "r-1")]), None);
     }
 
     #[test]
@@ -125,16 +127,16 @@ mod tests {
         ] {
             let request = TestRequest::with_uri(target).insert_header(("host", host));
             let request = request.to_http_request();
-            let wanted = (!is_own).then_some(Doubt::Lured);
-            assert_eq!(doubt(request.uri(), request.headers()), wanted, "{target} {host}");
+            let wanted = (!is_own).then_some(Distrust::CrossSite);
+            assert_eq!(distrust(request.uri(), request.headers()), wanted, "{target} {host}");
         }
     }
 
-    fn doubt_about(headers: &[(&'static str, &'static str)]) -> Option<Doubt> {
+    fn distrust_of(headers: &[(&'static str, &'static str)]) -> Option<Distrust> {
         let request = headers
             .iter()
             .fold(TestRequest::default(), |request, header| request.insert_header(*header));
         let request = request.to_http_request();
-        doubt(request.uri(), request.headers())
+        distrust(request.uri(), request.headers())
     }
 }

@@ -1,4 +1,4 @@
-//! What is told of each request: its line in the log, and its place in the metrics.
+//! The log line and the metrics of each request.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,26 +13,29 @@ use actix_web::{
 };
 use tracing::Instrument;
 
-use crate::{clock::now, request_id::RequestId, respond::Problem};
+use crate::{
+    http::{problem::Problem, request_id::RequestId},
+    machine::clock::now,
+};
 
-/// Gives a request its id, and tells what became of it.
-pub(crate) async fn observe<B: MessageBody + 'static>(
+/// Gives the request an id; logs and counts its answer.
+pub(crate) async fn log_request<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let began = now();
     let id = RequestId::of(&request);
-    // At the highest level: whatever is logged, it says which request it was about.
+    // At the highest level, so that every log line has the id, whatever the filter is.
     let span = tracing::error_span!("request", request_id = id.as_str());
-    let mut response = id.clone().within(next.call(request)).instrument(span.clone()).await?;
+    let mut response = id.clone().scope(next.call(request)).instrument(span.clone()).await?;
     span.in_scope(|| log(&response, began.elapsed()));
     count(&response, began.elapsed());
-    id.show(response.headers_mut());
+    id.insert_into(response.headers_mut());
     Ok(response)
 }
 
-/// Never a body: it has the user. The message of a problem may repeat some of it, unless it is
-/// about Statsig or the relay itself.
+/// Never logs a body, which contains the user. A problem's message may quote the body, unless the
+/// problem is Statsig's or the relay's own.
 fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let (method, path) = (response.request().method(), response.request().path());
     let status = response.status().as_u16();
@@ -40,29 +43,29 @@ fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let extensions = response.response().extensions();
     let problem = extensions.get::<Problem>();
     let error = problem.map(Problem::kind);
-    // Whoever asks whether it is ready is told so, and asks time and again.
+    // A load balancer asks /readyz again and again.
     if response.status().is_server_error() && path != "/readyz" {
         let why = problem.map(Problem::message);
         tracing::warn!(%method, path, status, duration_us, error, why, "a request failed");
     } else {
-        tracing::debug!(%method, path, status, duration_us, error, "answered a request");
+        tracing::debug!(%method, path, status, duration_us, error, "a request was answered");
     }
     if error == Some("unauthorized") && !KEY_REFUSED.swap(true, Relaxed) {
         tracing::error!(
-            "Statsig refuses the API key: only cached answers are given until the key is replaced"
+            "Statsig refuses the API key: until the key is replaced, only the cache answers"
         );
     }
 }
 
-/// Of another key it is told again.
-pub(crate) fn key_has_changed() {
+/// Allows the error about a refused key to be logged again.
+pub(crate) fn api_key_changed() {
     KEY_REFUSED.store(false, Relaxed);
 }
 
-/// Whether it has been told already; once is enough.
+/// Whether the log says already that Statsig refuses the key.
 static KEY_REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Paths that are not served count as one: strangers would fill the metrics with their own.
+/// Counts unknown paths as one, because clients could fill the metrics with paths of their own.
 fn count(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let path = response.request().match_pattern().unwrap_or_else(|| "other".to_owned());
     let status = response.status().as_str().to_owned();

@@ -1,4 +1,4 @@
-//! Tells each connection what becomes of its requests.
+//! Tells each connection when its requests begin and when they are answered.
 
 use actix_web::{
     Error,
@@ -13,32 +13,32 @@ use actix_web::{
 
 use super::handle::Handle;
 
-/// Tells the connection when a request begins and when it is answered, and the client when the
-/// connection is then closed.
-pub(crate) async fn attend<B: MessageBody>(
+/// Reports the request to its connection, and tells the client if the connection closes after the
+/// answer.
+pub(crate) async fn track_request<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let Some(connection) = request.conn_data::<Handle>().cloned() else {
         return next.call(request).await;
     };
-    connection.began(has_body(request.method(), request.headers()));
-    // The server library closes it then, and would not say so.
+    connection.request_began(has_body(request.method(), request.headers()));
+    // The server library closes the connection then, without telling the client.
     let upgrades = request.head().upgrade();
-    let mut answer = next.call(request).await;
+    let mut result = next.call(request).await;
     let mut closes = upgrades || connection.must_close();
-    if let Ok(response) = &mut answer {
+    if let Ok(response) = &mut result {
         let head = response.response_mut().head_mut();
         closes |= head.connection_type() == ConnectionType::Close;
         if closes {
             head.set_connection_type(ConnectionType::Close);
         }
     }
-    connection.answered(closes);
-    answer
+    connection.request_answered(closes);
+    result
 }
 
-/// Whether something follows a request's head that is still to be read.
+/// Whether a body, or bytes of another protocol, follow the head.
 fn has_body(method: &Method, headers: &HeaderMap) -> bool {
     let is_empty = |length: &[u8]| length.iter().all(|digit| *digit == b'0');
     method == Method::CONNECT

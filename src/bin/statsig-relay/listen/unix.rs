@@ -12,26 +12,26 @@ use std::{
 
 use tokio::net::UnixSocket;
 
-use crate::bind::BACKLOG;
+use super::BACKLOG;
 
-/// A socket's file, which goes when this is dropped, unless somebody has replaced it.
+/// A socket's file. Dropping this removes the file, unless another process has replaced it.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: Identity,
 }
 
-/// Listens there; those may connect who the permissions let write to the file.
+/// Listens on a Unix socket. Users that may write to its file may connect.
 ///
-/// A dead socket is replaced: one that nobody listens on any more. A live one is not, and no file
-/// that is something else.
+/// Replaces a dead socket, on which no process listens any more. A live socket, or a file of another
+/// kind, is an error.
 pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
-    // Of several that start at once, one binds and listens before another looks whether it lives.
+    // If several relays start at once, one binds and listens before another looks for a dead socket.
     let _locked = lock_folder(path)?;
     remove_dead(path)?;
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
-    // Nobody connects before it listens.
+    // No client can connect before the socket listens.
     let permissions = fs::set_permissions(path, fs::Permissions::from_mode(mode));
     let listener = permissions.and_then(|()| socket.listen(BACKLOG)?.into_std());
     let identity = fs::symlink_metadata(path).map(|file| identity(&file));
@@ -52,7 +52,7 @@ impl SocketFile {
     }
 }
 
-/// Locks the folder until what is returned is dropped.
+/// Locks the folder until the result is dropped.
 fn lock_folder(path: &Path) -> io::Result<fs::File> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = fs::File::open(folder.unwrap_or(Path::new(".")))?;
@@ -76,8 +76,7 @@ fn remove_dead(path: &Path) -> io::Result<()> {
     }
 }
 
-/// By which a file is known: the system gives the number of one that is gone to another, but not the
-/// time at which it was made.
+/// Identifies a file. The system may reuse the number of a removed file, but not with its time.
 type Identity = (u64, u64, i64, i64);
 
 fn identity(file: &fs::Metadata) -> Identity {

@@ -1,4 +1,4 @@
-//! The metrics, as Prometheus reads them.
+//! Metrics for Prometheus.
 
 use std::time::Duration;
 
@@ -10,25 +10,24 @@ use actix_web::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{bad_requests, output};
+use crate::output::{self, bad_requests};
 
 /// The text format's content type.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// From a cache's answer to the longest timeout that makes sense, in seconds.
+/// Buckets in seconds, from an answer of the cache to the longest useful timeout.
 const SECONDS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
-/// For histograms of how many names a call asks for.
+/// Buckets for the number of names in a call.
 const NAMES: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
-/// How often what histograms were told is summed up, where nobody scrapes: until then each
-/// measurement is kept.
+/// The time between two summaries of histograms, which keep each measurement until then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Takes all metrics of this process from here on.
+/// Installs the recorder for all metrics of this process.
 pub(crate) fn install() -> Result<PrometheusHandle, String> {
     let buckets = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
@@ -41,20 +40,21 @@ pub(crate) fn install() -> Result<PrometheusHandle, String> {
     metrics::describe_counter!("statsig_relay_requests_total", "Requests answered by the relay");
     metrics::describe_histogram!(
         "statsig_relay_request_duration_seconds",
-        "How long the relay took to answer, from a request's head to its answer's"
+        "Time from a request's head to its answer's head"
     );
     bad_requests::describe();
     output::describe();
-    let kept = handle.clone();
+    let upkeep = handle.clone();
     rt::spawn(async move {
         loop {
             sleep(UPKEEP).await;
-            kept.run_upkeep();
+            upkeep.run_upkeep();
         }
     });
     Ok(handle)
 }
 
+/// `GET /metrics`
 pub(crate) async fn scrape(statsig: Data<Statsig>, handle: Data<PrometheusHandle>) -> HttpResponse {
     statsig.publish_metrics();
     HttpResponse::Ok().content_type(CONTENT_TYPE).body(handle.render())

@@ -1,4 +1,4 @@
-//! Where connections come in.
+//! Accepts connections, within the limit of the process.
 
 use std::{fmt::Debug, io, sync::Arc, time::Duration};
 
@@ -14,55 +14,55 @@ use tokio::sync::Semaphore;
 
 #[cfg(not(unix))]
 type SocketFile = std::convert::Infallible;
-use super::{Connection, Handle, Limits, Peer, Socket, room::Room};
-use crate::bind::Listener;
+use super::{Connection, Handle, Limits, Peer, Socket, byte_budget::ByteBudget};
+use crate::listen::Listener;
 #[cfg(unix)]
-use crate::unix::SocketFile;
+use crate::listen::unix::SocketFile;
 
-/// How long a client may take to read why its body is not read: what it still sends is thrown away
-/// meanwhile.
+/// How long a client may take to read why its body is refused. Bytes that it sends meanwhile are
+/// discarded.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What all connections of the process have in common.
+/// What all connections of the process share.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct Acceptor {
     limits: Limits,
-    requests: Room,
-    answers: Room,
-    places: Arc<Semaphore>,
-    leaving: GracefulShutdownSignal,
+    requests: ByteBudget,
+    answers: ByteBudget,
+    permits: Arc<Semaphore>,
+    shutdown: GracefulShutdownSignal,
 }
 
-impl Door {
-    /// Lets as many connections in as are given. Their requests have `room` bytes together, and
-    /// their answers as many.
+impl Acceptor {
+    /// Accepts up to `connections` at once. Their requests hold `max_bytes` together, and their
+    /// answers as many.
     pub(crate) fn new(
         connections: usize,
         limits: Limits,
-        room: usize,
-        leaving: GracefulShutdownSignal,
+        max_bytes: usize,
+        shutdown: GracefulShutdownSignal,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        let (requests, answers) = (Room::new(room), Room::new(room));
-        Self { limits, requests, answers, places, leaving }
+        let permits = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let (requests, answers) = (ByteBudget::new(max_bytes), ByteBudget::new(max_bytes));
+        Self { limits, requests, answers, permits, shutdown }
     }
 
-    /// Waits for a place: the server library limits the connections of each worker, and these may
-    /// be a few more in all.
-    async fn admit<S: Socket>(self, socket: S) -> Result<Connection<S>, DispatchError> {
-        let Self { limits, requests, answers, places, leaving } = self;
+    /// Waits for a permit. The server library limits the connections of each worker, which may be a
+    /// few more in all.
+    async fn accept<S: Socket>(self, socket: S) -> Result<Connection<S>, DispatchError> {
+        let Self { limits, requests, answers, permits, shutdown } = self;
         tokio::select! {
-            Ok(place) = places.acquire_owned() => {
-                let handle = Handle::new(socket.peer(), requests.place(), answers.place());
-                Ok(Connection::new(socket, handle, limits, leaving, place))
+            Ok(permit) = permits.acquire_owned() => {
+                let handle = Handle::new(socket.peer(), requests.share(), answers.share());
+                Ok(Connection::new(socket, handle, limits, shutdown, permit))
             }
-            () = leaving.notified() => Err(DispatchError::DisconnectTimeout),
+            () = shutdown.notified() => Err(DispatchError::DisconnectTimeout),
         }
     }
 
-    /// Has the server accept connections here, and the app answer.
+    /// Adds the listener to the server, with the app to answer.
     ///
-    /// What is given back with it is to be dropped when the server has ended.
+    /// Drop the returned socket file when the server has ended.
     pub(crate) fn listen<F, I, A, B>(
         &self,
         server: ServerBuilder,
@@ -79,21 +79,21 @@ impl Door {
         <A::Service as Service<Request>>::Future: 'static,
         B: MessageBody + 'static,
     {
-        let door = self.clone();
+        let acceptor = self.clone();
         match listener {
             Listener::Tcp(listener) => {
-                let serve = move || door.serve::<TcpStream, _, _, _>(app());
+                let serve = move || acceptor.serve::<TcpStream, _, _, _>(app());
                 Ok((server.listen("tcp", listener, serve)?, None))
             }
             #[cfg(unix)]
             Listener::Unix(listener, file) => {
-                let serve = move || door.serve::<UnixStream, _, _, _>(app());
+                let serve = move || acceptor.serve::<UnixStream, _, _, _>(app());
                 Ok((server.listen_uds("unix", listener, serve)?, Some(file)))
             }
         }
     }
 
-    /// Speaks HTTP/1.1 with whoever connects, and has the app answer.
+    /// Serves the app over HTTP/1.1.
     fn serve<S, I, A, B>(
         &self,
         app: I,
@@ -110,7 +110,7 @@ impl Door {
         B: MessageBody + 'static,
     {
         let app = app.into_factory().map_err(|error| error.into().error_response());
-        // The connection itself limits how long a client takes, and how long it stays.
+        // `Connection` limits the client's times, so the library does not.
         let http = HttpService::build()
             .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
@@ -120,11 +120,11 @@ impl Door {
                 data.insert(connection.handle());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        let door = self.clone();
+        let acceptor = self.clone();
         fn_service(move |socket: S| {
-            let door = door.clone();
+            let acceptor = acceptor.clone();
             async move {
-                let connection = door.admit(socket).await?;
+                let connection = acceptor.accept(socket).await?;
                 let address = match connection.handle().peer() {
                     Peer::At(address) => Some(address),
                     Peer::ThisMachine | Peer::Unknown => None,

@@ -1,5 +1,5 @@
-//! Requests that are no HTTP. The HTTP library logs an error for each, so that any stranger who
-//! reaches the port could fill the log: here they are counted instead.
+//! Requests that are not HTTP. The HTTP library logs an error for each, so anyone who reaches the
+//! port could fill the log. This filter counts them instead.
 
 use std::fmt;
 
@@ -12,44 +12,45 @@ use tracing::{
 };
 use tracing_subscriber::{EnvFilter, Layer, layer::Context};
 
-const COUNTED: &str = "statsig_relay_bad_requests_total";
+const METRIC: &str = "statsig_relay_bad_requests_total";
 
-/// Where the HTTP library says it.
+/// The target of the HTTP library's events.
 const TARGET: &str = "actix_http";
 
-/// How such a line begins. Other errors of the library are faults of the relay.
+/// How the message of a bad request begins. The library's other errors are faults of the relay.
 const BEGINNINGS: [&str; 2] = ["stream error", "MAX_BUFFER_SIZE"];
 
 pub(crate) fn describe() {
-    metrics::describe_counter!(COUNTED, "Requests that were not HTTP, or broke off");
-    // Seen from the start, so that the first burst is one.
-    metrics::counter!(COUNTED).increment(0);
+    metrics::describe_counter!(METRIC, "Requests that were not HTTP, or broke off");
+    // Exists from the start, so that a rate shows the first burst.
+    metrics::counter!(METRIC).increment(0);
 }
 
-/// Filters the log, and counts bad requests whatever is logged. Their lines are left out, unless
-/// the filter names their target.
+/// Filters the log, and counts bad requests whatever the filter is. Logs bad requests only if the
+/// filter names their target.
 ///
-/// A layer above all others, for filters of single layers panic where one event is within another.
-pub(crate) struct Counting {
+/// This is a layer above all others: filters of single layers panic if one event is logged within
+/// another.
+pub(crate) struct BadRequestFilter {
     filter: EnvFilter,
-    shows: bool,
+    shows_bad_requests: bool,
 }
 
-impl Counting {
-    /// `text` is what the filter was made of.
+impl BadRequestFilter {
+    /// `text` is the filter's source.
     pub(crate) fn new(filter: EnvFilter, text: &str) -> Self {
-        Self { filter, shows: text.contains(TARGET) }
+        Self { filter, shows_bad_requests: text.contains(TARGET) }
     }
 }
 
-impl<S: Subscriber> Layer<S> for Counting {
+impl<S: Subscriber> Layer<S> for BadRequestFilter {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         let interest = Layer::<S>::register_callsite(&self.filter, metadata);
-        if may_be_one(metadata) { Interest::sometimes() } else { interest }
+        if may_be_bad_request(metadata) { Interest::sometimes() } else { interest }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        may_be_one(metadata) || Layer::<S>::enabled(&self.filter, metadata, context)
+        may_be_bad_request(metadata) || Layer::<S>::enabled(&self.filter, metadata, context)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -58,15 +59,15 @@ impl<S: Subscriber> Layer<S> for Counting {
     }
 
     fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
-        if !may_be_one(event.metadata()) {
+        if !may_be_bad_request(event.metadata()) {
             return true;
         }
-        let is_one = is_one(event);
-        if is_one {
-            metrics::counter!(COUNTED).increment(1);
+        let is_bad = is_bad_request(event);
+        if is_bad {
+            metrics::counter!(METRIC).increment(1);
         }
-        let is_wanted = Layer::<S>::enabled(&self.filter, event.metadata(), context);
-        is_wanted && (self.shows || !is_one)
+        let is_enabled = Layer::<S>::enabled(&self.filter, event.metadata(), context);
+        is_enabled && (self.shows_bad_requests || !is_bad)
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -90,13 +91,13 @@ impl<S: Subscriber> Layer<S> for Counting {
     }
 }
 
-fn may_be_one(metadata: &Metadata<'_>) -> bool {
+fn may_be_bad_request(metadata: &Metadata<'_>) -> bool {
     metadata.is_event()
         && *metadata.level() == Level::ERROR
         && metadata.target().starts_with(TARGET)
 }
 
-fn is_one(event: &Event<'_>) -> bool {
+fn is_bad_request(event: &Event<'_>) -> bool {
     struct Beginning(bool);
 
     impl Visit for Beginning {
@@ -109,7 +110,7 @@ fn is_one(event: &Event<'_>) -> bool {
     }
 
     let mut beginning = Beginning(false);
-    if may_be_one(event.metadata()) {
+    if may_be_bad_request(event.metadata()) {
         event.record(&mut beginning);
     }
     beginning.0

@@ -1,78 +1,88 @@
-//! The page to watch: one document with its style and script inside, and the figures that it asks
-//! for once a second.
+//! The page to watch: one document with its style and script, and the figures that it asks for once a
+//! second.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+mod activity;
+mod history;
+mod recent_errors;
+mod wait_times;
 
-use actix_statsig::{Config, Error, Statsig};
+use std::time::{Duration, Instant};
+
+use actix_statsig::{Config, Statsig};
 use actix_web::{
-    HttpResponse, HttpResponseBuilder,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     http::header::{
         CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, ContentType,
         REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     },
+    rt::{self, time::sleep},
     web::{Bytes, Data},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
-use crate::{
-    clock::{now, since_1970},
-    recent::RecentErrors,
-};
+pub(crate) use self::activity::Activity;
+use self::history::{PERIOD, Sample};
+use crate::machine::clock::{now, since_1970};
 
-const STYLE: &str = include_str!("page/style.css");
+const STYLE: &str = include_str!("style.css");
 /// One script, in the order in which its parts run.
 const SCRIPT: &str = concat!(
-    include_str!("page/script/figures.js"),
-    include_str!("page/script/asking.js"),
-    include_str!("page/script/words.js"),
-    include_str!("page/script/document.js"),
-    include_str!("page/script/charts.js"),
-    include_str!("page/script/controls.js"),
+    include_str!("script/figures.js"),
+    include_str!("script/asking.js"),
+    include_str!("script/words.js"),
+    include_str!("script/document.js"),
+    include_str!("script/charts.js"),
+    include_str!("script/controls.js"),
 );
 
-/// The page, and what it shows besides the component's own figures.
+/// The page, and what it shows besides the component's statistics.
 pub(crate) struct Page {
     document: Bytes,
     policy: String,
-    recent: Recent,
+    activity: Activity,
     upstream: String,
     max_in_flight: usize,
     has_breaker: bool,
     started: Instant,
-    /// When the process started, in milliseconds since 1970: what tells it from the one before.
+    /// When the process started, in milliseconds since 1970. It tells this process from the one before.
     run: u64,
 }
 
-/// The last errors, as the component's thread for hooks writes them and the server reads them.
-#[derive(Clone, Default)]
-pub(crate) struct Recent(Arc<Mutex<RecentErrors>>);
-
-impl Recent {
-    /// What to call for each error.
-    pub(crate) fn hook(&self) -> impl Fn(&Error) + Send + Sync + 'static {
-        let recent = Arc::clone(&self.0);
-        move |error| recent.lock().unwrap_or_else(PoisonError::into_inner).note(error, now())
-    }
-}
-
 impl Page {
-    /// `upstream` says, for people, who is asked.
-    pub(crate) fn new(upstream: String, config: &Config, recent: Recent) -> Self {
+    /// `upstream` names the API for people.
+    pub(crate) fn new(upstream: String, config: &Config, activity: Activity) -> Self {
         Self {
             document: document().into(),
             policy: policy(),
-            recent,
+            activity,
             upstream,
             max_in_flight: config.max_in_flight(),
             has_breaker: config.circuit_breaker(),
             started: now(),
             run: since_1970(),
         }
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Samples the statistics every second, until the process ends.
+    pub(crate) fn start_sampling(page: Data<Self>, statsig: Statsig) {
+        rt::spawn(async move {
+            loop {
+                sleep(PERIOD).await;
+                let refused = page.activity.refused_bodies().values().sum();
+                let sample = Sample::new(page.uptime(now()), &statsig.stats(), refused);
+                page.activity.history().push(sample);
+            }
+        });
+    }
+
+    fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 }
 
@@ -83,25 +93,34 @@ pub(crate) async fn page(page: Data<Page>) -> HttpResponse {
     response.content_type(ContentType::html()).body(page.document.clone())
 }
 
-/// `GET /watch`: for the page of this version alone. What others read is `/stats`.
-pub(crate) async fn watch(statsig: Data<Statsig>, page: Data<Page>) -> HttpResponse {
+/// `GET /watch`: figures for the page of this version alone; other programs read `/stats`.
+/// `GET /watch?history` adds the last three minutes.
+pub(crate) async fn watch(
+    request: HttpRequest,
+    statsig: Data<Statsig>,
+    page: Data<Page>,
+) -> HttpResponse {
     let now = now();
-    let uptime = now.saturating_duration_since(page.started);
-    let recent = page.recent.0.lock().unwrap_or_else(PoisonError::into_inner);
-    private().json(json!({
+    let activity = &page.activity;
+    let mut figures = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run": page.run,
-        "uptime_ms": u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        "uptime_ms": u64::try_from(page.uptime(now).as_millis()).unwrap_or(u64::MAX),
         "upstream": page.upstream,
         "max_in_flight": page.max_in_flight,
         "has_breaker": page.has_breaker,
         "stats": statsig.stats(),
-        "recent_errors": recent.at(now),
-    }))
+        "waits": activity.waits().percentiles(now),
+        "refused_bodies": *activity.refused_bodies(),
+        "recent_errors": activity.errors().at(now),
+    });
+    if request.query_string() == "history" {
+        figures["history"] = json!(*activity.history());
+    }
+    private().json(figures)
 }
 
-/// A response that is kept nowhere, is for its own page alone, is what it says it is, and tells
-/// nobody where it was read.
+/// A response that no cache keeps and no other site may use, and whose page sends no referrer.
 fn private() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
@@ -113,10 +132,10 @@ fn private() -> HttpResponseBuilder {
 }
 
 fn document() -> String {
-    format!(include_str!("page/page.html"), style = STYLE, script = SCRIPT)
+    format!(include_str!("page.html"), style = STYLE, script = SCRIPT)
 }
 
-/// Lets the browser run this very script and style, ask this server, and nothing else.
+/// The policy lets the browser run exactly this script and style, and ask only this server.
 fn policy() -> String {
     format!(
         "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
@@ -127,7 +146,7 @@ fn policy() -> String {
     )
 }
 
-/// Names a text by its hash, as a policy does.
+/// Returns a text's hash, as a policy names its sources.
 fn source(text: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes())))
 }

@@ -1,6 +1,9 @@
 //! The addresses that the relay listens on.
 
 #[cfg(unix)]
+pub(crate) mod unix;
+
+#[cfg(unix)]
 use std::os::unix::net::UnixListener;
 use std::{
     io,
@@ -11,32 +14,34 @@ use std::{
 use tokio::net::TcpSocket;
 
 #[cfg(unix)]
-use crate::unix::{self, SocketFile};
+use self::unix::SocketFile;
 
-/// How many connections wait to be accepted, at most.
+/// The most connections that wait to be accepted.
 pub(crate) const BACKLOG: u32 = 1024;
 
-/// Where to listen.
+/// The place to listen.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Place {
-    /// On each of these.
+pub(crate) enum ListenAddress {
+    /// Each of these addresses.
     Addresses(Vec<SocketAddr>),
-    /// On a Unix socket of this name.
+    /// A Unix socket.
     Path(PathBuf),
 }
 
-impl Place {
-    /// Reads `ADDRESS:PORT` or `unix:PATH`.
+impl ListenAddress {
+    /// Parses `ADDRESS:PORT` or `unix:PATH`. A name is resolved.
     pub(crate) fn parse(text: &str) -> io::Result<Self> {
         match text.strip_prefix("unix:") {
             Some(_) if !cfg!(unix) => Err(io::ErrorKind::Unsupported.into()),
-            Some("") => Err(io::Error::new(io::ErrorKind::InvalidInput, "no path follows unix:")),
+            Some("") => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a path after unix:"))
+            }
             Some(path) => Ok(Self::Path(path.into())),
             None => Ok(Self::Addresses(text.to_socket_addrs()?.collect())),
         }
     }
 
-    /// Listens there; a Unix socket's file has these permissions.
+    /// Listens. A Unix socket's file gets these permissions.
     pub(crate) fn bind(&self, socket_mode: u32) -> io::Result<Vec<Listener>> {
         match self {
             Self::Addresses(addresses) => {
@@ -52,7 +57,7 @@ impl Place {
         }
     }
 
-    /// The addresses; a Unix socket has none.
+    /// Returns the network addresses; a Unix socket has none.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         match self {
             Self::Addresses(addresses) => addresses,
@@ -70,7 +75,7 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Where clients find it.
+    /// Returns the URL for clients.
     pub(crate) fn url(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
@@ -80,19 +85,21 @@ impl Listener {
     }
 }
 
-/// Listens on each of these; a name may stand for several. One that is taken is an error, though
-/// another is free: clients would reach whoever has it. One that this machine does not have is left
-/// out, unless there is no other.
+/// Listens on each address; a name may have several.
+///
+/// If one of them is in use, that is an error even though others are free: some clients would reach
+/// the other process. An address that this machine does not have is left out, unless it is the only
+/// one.
 fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    let (mut bound, mut left_out) = (Vec::new(), None);
+    let (mut bound, mut absent) = (Vec::new(), None);
     for address in addresses {
         match listen(*address) {
             Ok(listener) => bound.push(listener),
-            Err(error) if is_absent(&error) => left_out = Some(error),
+            Err(error) if is_absent(&error) => absent = Some(error),
             Err(error) => return Err(error),
         }
     }
-    match left_out {
+    match absent {
         Some(error) if bound.is_empty() => Err(error),
         _ => Ok(bound),
     }
@@ -102,7 +109,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     // A machine without IPv6 has no such address.
     let socket = socket.map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error))?;
-    // For a relay that takes the place of one that has just ended. Elsewhere it means something else.
+    // Lets a relay start where another has just ended. On other systems the option means something else.
     socket.set_reuseaddr(cfg!(unix))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()

@@ -1,20 +1,19 @@
-//! The last errors that requests were answered with, for the page. Pure.
+//! The last errors of requests, for the page. Pure.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use actix_statsig::Error;
 use serde::{Serialize, Serializer};
 
-/// So many different errors are kept, the latest first: an outage repeats a few, time and again.
-const KEPT: usize = 20;
+/// The most different errors that are kept. An outage repeats a few of them.
+const MAX_ERRORS: usize = 20;
 
-/// The longest message that is kept, in characters: some quote what a client or a server said.
-const LONGEST: usize = 300;
+/// The longest message, in characters. Some messages quote a client or a server.
+const MAX_LENGTH: usize = 300;
 
-/// The last errors, equal ones as one.
+/// The last errors, the latest first. Equal errors are one entry.
 #[derive(Debug, Default)]
 pub(crate) struct RecentErrors(VecDeque<Entry>);
 
@@ -26,39 +25,38 @@ struct Entry {
     last: Instant,
 }
 
-/// One of them, as it was at some moment.
+/// An entry, as it was at some moment.
 #[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct ErrorEntry<'a> {
     kind: &'a str,
     message: &'a str,
-    /// How often it occurred since it was first kept.
+    /// How often the error occurred since its entry was made.
     times: u64,
-    /// How long ago it occurred last.
+    /// The time since the error occurred last.
     #[serde(rename = "ago_ms", serialize_with = "milliseconds")]
     ago: Duration,
 }
 
 impl RecentErrors {
-    /// A request has been answered with this.
-    pub(crate) fn note(&mut self, error: &Error, now: Instant) {
-        let kind = error.kind();
-        let message: String = error.to_string().chars().take(LONGEST).collect();
+    /// Records that a request got this error.
+    pub(crate) fn record(&mut self, kind: &'static str, message: &str, now: Instant) {
+        let message: String = message.chars().take(MAX_LENGTH).collect();
         let equal = |entry: &Entry| entry.kind == kind && entry.message == message;
         let known = self.0.iter().position(equal).and_then(|at| self.0.remove(at));
         let times = known.map_or(0, |entry| entry.times) + 1;
         self.0.push_front(Entry { kind, message, times, last: now });
-        self.0.truncate(KEPT);
+        self.0.truncate(MAX_ERRORS);
     }
 
-    /// What is kept, the latest first.
-    pub(crate) fn at(&self, now: Instant) -> Vec<Seen<'_>> {
-        let seen = self.0.iter().map(|entry| Seen {
+    /// Returns the entries, the latest first.
+    pub(crate) fn at(&self, now: Instant) -> Vec<ErrorEntry<'_>> {
+        let entries = self.0.iter().map(|entry| ErrorEntry {
             kind: entry.kind,
             message: &entry.message,
             times: entry.times,
             ago: now.saturating_duration_since(entry.last),
         });
-        seen.collect()
+        entries.collect()
     }
 }
 
@@ -68,6 +66,8 @@ fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::
 
 #[cfg(test)]
 mod tests {
+    use actix_statsig::Error;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -75,6 +75,10 @@ mod tests {
     #[allow(clippy::disallowed_methods)]
     fn start() -> Instant {
         Instant::now()
+    }
+
+    fn record(recent: &mut RecentErrors, error: &Error, now: Instant) {
+        recent.record(error.kind(), &error.to_string(), now);
     }
 
     fn times(recent: &RecentErrors, now: Instant) -> Vec<(&str, u64)> {
@@ -86,10 +90,10 @@ mod tests {
         let (start, mut recent) = (start(), RecentErrors::default());
         let overloaded = Error::Overloaded { limit: 7 };
 
-        recent.note(&overloaded, start);
-        recent.note(&Error::ShuttingDown, start + SECOND);
-        recent.note(&overloaded, start + 3 * SECOND);
-        recent.note(&Error::Overloaded { limit: 8 }, start + 4 * SECOND);
+        record(&mut recent, &overloaded, start);
+        record(&mut recent, &Error::ShuttingDown, start + SECOND);
+        record(&mut recent, &overloaded, start + 3 * SECOND);
+        record(&mut recent, &Error::Overloaded { limit: 8 }, start + 4 * SECOND);
 
         let now = start + 5 * SECOND;
         assert_eq!(
@@ -111,12 +115,12 @@ mod tests {
             |status| Error::Refused { path: "/v1/get_config", status, excerpt: "é".repeat(400) };
 
         for status in 400..450 {
-            recent.note(&refused(status), now);
+            record(&mut recent, &refused(status), now);
         }
 
         let seen = recent.at(now);
-        assert_eq!(seen.len(), KEPT);
+        assert_eq!(seen.len(), MAX_ERRORS);
         assert!(seen[0].message.contains("449"), "{}", seen[0].message);
-        assert!(seen.iter().all(|seen| seen.message.chars().count() == LONGEST));
+        assert!(seen.iter().all(|seen| seen.message.chars().count() == MAX_LENGTH));
     }
 }

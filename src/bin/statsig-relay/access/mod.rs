@@ -1,5 +1,9 @@
-//! Who may ask: anyone on this machine, unless it is told otherwise, and from elsewhere whoever has a
-//! key that is listed.
+//! Access: callers on this machine may ask, unless `--trust-loopback` is off. Callers from elsewhere
+//! need a listed key.
+
+pub(crate) mod keys;
+pub(crate) mod loopback;
+pub(crate) mod reload;
 
 use std::net::SocketAddr;
 
@@ -15,133 +19,133 @@ use actix_web::{
     web::Data,
 };
 
+use self::{keys::Keys, loopback::is_loopback};
 use crate::{
-    args::Args,
+    args::{CallerOptions, OptionValue},
     connection::{Handle, Peer},
-    keys::Keys,
-    loopback::{self, is_this_machine},
-    respond::Problem,
+    http::problem::Problem,
 };
 
-/// Who may ask.
+/// The callers that may ask.
 pub(crate) struct Callers {
-    others: Others,
-    /// Whether whoever is on this machine may ask without a key.
+    remote: RemoteAccess,
+    /// Whether callers on this machine may ask without a key.
     trusts_loopback: bool,
 }
 
-/// Who may ask besides whoever is on this machine.
-enum Others {
-    Nobody,
-    /// Who has one of these keys.
-    Listed(Keys),
+/// The access of callers that are not trusted for being on this machine.
+enum RemoteAccess {
+    Denied,
+    /// A caller needs one of these keys.
+    Keys(Keys),
     Anyone,
 }
 
 /// The header in which the API's clients send their key.
 const KEY: &str = "statsig-api-key";
 
-/// What is answered to everybody: for those who look after the process, and the page, which shows
-/// nothing before it has been given a key for `/watch`, for a browser sends none by itself.
-const OPEN: [&str; 3] = ["/", "/healthz", "/readyz"];
+/// The paths that need no key: for load balancers, and the page. A browser sends no key for the page
+/// itself, and the page shows no figures until it has a key for `/watch`.
+const OPEN_PATHS: [&str; 3] = ["/", "/healthz", "/readyz"];
 
 impl Callers {
-    pub(crate) fn choose(args: &Args) -> Result<Self, String> {
-        let others = Others::choose(args)?;
-        let trusts_loopback = args.is_on("trust_loopback")?;
-        match (trusts_loopback, &others, args.given("trust_loopback")) {
-            (false, Others::Nobody | Others::Anyone, Some(given)) => Err(given.cannot_be(
+    /// Checks the options; an error names the flag or variable to fix.
+    pub(crate) fn from_options(options: &CallerOptions) -> Result<Self, String> {
+        let remote = RemoteAccess::from_options(options)?;
+        let trusts_loopback = options.trust_loopback.get()?;
+        if !trusts_loopback && !matches!(remote, RemoteAccess::Keys(_)) {
+            return Err(options.trust_loopback.invalid(
                 "there is no list of callers' keys: set STATSIG_RELAY_KEYS or --keys-file",
-            )),
-            _ => Ok(Self { others, trusts_loopback }),
+            ));
         }
+        Ok(Self { remote, trusts_loopback })
     }
 
-    /// The keys that are listed, if any are.
+    /// Returns the list of keys, if there is one.
     pub(crate) fn keys(&self) -> Option<Keys> {
-        if let Others::Listed(keys) = &self.others { Some(keys.clone()) } else { None }
+        if let RemoteAccess::Keys(keys) = &self.remote { Some(keys.clone()) } else { None }
     }
 
-    /// Whether it is decided who may ask at these addresses: to be open to the network without a
-    /// word about it would be an accident.
-    pub(crate) fn are_decided_for(&self, addresses: &[SocketAddr]) -> bool {
-        !(loopback::are_reached_from_elsewhere(addresses) && matches!(self.others, Others::Nobody))
+    /// Whether the relay may listen on these addresses: on a public one only if access is configured.
+    pub(crate) fn allow_listening_on(&self, addresses: &[SocketAddr]) -> bool {
+        let is_configured = !matches!(self.remote, RemoteAccess::Denied);
+        is_configured || !loopback::is_any_public(addresses)
     }
 
-    /// Judges by the connection. A header says whatever its sender wants it to: one that is not a
-    /// key can only make a stranger of somebody.
-    fn admit(&self, peer: Peer, target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Checks the connection's peer and the key. Other headers can only lower trust, because a
+    /// client may send any.
+    fn check(&self, peer: Peer, target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let is_here = match peer {
             Peer::ThisMachine => true,
-            Peer::At(address) => is_this_machine(address.ip()),
+            Peer::At(address) => is_loopback(address.ip()),
             Peer::Unknown => false,
         };
         let is_local = self.trusts_loopback && is_here;
-        let doubt = loopback::doubt(target, headers).filter(|_| is_local);
-        let may_ask = (is_local && doubt.is_none())
-            || match &self.others {
-                Others::Nobody => false,
-                Others::Listed(keys) => key(headers).is_some_and(|key| keys.contain(key)),
-                Others::Anyone => true,
+        let reason = loopback::distrust(target, headers).filter(|_| is_local);
+        let may_ask = (is_local && reason.is_none())
+            || match &self.remote {
+                RemoteAccess::Denied => false,
+                RemoteAccess::Keys(keys) => key(headers).is_some_and(|key| keys.contains(key)),
+                RemoteAccess::Anyone => true,
             };
-        if may_ask { Ok(()) } else { Err(Problem::unknown_caller(doubt)) }
+        if may_ask { Ok(()) } else { Err(Problem::unknown_caller(reason)) }
     }
 }
 
-impl Others {
-    fn choose(args: &Args) -> Result<Self, String> {
+impl RemoteAccess {
+    fn from_options(options: &CallerOptions) -> Result<Self, String> {
         let mut keys = Keys::default();
-        let (list, file) = (args.given("keys"), args.given("keys_file"));
+        let (list, file) = (options.keys.as_ref(), options.keys_file.as_ref());
         if let Some(list) = list {
-            keys.extend(
-                Keys::from_list(list.text()?).map_err(|rule| format!("{}: {rule}", list.by))?,
-            );
+            let listed = Keys::from_list(&list.get()?);
+            keys.extend(listed.map_err(|rule| format!("{}: {rule}", list.origin()))?);
         }
         if let Some(file) = file {
             let lines = file.read_file()?;
-            keys.extend(Keys::from_lines(&lines).map_err(|rule| file.cannot_be(&rule))?);
+            keys.extend(Keys::from_lines(&lines).map_err(|rule| file.invalid(&rule))?);
         }
-        let is_anyone = args.is_on("allow_anyone")?;
-        let anyone = args.given("allow_anyone").filter(|_| is_anyone);
-        match (anyone, list.or(file)) {
-            (None, None) => Ok(Self::Nobody),
-            (None, Some(_)) => Ok(Self::Listed(keys)),
-            (Some(_), None) => Ok(Self::Anyone),
-            (Some(anyone), Some(list)) => {
-                Err(format!("{} and {} contradict each other: leave one out", anyone.by, list.by))
+        let source = list.map(OptionValue::origin).or(file.map(OptionValue::origin));
+        match (options.allow_anyone.get()?, source) {
+            (false, None) => Ok(Self::Denied),
+            (false, Some(_)) => Ok(Self::Keys(keys)),
+            (true, None) => Ok(Self::Anyone),
+            (true, Some(source)) => {
+                let anyone = options.allow_anyone.origin();
+                Err(format!("{anyone} and {source} contradict each other: leave one out"))
             }
         }
     }
 }
 
-/// Answers 401 to whoever may not ask, who cannot keep a connection either, whatever the answer.
+/// Answers callers without access with 401, except on open paths. Such a caller's connection is
+/// closed after any answer.
 pub(crate) async fn guard<B: MessageBody + 'static>(
     callers: Data<Callers>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody + use<B>>, Error> {
-    let admitted = callers.admit(peer(&request), request.uri(), request.headers());
-    let is_stranger = admitted.is_err();
-    let mut response = match admitted {
-        Err(problem) if !OPEN.contains(&request.path()) => {
+    let access = callers.check(peer(&request), request.uri(), request.headers());
+    let is_denied = access.is_err();
+    let mut response = match access {
+        Err(problem) if !OPEN_PATHS.contains(&request.path()) => {
             request.into_response(problem.error_response()).map_into_right_body()
         }
         _ => next.call(request).await?.map_into_left_body(),
     };
-    if is_stranger {
+    if is_denied {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
 }
 
-/// Who asks, by the connection. Headers have no say in it.
+/// Returns the connection's peer, whatever the headers say.
 fn peer(request: &ServiceRequest) -> Peer {
     let connection = request.conn_data::<Handle>().map(Handle::peer);
     let address = || request.peer_addr().map_or(Peer::Unknown, Peer::At);
     connection.unwrap_or_else(address)
 }
 
-/// The key a request has: in the API's own header, or in the one that scrapers can send.
+/// Returns the request's key: from the API's own header, or from the header that scrapers can send.
 fn key(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     text(KEY).or_else(|| {
@@ -166,20 +170,20 @@ mod tests {
 
     const ELSEWHERE: &str = "192.0.2.7";
 
-    fn callers(others: Others) -> Callers {
-        Callers { others, trusts_loopback: true }
+    fn callers(remote: RemoteAccess) -> Callers {
+        Callers { remote, trusts_loopback: true }
     }
 
     fn listed() -> Callers {
-        callers(Others::Listed(Keys::from_list("caller-one,caller-two").unwrap()))
+        callers(RemoteAccess::Keys(Keys::from_list("caller-one,caller-two").unwrap()))
     }
 
     fn nobody_else() -> Callers {
-        callers(Others::Nobody)
+        callers(RemoteAccess::Denied)
     }
 
     fn anyone() -> Callers {
-        callers(Others::Anyone)
+        callers(RemoteAccess::Anyone)
     }
 
     fn admit(callers: &Callers, caller: &str, key: Option<&str>) -> bool {
@@ -188,7 +192,7 @@ mod tests {
             headers.insert(HeaderName::from_static(KEY), HeaderValue::from_str(key).unwrap());
         }
         let peer = Peer::At(SocketAddr::new(caller.parse().unwrap(), 1));
-        callers.admit(peer, &Uri::default(), &headers).is_ok()
+        callers.check(peer, &Uri::default(), &headers).is_ok()
     }
 
     #[test]
@@ -208,7 +212,7 @@ mod tests {
             if let Some((name, value)) = header {
                 headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
             }
-            callers.admit(Peer::ThisMachine, &Uri::default(), &headers).is_ok()
+            callers.check(Peer::ThisMachine, &Uri::default(), &headers).is_ok()
         };
         assert!(admit(&nobody_else(), None) && admit(&listed(), Some(("host", "localhost"))));
         assert!(!admit(&listed(), Some(("x-forwarded-for", "192.0.2.7"))));
@@ -225,7 +229,7 @@ mod tests {
             assert!(!admit(&listed(), caller, None), "{caller}");
             assert!(admit(&anyone(), caller, None), "{caller}");
         }
-        assert!(listed().admit(Peer::Unknown, &Uri::default(), &HeaderMap::new()).is_err());
+        assert!(listed().check(Peer::Unknown, &Uri::default(), &HeaderMap::new()).is_err());
     }
 
     #[test]
@@ -242,14 +246,14 @@ mod tests {
     fn where_the_network_can_reach_it_must_be_decided_who_may_ask() {
         let at = |address: &str| vec![address.parse().unwrap()];
         for address in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert!(nobody_else().are_decided_for(&at(address)), "{address}");
+            assert!(nobody_else().allow_listening_on(&at(address)), "{address}");
         }
         for address in ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "[2001:db8::1]:1"] {
-            assert!(!nobody_else().are_decided_for(&at(address)), "{address}");
-            assert!(listed().are_decided_for(&at(address)), "{address}");
-            assert!(anyone().are_decided_for(&at(address)), "{address}");
+            assert!(!nobody_else().allow_listening_on(&at(address)), "{address}");
+            assert!(listed().allow_listening_on(&at(address)), "{address}");
+            assert!(anyone().allow_listening_on(&at(address)), "{address}");
             let both = [at("127.0.0.1:1"), at(address)].concat();
-            assert!(!nobody_else().are_decided_for(&both), "{address}");
+            assert!(!nobody_else().allow_listening_on(&both), "{address}");
         }
     }
 

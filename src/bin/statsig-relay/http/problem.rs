@@ -1,7 +1,6 @@
-//! What goes wrong, as responses: a fitting status and
-//! `{"error": {"kind": "…", "message": "…", "request_id": "…"}}`.
+//! Errors as responses: a status and `{"error": {"kind": "…", "message": "…", "request_id": "…"}}`.
 //!
-//! `kind` is a short fixed word, the component's [`Error::kind`] or one of the relay's own;
+//! `kind` is a short fixed word: the component's [`Error::kind`], or one of the relay's own.
 //! `message` is for people.
 
 use std::{borrow::Cow, fmt, time::Duration};
@@ -16,36 +15,36 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{loopback::Doubt, request_id::RequestId};
+use crate::{access::loopback::Distrust, http::request_id::RequestId};
 
-/// Why a request is not answered with evaluations.
+/// An error answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
     kind: &'static str,
     message: String,
-    /// What tells the client's software what to do instead.
+    /// A header that tells the client's software what to do.
     header: Option<(HeaderName, Cow<'static, str>)>,
 }
 
 impl Problem {
-    /// The request is not what the API document describes.
+    /// The request does not follow the API document.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
-    /// The body is not JSON; the message says where.
+    /// The body is not JSON. The message says where.
     pub(crate) fn not_json(error: &serde_json::Error) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
     }
 
-    /// The body has more bytes than are read.
+    /// The body is too long.
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the body has more than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
-    /// The body is encoded in a way that is not read here.
+    /// The relay does not know the body's encoding.
     pub(crate) fn unknown_encoding() -> Self {
         let message = "the body's content-encoding must be gzip or identity";
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -58,52 +57,52 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
     }
 
-    /// The body does not fit beside those of other requests.
-    pub(crate) fn no_room() -> Self {
-        let message = "the relay has no room for more requests of this size: try again later";
+    /// Other requests hold all the bytes that requests may hold.
+    pub(crate) fn request_budget_exceeded() -> Self {
+        let message = "other requests fill the memory for requests: try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
     }
 
-    /// The answer does not fit beside those that other clients have not taken.
-    pub(crate) fn no_room_for_answer() -> Self {
-        let message = "clients that do not read their answers leave no room for one of this size: \
-                       try again later";
+    /// Answers that other clients have not read hold all the bytes that answers may hold.
+    pub(crate) fn answer_budget_exceeded() -> Self {
+        let message = "answers that other clients do not read fill the memory for answers: try \
+                       again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
     }
 
-    /// There is no such path.
+    /// The relay does not serve the path.
     pub(crate) fn not_found(path: &str) -> Self {
-        let message = format!("{path} is not answered here: /v1/check_gate and /v1/get_config are");
+        let message = format!("no such path, {path}: use /v1/check_gate or /v1/get_config");
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// The path is not for this method.
+    /// The path does not support the method.
     pub(crate) fn wrong_method(allow: &'static str) -> Self {
         let message = format!("the method must be {allow}");
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Self::new(status, "wrong_method", message).with(ALLOW, allow)
     }
 
-    /// Whoever asks has no key that is listed, and is not on this machine, or seems not to be. Says
-    /// the same of a key that is wrong as of none.
-    pub(crate) fn unknown_caller(doubt: Option<Doubt>) -> Self {
-        let message = match doubt {
-            None => "statsig-api-key must be a key that this relay has on its list of callers",
-            Some(Doubt::Lured) => {
-                "on this machine, ask for localhost or a loopback address and from no page of \
-                 another site, or with a listed key as statsig-api-key"
+    /// The caller is not trusted for being on this machine, and sent no listed key. The message is the
+    /// same for a wrong key as for none.
+    pub(crate) fn unknown_caller(reason: Option<Distrust>) -> Self {
+        let message = match reason {
+            None => "the header statsig-api-key must be one of the keys that this relay accepts",
+            Some(Distrust::CrossSite) => {
+                "on this machine, ask localhost or a loopback address, and not from a page of \
+                 another site; or send a listed key as statsig-api-key"
             }
-            Some(Doubt::Forwarded) => {
-                "what was forwarded needs a listed key as statsig-api-key, though it comes from \
-                 this machine"
+            Some(Distrust::Forwarded) => {
+                "a forwarded request needs a listed key as statsig-api-key, even from this \
+                 machine"
             }
         };
         let status = StatusCode::UNAUTHORIZED;
         Self::new(status, "unknown_caller", message).with(WWW_AUTHENTICATE, "Bearer")
     }
 
-    /// The same, with the field of the body that it is about.
-    pub(crate) fn at(self, field: &str) -> Self {
+    /// Prefixes the message with a field of the body.
+    pub(crate) fn in_field(self, field: &str) -> Self {
         Self { message: format!("{field}: {}", self.message), ..self }
     }
 
@@ -168,13 +167,13 @@ impl ResponseError for Problem {
     }
 }
 
-/// Rounded up: who comes a moment too early is sent away again.
+/// Rounds up, because a client that retries a moment too early is refused again.
 fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-/// Whose fault it is: the client's, the relay's for now, or that of whoever it asks. When Statsig asks
-/// for calm, the relay passes that on.
+/// Returns 4xx for the client's faults, 502 or 504 for Statsig's, 503 and 500 for the relay's. Passes on
+/// a 429, or a 503 with `Retry-After`, from Statsig.
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::InvalidName { .. } | Error::InvalidUser { .. } => StatusCode::BAD_REQUEST,

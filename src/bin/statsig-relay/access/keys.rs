@@ -1,24 +1,24 @@
-//! The keys of callers who may ask, compared in constant time.
+//! The keys of callers that may ask, compared in constant time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::{Choice, ConstantTimeEq};
 
-/// Some keys. Clones have the same, also when these are replaced. Not `Debug`: they are secret.
+/// A list of keys. Clones share it, also after `replace`. Not `Debug`, because keys are secret.
 #[derive(Clone, Default)]
 pub(crate) struct Keys(Arc<RwLock<Vec<Key>>>);
 
-/// A key, filled up with zeros: keys are visible ASCII, so no two of them become equal by it.
+/// A key, padded with zeros. Keys are visible ASCII, so padding makes no two of them equal.
 #[derive(Clone)]
-struct Key([u8; LONGEST]);
+struct Key([u8; MAX_LENGTH]);
 
-/// The longest key there may be, in bytes.
-const LONGEST: usize = 256;
+/// The length of the longest key, in bytes.
+const MAX_LENGTH: usize = 256;
 
 const RULE: &str = "must be visible ASCII characters, 256 at most";
 
 impl Keys {
-    /// Reads keys with commas between them.
+    /// Parses keys separated by commas.
     pub(crate) fn from_list(text: &str) -> Result<Self, String> {
         let keys = text.split(',').map(str::trim).enumerate();
         let keys = keys.map(|(at, key)| Key::new(key).ok_or_else(|| (at + 1).to_string()));
@@ -26,14 +26,18 @@ impl Keys {
         keys.map(Self::new).map_err(|at| format!("key {at} {RULE}"))
     }
 
-    /// Reads keys one a line, between empty lines and comments.
+    /// Parses keys, one a line. Skips empty lines and comments.
     pub(crate) fn from_lines(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).enumerate();
         let keys = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let keys = keys.map(|(at, key)| Key::new(key).ok_or(at + 1));
         let keys: Vec<_> =
             keys.collect::<Result<_, _>>().map_err(|at| format!("line {at}: a key {RULE}"))?;
-        if keys.is_empty() { Err("has no key".to_owned()) } else { Ok(Self::new(keys)) }
+        if keys.is_empty() {
+            Err("expected at least one key, found none".to_owned())
+        } else {
+            Ok(Self::new(keys))
+        }
     }
 
     fn new(keys: Vec<Key>) -> Self {
@@ -49,15 +53,15 @@ impl Keys {
         self.0.write().unwrap_or_else(PoisonError::into_inner).extend(others);
     }
 
-    /// From here on these are the keys, for each clone.
+    /// Replaces the keys, for every clone.
     pub(crate) fn replace(&self, others: Self) {
         let others = others.read(Vec::clone);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
-    /// Whether this is one of them. How long it takes says neither which one, nor how much of one
-    /// was right: each is compared, whole.
-    pub(crate) fn contain(&self, key: &str) -> bool {
+    /// Whether the key is listed. Compares all of each key, so the time it takes does not reveal
+    /// which key matches, or how much of it.
+    pub(crate) fn contains(&self, key: &str) -> bool {
         let Some(key) = Key::new(key) else { return false };
         self.read(|keys| {
             let equal = keys.iter().map(|listed| listed.0.ct_eq(&key.0));
@@ -73,7 +77,7 @@ impl Keys {
 impl Key {
     fn new(text: &str) -> Option<Self> {
         let is_key = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        let mut padded = [0; LONGEST];
+        let mut padded = [0; MAX_LENGTH];
         padded.get_mut(..text.len()).filter(|_| is_key)?.copy_from_slice(text.as_bytes());
         Some(Self(padded))
     }
@@ -86,16 +90,16 @@ mod tests {
     #[test]
     fn a_key_is_one_of_them_only_if_all_of_it_is_equal() {
         let keys = Keys::from_list("caller-one, caller-two").unwrap();
-        assert!(keys.contain("caller-one") && keys.contain("caller-two"));
+        assert!(keys.contains("caller-one") && keys.contains("caller-two"));
 
-        let longest = "k".repeat(LONGEST);
-        assert!(Keys::from_list(&longest).unwrap().contain(&longest));
+        let longest = "k".repeat(MAX_LENGTH);
+        assert!(Keys::from_list(&longest).unwrap().contains(&longest));
 
         for near in ["", "caller-on", "caller-one ", "caller-one\0", "caller-one,", "caller-oneo"] {
-            assert!(!keys.contain(near), "{near:?}");
+            assert!(!keys.contains(near), "{near:?}");
         }
-        assert!(!keys.contain(&"k".repeat(LONGEST + 1)));
-        assert!(!Keys::default().contain("caller-one") && !Keys::default().contain(""));
+        assert!(!keys.contains(&"k".repeat(MAX_LENGTH + 1)));
+        assert!(!Keys::default().contains("caller-one") && !Keys::default().contains(""));
     }
 
     #[test]
@@ -105,7 +109,7 @@ mod tests {
 
         keys.replace(Keys::from_list("caller-two,caller-three").unwrap());
 
-        assert!(same.contain("caller-two") && !same.contain("caller-one"));
+        assert!(same.contains("caller-two") && !same.contains("caller-one"));
         assert_eq!(same.len(), 2);
     }
 
@@ -114,13 +118,13 @@ mod tests {
         let keys =
             Keys::from_lines("# ours\r\n\r\ncaller-one\r\n  caller-two  \n#caller-three").unwrap();
 
-        assert!(keys.contain("caller-one") && keys.contain("caller-two"));
-        assert!(!keys.contain("caller-three") && !keys.contain("#caller-three"));
+        assert!(keys.contains("caller-one") && keys.contains("caller-two"));
+        assert!(!keys.contains("caller-three") && !keys.contains("#caller-three"));
     }
 
     #[test]
     fn what_is_no_key_is_refused_by_its_place_and_not_shown() {
-        let long = "k".repeat(LONGEST + 1);
+        let long = "k".repeat(MAX_LENGTH + 1);
         for (text, place) in
             [("", "key 1 "), ("fine,", "key 2 "), ("fine,two words", "key 2 "), (&long, "key 1 ")]
         {
@@ -129,6 +133,9 @@ mod tests {
         }
         let said = Keys::from_lines("fine\n\nclé").map(drop).unwrap_err();
         assert_eq!(said, format!("line 3: a key {RULE}"));
-        assert_eq!(Keys::from_lines("# none\n").map(drop).unwrap_err(), "has no key");
+        assert_eq!(
+            Keys::from_lines("# none\n").map(drop).unwrap_err(),
+            "expected at least one key, found none"
+        );
     }
 }
