@@ -1,56 +1,34 @@
 //! The settings: names, units, defaults, bounds, and where they come from.
 
+#[macro_use]
+mod table;
+#[macro_use]
+mod settings;
 mod builder;
+mod kind;
 mod no_proxy;
 mod parse;
 mod policy;
 mod proxy;
-mod settings;
 
-use std::{env, time::Duration};
+use std::env;
 
 use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 pub(crate) use self::{
     builder::check_api_key,
     proxy::{Proxy, WayOut},
 };
-use crate::{
-    model::{error::Error, user::Tier},
-    telemetry::hooks::Hooks,
-};
+use self::{kind::ApiKey, settings::Settings};
+use crate::{model::error::Error, telemetry::hooks::Hooks};
 
 /// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
 /// setting against its bounds.
 ///
-/// | setting | default | bounds |
-/// |---|---|---|
-/// | `api_key` | none | visible ASCII |
-/// | `base_url` | `https://api.statsig.com` | `https`, or `http` to loopback or with `allow_plain_http` |
-/// | `flush_interval` | 5 ms | 1 ms to 1 min, less than `timeout` |
-/// | `batch_size` | 100 | 1 to 100 |
-/// | `max_pending` | 10,000 | 1 to 10,000,000 |
-/// | `max_pending_bytes` | 64 MiB | 1 MiB to 1 TiB |
-/// | `timeout` | 3 s | 1 ms to 10 min |
-/// | `attempt_timeout` | 1 s | 1 ms to 10 min |
-/// | `retry_attempts` | 3 | 1 to 10 |
-/// | `max_in_flight` | 64 | 1 to 1,024 |
-/// | `exposure_logging` | on | |
-/// | `environment` | none | 1 to 100 characters; no text: none |
-/// | `extra_root_certificates` | none | PEM |
-/// | `allow_plain_http` | off | |
-/// | `proxy` | `env` | the URL of an HTTP proxy, `env` or `none` |
-/// | `circuit_breaker` | on | |
-/// | `flush_policy` | `interval` | [`FlushPolicy`] |
-/// | `transports` | 1 | 1 to 64, at most `max_in_flight` |
-/// | `cache_ttl` | 10 s | 0 (off) to 24 h |
-/// | `cache_entries` | 10,000 | 1 to 100,000,000 |
-/// | `cache_bytes` | 64 MiB | 1 MiB to 1 TiB |
-/// | `stale_if_error` | 1 h | 0 (off) to 7 days |
+#[doc = settings_table!()]
 ///
 /// ```
 /// use std::time::Duration;
@@ -76,52 +54,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The settings' names, each with a line on what it means, in the order of the table above.
-    pub const SETTINGS: &'static [(&'static str, &'static str)] = &[
-        ("api_key", "the server secret key"),
-        ("base_url", "where the Statsig HTTP API is"),
-        ("flush_interval", "longest a request waits in the buffer"),
-        ("batch_size", "distinct names of one user that flush that user at once (1 to 100)"),
-        ("max_pending", "names buffered, queued and in flight; more are refused as overload"),
-        (
-            "max_pending_bytes",
-            "bytes of the requests for these names, users included, and as many of answers that \
-             wait for other names; more are refused as overload",
-        ),
-        ("timeout", "longest a request takes, from acceptance to answer"),
-        ("attempt_timeout", "longest one HTTP attempt takes, body included"),
-        ("retry_attempts", "attempts of a call in total (1 to 10)"),
-        ("max_in_flight", "HTTP calls at once"),
-        ("exposure_logging", "whether Statsig logs exposures where a message does not say"),
-        ("environment", "tier of every user who has none, like staging"),
-        (
-            "extra_root_certificates",
-            "PEM, or a file of it: certificates to trust besides the roots",
-        ),
-        ("allow_plain_http", "whether plain http may leave this machine"),
-        (
-            "proxy",
-            "HTTP proxy that calls go through: a URL; env: as HTTPS_PROXY and the like say; none",
-        ),
-        (
-            "circuit_breaker",
-            "whether calls wait for a probe, at most 2 s, while the last ones failed in a row",
-        ),
-        ("flush_policy", "when buffered requests are flushed: interval or adaptive"),
-        ("transports", "threads that make HTTP calls; 1: the component's own"),
-        ("cache_ttl", "how long an evaluation is kept and given again; 0: not at all"),
-        ("cache_entries", "evaluations kept at once"),
-        ("cache_bytes", "most memory of the evaluations kept; in bytes, or with KiB, MiB or GiB"),
-        (
-            "stale_if_error",
-            "how much longer a kept evaluation may answer while Statsig fails; 0: not at all",
-        ),
-    ];
-
     /// Starts a configuration with this key and every default.
     pub fn builder(api_key: impl Into<String>) -> ConfigBuilder {
-        let settings = Settings::with_key(api_key.into());
-        ConfigBuilder { settings, hooks: Hooks::default() }
+        ConfigBuilder { settings: Settings::default(), hooks: Hooks::default() }.api_key(api_key)
     }
 
     /// Every default, with this key.
@@ -173,62 +108,6 @@ impl Config {
         builder.build_in(&lookup).map_err(from_environment)
     }
 
-    /// Where the API is, without a slash at the end.
-    pub fn base_url(&self) -> &str {
-        &self.settings.base_url
-    }
-
-    /// The longest a request waits in the buffer.
-    pub fn flush_interval(&self) -> Duration {
-        self.settings.flush_interval
-    }
-
-    /// The number of distinct names of one user that flush that user at once.
-    pub fn batch_size(&self) -> usize {
-        self.settings.batch_size
-    }
-
-    /// The number of names that may be buffered, queued and in flight together.
-    pub fn max_pending(&self) -> usize {
-        self.settings.max_pending
-    }
-
-    /// The number of bytes that the requests may have that are buffered, queued and in flight
-    /// together.
-    pub fn max_pending_bytes(&self) -> u64 {
-        self.settings.max_pending_bytes
-    }
-
-    /// The longest a request takes, from acceptance to answer.
-    pub fn timeout(&self) -> Duration {
-        self.settings.timeout
-    }
-
-    /// The longest one HTTP attempt takes: connect, headers and body together.
-    pub fn attempt_timeout(&self) -> Duration {
-        self.settings.attempt_timeout
-    }
-
-    /// The number of attempts of one call, the first included.
-    pub fn retry_attempts(&self) -> u32 {
-        self.settings.retry_attempts
-    }
-
-    /// The number of HTTP calls at once.
-    pub fn max_in_flight(&self) -> usize {
-        self.settings.max_in_flight
-    }
-
-    /// Whether a message that does not choose for itself has its exposures logged.
-    pub fn exposure_logging(&self) -> bool {
-        self.settings.exposure_logging
-    }
-
-    /// The tier of every user who has none.
-    pub fn environment(&self) -> Option<&Tier> {
-        self.settings.environment.as_ref()
-    }
-
     /// The HTTP proxy that calls go through, as `HOST:PORT`; none if they go straight to
     /// [`base_url`](Self::base_url).
     pub fn proxy(&self) -> Option<String> {
@@ -250,49 +129,12 @@ impl Config {
         self.settings.text(setting)
     }
 
-    /// Whether calls fail without being tried, with [`Error::CircuitOpen`], while the last ones failed
-    /// in a row and no probe is answered.
-    pub fn circuit_breaker(&self) -> bool {
-        self.settings.circuit_breaker
-    }
-
-    /// When what is buffered leaves.
-    pub fn flush_policy(&self) -> FlushPolicy {
-        self.settings.flush_policy
-    }
-
-    /// The number of transports that make the HTTP calls.
-    pub fn transports(&self) -> usize {
-        self.settings.transports
-    }
-
-    /// How long an evaluation is kept and given again; zero if none is.
-    pub fn cache_ttl(&self) -> Duration {
-        self.settings.cache_ttl
-    }
-
-    /// The number of evaluations that may be kept at once.
-    pub fn cache_entries(&self) -> usize {
-        self.settings.cache_entries
-    }
-
-    /// The most bytes that the evaluations kept may take, with their users, names and values.
-    pub fn cache_bytes(&self) -> u64 {
-        self.settings.cache_bytes
-    }
-
-    /// How long past [`cache_ttl`](Self::cache_ttl) an evaluation may still answer while Statsig
-    /// fails.
-    pub fn stale_if_error(&self) -> Duration {
-        self.settings.stale_if_error
-    }
-
     pub(crate) fn api_key(&self) -> &str {
-        self.settings.api_key.expose_secret()
+        self.settings.api_key.0.expose_secret()
     }
 
     pub(crate) fn set_api_key(&mut self, key: SecretString) {
-        self.settings.api_key = key;
+        self.settings.api_key = ApiKey(key);
     }
 
     /// [`max_pending_bytes`](Self::max_pending_bytes), as memory is counted.
@@ -340,9 +182,10 @@ fn invalid(setting: &'static str, value: impl Into<String>, rule: impl Into<Stri
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, time::Duration};
 
     use super::*;
+    use crate::model::user::Tier;
 
     fn from(variables: &[(&str, &str)]) -> Result<Config, Error> {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
@@ -468,7 +311,7 @@ mod tests {
             (
                 "FLUSH_INTERVAL",
                 "0",
-                "setting `flush_interval` cannot be 0ns: must be from 1ms to 60s",
+                "setting `flush_interval` cannot be 0s: must be from 1ms to 60s",
             ),
             (
                 "FLUSH_INTERVAL",
@@ -504,7 +347,7 @@ mod tests {
             (
                 "CACHE_TTL",
                 "86401s",
-                "setting `cache_ttl` cannot be 86401s: must be from 0ns to 86400s",
+                "setting `cache_ttl` cannot be 86401s: must be from 0s to 86400s",
             ),
             (
                 "CACHE_ENTRIES",

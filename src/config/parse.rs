@@ -77,13 +77,13 @@ pub(super) fn tier(text: &str) -> Option<Tier> {
 }
 
 /// PEM itself, or the path of a file of it.
-pub(super) fn pem(text: &str) -> Result<Vec<u8>, Error> {
+pub(super) fn pem(setting: &'static str, text: &str) -> Result<Vec<u8>, Error> {
     if text.is_empty() || text.contains("-----BEGIN") {
         return Ok(text.as_bytes().to_vec());
     }
     fs::read(text).map_err(|error| {
         let rule = format!("must be PEM or a file of it that can be read ({error})");
-        invalid("extra_root_certificates", format!("{text:?}"), rule)
+        invalid(setting, format!("{text:?}"), rule)
     })
 }
 

@@ -181,16 +181,12 @@ pub(super) fn redacted(text: &str) -> String {
     }
 }
 
-/// The setting as text that can be read again, unless it has a secret in it.
-pub(super) fn text(setting: &str) -> Option<String> {
-    (redacted(setting) == setting).then(|| setting.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::kind::{Kind, ProxyUrl};
 
     const HTTPS: &str = "https://api.statsig.com";
     const HTTP: &str = "http://statsig.internal:81";
@@ -377,10 +373,10 @@ mod tests {
         ] {
             let shown = redacted(text);
             assert!(shown.contains("[redacted]") && !shown.contains("hunter2"), "{shown}");
-            assert_eq!(super::text(text), None);
+            assert_eq!(ProxyUrl::new(text).text(), None);
         }
         for text in ["env", "none", "http://p:3128", "p:1"] {
-            assert_eq!(super::text(text).as_deref(), Some(text));
+            assert_eq!(ProxyUrl::new(text).text().as_deref(), Some(text));
         }
     }
 
