@@ -70,8 +70,8 @@ impl Config {
     /// Reads the environment: `STATSIG_API_KEY`, `STATSIG_FLUSH_INTERVAL` and so on, one variable a
     /// setting. One that is not set keeps the setting's default.
     ///
-    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`). Sizes are whole bytes or have a
-    /// unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
+    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`, `5m`, `1h`, `7d`). Sizes are whole
+    /// bytes or have a unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
     /// are PEM or the path of a PEM file. A variable that is no setting is ignored.
     ///
     /// # Errors
@@ -311,7 +311,7 @@ mod tests {
             (
                 "FLUSH_INTERVAL",
                 "0",
-                "setting `flush_interval` cannot be 0s: must be from 1ms to 60s",
+                "setting `flush_interval` cannot be 0s: must be from 1ms to 1m",
             ),
             (
                 "FLUSH_INTERVAL",
@@ -320,14 +320,14 @@ mod tests {
             ),
             (
                 "TIMEOUT",
-                "11m",
-                "setting `timeout` cannot be \"11m\": must be whole milliseconds, or a number with `ms` or `s`",
+                "11w",
+                "setting `timeout` cannot be \"11w\": must be whole milliseconds, or a number with `ms`, `s`, `m`, `h` or `d`",
             ),
-            ("TIMEOUT", "601s", "setting `timeout` cannot be 601s: must be from 1ms to 600s"),
+            ("TIMEOUT", "601s", "setting `timeout` cannot be 601s: must be from 1ms to 10m"),
             (
                 "ATTEMPT_TIMEOUT",
                 "-1",
-                "setting `attempt_timeout` cannot be \"-1\": must be whole milliseconds, or a number with `ms` or `s`",
+                "setting `attempt_timeout` cannot be \"-1\": must be whole milliseconds, or a number with `ms`, `s`, `m`, `h` or `d`",
             ),
             ("BATCH_SIZE", "101", "setting `batch_size` cannot be 101: must be from 1 to 100"),
             ("BATCH_SIZE", "ten", "setting `batch_size` cannot be \"ten\": must be a whole number"),
@@ -344,11 +344,7 @@ mod tests {
                 "setting `max_in_flight` cannot be 1025: must be from 1 to 1024",
             ),
             ("TRANSPORTS", "65", "setting `transports` cannot be 65: must be from 1 to 64"),
-            (
-                "CACHE_TTL",
-                "86401s",
-                "setting `cache_ttl` cannot be 86401s: must be from 0s to 86400s",
-            ),
+            ("CACHE_TTL", "86401s", "setting `cache_ttl` cannot be 86401s: must be from 0s to 1d"),
             (
                 "CACHE_ENTRIES",
                 "0",
@@ -367,7 +363,7 @@ mod tests {
             (
                 "STALE_IF_ERROR",
                 "8d",
-                "setting `stale_if_error` cannot be \"8d\": must be whole milliseconds, or a number with `ms` or `s`",
+                "setting `stale_if_error` cannot be 8d: must be from 0s to 7d",
             ),
             (
                 "ENVIRONMENT",
