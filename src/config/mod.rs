@@ -10,6 +10,7 @@ mod no_proxy;
 mod parse;
 mod policy;
 mod proxy;
+mod unknown;
 
 use std::env;
 
@@ -72,11 +73,17 @@ impl Config {
     ///
     /// Durations are whole milliseconds or have a unit (`5ms`, `3s`, `5m`, `1h`, `7d`). Sizes are whole
     /// bytes or have a unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
-    /// are PEM or the path of a PEM file. A variable that is no setting is ignored.
+    /// are PEM or the path of a PEM file.
+    ///
+    /// A variable that begins with `STATSIG_` and is no setting causes a warning in the log, so start
+    /// the log first. `STATSIG_RELAY_…` belongs to the relay and causes none.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value, the bound it breaks and the variable.
     pub fn from_env() -> Result<Self, Error> {
+        for line in unknown::warnings(env::vars_os()) {
+            tracing::warn!("{line}");
+        }
         Self::from_lookup(variable)
     }
 
@@ -100,10 +107,18 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let mut builder = Self::builder("");
         for &(setting, _) in Self::SETTINGS {
-            let variable = format!("STATSIG_{}", setting.to_ascii_uppercase());
-            if let Some(text) = lookup(&variable) {
+            if let Some(text) = lookup(&variable_of(setting)) {
                 builder = builder.set(setting, &text).map_err(from_environment)?;
             }
+        }
+        let key = variable_of("api_key");
+        let missing = match lookup(&key) {
+            None => Some("unset"),
+            Some(text) => text.is_empty().then_some("empty"),
+        };
+        if let Some(missing) = missing {
+            let rule = format!("set the environment variable {key} to the server secret key");
+            return Err(invalid("api_key", missing, rule));
         }
         builder.build_in(&lookup).map_err(from_environment)
     }
@@ -165,14 +180,18 @@ fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
-/// Says which variable is to be mended.
+/// What the variables of all settings begin with.
+const PREFIX: &str = "STATSIG_";
+
+/// Returns the name of a setting's variable.
+fn variable_of(setting: &str) -> String {
+    format!("{PREFIX}{}", setting.to_ascii_uppercase())
+}
+
+/// Adds the name of the variable to an error.
 fn from_environment(error: Error) -> Error {
     let Error::InvalidConfig { setting, value, rule } = error else { return error };
-    let variable = format!("STATSIG_{}", setting.to_ascii_uppercase());
-    let rule = match (setting, value.as_str()) {
-        ("api_key", "empty") => format!("{variable} must be set to the server secret key"),
-        _ => format!("{rule} ({variable})"),
-    };
+    let rule = format!("{rule} ({})", variable_of(setting));
     Error::InvalidConfig { setting, value, rule }
 }
 
@@ -399,10 +418,19 @@ mod tests {
             let variable = format!("STATSIG_{variable}");
             assert_eq!(refusal(&[(&variable, value)]), format!("{message} ({variable})"));
         }
-        assert_eq!(
-            Config::from_lookup(|_| None).unwrap_err().to_string(),
-            "setting `api_key` cannot be empty: STATSIG_API_KEY must be set to the server secret key"
-        );
+    }
+
+    #[test]
+    fn missing_key_is_unset_and_not_empty() {
+        for (variables, missing) in [(&[][..], "unset"), (&[("STATSIG_API_KEY", "")], "empty")] {
+            assert_eq!(
+                from(variables).unwrap_err().to_string(),
+                format!(
+                    "setting `api_key` cannot be {missing}: set the environment variable \
+                     STATSIG_API_KEY to the server secret key"
+                )
+            );
+        }
     }
 
     #[test]
@@ -443,6 +471,5 @@ mod tests {
         let config = Config::new("secret-key").unwrap();
         let shown = format!("{error} {error:?} {config:?} {:?}", Config::builder("secret-key"));
         assert!(!shown.contains("secret"), "{shown}");
-        assert!(from(&[]).unwrap_err().to_string().contains("`api_key` cannot be empty"));
     }
 }
