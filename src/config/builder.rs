@@ -1,4 +1,4 @@
-//! Changing settings, and checking them.
+//! The builder: changes settings, and checks them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{
     telemetry::{fallback::Fallback, hooks::Hooks},
 };
 
-/// Changes settings from their defaults; nothing is checked before [`build`](Self::build).
+/// Changes settings from their defaults. [`build`](Self::build) checks them.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ConfigBuilder {
@@ -26,12 +26,12 @@ pub struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
-    /// Has this called for each request that is answered with an error. Default none; the last one
-    /// given counts.
+    /// Sets a hook to call for each request that fails. Default: none. A second hook replaces the
+    /// first.
     ///
-    /// Hooks run on a thread of their own, one event after the other: one that panics or blocks
-    /// harms nothing but the other events. Up to 1,024 events wait for it; what comes when it is
-    /// so far behind is dropped, and counted in [`Stats::hooks_missed`](crate::Stats::hooks_missed).
+    /// Hooks run on a thread of their own, one event after the other. A hook that panics or blocks
+    /// delays only other events. At most 1,024 events wait; further ones are dropped, and counted in
+    /// [`Stats::hooks_missed`](crate::Stats::hooks_missed).
     ///
     /// ```
     /// # use actix_statsig::Config;
@@ -46,17 +46,18 @@ impl ConfigBuilder {
         self
     }
 
-    /// Has this called each time a default stands in for an answer, as in
-    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or). As [`on_error`](Self::on_error) otherwise.
+    /// Sets a hook to call each time a default replaces an answer, as in
+    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or). It runs as
+    /// [`on_error`](Self::on_error) does.
     pub fn on_fallback(mut self, hook: impl Fn(&Fallback) + Send + Sync + 'static) -> Self {
         self.hooks.on_fallback = Some(Arc::new(hook));
         self
     }
 
-    /// Changes one setting by its name, from text, as [`Config::from_env`] reads it.
+    /// Sets one setting by its name, from text in the form that [`Config::from_env`] reads.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] if there is no such setting or the text is not of its type.
+    /// [`Error::InvalidConfig`] if there is no such setting, or the text does not fit its type.
     pub fn set(mut self, setting: &str, text: &str) -> Result<Self, Error> {
         self.settings.set(setting, text)?;
         Ok(self)
@@ -71,7 +72,7 @@ impl ConfigBuilder {
         self.build_in(&super::variable)
     }
 
-    /// The same, in an environment that may be another than the process's.
+    /// Does the same as [`build`](Self::build), with a lookup in place of the environment.
     pub(super) fn build_in(mut self, environment: proxy::Lookup<'_>) -> Result<Config, Error> {
         let s = &mut self.settings;
         check_api_key(s.api_key.0.expose_secret())?;
@@ -86,8 +87,8 @@ impl ConfigBuilder {
         }
         if let Some(tier) = &s.environment {
             let name = tier.as_str();
-            let is_odd = name.trim() != name || name.contains(char::is_control);
-            if is_odd || !(1..=100).contains(&name.chars().count()) {
+            let is_malformed = name.trim() != name || name.contains(char::is_control);
+            if is_malformed || !(1..=100).contains(&name.chars().count()) {
                 let rule = "must have 1 to 100 characters, no control character, and no space at either end";
                 return Err(invalid("environment", format!("{name:?}"), rule));
             }
@@ -100,7 +101,7 @@ impl ConfigBuilder {
     }
 }
 
-/// Whether this can be a key; the error does not show it.
+/// Checks a server secret key. The error does not show it.
 pub(crate) fn check_api_key(key: &str) -> Result<(), Error> {
     if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());

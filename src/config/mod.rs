@@ -1,4 +1,4 @@
-//! The settings: names, units, defaults, bounds, and where they come from.
+//! The settings: their table, their builder, and how they are read from the environment.
 
 #[macro_use]
 mod table;
@@ -26,7 +26,7 @@ pub(crate) use self::{
 use self::{kind::ApiKey, settings::Settings};
 use crate::{model::error::Error, telemetry::hooks::Hooks};
 
-/// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
+/// The component's settings. [`Config::builder`] and [`Config::from_env`] make them, and check each
 /// setting against its bounds.
 ///
 #[doc = settings_table!()]
@@ -60,7 +60,7 @@ impl Config {
         ConfigBuilder { settings: Settings::default(), hooks: Hooks::default() }.api_key(api_key)
     }
 
-    /// Every default, with this key.
+    /// Returns every default, with this key.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] if the key is empty or not visible ASCII.
@@ -68,8 +68,8 @@ impl Config {
         Self::builder(api_key).build()
     }
 
-    /// Reads the environment: `STATSIG_API_KEY`, `STATSIG_FLUSH_INTERVAL` and so on, one variable a
-    /// setting. One that is not set keeps the setting's default.
+    /// Reads the settings from the environment, one variable each: `STATSIG_API_KEY`,
+    /// `STATSIG_FLUSH_INTERVAL` and so on. A setting without a variable keeps its default.
     ///
     /// Durations are whole milliseconds or have a unit (`5ms`, `3s`, `5m`, `1h`, `7d`). Sizes are whole
     /// bytes or have a unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
@@ -87,8 +87,9 @@ impl Config {
         Self::from_lookup(variable)
     }
 
-    /// The same as [`from_env`](Self::from_env), with a look-up in place of the environment: for
-    /// `HTTPS_PROXY` and the like as well.
+    /// Reads the settings as [`from_env`](Self::from_env) does, with a lookup in place of the
+    /// environment, also for `HTTPS_PROXY` and the like. Unknown variables cause no warning, because a
+    /// lookup cannot list them.
     ///
     /// ```
     /// use actix_statsig::Config;
@@ -123,15 +124,15 @@ impl Config {
         builder.build_in(&lookup).map_err(from_environment)
     }
 
-    /// The HTTP proxy that calls go through, as `HOST:PORT`; none if they go straight to
-    /// [`base_url`](Self::base_url).
+    /// Returns the HTTP proxy that calls go through, as `HOST:PORT`; none if they connect to
+    /// [`base_url`](Self::base_url) directly.
     pub fn proxy(&self) -> Option<String> {
         self.way_out.proxy.as_ref().map(ToString::to_string)
     }
 
-    /// One setting by its name, as text that [`ConfigBuilder::set`] reads. None for the key, for
-    /// certificates, for a proxy with credentials, for a setting that is none, and where there is
-    /// no such setting.
+    /// Returns one setting by its name, as text that [`ConfigBuilder::set`] reads. Returns none for
+    /// the key, for certificates, for a proxy with credentials, for a setting without a value, and for
+    /// an unknown name.
     ///
     /// ```
     /// # use actix_statsig::Config;
@@ -152,7 +153,7 @@ impl Config {
         self.settings.api_key = ApiKey(key);
     }
 
-    /// [`max_pending_bytes`](Self::max_pending_bytes), as memory is counted.
+    /// Returns [`max_pending_bytes`](Self::max_pending_bytes) as a size of memory.
     pub(crate) fn pending_bytes(&self) -> usize {
         usize::try_from(self.settings.max_pending_bytes).unwrap_or(usize::MAX)
     }
@@ -174,8 +175,8 @@ impl Config {
     }
 }
 
-/// A variable of the process. One that is not UTF-8 is set: it is refused for what it holds, not
-/// passed over.
+/// Returns a variable of the process. Bytes that are not UTF-8 are replaced, so that such a variable
+/// is refused rather than ignored.
 fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
@@ -397,12 +398,12 @@ mod tests {
             (
                 "PROXY",
                 "socks5://me:hunter2@proxy.internal:1080",
-                "setting `proxy` cannot be \"[redacted]@proxy.internal:1080\": must begin with http://, the only kind of proxy that is supported",
+                "setting `proxy` cannot be \"[redacted]@proxy.internal:1080\": must begin with http://, because only HTTP proxies are supported",
             ),
             (
                 "BASE_URL",
                 "https://api.statsig.com:99999/",
-                "setting `base_url` cannot be \"https://api.statsig.com:99999\": must have a port from 1 to 65535, or none and no colon",
+                "setting `base_url` cannot be \"https://api.statsig.com:99999\": must have a port from 1 to 65535, or neither a port nor a colon",
             ),
             (
                 "EXPOSURE_LOGGING",

@@ -1,4 +1,4 @@
-//! Settings from text.
+//! Reads settings from text, and writes them as text.
 
 use std::{fs, net::IpAddr, time::Duration};
 
@@ -76,23 +76,23 @@ pub(super) fn flag(setting: &'static str, text: &str) -> Result<bool, Error> {
 }
 
 pub(super) fn flush_policy(setting: &'static str, text: &str) -> Result<FlushPolicy, Error> {
-    let wanted = text.trim().to_ascii_lowercase();
-    let policy = FlushPolicy::ALL.into_iter().find(|policy| policy.to_string() == wanted);
+    let name = text.trim().to_ascii_lowercase();
+    let policy = FlushPolicy::ALL.into_iter().find(|policy| policy.to_string() == name);
     policy.ok_or_else(|| invalid(setting, format!("{text:?}"), "must be interval or adaptive"))
 }
 
-/// Nothing is no tier.
+/// Reads a tier; empty text is none.
 pub(super) fn tier(text: &str) -> Option<Tier> {
     Some(text.trim()).filter(|name| !name.is_empty()).map(Tier::from)
 }
 
-/// PEM itself, or the path of a file of it.
+/// Reads PEM: the text itself, or the file at this path.
 pub(super) fn pem(setting: &'static str, text: &str) -> Result<Vec<u8>, Error> {
     if text.is_empty() || text.contains("-----BEGIN") {
         return Ok(text.as_bytes().to_vec());
     }
     fs::read(text).map_err(|error| {
-        let rule = format!("must be PEM or a file of it that can be read ({error})");
+        let rule = format!("must be PEM, or the path of a PEM file that can be read ({error})");
         invalid(setting, format!("{text:?}"), rule)
     })
 }
@@ -114,14 +114,14 @@ pub(super) fn base_url(text: &str, allow_plain_http: bool) -> Result<Uri, Error>
     match uri.scheme_str() {
         Some("https") => Ok(uri),
         Some("http") if allow_plain_http || is_loopback(authority.host()) => Ok(uri),
-        Some("http") => {
-            refuse("must be https, for the key would cross the network (or set `allow_plain_http`)")
-        }
+        Some("http") => refuse(
+            "must be https, because http would show the key to the network (or set `allow_plain_http`)",
+        ),
         _ => refuse("must begin with https:// or http://"),
     }
 }
 
-/// The URL's port, if it has one. awc takes one that it cannot read for none.
+/// Returns the URL's port, if any, and refuses one that cannot be. awc would ignore it.
 pub(super) fn port(uri: &Uri) -> Result<Option<u16>, String> {
     let host = uri.host().filter(|host| !host.is_empty());
     let Some((host, authority)) = host.zip(uri.authority()) else {
@@ -133,7 +133,7 @@ pub(super) fn port(uri: &Uri) -> Result<Option<u16>, String> {
         Some(text) => {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
             let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
-            let rule = "must have a port from 1 to 65535, or none and no colon";
+            let rule = "must have a port from 1 to 65535, or neither a port nor a colon";
             port.map(Some).ok_or_else(|| rule.to_owned())
         }
     }
@@ -145,7 +145,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
         || bare.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
-/// What stands before an `@` may be a password.
+/// Redacts the text before an `@`, which may be a password.
 fn without_userinfo(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, host)) => format!("[redacted]@{host}"),
@@ -240,7 +240,7 @@ mod tests {
                 let url = format!("https://{host}:{port}{path}");
                 let error = base_url(&url, true).unwrap_err().to_string();
                 assert!(error.starts_with("setting `base_url` cannot be "), "{error}");
-                let rule = "must have a port from 1 to 65535, or none and no colon";
+                let rule = "must have a port from 1 to 65535, or neither a port nor a colon";
                 // The URL's own parser refuses a sign.
                 assert!(error.ends_with(rule) || port == "+80", "{error}");
             }
