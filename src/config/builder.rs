@@ -9,7 +9,7 @@ use super::{
     Config, invalid,
     kind::Kind,
     parse,
-    proxy::{self, WayOut},
+    proxy::{self, ProxyChoice},
     settings::Settings,
 };
 use crate::{
@@ -95,9 +95,9 @@ impl ConfigBuilder {
         }
         s.base_url.truncate(s.base_url.trim_end_matches('/').len());
         let base_url = parse::base_url(&s.base_url, s.allow_plain_http)?;
-        let way_out = WayOut::choose(s.proxy.0.expose_secret(), &base_url, environment)?;
+        let proxy_choice = ProxyChoice::choose(s.proxy.0.expose_secret(), &base_url, environment)?;
         let roots = certificates(&s.extra_root_certificates.0)?;
-        Ok(Config { settings: self.settings, base_url, way_out, roots, hooks: self.hooks })
+        Ok(Config { settings: self.settings, base_url, proxy_choice, roots, hooks: self.hooks })
     }
 }
 

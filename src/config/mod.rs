@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 pub(crate) use self::{
     builder::check_api_key,
-    proxy::{Proxy, WayOut},
+    proxy::{Proxy, ProxyChoice},
 };
 use self::{kind::ApiKey, settings::Settings};
 use crate::{model::error::Error, telemetry::hooks::Hooks};
@@ -49,7 +49,7 @@ use crate::{model::error::Error, telemetry::hooks::Hooks};
 pub struct Config {
     settings: Settings,
     base_url: Uri,
-    way_out: WayOut,
+    proxy_choice: ProxyChoice,
     roots: Vec<CertificateDer<'static>>,
     hooks: Hooks,
 }
@@ -127,7 +127,7 @@ impl Config {
     /// Returns the HTTP proxy that calls go through, as `HOST:PORT`; none if they connect to
     /// [`base_url`](Self::base_url) directly.
     pub fn proxy(&self) -> Option<String> {
-        self.way_out.proxy.as_ref().map(ToString::to_string)
+        self.proxy_choice.proxy.as_ref().map(ToString::to_string)
     }
 
     /// Returns one setting by its name, as text that [`ConfigBuilder::set`] reads. Returns none for
@@ -162,8 +162,8 @@ impl Config {
         &self.base_url
     }
 
-    pub(crate) fn way_out(&self) -> &WayOut {
-        &self.way_out
+    pub(crate) fn proxy_choice(&self) -> &ProxyChoice {
+        &self.proxy_choice
     }
 
     pub(crate) fn hooks(&self) -> Hooks {

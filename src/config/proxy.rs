@@ -20,7 +20,7 @@ pub(crate) struct Proxy {
 
 /// Which proxy calls go through, and why.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct WayOut {
+pub(crate) struct ProxyChoice {
     pub(crate) proxy: Option<Proxy>,
     /// The setting or variable that names the proxy.
     by: String,
@@ -31,7 +31,7 @@ pub(crate) struct WayOut {
 /// Finds a variable by its name.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-impl WayOut {
+impl ProxyChoice {
     /// Reads the setting `proxy`, and the environment if the setting is `env`.
     pub(super) fn choose(setting: &str, target: &Uri, lookup: Lookup<'_>) -> Result<Self, Error> {
         let host = target.host().unwrap_or_default();
@@ -82,7 +82,7 @@ impl WayOut {
     }
 
     /// Logs which proxy calls go through, if any.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn log(&self) {
         if let Some(why) = &self.ignored {
             tracing::warn!("calls use no proxy: {why}");
         }
@@ -191,12 +191,16 @@ mod tests {
     const HTTPS: &str = "https://api.statsig.com";
     const HTTP: &str = "http://statsig.internal:81";
 
-    fn choose(setting: &str, target: &str, variables: &[(&str, &str)]) -> Result<WayOut, Error> {
+    fn choose(
+        setting: &str,
+        target: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<ProxyChoice, Error> {
         let lookup = |name: &str| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, text)| (*text).to_owned())
         };
-        WayOut::choose(setting, &target.parse().unwrap(), &lookup)
+        ProxyChoice::choose(setting, &target.parse().unwrap(), &lookup)
     }
 
     fn by_environment(target: &str, variables: &[(&str, &str)]) -> Option<String> {
@@ -270,8 +274,9 @@ mod tests {
         ] {
             for scheme in ["http", "https"] {
                 for setting in ["env", "http://proxy:3128"] {
-                    let way = choose(setting, &format!("{scheme}://{host}"), &variables).unwrap();
-                    assert!(way.proxy.is_none(), "{scheme} {host} {setting}");
+                    let choice =
+                        choose(setting, &format!("{scheme}://{host}"), &variables).unwrap();
+                    assert!(choice.proxy.is_none(), "{scheme} {host} {setting}");
                 }
             }
         }
@@ -294,9 +299,9 @@ mod tests {
             let error = choose(text, HTTPS, &[]).unwrap_err().to_string();
             assert!(error.starts_with("setting `proxy` cannot be \""), "{error}");
 
-            let way = choose("env", HTTPS, &[("HTTPS_PROXY", text)]).unwrap();
-            assert!(way.proxy.is_none());
-            let warning = way.ignored.unwrap();
+            let choice = choose("env", HTTPS, &[("HTTPS_PROXY", text)]).unwrap();
+            assert!(choice.proxy.is_none());
+            let warning = choice.ignored.unwrap();
             assert!(warning.starts_with("HTTPS_PROXY cannot be \""), "{warning}");
             assert!(!format!("{error}{warning}").contains("hunter2"), "{error} {warning}");
         }
@@ -394,11 +399,11 @@ mod tests {
             let escaped: String = percent_encoding::utf8_percent_encode(
                 &password, percent_encoding::NON_ALPHANUMERIC).collect();
             let url = format!("http://{user}:{escaped}@proxy.internal:3128");
-            let way = choose(&url, HTTPS, &[]).unwrap();
-            let header = way.proxy.as_ref().unwrap().authorization().unwrap();
+            let choice = choose(&url, HTTPS, &[]).unwrap();
+            let header = choice.proxy.as_ref().unwrap().authorization().unwrap();
             let wanted = BASE64_STANDARD.encode(format!("{user}:{password}"));
             prop_assert_eq!(header, format!("Basic {wanted}"));
-            prop_assert_eq!(format!("{:?}", way.proxy.unwrap()),
+            prop_assert_eq!(format!("{:?}", choice.proxy.unwrap()),
                 "http://[redacted]@proxy.internal:3128");
         }
     }

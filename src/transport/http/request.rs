@@ -92,7 +92,7 @@ fn request(
 
 /// The proxy that reads our requests. Where there is TLS, it hears no more than CONNECT.
 pub(super) fn plain_proxy(config: &Config) -> Option<&Proxy> {
-    config.way_out().proxy.as_ref().filter(|_| !is_https(config.uri()))
+    config.proxy_choice().proxy.as_ref().filter(|_| !is_https(config.uri()))
 }
 
 /// The host, with the port unless it is the scheme's own.
