@@ -6,10 +6,9 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::ExposeSecret;
 
 use super::{
-    Config, invalid,
-    kind::Kind,
-    parse,
+    Config, invalid, parse,
     proxy::{self, ProxyChoice},
+    setting_type::SettingType,
     settings::Settings,
 };
 use crate::{

@@ -5,11 +5,11 @@ mod table;
 #[macro_use]
 mod settings;
 mod builder;
-mod kind;
 mod no_proxy;
 mod parse;
 mod policy;
 mod proxy;
+mod setting_type;
 mod unknown;
 
 use std::env;
@@ -23,7 +23,7 @@ pub(crate) use self::{
     builder::check_api_key,
     proxy::{Proxy, ProxyChoice},
 };
-use self::{kind::ApiKey, settings::Settings};
+use self::{setting_type::ApiKey, settings::Settings};
 use crate::{model::error::Error, telemetry::hooks::Hooks};
 
 /// The component's settings. [`Config::builder`] and [`Config::from_env`] make them, and check each

@@ -186,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::kind::{Kind, ProxyUrl};
+    use crate::config::setting_type::{ProxyUrl, SettingType};
 
     const HTTPS: &str = "https://api.statsig.com";
     const HTTP: &str = "http://statsig.internal:81";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Config, ConfigBuilder, FlushPolicy, invalid,
-    kind::{ApiKey, Kind, Pem, ProxyUrl, bounded},
+    setting_type::{ApiKey, Pem, ProxyUrl, SettingType, bounded},
 };
 use crate::model::{error::Error, user::Tier};
 

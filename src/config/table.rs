@@ -41,7 +41,7 @@ macro_rules! settings {
             /// Reads one setting by its name.
             pub(super) fn set(&mut self, setting: &str, text: &str) -> Result<(), Error> {
                 match setting {
-                    $(stringify!($name) => self.$name = Kind::parse(stringify!($name), text)?,)+
+                    $(stringify!($name) => self.$name = SettingType::parse(stringify!($name), text)?,)+
                     _ => return Err(invalid("setting", setting, "must be one of the settings' names")),
                 }
                 Ok(())

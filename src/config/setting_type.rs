@@ -8,7 +8,7 @@ use super::{FlushPolicy, invalid, parse, proxy};
 use crate::model::{error::Error, user::Tier};
 
 /// A type that a setting can have. Its `Debug` output shows no secret.
-pub(super) trait Kind: fmt::Debug + Sized {
+pub(super) trait SettingType: fmt::Debug + Sized {
     /// Reads a setting of this type.
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error>;
 
@@ -22,7 +22,7 @@ pub(super) trait Kind: fmt::Debug + Sized {
 }
 
 /// Checks a number, a duration or a size against its bounds.
-pub(super) fn bounded<T: Kind + PartialOrd>(
+pub(super) fn bounded<T: SettingType + PartialOrd>(
     setting: &'static str,
     value: &T,
     bounds: RangeInclusive<T>,
@@ -34,7 +34,7 @@ pub(super) fn bounded<T: Kind + PartialOrd>(
     Err(invalid(setting, value.shown(), rule))
 }
 
-impl Kind for Duration {
+impl SettingType for Duration {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::duration(setting, text)
     }
@@ -49,7 +49,7 @@ impl Kind for Duration {
     }
 }
 
-impl Kind for usize {
+impl SettingType for usize {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::number(setting, text)
     }
@@ -59,7 +59,7 @@ impl Kind for usize {
     }
 }
 
-impl Kind for u32 {
+impl SettingType for u32 {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::number(setting, text)
     }
@@ -70,7 +70,7 @@ impl Kind for u32 {
 }
 
 /// A size in bytes.
-impl Kind for u64 {
+impl SettingType for u64 {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::bytes(setting, text)
     }
@@ -80,7 +80,7 @@ impl Kind for u64 {
     }
 }
 
-impl Kind for bool {
+impl SettingType for bool {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::flag(setting, text)
     }
@@ -90,7 +90,7 @@ impl Kind for bool {
     }
 }
 
-impl Kind for FlushPolicy {
+impl SettingType for FlushPolicy {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::flush_policy(setting, text)
     }
@@ -100,7 +100,7 @@ impl Kind for FlushPolicy {
     }
 }
 
-impl Kind for String {
+impl SettingType for String {
     fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
         Ok(text.to_owned())
     }
@@ -110,7 +110,7 @@ impl Kind for String {
     }
 }
 
-impl Kind for Option<Tier> {
+impl SettingType for Option<Tier> {
     fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
         Ok(parse::tier(text))
     }
@@ -136,7 +136,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-impl Kind for ApiKey {
+impl SettingType for ApiKey {
     fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
         Ok(Self::new(text))
     }
@@ -168,7 +168,7 @@ impl fmt::Debug for ProxyUrl {
     }
 }
 
-impl Kind for ProxyUrl {
+impl SettingType for ProxyUrl {
     fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
         Ok(Self::new(text))
     }
@@ -195,7 +195,7 @@ impl fmt::Debug for Pem {
     }
 }
 
-impl Kind for Pem {
+impl SettingType for Pem {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::pem(setting, text).map(Self)
     }
