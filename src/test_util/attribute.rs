@@ -1,15 +1,14 @@
 //! The user attributes a rule can ask for, by the API's field names.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        self, DeserializeSeed, MapAccess, SeqAccess, Visitor,
-        value::{MapAccessDeserializer, SeqAccessDeserializer},
-    },
+    de::{Error as _, MapAccess},
 };
 use serde_json::{Map, Value};
+
+use super::unique::{Convert, Key, Unique};
 
 /// The user's fields that hold one text.
 pub(super) const TEXT_FIELDS: [&str; 11] = [
@@ -158,120 +157,21 @@ impl fmt::Display for Attribute {
     }
 }
 
-/// Attributes, each with a value a user could have.
-#[derive(Default)]
-pub(super) struct When(pub(super) BTreeMap<Attribute, Value>);
+/// The attributes that a user must have, each with its value.
+pub(super) type Conditions = Unique<Attribute, Value>;
 
-impl<'de> Deserialize<'de> for When {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WhenVisitor;
-
-        impl<'de> Visitor<'de> for WhenVisitor {
-            type Value = When;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of attributes and values")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<When, A::Error> {
-                let mut when = BTreeMap::new();
-                while let Some(attribute) = map.next_key::<Attribute>()? {
-                    if when.contains_key(&attribute) {
-                        return Err(de::Error::custom(format_args!(
-                            "`{attribute}` is there twice"
-                        )));
-                    }
-                    let value = map.next_value_seed(ValueOf(&attribute))?;
-                    when.insert(attribute, value);
-                }
-                Ok(When(when))
-            }
-        }
-
-        deserializer.deserialize_map(WhenVisitor)
+impl Key<Value> for Attribute {
+    fn read_value<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Value, A::Error> {
+        map.next_value_seed(Convert(|value| match self.accepts(&value) {
+            true => Ok(value),
+            false => Err(format!("`{self}` must be {}", self.expected())),
+        }))
     }
 }
 
 impl<'de> Deserialize<'de> for Attribute {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PathVisitor;
-
-        impl Visitor<'_> for PathVisitor {
-            type Value = Attribute;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an attribute")
-            }
-
-            fn visit_str<E: de::Error>(self, path: &str) -> Result<Attribute, E> {
-                path.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_str(PathVisitor)
-    }
-}
-
-/// Reads a value that a user's attribute can have. As a visitor, so that an error is told where the
-/// value stands.
-struct ValueOf<'a>(&'a Attribute);
-
-impl ValueOf<'_> {
-    fn accept<E: de::Error>(self, value: Value) -> Result<Value, E> {
-        if self.0.accepts(&value) {
-            Ok(value)
-        } else {
-            Err(E::custom(format_args!("`{}` must be {}", self.0, self.0.expected())))
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for ValueOf<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueOf<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for `{}`", self.0.expected(), self.0)
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        self.accept(Value::Null)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        self.accept(text.into())
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        self.accept(value.into())
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
-        self.accept(number.into())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
-        self.accept(number.into())
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
-        self.accept(number.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
-        self.accept(Value::deserialize(SeqAccessDeserializer::new(seq))?)
-    }
-
-    /// Also a number, where some crate of the app turns on serde_json's `arbitrary_precision`.
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-        self.accept(Value::deserialize(MapAccessDeserializer::new(map))?)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -43,6 +43,7 @@ mod record;
 mod rules;
 mod rules_file;
 mod server;
+mod unique;
 
 pub use self::fault::Fault;
 pub use self::local_statsig::LocalStatsig;

@@ -3,18 +3,21 @@
 //! Every check sits in the visitor of the value it is about, so that the error carries the line and
 //! column of that value.
 
-use std::{collections::BTreeMap, fmt, fs, marker::PhantomData, path::Path};
+use std::{fmt, fs, path::Path};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        self, DeserializeOwned, DeserializeSeed, MapAccess, Visitor, value::MapAccessDeserializer,
+    },
 };
 use serde_json::{Map, Value};
 use thiserror::Error as ThisError;
 
 use super::{
-    attribute::When,
+    attribute::Conditions,
     rules::{EVERYBODY, Rule, Rules, name_fault},
+    unique::{Convert, Key, Unique},
 };
 
 /// Rules that cannot be read.
@@ -106,14 +109,14 @@ struct File {
 
 /// A rule as the file writes it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound = "T: DeserializeOwned")]
 struct Entry<T> {
     value: T,
-    #[serde(default = "Unique::new")]
+    #[serde(default = "Unique::default")]
     overrides: Unique<String, T>,
     percentage: Option<Percentage>,
     #[serde(default)]
-    when: When,
+    when: Conditions,
     rule_id: Option<String>,
     group_name: Option<String>,
 }
@@ -159,60 +162,21 @@ impl<'de> Deserialize<'de> for Gate {
     }
 }
 
-/// A map that holds a repeated key for a mistake, where JSON would let the last one win.
-struct Unique<K, V>(BTreeMap<K, V>);
-
-impl<K, V> Unique<K, V> {
-    fn new() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<K, V> Default for Unique<K, V> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<'de, K, V> Deserialize<'de> for Unique<K, V>
-where
-    K: Deserialize<'de> + Ord + fmt::Display,
-    V: Deserialize<'de>,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MapVisitor<K, V>(PhantomData<(K, V)>);
-
-        impl<'de, K, V> Visitor<'de> for MapVisitor<K, V>
-        where
-            K: Deserialize<'de> + Ord + fmt::Display,
-            V: Deserialize<'de>,
-        {
-            type Value = Unique<K, V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = BTreeMap::new();
-                while let Some(key) = map.next_key::<K>()? {
-                    if entries.contains_key(&key) {
-                        return Err(de::Error::custom(format_args!("`{key}` is there twice")));
-                    }
-                    let value = map.next_value()?;
-                    entries.insert(key, value);
-                }
-                Ok(Unique(entries))
-            }
-        }
-
-        deserializer.deserialize_map(MapVisitor(PhantomData))
-    }
-}
-
-/// A gate's or a config's name.
-#[derive(Eq, Ord, PartialEq, PartialOrd)]
+/// The name of a gate or a config.
+#[derive(Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(try_from = "String")]
 struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name_fault(&name) {
+            None => Ok(Self(name)),
+            Some(fault) => Err(format!("the name {name:?} {fault}")),
+        }
+    }
+}
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -220,61 +184,20 @@ impl fmt::Display for Name {
     }
 }
 
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
+impl<V: DeserializeOwned> Key<V> for Name {}
 
-        impl Visitor<'_> for NameVisitor {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
-                match name_fault(name) {
-                    None => Ok(Name(name.to_owned())),
-                    Some(fault) => Err(E::custom(format_args!("the name {name:?} {fault}"))),
-                }
-            }
-        }
-
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
-
-/// 0 to 100.
+/// A number from 0 to 100.
 struct Percentage(f64);
 
 impl<'de> Deserialize<'de> for Percentage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PercentageVisitor;
-
-        impl Visitor<'_> for PercentageVisitor {
-            type Value = Percentage;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number from 0 to 100")
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Percentage, E> {
-                if (0.0..=100.0).contains(&number) {
-                    Ok(Percentage(number))
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Float(number), &self))
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Percentage, E> {
-                self.visit_f64(number as f64)
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Percentage, E> {
-                self.visit_f64(number as f64)
-            }
-        }
-
-        deserializer.deserialize_any(PercentageVisitor)
+        let read = Convert(|value: Value| {
+            let number = value.as_f64().filter(|number| (0.0..=100.0).contains(number));
+            number
+                .map(Self)
+                .ok_or_else(|| format!("expected a number from 0 to 100, found {value}"))
+        });
+        read.deserialize(deserializer)
     }
 }
 
