@@ -20,8 +20,8 @@ pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     for (name, value) in &context.custom_fields {
         // Every other attribute is one of the user's `custom` ones.
         let is_field = is_field(name);
-        let place = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
-        let value = json(value, &place)?;
+        let path = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
+        let value = json(value, &path)?;
         let attributes = if is_field { &mut fields } else { &mut custom };
         attributes.insert(name.clone(), value);
     }
@@ -48,24 +48,24 @@ fn add_custom(fields: &mut Map<String, Value>, custom: Map<String, Value>) {
 }
 
 /// Where a value stands in the user, for an error.
-type Place<'a> = &'a dyn Fn() -> String;
+type FieldPath<'a> = &'a dyn Fn() -> String;
 
-fn json(field: &Field, place: Place<'_>) -> Result<Value, Error> {
+fn json(field: &Field, path: FieldPath<'_>) -> Result<Value, Error> {
     match field {
         Field::Bool(value) => Ok(Value::from(*value)),
         Field::Int(value) => Ok(Value::from(*value)),
-        Field::Float(value) => number(*value, place),
+        Field::Float(value) => number(*value, path),
         Field::String(value) => Ok(Value::from(value.as_str())),
         Field::DateTime(value) => timestamp(*value)
             .map(Value::String)
-            .ok_or_else(|| invalid(&place(), "must be a date of the years 0 to 9999")),
-        Field::Struct(value) => structure(&**value, place),
+            .ok_or_else(|| invalid(&path(), "must be a date of the years 0 to 9999")),
+        Field::Struct(value) => structure(&**value, path),
     }
 }
 
-fn number(value: f64, place: Place<'_>) -> Result<Value, Error> {
+fn number(value: f64, path: FieldPath<'_>) -> Result<Value, Error> {
     let number = Number::from_f64(value).map(Value::Number);
-    number.ok_or_else(|| invalid(&place(), "must be a finite number"))
+    number.ok_or_else(|| invalid(&path(), "must be a finite number"))
 }
 
 /// In UTC, so that the same moment makes the same user.
@@ -73,11 +73,11 @@ fn timestamp(moment: OffsetDateTime) -> Option<String> {
     moment.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok()
 }
 
-fn structure(value: &(dyn Any + Send + Sync), place: Place<'_>) -> Result<Value, Error> {
+fn structure(value: &(dyn Any + Send + Sync), path: FieldPath<'_>) -> Result<Value, Error> {
     if let Some(value) = value.downcast_ref::<StructValue>() {
-        object(value, place)
+        object(value, path)
     } else if let Some(value) = value.downcast_ref::<FlagValue>() {
-        from_flag_value(value, place)
+        from_flag_value(value, path)
     } else if let Some(value) = value.downcast_ref::<Value>() {
         Ok(value.clone())
     } else if let Some(value) = value.downcast_ref::<Map<String, Value>>() {
@@ -86,25 +86,25 @@ fn structure(value: &(dyn Any + Send + Sync), place: Place<'_>) -> Result<Value,
         Ok(Value::from(list.as_slice()))
     } else {
         let rule = "must be a StructValue, a Value of the SDK or of serde_json, or a Vec<String>";
-        Err(invalid(&place(), rule))
+        Err(invalid(&path(), rule))
     }
 }
 
-fn object(value: &StructValue, place: Place<'_>) -> Result<Value, Error> {
+fn object(value: &StructValue, path: FieldPath<'_>) -> Result<Value, Error> {
     let fields = value.fields.iter().map(|(key, value)| {
-        let place = || format!("{}.{key}", place());
-        Ok((key.clone(), from_flag_value(value, &place)?))
+        let path = || format!("{}.{key}", path());
+        Ok((key.clone(), from_flag_value(value, &path)?))
     });
     fields.collect()
 }
 
-fn from_flag_value(value: &FlagValue, place: Place<'_>) -> Result<Value, Error> {
+fn from_flag_value(value: &FlagValue, path: FieldPath<'_>) -> Result<Value, Error> {
     match value {
         FlagValue::Bool(value) => Ok(Value::from(*value)),
         FlagValue::Int(value) => Ok(Value::from(*value)),
-        FlagValue::Float(value) => number(*value, place),
+        FlagValue::Float(value) => number(*value, path),
         FlagValue::String(value) => Ok(Value::from(value.as_str())),
-        FlagValue::Array(list) => list.iter().map(|value| from_flag_value(value, place)).collect(),
-        FlagValue::Struct(value) => object(value, place),
+        FlagValue::Array(list) => list.iter().map(|value| from_flag_value(value, path)).collect(),
+        FlagValue::Struct(value) => object(value, path),
     }
 }

@@ -32,7 +32,7 @@ impl<'a> Decision<'a> {
     }
 
     /// Neither a rule nor a group decided.
-    pub(super) fn is_of_nothing(&self) -> bool {
+    pub(super) fn is_undecided(&self) -> bool {
         self.rule_id.is_none() && self.group_name.is_none()
     }
 

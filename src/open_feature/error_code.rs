@@ -10,13 +10,13 @@ use crate::model::error::Error;
 /// sources, for the SDK's error has none.
 pub(super) fn evaluation_error(error: &Error) -> EvaluationError {
     let chain = successors(Some(error as &dyn StdError), |&error| error.source());
-    let message = chain.fold(error.kind().to_owned(), |told, error| format!("{told}: {error}"));
+    let message = chain.fold(error.kind().to_owned(), |text, error| format!("{text}: {error}"));
     // serde quotes a value of the wrong type, however long.
-    let message = message.chars().take(LONGEST).collect();
+    let message = message.chars().take(MAX_MESSAGE).collect();
     EvaluationError { code: code(error), message: Some(message) }
 }
 
-const LONGEST: usize = 500;
+const MAX_MESSAGE: usize = 500;
 
 fn code(error: &Error) -> Code {
     match error {
@@ -60,8 +60,8 @@ mod tests {
     #[test]
     fn a_message_is_cut_between_characters() {
         let path = "/v1/get_config";
-        let error = Error::MissingName { path, name: "é".repeat(LONGEST).into() };
+        let error = Error::MissingName { path, name: "é".repeat(MAX_MESSAGE).into() };
         let message = evaluation_error(&error).message.unwrap();
-        assert_eq!(message.chars().count(), LONGEST);
+        assert_eq!(message.chars().count(), MAX_MESSAGE);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     context,
     details::Decision,
     error_code::evaluation_error,
-    flag_key::Place,
+    flag_key::FlagKey,
     value::{Int, Struct},
 };
 use crate::{
@@ -53,23 +53,23 @@ impl StatsigProvider {
         flag_key: &str,
         context: &EvaluationContext,
     ) -> EvaluationResult<ResolutionDetails<V>> {
-        let place = Place::from(flag_key);
+        let key = FlagKey::from(flag_key);
         let read = async {
-            let config = self.known_config(&context::user(context)?, place.config).await?;
-            let value: T = match place.key {
+            let config = self.known_config(&context::user(context)?, key.config).await?;
+            let value: T = match key.key {
                 Some(key) => config.get(key)?,
                 None => config.deserialize()?,
             };
             Ok(Decision::from(&config).details(value.into()))
         };
         let read: Result<_, Error> = read.await;
-        read.map_err(|error| self.fell_back(CallKind::GetConfig, place.config, place.key, error))
+        read.map_err(|error| self.fell_back(CallKind::GetConfig, key.config, key.key, error))
     }
 
     async fn known_config(&self, user: &User, name: &str) -> Result<ConfigEvaluation, Error> {
         let config = self.statsig.get_config(user, name).await?;
         // The API's answer for a config that it does not know.
-        if config.is_empty() && Decision::from(&config).is_of_nothing() {
+        if config.is_empty() && Decision::from(&config).is_undecided() {
             let path = CallKind::GetConfig.path();
             return Err(Error::MissingName { path, name: name.into() });
         }
@@ -84,9 +84,9 @@ impl StatsigProvider {
         key: Option<&str>,
         error: Error,
     ) -> EvaluationError {
-        let told = evaluation_error(&error);
+        let sdk_error = evaluation_error(&error);
         self.statsig.fell_back(kind, name.into(), key.map(Into::into), error);
-        told
+        sdk_error
     }
 }
 

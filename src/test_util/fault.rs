@@ -22,7 +22,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 #[derive(Clone, Debug)]
 #[must_use = "a fault does nothing until it is injected"]
 pub struct Fault {
-    pub(super) kind: Kind,
+    pub(super) kind: FaultKind,
     delay: Duration,
     path: Option<String>,
     user_id: Option<String>,
@@ -33,7 +33,7 @@ pub struct Fault {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     Delay,
     Answer { status: u16, headers: Vec<(HeaderName, HeaderValue)>, body: Vec<u8> },
     LeaveOut(Vec<String>),
@@ -48,7 +48,7 @@ pub(super) enum Kind {
 impl Fault {
     /// The answer comes this much later.
     pub fn delay(delay: Duration) -> Self {
-        Self::new(Kind::Delay).delayed(delay)
+        Self::new(FaultKind::Delay).delayed(delay)
     }
 
     /// The answer is this status, with a JSON error for a body.
@@ -72,37 +72,37 @@ impl Fault {
 
     /// The answer leaves these names out. Only a check of several gates has names to leave out.
     pub fn leave_out<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self::new(Kind::LeaveOut(names.into_iter().map(Into::into).collect()))
+        Self::new(FaultKind::LeaveOut(names.into_iter().map(Into::into).collect()))
     }
 
     /// The connection is reset before a byte of the answer.
     pub fn reset() -> Self {
-        Self::new(Kind::Reset)
+        Self::new(FaultKind::Reset)
     }
 
     /// The connection is reset in the middle of the answer's body.
     pub fn reset_mid_body() -> Self {
-        Self::new(Kind::ResetMidBody)
+        Self::new(FaultKind::ResetMidBody)
     }
 
     /// The connection is closed in the middle of the answer's body.
     pub fn truncated() -> Self {
-        Self::new(Kind::Truncated)
+        Self::new(FaultKind::Truncated)
     }
 
     /// The answer's body begins and never ends, and the connection stays open.
     pub fn stall_body() -> Self {
-        Self::new(Kind::StallBody)
+        Self::new(FaultKind::StallBody)
     }
 
     /// The connection is closed without an answer, as happens to one that is reused too late.
     pub fn close() -> Self {
-        Self::new(Kind::Close)
+        Self::new(FaultKind::Close)
     }
 
     /// The request is never answered; the connection stays open until the client leaves.
     pub fn hang() -> Self {
-        Self::new(Kind::Hang)
+        Self::new(FaultKind::Hang)
     }
 
     /// Strikes this much later.
@@ -136,11 +136,11 @@ impl Fault {
         let (name, value) = (name.as_ref(), value.as_ref());
         let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
         match (&mut self.kind, header) {
-            (Kind::Answer { headers, .. }, (Ok(name), Ok(value))) => {
+            (FaultKind::Answer { headers, .. }, (Ok(name), Ok(value))) => {
                 headers.retain(|(other, _)| *other != name);
                 headers.push((name, value));
             }
-            (Kind::Answer { .. }, _) => panic!("no header: {name}: {value}"),
+            (FaultKind::Answer { .. }, _) => panic!("no header: {name}: {value}"),
             _ => panic!("only a status or a body has headers"),
         }
         self
@@ -152,7 +152,7 @@ impl Fault {
     /// With a fault that is no answer.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
-            Kind::Answer { body, .. } => *body = bytes.into(),
+            FaultKind::Answer { body, .. } => *body = bytes.into(),
             _ => panic!("only a status or a body has a body"),
         }
         self
@@ -202,15 +202,15 @@ impl Fault {
 
     fn answer(status: u16, body: Vec<u8>) -> Self {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        Self::new(Kind::Answer { status, headers, body })
+        Self::new(FaultKind::Answer { status, headers, body })
     }
 
-    fn new(kind: Kind) -> Self {
+    fn new(kind: FaultKind) -> Self {
         let (path, user_id, name) = (None, None, None);
         Self { kind, delay: Duration::ZERO, path, user_id, name, chance: None, times: Some(1) }
     }
 
-    fn strikes(&mut self, request: &Facts<'_>) -> bool {
+    fn strikes(&mut self, request: &RequestFacts<'_>) -> bool {
         let fits = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
         };
@@ -224,7 +224,7 @@ impl Fault {
 
 /// What of a request decides whether a fault fits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct RequestFacts<'a> {
     pub(super) path: &'a str,
     pub(super) user_id: Option<&'a str>,
     pub(super) names: &'a [String],
@@ -244,7 +244,7 @@ impl Faults {
     }
 
     /// How long this request waits, and what strikes it then.
-    pub(super) fn decide(&mut self, request: &Facts<'_>) -> (Duration, Option<Kind>) {
+    pub(super) fn decide(&mut self, request: &RequestFacts<'_>) -> (Duration, Option<FaultKind>) {
         let mut wait = Duration::ZERO;
         let mut struck = None;
         for fault in &mut self.0 {
@@ -253,7 +253,7 @@ impl Faults {
             }
             fault.times = fault.times.map(|times| times - 1);
             wait += fault.delay;
-            if fault.kind != Kind::Delay {
+            if fault.kind != FaultKind::Delay {
                 struck = Some(fault.kind.clone());
             }
         }
@@ -266,9 +266,9 @@ impl Faults {
 mod tests {
     use super::*;
 
-    fn decide(faults: &mut Faults, path: &str, user: &str, name: &str) -> Option<Kind> {
+    fn decide(faults: &mut Faults, path: &str, user: &str, name: &str) -> Option<FaultKind> {
         let names = [name.to_owned()];
-        faults.decide(&Facts { path, user_id: Some(user), names: &names }).1
+        faults.decide(&RequestFacts { path, user_id: Some(user), names: &names }).1
     }
 
     #[test]
@@ -278,7 +278,13 @@ mod tests {
         faults.inject(Fault::reset().times(2));
         faults.inject(Fault::close().always());
         let struck: Vec<_> = (0..5).map(|_| decide(&mut faults, "/", "u", "aa")).collect();
-        let expected = [Kind::Hang, Kind::Reset, Kind::Reset, Kind::Close, Kind::Close];
+        let expected = [
+            FaultKind::Hang,
+            FaultKind::Reset,
+            FaultKind::Reset,
+            FaultKind::Close,
+            FaultKind::Close,
+        ];
         assert_eq!(struck, expected.map(Some));
         faults.clear();
         assert_eq!(decide(&mut faults, "/", "u", "aa"), None);
@@ -291,7 +297,7 @@ mod tests {
         assert_eq!(decide(&mut faults, "/v2", "u", "aa"), None);
         assert_eq!(decide(&mut faults, "/v1", "v", "aa"), None);
         assert_eq!(decide(&mut faults, "/v1", "u", "bb"), None);
-        assert_eq!(decide(&mut faults, "/v1", "u", "aa"), Some(Kind::Hang));
+        assert_eq!(decide(&mut faults, "/v1", "u", "aa"), Some(FaultKind::Hang));
     }
 
     #[test]
@@ -300,8 +306,8 @@ mod tests {
         let second = Duration::from_secs(1);
         faults.inject(Fault::delay(second));
         faults.inject(Fault::hang().delayed(second));
-        let decided = faults.decide(&Facts { path: "/", user_id: None, names: &[] });
-        assert_eq!(decided, (2 * second, Some(Kind::Hang)));
+        let decided = faults.decide(&RequestFacts { path: "/", user_id: None, names: &[] });
+        assert_eq!(decided, (2 * second, Some(FaultKind::Hang)));
     }
 
     #[test]

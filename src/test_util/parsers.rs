@@ -48,7 +48,7 @@ pub fn answer_request(
     kind: CallKind,
     body: &[u8],
 ) -> Result<(Vec<String>, Value), String> {
-    let asked = api::read(kind, &parse(body)).map_err(|refusal| refusal.message)?;
-    let answer = api::answer(&asked, rules, &[]);
-    Ok((asked.names, answer))
+    let request = api::read(kind, &parse(body)).map_err(|refusal| refusal.message)?;
+    let answer = api::answer(&request, rules, &[]);
+    Ok((request.names, answer))
 }

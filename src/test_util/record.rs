@@ -79,14 +79,14 @@ impl fmt::Debug for Recorded {
 /// Keeps the last requests, and counts all.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    kept: Mutex<Kept>,
+    log: Mutex<RequestLog>,
     counts: watch::Sender<Counts>,
-    /// For those who wait without a runtime; goes with `kept`.
+    /// For those who wait without a runtime; goes with `log`.
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct RequestLog {
     requests: VecDeque<Recorded>,
     /// The number of the oldest request in `requests`, from 0.
     oldest: u64,
@@ -106,36 +106,36 @@ pub(super) struct Counts {
 }
 
 /// The most requests that are kept by default; of more, the oldest are forgotten.
-const MAX_KEPT: usize = 100_000;
+const MAX_REQUESTS: usize = 100_000;
 
 impl Recorder {
     pub(super) fn new() -> Self {
-        let kept = Kept { requests: VecDeque::new(), oldest: 0, most: MAX_KEPT };
-        Self { kept: Mutex::new(kept), counts: watch::Sender::default(), changed: Condvar::new() }
+        let log = RequestLog { requests: VecDeque::new(), oldest: 0, most: MAX_REQUESTS };
+        Self { log: Mutex::new(log), counts: watch::Sender::default(), changed: Condvar::new() }
     }
 
     pub(super) fn add(&self, recorded: Recorded) -> Number {
         let call = usize::from(recorded.path.starts_with("/v1/"));
         let refused = usize::from(recorded.refusal.is_some());
-        let mut kept = self.kept();
-        let number = Number(kept.oldest + kept.requests.len() as u64);
-        kept.requests.push_back(recorded);
-        kept.trim();
+        let mut log = self.log();
+        let number = Number(log.oldest + log.requests.len() as u64);
+        log.requests.push_back(recorded);
+        log.trim();
         // While the lock is held, so that whoever sees the count sees the request, too.
         self.count(|counts| {
             counts.calls += call;
             counts.refused += refused;
         });
-        drop(kept);
+        drop(log);
         self.changed.notify_all();
         number
     }
 
     pub(super) fn answered(&self, Number(number): Number, status: u16) {
-        let mut kept = self.kept();
-        let place = number.checked_sub(kept.oldest).and_then(|place| usize::try_from(place).ok());
+        let mut log = self.log();
+        let place = number.checked_sub(log.oldest).and_then(|place| usize::try_from(place).ok());
         // It may have been forgotten in the meantime.
-        if let Some(recorded) = place.and_then(|place| kept.requests.get_mut(place)) {
+        if let Some(recorded) = place.and_then(|place| log.requests.get_mut(place)) {
             recorded.status = Some(status);
         }
     }
@@ -150,35 +150,35 @@ impl Recorder {
 
     /// Blocks until there were so many calls; false if it took longer than this.
     pub(super) fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
-        let too_few = |_: &mut Kept| self.counts.borrow().calls < calls;
-        let waited = self.changed.wait_timeout_while(self.kept(), timeout, too_few);
+        let too_few = |_: &mut RequestLog| self.counts.borrow().calls < calls;
+        let waited = self.changed.wait_timeout_while(self.log(), timeout, too_few);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     pub(super) fn all(&self) -> Vec<Recorded> {
-        self.kept().requests.iter().cloned().collect()
+        self.log().requests.iter().cloned().collect()
     }
 
     pub(super) fn keep(&self, most: usize) {
-        let mut kept = self.kept();
-        kept.most = most;
-        kept.trim();
+        let mut log = self.log();
+        log.most = most;
+        log.trim();
     }
 
     pub(super) fn clear(&self) {
-        let mut kept = self.kept();
-        kept.oldest += kept.requests.len() as u64;
-        kept.requests.clear();
+        let mut log = self.log();
+        log.oldest += log.requests.len() as u64;
+        log.requests.clear();
         self.count(|counts| (counts.calls, counts.refused) = (0, 0));
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn log(&self) -> MutexGuard<'_, RequestLog> {
         // No code panics while it holds the lock; what was recorded is right in any case.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl RequestLog {
     fn trim(&mut self) {
         while self.requests.len() > self.most {
             self.requests.pop_front();

@@ -82,7 +82,7 @@ impl Rules {
     /// If the API does not allow the name.
     #[must_use]
     pub fn gate(mut self, name: impl Into<String>, rule: impl Into<Rule<bool>>) -> Self {
-        self.gates.insert(checked(name.into()), rule.into());
+        self.gates.insert(checked_name(name.into()), rule.into());
         self
     }
 
@@ -96,7 +96,7 @@ impl Rules {
         name: impl Into<String>,
         rule: impl Into<Rule<Map<String, Value>>>,
     ) -> Self {
-        self.configs.insert(checked(name.into()), rule.into());
+        self.configs.insert(checked_name(name.into()), rule.into());
         self
     }
 
@@ -137,7 +137,7 @@ impl<T> Rule<T> {
             value,
             overrides: BTreeMap::new(),
             when: BTreeMap::new(),
-            percentage: EVERYBODY,
+            percentage: ALL_USERS,
             rule_id: None,
             group_name: None,
         }
@@ -214,7 +214,7 @@ impl From<Value> for Rule<Map<String, Value>> {
 }
 
 /// The percentage of a rule that names none.
-pub(super) const EVERYBODY: f64 = 100.0;
+pub(super) const ALL_USERS: f64 = 100.0;
 
 /// From 0 to 9,999, the same for the same name and user in every run: FNV-1a with a final mix, for
 /// its high bits hardly depend on the last bytes.
@@ -237,7 +237,7 @@ fn identifier(user: &Map<String, Value>) -> Option<Cow<'_, str>> {
     })
 }
 
-fn checked(name: String) -> String {
+fn checked_name(name: String) -> String {
     if let Some(fault) = name_fault(&name) {
         panic!("the name {name:?} {fault}");
     }

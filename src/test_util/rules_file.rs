@@ -16,7 +16,7 @@ use thiserror::Error as ThisError;
 
 use super::{
     attribute::Conditions,
-    rules::{EVERYBODY, Rule, Rules, name_fault},
+    rules::{ALL_USERS, Rule, Rules, name_fault},
     unique::{Convert, Key, Unique},
 };
 
@@ -127,7 +127,7 @@ impl<T> From<Entry<T>> for Rule<T> {
             value: entry.value,
             overrides: entry.overrides.0,
             when: entry.when.0,
-            percentage: entry.percentage.map_or(EVERYBODY, |percentage| percentage.0),
+            percentage: entry.percentage.map_or(ALL_USERS, |percentage| percentage.0),
             rule_id: entry.rule_id,
             group_name: entry.group_name,
         }
