@@ -1,11 +1,11 @@
-//! The API's side of a request: what the OpenAPI document "Statsig SDK HTTP API" 1.0.0 refuses is
-//! refused, the rest is answered from the rules. Pure.
+//! The server's side of the API: refuses what the OpenAPI document "Statsig SDK HTTP API" 1.0.0
+//! refuses, and answers the rest from the rules. Pure.
 //!
-//! Not written with the client's own checks: a server that shared them would also share their
-//! mistakes. Stricter than the schema where its prose is: a user is required, with an identifier.
-//! Looser than the document where Statsig's own SDKs are: a user's fields and entries may be `null`,
-//! ids may be numbers, a country, a tier and a custom attribute may be any. Fields it does not name
-//! are tolerated.
+//! This file does not use the client's checks: a server that shared them would share their mistakes.
+//! It is stricter than the document's schema where the document's prose is: a user is required, with
+//! an identifier. It is looser than the document where Statsig's own SDKs are: a user's fields and
+//! entries may be `null`, ids may be numbers, and countries, tiers and custom attributes may be
+//! anything. It accepts fields that the document does not name.
 
 use hyper::{
     Method,
@@ -20,18 +20,18 @@ use super::{
 };
 use crate::model::call_kind::CallKind;
 
-/// A request that keeps to the API document.
+/// A request that the API document allows.
 #[derive(Clone, Debug)]
 pub(super) struct ApiRequest {
     pub(super) kind: CallKind,
-    /// ApiRequest with `gateNames`, so that the answer is an object by name.
+    /// Whether the names came as `gateNames`, so that the answer is an object by name.
     pub(super) many: bool,
     pub(super) names: Vec<String>,
     pub(super) user: Map<String, Value>,
     pub(super) exposure: bool,
 }
 
-/// A refusal: status and message.
+/// A refusal, as status and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -39,14 +39,14 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Of a body that the server does not care to read.
+    /// Refuses a body that is too long to read.
     pub(super) fn too_long() -> Self {
         Self { status: 413, message: "the body is too long".to_owned() }
     }
 }
 
-/// Judges a request: where it went, how, with which key, and what it says. With a required key, no
-/// other will do.
+/// Checks a request: its path, method, key, content type and body. Without a required key, any key is
+/// accepted.
 pub(super) fn check(
     head: &Parts,
     required_key: Option<&str>,
@@ -55,12 +55,12 @@ pub(super) fn check(
     let refuse = |status, message: &str| Err(Refusal { status, message: message.to_owned() });
     let Some(kind) = operation(head.uri.path()) else { return refuse(404, "no such operation") };
     if head.method != Method::POST {
-        return refuse(405, "every operation is a POST");
+        return refuse(405, "the method must be POST");
     }
     match head.headers.get("statsig-api-key").map(HeaderValue::as_bytes) {
         None | Some(b"") => return refuse(401, "the header statsig-api-key is required"),
         Some(key) if required_key.is_some_and(|required| key != required.as_bytes()) => {
-            return refuse(401, "the key in the header statsig-api-key is not known");
+            return refuse(401, "the key in the header statsig-api-key is unknown");
         }
         Some(_) => {}
     }
@@ -81,7 +81,7 @@ fn is_json(content_type: Option<&HeaderValue>) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Reads a request's body, or says why it is refused.
+/// Reads a request's body, or refuses it.
 pub(super) fn read(
     kind: CallKind,
     body: &Result<Value, serde_json::Error>,
@@ -106,14 +106,14 @@ pub(super) fn read(
     Ok(ApiRequest { kind, many, names, user: user.clone(), exposure })
 }
 
-/// The names that a body asks for, whether or not the rest of it is refused.
+/// Returns the names in a body, even if the rest of the body is refused.
 pub(super) fn names_in(body: &Value) -> Vec<String> {
     let one = ["gateName", "configName"].into_iter().filter_map(|field| body.get(field));
     let many = body.get("gateNames").and_then(Value::as_array).into_iter().flatten();
     one.chain(many).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Answers from the rules, leaving these names out.
+/// Answers from the rules, without these names.
 pub(super) fn answer(request: &ApiRequest, rules: &Rules, left_out: &[String]) -> Value {
     let gate = |name: &String| json!(rules.check_gate(name, &request.user));
     match (request.kind, &request.names[..]) {
@@ -150,7 +150,7 @@ fn name_in(field: &str, name: &Value) -> Result<String, Refusal> {
     }
 }
 
-/// Names fields only, never their values: those may be private.
+/// Checks a user. A refusal names the field but not its value, which may be private.
 fn check_user(user: &Map<String, Value>) -> Result<(), Refusal> {
     let field_of = |field: &str| user.get(field).filter(|value| !value.is_null());
     for field in ["email", "ip", "userAgent", "country", "locale", "appVersion"] {
@@ -225,7 +225,7 @@ mod tests {
         read(kind, &Ok(body.clone()))
     }
 
-    /// Given a gate check with this user, what is it refused with?
+    /// Returns the refusal of a gate check with this user, if any.
     fn refusal_of(user: Value) -> Option<String> {
         let body = json!({"gateName": "aa", "user": user});
         read_json(CallKind::CheckGate, &body).err().map(|refusal| refusal.message)
@@ -359,7 +359,7 @@ mod tests {
         let aa = json!({"name": "aa", "value": true, "rule_id": "local", "group_name": null});
         let dd = json!({"name": "dd", "value": false, "rule_id": null, "group_name": null});
         assert_eq!(answer(CallKind::CheckGate, json!({"gateName": "aa", "user": user})), aa);
-        // One answer for each name, however often it was asked for; none for one that is left out.
+        // Each name has one answer, even if it is repeated; a name that is left out has none.
         assert_eq!(
             answer(
                 CallKind::CheckGate,

@@ -1,4 +1,4 @@
-//! The user attributes a rule can ask for, by the API's field names.
+//! The user attributes that a rule can require, by the API's field names.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::unique::{Convert, Key, Unique};
 
-/// The user's fields that hold one text.
+/// The user's fields that hold a single text.
 pub(super) const TEXT_FIELDS: [&str; 11] = [
     "userID",
     "email",
@@ -28,9 +28,9 @@ pub(super) const TEXT_FIELDS: [&str; 11] = [
 /// One attribute of a user.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Attribute {
-    /// A field that holds one text.
+    /// A field that holds a single text.
     Text(&'static str),
-    /// `custom.NAME`, `privateAttributes.NAME` or `statsigEnvironment.NAME`: anything.
+    /// `custom.NAME`, `privateAttributes.NAME` or `statsigEnvironment.NAME`: anything but null.
     Free(&'static str, String),
     /// `customIDs.NAME`: a string or a number.
     CustomId(String),
@@ -39,7 +39,7 @@ pub(super) enum Attribute {
 }
 
 impl Attribute {
-    /// Whether a user can have this value at all.
+    /// Returns whether a user can have this value.
     pub(super) fn accepts(&self, value: &Value) -> bool {
         match self {
             Self::Text(_) => is_text_value(value),
@@ -49,7 +49,7 @@ impl Attribute {
         }
     }
 
-    /// What a value must be, for an error.
+    /// Says what a value must be, for an error.
     pub(super) fn expected(&self) -> &'static str {
         match self {
             Self::Text(_) => TEXT_VALUE,
@@ -59,8 +59,8 @@ impl Attribute {
         }
     }
 
-    /// Whether the user has the attribute with exactly this value. A text is the same as the number
-    /// that reads so: ids that are integers are sent as strings.
+    /// Returns whether the user has the attribute with exactly this value. A text equals the number
+    /// with the same digits, because clients send integer ids as strings.
     pub(super) fn equals(&self, user: &Map<String, Value>, value: &Value) -> bool {
         let found = match self {
             Self::Text(field) => user.get(*field),
@@ -75,7 +75,7 @@ impl Attribute {
     }
 }
 
-/// What a field that holds one text may be, for an error.
+/// What a field with a single text may be, for an error.
 pub(super) const TEXT_VALUE: &str = "a string, a number, true or false";
 /// What an id may be, for an error.
 pub(super) const ID_VALUE: &str = "a string or a number";
@@ -92,7 +92,7 @@ pub(super) fn is_id_value(value: &Value) -> bool {
     matches!(value, Value::String(_) | Value::Number(_))
 }
 
-/// A string, or what a number is written as.
+/// Returns a string, or the text of a number.
 pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(text.into()),
@@ -101,7 +101,7 @@ pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// `serde_json` holds 3 and 3.0 for different; JSON knows only one kind of number.
+/// Compares JSON by value. `serde_json` distinguishes 3 from 3.0, JSON does not.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) => {
@@ -129,13 +129,13 @@ impl FromStr for Attribute {
             "custom" | "privateAttributes" | "customIDs" | "statsigEnvironment"
                 if name.is_empty() =>
             {
-                Err(format!("`{field}` has parts: write `{field}.NAME`"))
+                Err(format!("`{field}` is an object: write `{field}.NAME`"))
             }
             "custom" => Ok(Self::Free("custom", name.to_owned())),
             "privateAttributes" => Ok(Self::Free("privateAttributes", name.to_owned())),
             "customIDs" => Ok(Self::CustomId(name.to_owned())),
             "statsigEnvironment" if name == "tier" => Ok(Self::Tier),
-            // The API document leaves this object open.
+            // The API document allows other fields here.
             "statsigEnvironment" => Ok(Self::Free("statsigEnvironment", name.to_owned())),
             _ => Err(format!(
                 "unknown attribute `{path}`, expected one of {}, custom.NAME, \

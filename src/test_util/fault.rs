@@ -1,16 +1,15 @@
-//! What can go wrong on demand, and which requests it goes wrong for. Pure.
+//! Faults on demand, and the requests that they affect. Pure.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-/// Something that goes wrong with a request, told to
-/// [`LocalStatsig::inject`](super::LocalStatsig::inject).
+/// A fault in answering a request. [`LocalStatsig::inject`](super::LocalStatsig::inject) takes it.
 ///
-/// A fault strikes the next request it fits, once; [`times`](Self::times) and
-/// [`always`](Self::always) make it more. Of several faults that fit, the one injected first
-/// strikes; a mere [`delay`](Self::delay) lets the next one strike too.
+/// A fault affects the next request that it fits, once, unless [`times`](Self::times) or
+/// [`always`](Self::always) says otherwise. Of several faults that fit, the first one injected
+/// counts. A mere [`delay`](Self::delay) adds to the next fault.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,72 +45,75 @@ pub(super) enum FaultKind {
 }
 
 impl Fault {
-    /// The answer comes this much later.
+    /// Delays the answer by this much.
     pub fn delay(delay: Duration) -> Self {
         Self::new(FaultKind::Delay).delayed(delay)
     }
 
-    /// The answer is this status, with a JSON error for a body.
+    /// Answers with this status and a JSON error as body.
     ///
     /// # Panics
-    /// If it is not from 200 to 599: another cannot end a request.
+    /// If the status is not from 200 to 599: others cannot end a request.
     pub fn status(code: u16) -> Self {
-        assert!((200..600).contains(&code), "{code} is no status to answer with");
+        assert!(
+            (200..600).contains(&code),
+            "{code} is no status that ends a request: it must be from 200 to 599"
+        );
         Self::answer(code, r#"{"error": "injected"}"#.into())
     }
 
-    /// The answer is status 200 with exactly this body.
+    /// Answers with status 200 and exactly this body.
     pub fn body(bytes: impl Into<Vec<u8>>) -> Self {
         Self::answer(200, bytes.into())
     }
 
-    /// The answer is status 200 with a body that is not JSON, whatever its content type says.
+    /// Answers with status 200, the content type of JSON, and a body that is not JSON.
     pub fn garbage() -> Self {
         Self::body("\u{0}<html>{{{")
     }
 
-    /// The answer leaves these names out. Only a check of several gates has names to leave out.
+    /// Leaves these names out of the answer. This affects only checks of several gates.
     pub fn leave_out<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         Self::new(FaultKind::LeaveOut(names.into_iter().map(Into::into).collect()))
     }
 
-    /// The connection is reset before a byte of the answer.
+    /// Resets the connection before the first byte of the answer.
     pub fn reset() -> Self {
         Self::new(FaultKind::Reset)
     }
 
-    /// The connection is reset in the middle of the answer's body.
+    /// Resets the connection in the middle of the answer's body.
     pub fn reset_mid_body() -> Self {
         Self::new(FaultKind::ResetMidBody)
     }
 
-    /// The connection is closed in the middle of the answer's body.
+    /// Closes the connection in the middle of the answer's body.
     pub fn truncated() -> Self {
         Self::new(FaultKind::Truncated)
     }
 
-    /// The answer's body begins and never ends, and the connection stays open.
+    /// Begins the answer's body and never ends it. The connection stays open.
     pub fn stall_body() -> Self {
         Self::new(FaultKind::StallBody)
     }
 
-    /// The connection is closed without an answer, as happens to one that is reused too late.
+    /// Closes the connection without an answer, as servers do with an idle connection.
     pub fn close() -> Self {
         Self::new(FaultKind::Close)
     }
 
-    /// The request is never answered; the connection stays open until the client leaves.
+    /// Never answers the request. The connection stays open until the client closes it.
     pub fn hang() -> Self {
         Self::new(FaultKind::Hang)
     }
 
-    /// Strikes this much later.
+    /// Delays the fault by this much.
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// With a [`status`](Self::status): sends this `Retry-After`.
+    /// Adds this `Retry-After` to a [`status`](Self::status).
     ///
     /// # Panics
     /// As [`header`](Self::header).
@@ -119,7 +121,7 @@ impl Fault {
         self.header("retry-after", value)
     }
 
-    /// With a [`body`](Self::body): sends this content type. Default `application/json`.
+    /// Sets the content type of a [`body`](Self::body). Default `application/json`.
     ///
     /// # Panics
     /// As [`header`](Self::header).
@@ -127,11 +129,11 @@ impl Fault {
         self.header("content-type", value)
     }
 
-    /// With a [`status`](Self::status) or a [`body`](Self::body): sends this header, in place of
-    /// another value of it.
+    /// Sets a header of a [`status`](Self::status) or a [`body`](Self::body). It replaces an earlier
+    /// value.
     ///
     /// # Panics
-    /// With any other fault, and if HTTP does not allow the header.
+    /// If the fault is of another kind, or HTTP does not allow the header.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
         let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
@@ -140,16 +142,18 @@ impl Fault {
                 headers.retain(|(other, _)| *other != name);
                 headers.push((name, value));
             }
-            (FaultKind::Answer { .. }, _) => panic!("no header: {name}: {value}"),
+            (FaultKind::Answer { .. }, _) => {
+                panic!("HTTP does not allow the header {name}: {value}")
+            }
             _ => panic!("only a status or a body has headers"),
         }
         self
     }
 
-    /// With a [`status`](Self::status): sends this body.
+    /// Sets the body of a [`status`](Self::status).
     ///
     /// # Panics
-    /// With a fault that is no answer.
+    /// If the fault is not an answer.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
             FaultKind::Answer { body, .. } => *body = bytes.into(),
@@ -158,13 +162,13 @@ impl Fault {
         self
     }
 
-    /// Strikes so many requests that it fits.
+    /// Affects this many of the requests that it fits.
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Strikes every request that it fits, until
+    /// Affects every request that it fits, until
     /// [`clear_faults`](super::LocalStatsig::clear_faults).
     pub fn always(mut self) -> Self {
         self.times = None;
@@ -177,25 +181,28 @@ impl Fault {
         self
     }
 
-    /// Fits only requests about the user with this `userID`.
+    /// Fits only requests for the user with this `userID`.
     pub fn for_user(mut self, user_id: impl Into<String>) -> Self {
         self.user_id = Some(user_id.into());
         self
     }
 
-    /// Fits only requests that ask for this name.
+    /// Fits only requests that have this name.
     pub fn for_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Strikes this part, from 0 to 1, of the requests that it fits: the same ones for the same
-    /// seed. Only those it strikes count for [`times`](Self::times).
+    /// Affects each request that it fits with this probability, from 0 to 1. The same seed selects
+    /// the same requests. Only affected requests count for [`times`](Self::times).
     ///
     /// # Panics
     /// If the probability is not from 0 to 1.
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
-        assert!((0.0..=1.0).contains(&probability), "{probability} is no probability");
+        assert!(
+            (0.0..=1.0).contains(&probability),
+            "{probability} is no probability: it must be from 0 to 1"
+        );
         self.chance = Some((probability, Rng::with_seed(seed)));
         self
     }
@@ -210,19 +217,19 @@ impl Fault {
         Self { kind, delay: Duration::ZERO, path, user_id, name, chance: None, times: Some(1) }
     }
 
-    fn strikes(&mut self, request: &RequestFacts<'_>) -> bool {
-        let fits = |wanted: &Option<String>, is: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
+    fn affects(&mut self, request: &RequestFacts<'_>) -> bool {
+        let fits = |filter: &Option<String>, actual: Option<&str>| {
+            filter.as_deref().is_none_or(|filter| Some(filter) == actual)
         };
-        let asked = |name: &String| request.names.contains(name);
+        let has_name = |name: &String| request.names.contains(name);
         fits(&self.path, Some(request.path))
             && fits(&self.user_id, request.user_id)
-            && self.name.as_ref().is_none_or(asked)
+            && self.name.as_ref().is_none_or(has_name)
             && self.chance.as_mut().is_none_or(|(chance, rng)| rng.f64() < *chance)
     }
 }
 
-/// What of a request decides whether a fault fits.
+/// The parts of a request that decide whether a fault fits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestFacts<'a> {
     pub(super) path: &'a str,
@@ -230,7 +237,7 @@ pub(super) struct RequestFacts<'a> {
     pub(super) names: &'a [String],
 }
 
-/// The faults that wait for a request.
+/// The injected faults that still wait for requests.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
@@ -243,22 +250,22 @@ impl Faults {
         self.0.clear();
     }
 
-    /// How long this request waits, and what strikes it then.
+    /// Returns how long this request waits, and its fault, if any.
     pub(super) fn decide(&mut self, request: &RequestFacts<'_>) -> (Duration, Option<FaultKind>) {
         let mut wait = Duration::ZERO;
-        let mut struck = None;
+        let mut chosen = None;
         for fault in &mut self.0 {
-            if struck.is_some() || fault.times == Some(0) || !fault.strikes(request) {
+            if chosen.is_some() || fault.times == Some(0) || !fault.affects(request) {
                 continue;
             }
             fault.times = fault.times.map(|times| times - 1);
             wait += fault.delay;
             if fault.kind != FaultKind::Delay {
-                struck = Some(fault.kind.clone());
+                chosen = Some(fault.kind.clone());
             }
         }
         self.0.retain(|fault| fault.times != Some(0));
-        (wait, struck)
+        (wait, chosen)
     }
 }
 
@@ -277,7 +284,7 @@ mod tests {
         faults.inject(Fault::hang());
         faults.inject(Fault::reset().times(2));
         faults.inject(Fault::close().always());
-        let struck: Vec<_> = (0..5).map(|_| decide(&mut faults, "/", "u", "aa")).collect();
+        let chosen: Vec<_> = (0..5).map(|_| decide(&mut faults, "/", "u", "aa")).collect();
         let expected = [
             FaultKind::Hang,
             FaultKind::Reset,
@@ -285,7 +292,7 @@ mod tests {
             FaultKind::Close,
             FaultKind::Close,
         ];
-        assert_eq!(struck, expected.map(Some));
+        assert_eq!(chosen, expected.map(Some));
         faults.clear();
         assert_eq!(decide(&mut faults, "/", "u", "aa"), None);
     }
@@ -317,8 +324,8 @@ mod tests {
             faults.inject(Fault::hang().with_probability(0.1, 42).always());
             (0..1_000).map(|_| decide(&mut faults, "/", "u", "aa").is_some()).collect()
         };
-        let struck = run().into_iter().filter(|struck| *struck).count();
-        assert!((60..140).contains(&struck), "{struck}");
+        let chosen = run().into_iter().filter(|chosen| *chosen).count();
+        assert!((60..140).contains(&chosen), "{chosen}");
         assert_eq!(run(), run());
     }
 

@@ -1,4 +1,4 @@
-//! What the server was asked.
+//! The requests that the server received.
 
 use std::{
     collections::VecDeque,
@@ -21,17 +21,17 @@ pub struct Recorded {
     pub path: String,
     /// The body; `null` if it was not JSON.
     pub body: Value,
-    /// The names asked for, in order.
+    /// The names in the request, in order.
     pub names: Vec<String>,
     /// The user object; `null` if there was none.
     pub user: Value,
-    /// Whether the request has exposures logged; false if it was refused.
+    /// Whether Statsig logs exposures for the request; false if it was refused.
     pub exposure: bool,
-    /// Why the request was refused, if it was: it broke a rule of the API, whatever was then
-    /// answered.
+    /// Which rule of the API the request broke, if any. A [`Fault`](super::Fault) may have replaced
+    /// the answer.
     pub refusal: Option<String>,
-    /// The status it was answered with; none while it waits, and when a [`Fault`](super::Fault)
-    /// left it without an answer.
+    /// The status of the answer. None while the request waits, and if a [`Fault`](super::Fault) left
+    /// it without an answer.
     pub status: Option<u16>,
     headers: HeaderMap,
 }
@@ -51,19 +51,19 @@ impl Recorded {
         }
     }
 
-    /// A header's value, by its name in any case; none if it is not there or not text. This shows
-    /// the key as well: for that one rather ask [`has_key`](Self::has_key).
+    /// Returns a header's value; none if the header is missing or not text. Names ignore case. To check
+    /// the key without showing it, use [`has_key`](Self::has_key).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether the request came with this key.
+    /// Returns whether the request had this key.
     pub fn has_key(&self, api_key: &str) -> bool {
         self.header("statsig-api-key") == Some(api_key)
     }
 }
 
-/// Shows neither the headers, where the key is, nor the body, where private attributes are.
+/// Shows neither headers nor body: they hold the key and private attributes.
 impl fmt::Debug for Recorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorded")
@@ -76,12 +76,12 @@ impl fmt::Debug for Recorded {
     }
 }
 
-/// Keeps the last requests, and counts all.
+/// Keeps the last requests, and counts all requests.
 #[derive(Debug)]
 pub(super) struct Recorder {
     log: Mutex<RequestLog>,
     counts: watch::Sender<Counts>,
-    /// For those who wait without a runtime; goes with `log`.
+    /// Wakes threads that wait for a request in `log`.
     changed: Condvar,
 }
 
@@ -93,7 +93,7 @@ struct RequestLog {
     most: usize,
 }
 
-/// Which request it is, to tell its status by.
+/// Identifies a request, to record its status later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number(u64);
 
@@ -105,7 +105,7 @@ pub(super) struct Counts {
     pub(super) open_connections: usize,
 }
 
-/// The most requests that are kept by default; of more, the oldest are forgotten.
+/// The number of requests to keep by default.
 const MAX_REQUESTS: usize = 100_000;
 
 impl Recorder {
@@ -121,7 +121,7 @@ impl Recorder {
         let number = Number(log.oldest + log.requests.len() as u64);
         log.requests.push_back(recorded);
         log.trim();
-        // While the lock is held, so that whoever sees the count sees the request, too.
+        // Under the lock, so that a reader of the count finds the request.
         self.count(|counts| {
             counts.calls += call;
             counts.refused += refused;
@@ -133,9 +133,9 @@ impl Recorder {
 
     pub(super) fn answered(&self, Number(number): Number, status: u16) {
         let mut log = self.log();
-        let place = number.checked_sub(log.oldest).and_then(|place| usize::try_from(place).ok());
-        // It may have been forgotten in the meantime.
-        if let Some(recorded) = place.and_then(|place| log.requests.get_mut(place)) {
+        let index = number.checked_sub(log.oldest).and_then(|index| usize::try_from(index).ok());
+        // The log may have dropped the request already.
+        if let Some(recorded) = index.and_then(|index| log.requests.get_mut(index)) {
             recorded.status = Some(status);
         }
     }
@@ -148,7 +148,7 @@ impl Recorder {
         self.counts.subscribe()
     }
 
-    /// Blocks until there were so many calls; false if it took longer than this.
+    /// Blocks until there were this many calls. Returns false if the time runs out first.
     pub(super) fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
         let too_few = |_: &mut RequestLog| self.counts.borrow().calls < calls;
         let waited = self.changed.wait_timeout_while(self.log(), timeout, too_few);
@@ -173,7 +173,7 @@ impl Recorder {
     }
 
     fn log(&self) -> MutexGuard<'_, RequestLog> {
-        // No code panics while it holds the lock; what was recorded is right in any case.
+        // No code panics while it holds the lock.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

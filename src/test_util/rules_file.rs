@@ -1,7 +1,4 @@
-//! Rules from a file, or from JSON.
-//!
-//! Every check sits in the visitor of the value it is about, so that the error carries the line and
-//! column of that value.
+//! Reads rules from a file, or from JSON.
 
 use std::{fmt, fs, path::Path};
 
@@ -20,7 +17,7 @@ use super::{
     unique::{Convert, Key, Unique},
 };
 
-/// Rules that cannot be read.
+/// Why rules cannot be read.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum RulesError {
@@ -29,19 +26,19 @@ pub enum RulesError {
     Read {
         /// The file.
         path: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The text is not JSON, or not of the form of [`Rules`].
+    /// The text is not JSON, or does not have the form of [`Rules`].
     #[error("{}line {line}, column {column}: {reason}", in_file(.path))]
     Parse {
         /// The file, if there is one.
         path: Option<String>,
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The column in which the faulty part ends, in bytes, from 1.
+        /// The column where the faulty part ends, in bytes, counted from 1.
         column: usize,
-        /// What is wrong there, and what is allowed.
+        /// What was found there, and what is allowed.
         reason: String,
     },
 }
@@ -51,19 +48,19 @@ fn in_file(path: &Option<String>) -> String {
 }
 
 impl Rules {
-    /// The rules that `statsig-relay` answers from when it has no key:
+    /// Returns the rules that `statsig-relay` answers from without a key:
     ///
     /// ```json
     #[doc = include_str!("sample_rules.json")]
     /// ```
     pub fn sample() -> Self {
-        Self::from_json(SAMPLE).expect("it is compiled in, and a test reads it")
+        Self::from_json(SAMPLE).expect("the compiled-in sample is valid: a test reads it")
     }
 
     /// Reads rules from JSON.
     ///
     /// # Errors
-    /// [`RulesError::Parse`] names line and column.
+    /// [`RulesError::Parse`] names the line and the column.
     pub fn from_json(json: &str) -> Result<Self, RulesError> {
         parse(json.as_bytes(), None)
     }
@@ -71,8 +68,8 @@ impl Rules {
     /// Reads rules from a file.
     ///
     /// # Errors
-    /// [`RulesError::Read`] if it cannot be read, otherwise as [`from_json`](Self::from_json), with
-    /// the path.
+    /// [`RulesError::Read`] if the file cannot be read, otherwise as [`from_json`](Self::from_json),
+    /// with the file's path.
     pub fn from_file(file: impl AsRef<Path>) -> Result<Self, RulesError> {
         let path = file.as_ref().display().to_string();
         match fs::read(file) {
@@ -107,7 +104,7 @@ struct File {
     configs: Unique<Name, Entry<Map<String, Value>>>,
 }
 
-/// A rule as the file writes it.
+/// A rule in the form of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound = "T: DeserializeOwned")]
 struct Entry<T> {
@@ -207,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// The rules as a file's text, one line an element, and what the error must say of them.
+    /// Returns the error in a file of these lines.
     fn error_of(lines: &[&str]) -> RulesError {
         let text = lines.join("\n");
         parse(text.as_bytes(), None).expect_err("the rules are wrong")
@@ -223,7 +220,7 @@ mod tests {
             (&[r#"{"gates": {"#, r#""beta": "yes""#, "}}"], 2, &["string \"yes\"", "true, false or a rule"]),
             (&[r#"{"gates": {"#, r#""b": true"#, "}}"], 2, &["\"b\"", "2 to 100 characters"]),
             (&[r#"{"gates": {"#, r#""beta/2": true"#, "}}"], 2, &["\"beta/2\"", "a-z"]),
-            (&[r#"{"gates": {"#, r#""beta": true,"#, r#""beta": false"#, "}}"], 3, &["`beta` is there twice"]),
+            (&[r#"{"gates": {"#, r#""beta": true,"#, r#""beta": false"#, "}}"], 3, &["`beta` is repeated"]),
             (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": 101"#, "}}}"], 2, &["101", "0 to 100"]),
             (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": -1"#, "}}}"], 2, &["0 to 100"]),
             (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": "half""#, "}}}"], 2, &["half", "0 to 100"]),

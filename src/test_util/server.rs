@@ -1,4 +1,4 @@
-//! The server's shell: connections, and faults carried out on them.
+//! The server's shell: serves connections, and applies faults to them.
 
 use std::{
     convert::Infallible,
@@ -37,7 +37,7 @@ use super::{
     rules::Rules,
 };
 
-/// What the connections share with the handle.
+/// The state that the connections share with the handle.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) rules: RwLock<Rules>,
@@ -45,39 +45,39 @@ pub(super) struct State {
     pub(super) latency: Mutex<Duration>,
     pub(super) api_key: Mutex<Option<String>>,
     pub(super) recorder: Recorder,
-    /// Whether a connection's task panicked; tokio keeps that to itself.
+    /// Whether a connection's task panicked, which tokio does not report.
     pub(super) panicked: AtomicBool,
 }
 
 type Body = BoxBody<Bytes, io::Error>;
 type Json = Result<Value, serde_json::Error>;
 
-/// The longest body that is read, in bytes.
+/// The longest body that the server reads, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// Serves until it is dropped.
+/// Serves until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&state)))),
-            // The process may be out of files: what is open must get to run, and to close.
+            // The process may be out of file descriptors. Open connections need time to close.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
 async fn connection(stream: TcpStream, state: Arc<State>) {
-    // Only costs time if it fails.
+    // A failure only costs time.
     let _ = stream.set_nodelay(true);
     let _open = OpenConnection::count(&state);
     let reset = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Stream { inner: stream, reset: Arc::clone(&reset) });
     let service = service_fn(|request| respond(request, &state, &reset));
-    // An error is either the client's or a fault of ours.
+    // An error comes from the client or from an injected fault.
     let _ = http1::Builder::new().serve_connection(io, service).await;
 }
 
-/// Counts a connection as open until it is dropped, however that comes.
+/// Counts a connection as open until this is dropped.
 struct OpenConnection<'a>(&'a State);
 
 impl<'a> OpenConnection<'a> {
@@ -99,7 +99,7 @@ impl Drop for OpenConnection<'_> {
     }
 }
 
-/// Answers one request and records it; an error closes the connection.
+/// Answers one request and records it. An error closes the connection.
 async fn respond(
     request: Request<Incoming>,
     state: &State,
@@ -143,9 +143,9 @@ async fn respond(
     Ok(response)
 }
 
-/// The body as JSON, if it is; a refusal if it is too long; an error if the client left.
+/// Reads the body as JSON. Refuses a body that is too long, and fails if the client left.
 async fn read_body(body: Incoming) -> Result<Result<Json, api::Refusal>, io::Error> {
-    // One that says so is not even waited for.
+    // If the head says that the body is too long, the server does not wait for it.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Ok(Err(api::Refusal::too_long()));
     }
@@ -210,14 +210,14 @@ enum BodyEnd {
     Stall,
 }
 
-/// The beginning of an answer, and no more.
+/// Sends only the beginning of an answer.
 fn partial_response(end: BodyEnd) -> Response<Body> {
     let steps = futures_util::stream::unfold((0, end), |(step, end)| async move {
         match (step, &end) {
             (0, _) => Some((Ok(Frame::data(Bytes::from_static(b"{\"name\": \"beg"))), (1, end))),
             (_, BodyEnd::Stall) => future::pending().await,
             (_, BodyEnd::Abort) => {
-                // So that the beginning has left before the connection does.
+                // The beginning must be sent before the connection closes.
                 sleep(Duration::from_millis(5)).await;
                 Some((Err(aborted()), (2, end)))
             }
@@ -231,14 +231,14 @@ fn partial_response(end: BodyEnd) -> Response<Body> {
 }
 
 fn aborted() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "a fault that was injected")
+    io::Error::new(io::ErrorKind::ConnectionAborted, "an injected fault")
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection that can be made to end in a reset.
+/// A connection that ends in a reset on demand.
 struct Stream {
     inner: TcpStream,
     reset: Arc<AtomicBool>,
@@ -247,7 +247,7 @@ struct Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.reset.load(Relaxed) {
-            // Without it the connection is closed instead, which is a fault as well.
+            // If this fails, the connection closes instead, which is a fault as well.
             let _ = self.inner.set_zero_linger();
         }
     }
@@ -279,7 +279,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.reset.load(Relaxed) {
-            // A shutdown would send the end of the stream before the reset.
+            // A shutdown would end the stream before the reset.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.inner).poll_shutdown(cx)

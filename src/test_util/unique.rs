@@ -58,7 +58,7 @@ where
         let mut entries = BTreeMap::new();
         while let Some(key) = map.next_key::<K>()? {
             if entries.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("`{key}` is there twice")));
+                return Err(A::Error::custom(format_args!("the key `{key}` is repeated")));
             }
             let value = key.read_value(&mut map)?;
             entries.insert(key, value);
