@@ -1,4 +1,4 @@
-//! An evaluation context as a user.
+//! Converts an evaluation context into a user.
 
 use std::any::Any;
 
@@ -13,12 +13,14 @@ use crate::model::{
     user::{CUSTOM, User, invalid, is_field},
 };
 
+/// Converts a context into a user.
+///
 /// # Errors
-/// [`Error::InvalidUser`]: of the field `userID` if nobody is named, and of no other.
+/// [`Error::InvalidUser`]. It names the field `userID` only if the user has no id.
 pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     let (mut fields, mut custom) = (Map::new(), Map::new());
     for (name, value) in &context.custom_fields {
-        // Every other attribute is one of the user's `custom` ones.
+        // Any other attribute becomes an entry of the user's `custom`.
         let is_field = is_field(name);
         let path = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
         let value = json(value, &path)?;
@@ -32,7 +34,7 @@ pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     User::from_json(Value::Object(fields))
 }
 
-/// Adds attributes to what there may be already as a struct; where both have one, these count.
+/// Adds attributes to the struct `custom` of the context, if any, and replaces those with equal names.
 fn add_custom(fields: &mut Map<String, Value>, custom: Map<String, Value>) {
     if custom.is_empty() {
         return;
@@ -42,12 +44,12 @@ fn add_custom(fields: &mut Map<String, Value>, custom: Map<String, Value>) {
         None | Some(Value::Null) => {
             fields.insert(CUSTOM.to_owned(), Value::Object(custom));
         }
-        // Is refused with the user.
+        // Building the user refuses it.
         Some(_) => {}
     }
 }
 
-/// Where a value stands in the user, for an error.
+/// Returns the path of a field in the user, for an error.
 type FieldPath<'a> = &'a dyn Fn() -> String;
 
 fn json(field: &Field, path: FieldPath<'_>) -> Result<Value, Error> {
@@ -68,7 +70,7 @@ fn number(value: f64, path: FieldPath<'_>) -> Result<Value, Error> {
     number.ok_or_else(|| invalid(&path(), "must be a finite number"))
 }
 
-/// In UTC, so that the same moment makes the same user.
+/// Formats a moment in UTC, so that equal moments make equal users.
 fn timestamp(moment: OffsetDateTime) -> Option<String> {
     moment.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok()
 }

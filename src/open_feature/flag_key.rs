@@ -1,6 +1,6 @@
-//! What a flag key names: which config, and which key of it.
+//! Flag keys: the name of a config, and a key in it.
 
-/// A place in a config: one key's value, or the whole.
+/// The parts of a flag key. Without a key, it names the whole config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlagKey<'a> {
     pub(super) config: &'a str,
