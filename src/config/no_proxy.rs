@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// commas or spaces.
 ///
 /// As in curl, a name matches itself and its subdomains, with or without a dot or `*.` in front. As in
-/// Go, `*` matches everything wherever it stands, and a port restricts an entry.
+/// Go, `*` matches every host, also within a list, and a port restricts an entry.
 pub(super) fn matches(list: &str, host: &str, port: u16) -> bool {
     let host = normalized(host);
     let address = address(&host);

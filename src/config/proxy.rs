@@ -175,7 +175,7 @@ impl fmt::Debug for Proxy {
 pub(super) fn redacted(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, address)) if !address.contains('%') => format!("[redacted]@{address}"),
-        // If the `@` is escaped by mistake, the password stands before the escape.
+        // If the `@` is escaped by mistake, the password is before the escape.
         _ if text.contains(['@', '%']) => "[redacted]".to_owned(),
         _ => text.to_owned(),
     }

@@ -57,7 +57,7 @@ settings! {
         default(3), bounds(1 ..= 10);
 
     /// One user may have three quarters of the calls that other users leave, and one call wherever
-    /// there is room. So one user's calls that hang leave room for everybody else.
+    /// there is room. So one user's calls that hang leave room for other users.
     max_in_flight: usize, "the number of HTTP calls in flight at once",
         default(64), bounds(1 ..= 1_024);
 

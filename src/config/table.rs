@@ -65,12 +65,6 @@ macro_rules! settings {
             }
         }
 
-        impl Config {
-            /// The name of each setting, with a line on its meaning, in the order of the table above.
-            pub const SETTINGS: &'static [(&'static str, &'static str)] =
-                &[$((stringify!($name), $about),)+];
-        }
-
         /// The settings.
         impl ConfigBuilder {$(
             setter! {
@@ -84,16 +78,20 @@ macro_rules! settings {
         )+}
 
         /// The settings.
-        impl Config {$(
-            getter! {
+        impl Config {
+            /// The name of each setting, with a line on its meaning, in the order of the table above.
+            pub const SETTINGS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($name), $about),)+];
+
+            $(getter! {
                 $name: $type, ($($($get)+)?),
                 #[doc = concat!("Returns ", $about, ".")]
                 ///
                 #[doc = facts!(($($default)+) $(($low $($low_unit)?, $high $($high_unit)? $(, $more)?))? $($rule)?)]
                 ///
                 $(#[doc = $doc])*
-            }
-        )+}
+            })+
+        }
 
         /// The documentation of all settings, as a table.
         macro_rules! settings_table {

@@ -25,7 +25,7 @@ use crate::model::call_kind::CallKind;
 pub(super) struct ApiRequest {
     pub(super) kind: CallKind,
     /// Whether the names came as `gateNames`, so that the answer is an object by name.
-    pub(super) many: bool,
+    pub(super) is_list: bool,
     pub(super) names: Vec<String>,
     pub(super) user: Map<String, Value>,
     pub(super) exposure: bool,
@@ -91,7 +91,7 @@ pub(super) fn read(
         Ok(_) => return Err(bad_request("the body must be an object")),
         Err(error) => return Err(bad_request(format!("the body is not JSON: {error}"))),
     };
-    let (many, names) = match kind {
+    let (is_list, names) = match kind {
         CallKind::CheckGate => gate_names(body)?,
         CallKind::GetConfig => {
             let name =
@@ -103,7 +103,7 @@ pub(super) fn read(
     let user = object("user", user)?;
     check_user(user)?;
     let exposure = exposure(body.get("statsigMetadata"))?;
-    Ok(ApiRequest { kind, many, names, user: user.clone(), exposure })
+    Ok(ApiRequest { kind, is_list, names, user: user.clone(), exposure })
 }
 
 /// Returns the names in a body, even if the rest of the body is refused.
@@ -118,7 +118,7 @@ pub(super) fn answer(request: &ApiRequest, rules: &Rules, left_out: &[String]) -
     let gate = |name: &String| json!(rules.check_gate(name, &request.user));
     match (request.kind, &request.names[..]) {
         (CallKind::GetConfig, [name, ..]) => json!(rules.get_config(name, &request.user)),
-        (CallKind::CheckGate, [name]) if !request.many => gate(name),
+        (CallKind::CheckGate, [name]) if !request.is_list => gate(name),
         (_, names) => {
             let names = names.iter().filter(|name| !left_out.contains(name));
             names.map(|name| (name.clone(), gate(name))).collect()

@@ -151,8 +151,8 @@ impl LocalStatsig {
 
     /// Sets how many of the last requests the server keeps, bodies included: for a long test. With
     /// zero it keeps none. All requests still count.
-    pub fn keep_requests(&self, most: usize) {
-        self.state.recorder.keep(most);
+    pub fn keep_requests(&self, count: usize) {
+        self.state.recorder.keep(count);
     }
 
     /// Returns the number of requests to `/v1/...`. A request counts when it was read, before its answer.

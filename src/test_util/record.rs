@@ -90,12 +90,12 @@ struct RequestLog {
     requests: VecDeque<Recorded>,
     /// The number of the oldest request in `requests`, from 0.
     oldest: u64,
-    most: usize,
+    capacity: usize,
 }
 
 /// Identifies a request, to record its status later.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Number(u64);
+pub(super) struct RequestNumber(u64);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
@@ -110,15 +110,15 @@ const MAX_REQUESTS: usize = 100_000;
 
 impl Recorder {
     pub(super) fn new() -> Self {
-        let log = RequestLog { requests: VecDeque::new(), oldest: 0, most: MAX_REQUESTS };
+        let log = RequestLog { requests: VecDeque::new(), oldest: 0, capacity: MAX_REQUESTS };
         Self { log: Mutex::new(log), counts: watch::Sender::default(), changed: Condvar::new() }
     }
 
-    pub(super) fn add(&self, recorded: Recorded) -> Number {
+    pub(super) fn add(&self, recorded: Recorded) -> RequestNumber {
         let call = usize::from(recorded.path.starts_with("/v1/"));
         let refused = usize::from(recorded.refusal.is_some());
         let mut log = self.log();
-        let number = Number(log.oldest + log.requests.len() as u64);
+        let number = RequestNumber(log.oldest + log.requests.len() as u64);
         log.requests.push_back(recorded);
         log.trim();
         // Under the lock, so that a reader of the count finds the request.
@@ -131,7 +131,7 @@ impl Recorder {
         number
     }
 
-    pub(super) fn answered(&self, Number(number): Number, status: u16) {
+    pub(super) fn set_status(&self, RequestNumber(number): RequestNumber, status: u16) {
         let mut log = self.log();
         let index = number.checked_sub(log.oldest).and_then(|index| usize::try_from(index).ok());
         // The log may have dropped the request already.
@@ -159,9 +159,9 @@ impl Recorder {
         self.log().requests.iter().cloned().collect()
     }
 
-    pub(super) fn keep(&self, most: usize) {
+    pub(super) fn keep(&self, capacity: usize) {
         let mut log = self.log();
-        log.most = most;
+        log.capacity = capacity;
         log.trim();
     }
 
@@ -180,7 +180,7 @@ impl Recorder {
 
 impl RequestLog {
     fn trim(&mut self) {
-        while self.requests.len() > self.most {
+        while self.requests.len() > self.capacity {
             self.requests.pop_front();
             self.oldest += 1;
         }
@@ -207,13 +207,13 @@ mod tests {
         recorder.keep(2);
         let numbers: Vec<_> = (0..4).map(|n| recorder.add(request(n))).collect();
         for (number, status) in numbers.into_iter().zip(200..) {
-            recorder.answered(number, status);
+            recorder.set_status(number, status);
         }
-        let kept: Vec<_> =
-            recorder.all().into_iter().map(|kept| (kept.names, kept.status)).collect();
+        let requests: Vec<_> =
+            recorder.all().into_iter().map(|request| (request.names, request.status)).collect();
         let expected =
             [(2, 202), (3, 203)].map(|(n, status)| (vec![format!("gate-{n}")], Some(status)));
-        assert_eq!(kept, expected);
+        assert_eq!(requests, expected);
         assert_eq!(recorder.counts().borrow().calls, 4);
     }
 
@@ -223,7 +223,7 @@ mod tests {
         let forgotten = recorder.add(request(0));
         recorder.clear();
         recorder.add(request(1));
-        recorder.answered(forgotten, 503);
+        recorder.set_status(forgotten, 503);
         assert_eq!(recorder.all()[0].status, None);
         assert_eq!(recorder.counts().borrow().calls, 1);
     }

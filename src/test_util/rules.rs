@@ -303,10 +303,10 @@ mod tests {
     #[test]
     fn the_sample_rules_can_be_read_and_know_the_documented_names() {
         let rules = Rules::sample();
-        let somebody = user(json!({"userID": "u-1", "custom": {"plan": "pro"}}));
-        assert!(rules.check_gate("new_checkout", &somebody).value());
-        assert!(rules.check_gate("beta", &somebody).value());
-        assert_eq!(rules.get_config("homepage", &somebody).get::<String>("theme").unwrap(), "dark");
+        let pro_user = user(json!({"userID": "u-1", "custom": {"plan": "pro"}}));
+        assert!(rules.check_gate("new_checkout", &pro_user).value());
+        assert!(rules.check_gate("beta", &pro_user).value());
+        assert_eq!(rules.get_config("homepage", &pro_user).get::<String>("theme").unwrap(), "dark");
     }
 
     #[test]

@@ -139,7 +139,7 @@ async fn respond(
         (Some(FaultKind::LeaveOut(names)), Ok(request)) => answer(request, state, &names),
         (_, Ok(request)) => answer(request, state, &[]),
     };
-    state.recorder.answered(number, response.status().as_u16());
+    state.recorder.set_status(number, response.status().as_u16());
     Ok(response)
 }
 
