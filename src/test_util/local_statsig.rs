@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
 use super::{
     fault::{Fault, Faults},
-    record::{Recorded, Recorder},
+    record::{RecordedRequest, Recorder},
     rules::Rules,
     server::{self, State, lock},
 };
@@ -145,7 +145,7 @@ impl LocalStatsig {
     }
 
     /// Returns the requests to any path, in the order of arrival. The server keeps the last 100,000.
-    pub fn requests(&self) -> Vec<Recorded> {
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state.recorder.all()
     }
 

@@ -49,7 +49,7 @@ pub use self::fault::Fault;
 pub use self::local_statsig::LocalStatsig;
 pub use self::parsers::{answer_request, frame_answer, parse_answer};
 pub use self::pure_buffer::PureBuffer;
-pub use self::record::Recorded;
+pub use self::record::RecordedRequest;
 pub use self::rules::{Rule, Rules};
 pub use self::rules_file::RulesError;
 

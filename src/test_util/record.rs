@@ -16,7 +16,7 @@ use super::api;
 /// A request that the server received, refused or not.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Recorded {
+pub struct RecordedRequest {
     /// The path, for example `/v1/check_gate`.
     pub path: String,
     /// The body; `null` if it was not JSON.
@@ -36,7 +36,7 @@ pub struct Recorded {
     headers: HeaderMap,
 }
 
-impl Recorded {
+impl RecordedRequest {
     pub(super) fn new(path: &str, headers: HeaderMap, body: Option<Value>) -> Self {
         let body = body.unwrap_or_default();
         Self {
@@ -64,9 +64,9 @@ impl Recorded {
 }
 
 /// Shows neither headers nor body: they hold the key and private attributes.
-impl fmt::Debug for Recorded {
+impl fmt::Debug for RecordedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorded")
+        f.debug_struct("RecordedRequest")
             .field("path", &self.path)
             .field("names", &self.names)
             .field("exposure", &self.exposure)
@@ -87,7 +87,7 @@ pub(super) struct Recorder {
 
 #[derive(Debug)]
 struct RequestLog {
-    requests: VecDeque<Recorded>,
+    requests: VecDeque<RecordedRequest>,
     /// The number of the oldest request in `requests`, from 0.
     oldest: u64,
     capacity: usize,
@@ -114,7 +114,7 @@ impl Recorder {
         Self { log: Mutex::new(log), counts: watch::Sender::default(), changed: Condvar::new() }
     }
 
-    pub(super) fn add(&self, recorded: Recorded) -> RequestNumber {
+    pub(super) fn add(&self, recorded: RecordedRequest) -> RequestNumber {
         let call = usize::from(recorded.path.starts_with("/v1/"));
         let refused = usize::from(recorded.refusal.is_some());
         let mut log = self.log();
@@ -155,7 +155,7 @@ impl Recorder {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    pub(super) fn all(&self) -> Vec<Recorded> {
+    pub(super) fn all(&self) -> Vec<RecordedRequest> {
         self.log().requests.iter().cloned().collect()
     }
 
@@ -193,12 +193,12 @@ mod tests {
 
     use super::*;
 
-    fn request(n: usize) -> Recorded {
+    fn request(n: usize) -> RecordedRequest {
         let body =
             json!({"gateName": format!("gate-{n}"), "user": {"privateAttributes": {"a": "hush"}}});
         let headers = [("statsig-api-key", "secret-key")];
         let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        Recorded::new("/v1/check_gate", HeaderMap::from_iter(headers), Some(body))
+        RecordedRequest::new("/v1/check_gate", HeaderMap::from_iter(headers), Some(body))
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::{
     api::{self, ApiRequest},
     body::parse,
     fault::{FaultKind, Faults, RequestFacts},
-    record::{Recorded, Recorder},
+    record::{RecordedRequest, Recorder},
     rules::Rules,
 };
 
@@ -114,7 +114,7 @@ async fn respond(
     };
 
     let body = body.ok().and_then(Result::ok);
-    let mut recorded = Recorded::new(path, head.headers, body);
+    let mut recorded = RecordedRequest::new(path, head.headers, body);
     match &request {
         Ok(request) => recorded.exposure = request.exposure,
         Err(refusal) => recorded.refusal = Some(refusal.message.clone()),
