@@ -8,8 +8,8 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 /// A fault in answering a request. [`LocalStatsig::inject`](super::LocalStatsig::inject) takes it.
 ///
 /// A fault affects the next request that it fits, once, unless [`times`](Self::times) or
-/// [`always`](Self::always) says otherwise. Of several faults that fit, the first one injected
-/// counts. A mere [`delay`](Self::delay) adds to the next fault.
+/// [`always`](Self::always) says otherwise. Of several faults that fit, the one injected first
+/// applies. A [`delay`](Self::delay) alone lets the next fault apply as well.
 ///
 /// ```
 /// use std::time::Duration;

@@ -31,7 +31,7 @@ use super::{
 /// |---|---|
 /// | 400 | the body is invalid |
 /// | 401 | the header `statsig-api-key` is missing, or [not the required key](Self::require_key) |
-/// | 404, 405 | the path or the method is another |
+/// | 404, 405 | the API does not have the path, or not with this method |
 /// | 413 | the body is longer than 4 MiB |
 /// | 415 | the content type is not JSON |
 ///
