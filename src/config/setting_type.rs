@@ -34,6 +34,38 @@ pub(super) fn bounded<T: SettingType + PartialOrd>(
     Err(invalid(setting, value.shown(), rule))
 }
 
+macro_rules! setting_types {
+    ($($type:ty: $parse:expr, $text:expr;)+) => {$(
+        impl SettingType for $type {
+            fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
+                $parse(setting, text)
+            }
+
+            fn text(&self) -> Option<String> {
+                $text(self)
+            }
+        }
+    )+};
+}
+
+setting_types! {
+    usize: parse::number, some_text;
+    u32: parse::number, some_text;
+    bool: parse::flag, some_text;
+    FlushPolicy: parse::flush_policy, some_text;
+    String: |_, text: &str| Ok(text.to_owned()), some_text;
+    // A size in bytes.
+    u64: parse::bytes, |bytes: &u64| Some(parse::bytes_text(*bytes));
+    Option<Tier>: |_, text| Ok(parse::tier(text)), |tier: &Self| tier.as_ref().map(Tier::to_string);
+    ApiKey: |_, text: &str| Ok(ApiKey::new(text)), |_| None;
+    ProxyUrl: |_, text: &str| Ok(ProxyUrl::new(text)), |url: &Self| url.text_without_secret();
+    Pem: |setting, text| parse::pem(setting, text).map(Pem), |_| None;
+}
+
+fn some_text(value: &impl ToString) -> Option<String> {
+    Some(value.to_string())
+}
+
 impl SettingType for Duration {
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
         parse::duration(setting, text)
@@ -46,77 +78,6 @@ impl SettingType for Duration {
     fn shown(&self) -> String {
         let is_whole = self.subsec_nanos().is_multiple_of(1_000_000);
         if is_whole { parse::duration_text(*self) } else { format!("{self:?}") }
-    }
-}
-
-impl SettingType for usize {
-    fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
-        parse::number(setting, text)
-    }
-
-    fn text(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-impl SettingType for u32 {
-    fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
-        parse::number(setting, text)
-    }
-
-    fn text(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-/// A size in bytes.
-impl SettingType for u64 {
-    fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
-        parse::bytes(setting, text)
-    }
-
-    fn text(&self) -> Option<String> {
-        Some(parse::bytes_text(*self))
-    }
-}
-
-impl SettingType for bool {
-    fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
-        parse::flag(setting, text)
-    }
-
-    fn text(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-impl SettingType for FlushPolicy {
-    fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
-        parse::flush_policy(setting, text)
-    }
-
-    fn text(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-impl SettingType for String {
-    fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
-        Ok(text.to_owned())
-    }
-
-    fn text(&self) -> Option<String> {
-        Some(self.clone())
-    }
-}
-
-impl SettingType for Option<Tier> {
-    fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
-        Ok(parse::tier(text))
-    }
-
-    fn text(&self) -> Option<String> {
-        self.as_ref().map(ToString::to_string)
     }
 }
 
@@ -136,16 +97,6 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-impl SettingType for ApiKey {
-    fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
-        Ok(Self::new(text))
-    }
-
-    fn text(&self) -> Option<String> {
-        None
-    }
-}
-
 /// A proxy's URL, which may have credentials in it; or `env`, or `none`.
 #[derive(Clone)]
 pub(super) struct ProxyUrl(pub(super) SecretString);
@@ -153,6 +104,12 @@ pub(super) struct ProxyUrl(pub(super) SecretString);
 impl ProxyUrl {
     pub(super) fn new(url: impl Into<String>) -> Self {
         Self(SecretString::from(url.into()))
+    }
+
+    /// Returns the URL, unless it has credentials.
+    fn text_without_secret(&self) -> Option<String> {
+        let url = self.0.expose_secret();
+        (proxy::redacted(url) == url).then(|| url.to_owned())
     }
 }
 
@@ -165,17 +122,6 @@ impl From<&str> for ProxyUrl {
 impl fmt::Debug for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", proxy::redacted(self.0.expose_secret()))
-    }
-}
-
-impl SettingType for ProxyUrl {
-    fn parse(_: &'static str, text: &str) -> Result<Self, Error> {
-        Ok(Self::new(text))
-    }
-
-    fn text(&self) -> Option<String> {
-        let url = self.0.expose_secret();
-        (proxy::redacted(url) == url).then(|| url.to_owned())
     }
 }
 
@@ -192,15 +138,5 @@ impl Pem {
 impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.len())
-    }
-}
-
-impl SettingType for Pem {
-    fn parse(setting: &'static str, text: &str) -> Result<Self, Error> {
-        parse::pem(setting, text).map(Self)
-    }
-
-    fn text(&self) -> Option<String> {
-        None
     }
 }

@@ -25,7 +25,7 @@ settings! {
         default(5 ms), bounds(1 ms ..= 1 min, "less than `timeout`");
 
     /// One call has at most 100 names.
-    batch_size: usize, "the number of distinct names of one user that flush that user at once",
+    batch_size: usize, "the number of distinct names that flush a user's requests at once",
         default(100), bounds(1 ..= 100);
 
     /// One user may hold three quarters of the names that other users leave, or 100 names where there
@@ -41,8 +41,8 @@ settings! {
     /// One user may hold three quarters of the bytes that other users leave, or 128 KiB where there is
     /// room.
     max_pending_bytes: u64,
-        "the number of bytes that the requests for these names may have, users included, and as many \
-         again for answers that wait for other names; more are refused as overload",
+        "the number of bytes that pending requests may have, users included, and as many again for \
+         answers that wait for other names; more are refused as overload",
         default(64 MiB), bounds(1 MiB ..= 1 TiB);
 
     timeout: Duration, "the longest time that a request takes, from acceptance to answer",
@@ -61,7 +61,7 @@ settings! {
     max_in_flight: usize, "the number of HTTP calls in flight at once",
         default(64), bounds(1 ..= 1_024);
 
-    exposure_logging: bool, "whether Statsig logs exposures where a message does not say",
+    exposure_logging: bool, "whether Statsig logs exposures, unless a message says otherwise",
         default(on);
 
     /// The component sends and caches such a user as if it had been
@@ -79,8 +79,8 @@ settings! {
         set(impl Into<Tier> => some_tier), get(Option<&Tier> => Option::as_ref);
 
     extra_root_certificates: Pem,
-        "certificates to trust besides the roots of the TLS features: PEM, or as text also the path \
-         of a PEM file",
+        "the certificates to trust besides the roots of the TLS features, as PEM; text may name a PEM \
+         file instead",
         default(none), rule("PEM"),
         set(impl Into<Vec<u8>> => Pem::new), get(none);
 
@@ -102,7 +102,7 @@ settings! {
     /// spaces, each with or without a port. A name matches its subdomains as well, with or without a
     /// dot or `*.` in front. `NO_PROXY` belongs to `env`: a URL holds for every host.
     proxy: ProxyUrl,
-        "the HTTP proxy for calls: a URL; env: as HTTPS_PROXY and the like say; none",
+        "the HTTP proxy for calls: a URL, none, or env for the one in HTTPS_PROXY and the like",
         default(text "env"), rule("the URL of an HTTP proxy, `env` or `none`"),
         set(impl Into<String> => ProxyUrl::new), get(none);
 
@@ -111,7 +111,7 @@ settings! {
     /// [`Error::CircuitOpen`](crate::Error::CircuitOpen), without being sent. A probe runs every half
     /// second and is no user's check. The breaker closes as soon as a probe is answered.
     circuit_breaker: bool,
-        "whether calls wait for a probe, at most 2 s, while the last calls failed in a row",
+        "whether calls wait for a probe, at most 2 s, after ten failures in a row",
         default(on);
 
     /// See [`FlushPolicy`].
@@ -125,7 +125,7 @@ settings! {
 
     /// An answer from the cache makes no call and logs no exposure. Statsig's own SDKs also look for
     /// changes every 10 s.
-    cache_ttl: Duration, "how long the cache answers with an evaluation; 0: not at all",
+    cache_ttl: Duration, "how long the cache keeps answering with an evaluation; 0: not at all",
         default(10 s), bounds(0 s ..= 24 h);
 
     /// An entry takes about 300 bytes, besides its user. More entries than the default no longer fit
@@ -140,7 +140,7 @@ settings! {
 
     /// Such an answer says so: [`Source::Stale`](crate::Source::Stale).
     stale_if_error: Duration,
-        "how long past cache_ttl an evaluation may still answer while Statsig fails; 0: not at all",
+        "how long after cache_ttl the cache may still answer while Statsig fails; 0: not at all",
         default(1 h), bounds(0 s ..= 7 days);
 }
 
