@@ -34,6 +34,7 @@ pub(super) fn bounded<T: SettingType + PartialOrd>(
     Err(invalid(setting, value.shown(), rule))
 }
 
+/// Implements [`SettingType`] with a function for each of its two methods.
 macro_rules! setting_types {
     ($($type:ty: $parse:expr, $text:expr;)+) => {$(
         impl SettingType for $type {
