@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
     BreakerState, CheckGates, ConfigBuilder, Error, GateEvaluation, Source, Statsig, User,
-    test_util::{Fault, LocalStatsig, Recorded, Rules},
+    test_util::{Fault, LocalStatsig, RecordedRequest, Rules},
 };
 use futures_util::{FutureExt, future::join_all};
 use log::Log;
@@ -60,7 +60,7 @@ fn failed<T>(answers: &[Result<T, Error>]) -> Vec<&'static str> {
 /// The checks that the server has seen, and the probes.
 fn seen(server: &LocalStatsig) -> (usize, usize) {
     let requests = server.requests();
-    let is_probe = |request: &&Recorded| request.user["userID"] == "actix-statsig-probe";
+    let is_probe = |request: &&RecordedRequest| request.user["userID"] == "actix-statsig-probe";
     let probes = requests.iter().filter(is_probe).count();
     (requests.len() - probes, probes)
 }

@@ -92,7 +92,7 @@ fn request(
 
 /// Returns the proxy that reads the requests. With TLS no proxy does: it sees CONNECT alone.
 pub(super) fn plain_proxy(config: &Config) -> Option<&Proxy> {
-    config.way_out().proxy.as_ref().filter(|_| !is_https(config.uri()))
+    config.proxy_choice().proxy.as_ref().filter(|_| !is_https(config.uri()))
 }
 
 /// Returns the host, with the port unless it is the scheme's default.

@@ -92,7 +92,7 @@ impl<N: Network> Dialer<N> {
             host: uri.host().unwrap_or_default().to_owned(),
             port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             is_tls,
-            proxy: config.way_out().proxy.clone(),
+            proxy: config.proxy_choice().proxy.clone(),
             network,
             history: Rc::default(),
         }
