@@ -4,8 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
-#[path = "support/trace.rs"]
-mod trace;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +12,8 @@ use actix_statsig::{
     CheckGates, Statsig,
     test_util::{Fault, LocalStatsig, Rules},
 };
+use support::trace::{SeenSpan, Trace};
 use support::{config, user};
-use trace::{SeenSpan, Trace};
 use tracing::{Instrument, info_span};
 
 static PROCESS: LazyLock<Mutex<Trace>> = LazyLock::new(|| Mutex::new(Trace::of_the_process()));

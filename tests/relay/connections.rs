@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     program::{KEY, Relay, limited, read},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 /// What no answer takes longer to arrive than, and no end of a connection.

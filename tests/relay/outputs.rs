@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use crate::{
     gate,
     program::{KEY, Relay, limited},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 #[actix_rt::test]

@@ -14,7 +14,7 @@ use awc::{Client, ClientResponse, Connector, http::StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::upstream::Upstream;
+use crate::support::upstream::Upstream;
 
 /// What no test may take longer than.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::tls_server::Authority;
+use super::tls_server::Authority;
 
 /// Listens on loopback until it is dropped, on a thread of its own.
 pub struct Hostile {

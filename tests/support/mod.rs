@@ -2,6 +2,17 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod faulty_proxy;
+pub mod hostile;
+pub mod http_proxy;
+pub mod log;
+#[cfg(feature = "test-util")]
+pub mod properties;
+pub mod served;
+pub mod tls_server;
+pub mod trace;
+pub mod upstream;
+
 use std::{
     cell::{Cell, Ref, RefCell},
     rc::Rc,

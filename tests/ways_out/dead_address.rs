@@ -11,7 +11,10 @@ use std::{
 use actix_statsig::test_util::{LocalStatsig, Rules};
 use futures_util::future::join_all;
 
-use crate::{ask, config, http_proxy::Listening, start, tls_server::GATE};
+use crate::{
+    ask, config, start,
+    support::{http_proxy::Listening, tls_server::GATE},
+};
 
 const IS_INSIDE: &str = "IN_A_NETWORK_OF_ITS_OWN";
 

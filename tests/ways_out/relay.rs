@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    http_proxy::{Conduct, Listening},
-    tls_server::{Authority, GATE, Server},
+    support::http_proxy::{Conduct, Listening},
+    support::tls_server::{Authority, GATE, Server},
 };
 
 const URL: &str = "http://me:hunter2@";

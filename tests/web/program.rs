@@ -52,7 +52,8 @@ pub struct Program {
 impl Program {
     pub async fn start(test: &str, upstream: &str) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
-        let command = command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+        let command =
+            command.args(["--exact", &format!("serve::{test}"), "--nocapture", "--test-threads=1"]);
         let mut child = command.env(UPSTREAM, upstream).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (tell, said) = mpsc::unbounded_channel();

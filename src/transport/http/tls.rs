@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    // A machine may have no roots of its own: `tests/tls.rs` gives it one, and shakes hands.
+    // A machine may have no roots of its own: `tests/tls/` gives it one, and shakes hands.
     #[test]
     fn the_roots_of_the_features_and_of_the_settings_are_united() {
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();

@@ -1,0 +1,8 @@
+//! What an app sees of the component: fallbacks, hooks, metrics, events and spans.
+
+mod fallbacks;
+mod metrics;
+mod span_ends;
+mod spans;
+#[path = "../support/mod.rs"]
+mod support;
