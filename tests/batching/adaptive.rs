@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{Reaction, Script, settle, user, virtual_time};
 use actix_rt::time::{Instant, sleep};
 use actix_statsig::{CheckGates, ConfigBuilder, FlushPolicy, GetConfigs};
 use futures_util::future::join_all;
+
+use crate::support::{Reaction, Script, settle, user, virtual_time};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

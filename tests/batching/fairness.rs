@@ -4,13 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::support::{Reaction, Script, config, settle, user, with_each_variant};
 use actix_rt::time::timeout;
 use actix_statsig::{
     CheckGates, Error, GetConfigs, Statsig, User,
     test_util::{Fault, LocalStatsig, Rules},
 };
 use futures_util::future::join_all;
+
+use crate::support::{Reaction, Script, config, settle, user, with_each_variant};
 
 /// What must never be reached.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 use actix_rt::time::Instant;
 use actix_statsig::{CallKind, CheckGates, GetConfigs};
 use futures_util::{FutureExt, future::join_all};
+
+use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

@@ -2,14 +2,15 @@
 
 use std::{pin::pin, time::Duration};
 
-use crate::support::{
-    Reaction, Script, config, gate, settle, user, value, virtual_time, with_each_variant,
-};
 use actix_rt::time::{Instant, sleep, timeout};
 use actix_statsig::{
     CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Statsig, User,
 };
 use futures_util::{FutureExt, future::join_all};
+
+use crate::support::{
+    Reaction, Script, config, gate, settle, user, value, virtual_time, with_each_variant,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 

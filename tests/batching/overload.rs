@@ -1,8 +1,9 @@
 //! Promise 4: at most `max_pending` names are admitted, by the handle and by the actor.
 
-use crate::support::{Reaction, Script, settle, user, with_each_variant};
 use actix_statsig::{CheckGates, Error};
 use futures_util::FutureExt;
+
+use crate::support::{Reaction, Script, settle, user, with_each_variant};
 
 #[test]
 fn promise_4_names_beyond_max_pending_are_refused_at_once_through_the_address() {

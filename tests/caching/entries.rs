@@ -2,12 +2,13 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use crate::support::{Reaction, Script, config, settle, user, virtual_time};
 use actix_rt::time::sleep;
 use actix_statsig::{
     CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Source, Statsig,
     User,
 };
+
+use crate::support::{Reaction, Script, config, settle, user, virtual_time};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TTL: Duration = Duration::from_secs(10);

@@ -1,5 +1,16 @@
 //! What the cache keeps: for how long, for whom, and what it takes of the heap.
 
+mod allocations;
 mod entries;
 #[path = "../support/mod.rs"]
 mod support;
+mod suspended;
+mod weight;
+
+use std::alloc::System;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+/// Counts for the tests of the heap, which therefore run in processes of their own.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

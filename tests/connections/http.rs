@@ -4,7 +4,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::support::{config, user};
 use actix_statsig::{
     CheckGates, ConfigBuilder, ConnectFault, Error, GetConfigs, Statsig, Tier, User,
     test_util::{Fault, LocalStatsig, Rule, Rules, panic_at},
@@ -12,6 +11,8 @@ use actix_statsig::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{config, user};
 
 fn rules() -> Rules {
     Rules::new()

@@ -5,13 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::support::served::Served;
-use crate::support::{config, user};
 use actix_statsig::{Error, Source, Statsig, test_util::LocalStatsig, test_util::Rules};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+
+use crate::support::{config, served::Served, user};
 
 /// Answers the key `new`, and holds what comes with another one until that is revoked.
 struct Rotated {

@@ -10,12 +10,13 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{
-    Reaction, Script, config, paused, user, virtual_time, virtual_time_on, with_each_variant,
-};
 use actix_rt::time::sleep;
 use actix_statsig::{CheckGates, FlushPolicy};
 use futures_util::future::join_all;
+
+use crate::support::{
+    Reaction, Script, config, paused, user, virtual_time, virtual_time_on, with_each_variant,
+};
 
 /// A runtime that counts how often its thread goes to sleep: once for each timer that fires.
 fn counting_parks() -> (tokio::runtime::Builder, Arc<AtomicUsize>) {

@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use crate::support::{Variant, config};
 use actix_statsig::{
     ConfigBuilder, Error, Statsig, User,
     test_util::{FAILPOINTS, LocalStatsig, Rule, Rules, panic_at},
 };
 use fastrand::Rng;
 use futures_util::future::join_all;
+
+use crate::support::{Variant, config};
 
 const CALLERS: usize = 32;
 

@@ -2,11 +2,12 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 use actix::MailboxError;
 use actix_rt::time::sleep;
 use actix_statsig::{CheckGates, Error, Statsig};
 use futures_util::future::join_all;
+
+use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
 const SECOND: Duration = Duration::from_secs(1);
 

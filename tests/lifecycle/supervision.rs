@@ -3,10 +3,11 @@
 
 use std::{io, mem, sync::Arc, time::Duration};
 
-use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{CheckGates, Error, Statsig, test_util::panic_at};
 use futures_util::future::join_all;
+
+use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
 /// Somebody who asked before whatever happens next, and is waiting.
 async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {

@@ -10,8 +10,6 @@
 
 use std::{env, sync::mpsc, thread, time::Duration};
 
-use crate::support::faulty_proxy::{Proxy, TROUBLES, Trouble};
-use crate::support::{Variant, config, user};
 use actix_rt::{System, time::timeout};
 use actix_statsig::{
     CheckGates, ConfigBuilder, ConnectFault, Error, FlushPolicy, Statsig, User,
@@ -21,6 +19,12 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::oneshot;
+
+use crate::support::{
+    Variant, config,
+    faulty_proxy::{Proxy, TROUBLES, Trouble},
+    user,
+};
 
 /// So many people, who ask so many times, in each trial; there are many of these at once.
 const CALLERS: usize = 16;

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use crate::support::log::Log;
-use crate::support::{config, user};
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
     BreakerState, CheckGates, ConfigBuilder, Error, GateEvaluation, Source, Statsig, User,
     test_util::{Fault, LocalStatsig, Recorded, Rules},
 };
 use futures_util::{FutureExt, future::join_all};
+
+use crate::support::{config, log::Log, user};
 
 fn server() -> LocalStatsig {
     LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use crate::support::{config, user};
 use actix_rt::{task::yield_now, time::sleep};
 use actix_statsig::{
     BreakerState, ConfigBuilder, Error, Source, Statsig, User,
     test_util::{Fault, LocalStatsig, Rules},
 };
 use futures_util::{FutureExt, future::join_all};
+
+use crate::support::{config, user};
 
 fn server() -> LocalStatsig {
     LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")

@@ -19,9 +19,11 @@ use actix_statsig::{
 };
 use futures_util::future::join_all;
 use serde_json::json;
-use support::Script;
-use support::http_proxy::{Conduct, Listening};
-use support::tls_server::{Authority, GATE, Server};
+use support::{
+    Script,
+    http_proxy::{Conduct, Listening},
+    tls_server::{Authority, GATE, Server},
+};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 const KEY: &str = "secret-K3y0fTheComponent";

@@ -6,6 +6,7 @@ pub mod faulty_proxy;
 pub mod hostile;
 pub mod http_proxy;
 pub mod log;
+pub mod own_process;
 #[cfg(feature = "test-util")]
 pub mod properties;
 pub mod served;

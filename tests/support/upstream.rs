@@ -1,5 +1,7 @@
 //! The server that the program asks.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},

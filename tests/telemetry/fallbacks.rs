@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use crate::support::trace::Trace;
-use crate::support::{Reaction, Script, config, user, virtual_time};
 use actix_statsig::{CallKind, ConfigEvaluation, Error, Fallback};
 use serde_json::json;
 use tracing::Level;
+
+use crate::support::{Reaction, Script, config, trace::Trace, user, virtual_time};
 
 fn failing() -> Script {
     Script::new(|_| Reaction::Reply(Err(Error::Internal { detail: "it is a test" })))

@@ -4,5 +4,6 @@ mod fallbacks;
 mod metrics;
 mod span_ends;
 mod spans;
+mod spans_across;
 #[path = "../support/mod.rs"]
 mod support;

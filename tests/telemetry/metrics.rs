@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Script, config, user, virtual_time};
 use actix_rt::System;
 use actix_statsig::{
     Statsig,
@@ -15,6 +14,8 @@ use actix_statsig::{
 use futures_util::future::join_all;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use prometheus_parse::{Sample, Scrape, Value};
+
+use crate::support::{Script, config, user, virtual_time};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

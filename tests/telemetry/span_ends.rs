@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use crate::support::trace::Trace;
-use crate::support::{Reaction, Script, config, settle, user, virtual_time};
 use actix_rt::{System, time::sleep};
 use actix_statsig::{
     CheckGates, Error, Statsig,
     test_util::{Fault, LocalStatsig, Rules, panic_at},
 };
+
+use crate::support::{Reaction, Script, config, settle, trace::Trace, user, virtual_time};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

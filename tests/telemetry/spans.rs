@@ -3,8 +3,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::support::trace::{APP, SeenSpan, Trace};
-use crate::support::{Reaction, Script, config, user, virtual_time};
 use actix_rt::System;
 use actix_statsig::{
     CheckGates, Error, Statsig,
@@ -13,6 +11,12 @@ use actix_statsig::{
 use futures_util::future::{join, join_all};
 use tracing::{Instrument, Level, info, info_span, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
+
+use crate::support::{
+    Reaction, Script, config,
+    trace::{APP, SeenSpan, Trace},
+    user, virtual_time,
+};
 
 fn ids(spans: &[SeenSpan]) -> BTreeSet<u64> {
     spans.iter().map(|span| span.id).collect()

@@ -13,7 +13,6 @@ use rustls::{
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
-
 use support::tls_server::{Authority, GATE, Identity, Server};
 
 /// Trusts this authority besides the features' roots, and is patient, so that nothing here hangs on
@@ -456,23 +455,17 @@ mod roots_of_the_system {
     };
 
     use super::*;
+    use crate::support::own_process::{again, passes};
 
     const SERVER: &str = "STATSIG_TEST_TLS_SERVER";
 
-    /// Runs the test by this name again, on a system with these roots, with the server to ask.
-    fn run_again(test: &str, roots: &str, server: &str) {
-        let name = format!("{test}-{}.pem", process::id());
+    /// Runs a test again, on a system with these roots, with the server to ask.
+    fn run_again(mut test: Command, name: &str, roots: &str, server: &str) {
+        let name = format!("{name}-{}.pem", process::id());
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::write(&file, roots).expect("a file of roots");
-        let this = env::current_exe().expect("this program's path");
-        let status = Command::new(this)
-            .args(["--exact", &format!("roots_of_the_system::{test}")])
-            .env("SSL_CERT_FILE", &file)
-            .env_remove("SSL_CERT_DIR")
-            .env(SERVER, server)
-            .status();
+        passes(test.env("SSL_CERT_FILE", &file).env_remove("SSL_CERT_DIR").env(SERVER, server));
         fs::remove_file(file).expect("the file of roots is still there");
-        assert!(status.expect("this program again").success(), "{test}, in a process of its own");
     }
 
     #[actix_rt::test]
@@ -487,11 +480,7 @@ mod roots_of_the_system {
         let server = Server::tls(authority.issue("localhost").config());
 
         // When an app runs on it
-        run_again(
-            "are_trusted_with_or_without_the_compiled_in_ones",
-            &authority.pem(),
-            &server.url("localhost"),
-        );
+        run_again(again(&|| ()), "trusted", &authority.pem(), &server.url("localhost"));
 
         assert_eq!(server.connections(), 1, "the process asked the server");
         Ok(())
@@ -514,6 +503,6 @@ mod roots_of_the_system {
             return;
         }
         // Given a bare system, when an app runs on it
-        run_again("may_be_none_at_all", "", "https://localhost:1");
+        run_again(again(&|| ()), "none", "", "https://localhost:1");
     }
 }

@@ -15,9 +15,11 @@ use actix_statsig::{
     Config, ConfigBuilder, ConnectFault, Error, Statsig,
     test_util::{LocalStatsig, Rules},
 };
-use support::http_proxy::{Conduct, Listening, header};
-use support::tls_server::{Authority, GATE, Server};
-use support::user;
+use support::{
+    http_proxy::{Conduct, Listening, header},
+    tls_server::{Authority, GATE, Server},
+    user,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -5,9 +5,9 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{
-    support::http_proxy::{Conduct, Listening},
-    support::tls_server::{Authority, GATE, Server},
+use crate::support::{
+    http_proxy::{Conduct, Listening},
+    tls_server::{Authority, GATE, Server},
 };
 
 const URL: &str = "http://me:hunter2@";

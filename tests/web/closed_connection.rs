@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use crate::app::{config, identify};
 use actix_rt::{System, task::yield_now, time::timeout};
 use actix_statsig::{
     Error, Statsig,
@@ -17,6 +16,8 @@ use tokio::{
     net::TcpStream,
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
+
+use crate::app::{config, identify};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);

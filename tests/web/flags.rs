@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use crate::app::{answer, asked, config, fallbacks, get, identify, start};
 use actix_rt::{task::yield_now, time::timeout};
 use actix_statsig::{
     CheckGates, Error, FlushPolicy, Statsig, User,
@@ -32,6 +31,8 @@ use actix_web::{
 };
 use futures_util::future::{FutureExt as _, LocalBoxFuture, join, join_all, join3};
 use serde_json::json;
+
+use crate::app::{answer, asked, config, fallbacks, get, identify, start};
 
 #[actix_rt::test]
 async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between() {

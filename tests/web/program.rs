@@ -19,20 +19,21 @@ use actix_rt::{
 use awc::{Client, Connector};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::support::own_process::again;
+
 /// What no test may take longer than.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Tells the program whom to ask, and that it is one.
 const UPSTREAM: &str = "TEST_UPSTREAM";
 
-/// Where the program finds Statsig; none in the test itself.
-pub fn upstream() -> Option<String> {
-    env::var(UPSTREAM).ok()
-}
-
-/// Runs the test.
-pub fn run(test: impl Future<Output = ()>) {
-    actix_rt::System::new().block_on(test);
+/// Runs a test that looks at a program of its own. The test is `look`, which gets the command that
+/// starts the program. The program is `serve`, which gets the URL of its Statsig.
+pub fn run<F: Future<Output = ()>>(serve: impl FnOnce(&str), look: impl FnOnce(Command) -> F) {
+    match env::var(UPSTREAM) {
+        Ok(upstream) => serve(&upstream),
+        Err(_) => actix_rt::System::new().block_on(look(again(&serve))),
+    }
 }
 
 /// Says a line to the test, between those of the test harness.
@@ -50,10 +51,7 @@ pub struct Program {
 }
 
 impl Program {
-    pub async fn start(test: &str, upstream: &str) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        let command =
-            command.args(["--exact", &format!("serve::{test}"), "--nocapture", "--test-threads=1"]);
+    pub async fn start(mut command: Command, upstream: &str) -> Self {
         let mut child = command.env(UPSTREAM, upstream).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (tell, said) = mpsc::unbounded_channel();

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use crate::app::{answer, asked, config, fallbacks, get, identify, start};
 use actix_statsig::{
     Error, Statsig,
     test_util::{Fault, LocalStatsig, Rule, Rules},
@@ -20,6 +19,8 @@ use actix_web::{
     test::{TestRequest, call_service, init_service},
     web,
 };
+
+use crate::app::{answer, asked, config, fallbacks, get, identify, start};
 
 async fn inside() -> &'static str {
     "inside"

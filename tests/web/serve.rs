@@ -1,20 +1,24 @@
 //! Promise 6, for an app: `web::serve` lets the server and the component leave well.
 //!
-//! Each test starts its own program, which is this test once more, told by a variable what to do.
+//! Each test starts its own program: the same test in another process, where a variable says that it
+//! is the program.
 #![cfg(all(unix, feature = "web", feature = "test-util"))]
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
-use crate::program::{self, Program, limited};
-use crate::support::upstream::{Mood, Upstream};
 use actix_rt::task::yield_now;
 use actix_statsig::{Config, ConfigBuilder, Error, Statsig, User, web as statsig_web};
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::future::join_all;
 use statsig_web::Flags;
 use tokio::sync::oneshot;
+
+use crate::{
+    program::{self, Program, limited},
+    support::upstream::{Mood, Upstream},
+};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -69,9 +73,9 @@ fn serve(start: fn(Config) -> Result<Statsig, Error>, config: ConfigBuilder, lim
 
 /// Forty visitors, whose answers Statsig holds until the program has been told to leave and takes no
 /// more connections.
-async fn all_are_answered(test: &str, tell: impl AsyncFn(&Program)) {
+async fn all_are_answered(command: Command, tell: impl AsyncFn(&Program)) {
     let upstream = Upstream::start(Mood::Hold);
-    let mut program = Program::start(test, &upstream.url).await;
+    let mut program = Program::start(command, &upstream.url).await;
     let users: Vec<_> = (0..40).map(|n| format!("visitor-{n}")).collect();
     let pages: Vec<_> = users.iter().map(|user| program.get(user)).collect();
     let leave = async {
@@ -93,59 +97,53 @@ async fn all_are_answered(test: &str, tell: impl AsyncFn(&Program)) {
 
 #[test]
 fn promise_6_sigterm_in_the_middle_of_requests_all_are_answered() {
-    let test = "promise_6_sigterm_in_the_middle_of_requests_all_are_answered";
-    match program::upstream() {
-        Some(upstream) => serve(Statsig::start, config(&upstream), LONG),
-        None => program::run(all_are_answered(test, async |program| program.signal("TERM"))),
-    }
+    program::run(
+        |upstream| serve(Statsig::start, config(upstream), LONG),
+        |command| all_are_answered(command, async |program| program.signal("TERM")),
+    );
 }
 
 #[test]
 fn promise_6_also_where_the_component_lives_on_the_apps_own_arbiter() {
-    let test = "promise_6_also_where_the_component_lives_on_the_apps_own_arbiter";
-    match program::upstream() {
-        Some(upstream) => serve(Statsig::start_in_current_arbiter, config(&upstream), LONG),
-        None => program::run(all_are_answered(test, async |program| program.signal("INT"))),
-    }
+    program::run(
+        |upstream| serve(Statsig::start_in_current_arbiter, config(upstream), LONG),
+        |command| all_are_answered(command, async |program| program.signal("INT")),
+    );
 }
 
 #[test]
 fn promise_6_two_signals_at_once_are_one() {
-    let test = "promise_6_two_signals_at_once_are_one";
     let twice = async |program: &Program| {
         for signal in ["STOP", "TERM", "INT", "CONT"] {
             program.signal(signal);
         }
     };
-    match program::upstream() {
-        Some(upstream) => serve(Statsig::start, config(&upstream), LONG),
-        None => program::run(all_are_answered(test, twice)),
-    }
+    program::run(
+        |upstream| serve(Statsig::start, config(upstream), LONG),
+        |command| all_are_answered(command, twice),
+    );
 }
 
 #[test]
 fn promise_6_no_flag_waits_for_the_flush_interval_not_the_next_one_of_a_request_either() {
-    let test =
-        "promise_6_no_flag_waits_for_the_flush_interval_not_the_next_one_of_a_request_either";
     let flush_interval = Duration::from_secs(60);
-    match program::upstream() {
-        Some(upstream) => {
-            let config = config(&upstream).flush_interval(flush_interval);
+    program::run(
+        |upstream| {
+            let config = config(upstream).flush_interval(flush_interval);
             // What waits is cut off.
             serve(Statsig::start, config, flush_interval / 2);
-        }
-        None => program::run(all_are_answered(test, async |program| program.signal("TERM"))),
-    }
+        },
+        |command| all_are_answered(command, async |program| program.signal("TERM")),
+    );
 }
 
 #[test]
 fn promise_6_what_had_arrived_when_the_signal_came_is_answered() {
-    let test = "promise_6_what_had_arrived_when_the_signal_came_is_answered";
-    match program::upstream() {
-        Some(upstream) => serve(Statsig::start, config(&upstream), LONG),
-        None => program::run(async {
+    program::run(
+        |upstream| serve(Statsig::start, config(upstream), LONG),
+        |command| async {
             let upstream = Upstream::start(Mood::Answer);
-            let mut program = Program::start(test, &upstream.url).await;
+            let mut program = Program::start(command, &upstream.url).await;
             // The kernel takes the connection and the request, and the program has seen neither.
             program.signal("STOP");
             let arrived = program.send("visitor");
@@ -157,8 +155,8 @@ fn promise_6_what_had_arrived_when_the_signal_came_is_answered() {
             assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
             assert!(answer.ends_with(&shown("visitor")), "{answer:?}");
             assert_eq!(program.ended().await, (Some(0), "0 cut off".into()));
-        }),
-    }
+        },
+    );
 }
 
 #[actix_rt::test]
@@ -202,9 +200,9 @@ async fn until(is_so: impl Fn() -> bool) {
 }
 
 /// A visitor whose answer never comes.
-async fn a_visitor_is_cut_off(test: &str, signals: &[&str]) {
+async fn a_visitor_is_cut_off(command: Command, signals: &[&str]) {
     let upstream = Upstream::start(Mood::Hold);
-    let mut program = Program::start(test, &upstream.url).await;
+    let mut program = Program::start(command, &upstream.url).await;
     let page = program.get("visitor");
     let leave = async {
         assert_eq!(program.says().await.as_deref(), Some("a request"));
@@ -224,20 +222,18 @@ async fn a_visitor_is_cut_off(test: &str, signals: &[&str]) {
 
 #[test]
 fn promise_6_at_the_limit_what_is_not_answered_is_cut_off() {
-    let test = "promise_6_at_the_limit_what_is_not_answered_is_cut_off";
-    match program::upstream() {
-        Some(upstream) => serve(Statsig::start, config(&upstream), Duration::from_secs(1)),
-        None => program::run(a_visitor_is_cut_off(test, &["TERM"])),
-    }
+    program::run(
+        |upstream| serve(Statsig::start, config(upstream), Duration::from_secs(1)),
+        |command| a_visitor_is_cut_off(command, &["TERM"]),
+    );
 }
 
 #[test]
 fn promise_6_a_second_signal_cuts_off_what_is_not_answered() {
-    let test = "promise_6_a_second_signal_cuts_off_what_is_not_answered";
-    match program::upstream() {
-        Some(upstream) => serve(Statsig::start_in_current_arbiter, config(&upstream), LONG),
-        None => program::run(a_visitor_is_cut_off(test, &["INT", "INT"])),
-    }
+    program::run(
+        |upstream| serve(Statsig::start_in_current_arbiter, config(upstream), LONG),
+        |command| a_visitor_is_cut_off(command, &["INT", "INT"]),
+    );
 }
 
 #[actix_rt::test]

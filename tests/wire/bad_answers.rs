@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{config, user};
 use actix_statsig::{
     ConfigBuilder, Error, Statsig, User,
     test_util::{Fault, LocalStatsig, Rules},
 };
 use serde_json::json;
+
+use crate::support::{config, user};
 
 const KEY: &str = "secret-key";
 

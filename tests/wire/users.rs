@@ -8,12 +8,13 @@
 
 use std::time::Duration;
 
-use crate::support::{Script, user, virtual_time};
 use actix_statsig::{
     CheckGates, Config, ConfigBuilder, GetConfigs, Source, Statsig, Tier, User,
     test_util::{LocalStatsig, Rule, Rules},
 };
 use serde_json::json;
+
+use crate::support::{Script, user, virtual_time};
 
 fn caching() -> ConfigBuilder {
     Config::builder("secret-key").cache_ttl(Duration::from_secs(600))

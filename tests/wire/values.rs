@@ -8,13 +8,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::support::{config, user};
 use actix_statsig::{
     ConfigEvaluation, Error, Source, Statsig,
     test_util::{Fault, LocalStatsig, Rules},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::support::{config, user};
 
 /// Every number, order and space that a parsed copy would lose.
 const VALUE: &str = r#"{ "z":12345678901234567890123, "a" : 1.0,"e":1e400,

@@ -3,8 +3,6 @@
 
 use std::{io::Write, time::Duration};
 
-use crate::support::log::Log;
-use crate::support::{config, user};
 use actix_statsig::{
     BreakerState, ConfigBuilder, Error, Source, Statsig,
     test_util::{Fault, LocalStatsig, Rules},
@@ -12,6 +10,8 @@ use actix_statsig::{
 use flate2::{Compression, write::GzEncoder};
 use futures_util::future::join_all;
 use serde_json::json;
+
+use crate::support::{config, log::Log, user};
 
 const PAGE: &str = "<!DOCTYPE html><title>Access denied</title>";
 

@@ -1,23 +1,24 @@
-//! What an answer from the cache does not cost. Alone in its program, for the allocator counts what
-//! every thread does.
+//! An answer from the cache allocates nothing. In a process of its own, because the allocator counts
+//! what every thread does.
 
-mod support;
-
-use std::{alloc::System, time::Duration};
+use std::time::Duration;
 
 use actix_statsig::ConfigBuilder;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use support::{Script, config, user, virtual_time};
+use stats_alloc::Region;
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use crate::{
+    ALLOCATOR,
+    support::{Script, config, own_process::in_own_process, user, virtual_time},
+};
 
 #[test]
 fn an_answer_from_the_cache_allocates_nothing() {
-    let caching = || config().cache_ttl(Duration::from_secs(10));
-    hits_allocate_nothing(caching());
-    // A user in the component's environment is made once.
-    hits_allocate_nothing(caching().environment("staging"));
+    in_own_process(|| {
+        let caching = || config().cache_ttl(Duration::from_secs(10));
+        hits_allocate_nothing(caching());
+        // A user in the component's environment is made once.
+        hits_allocate_nothing(caching().environment("staging"));
+    });
 }
 
 fn hits_allocate_nothing(config: ConfigBuilder) {

@@ -1,23 +1,22 @@
-//! What the cache takes of the heap. Alone in its program, for the allocator counts what every thread
-//! does.
+//! What the cache takes of the heap. In a process of its own, because the allocator counts what every
+//! thread does.
 
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
-use std::{alloc::System, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{
     Call, CallKind, CallRequest, ConfigEvaluation, Error, Evaluation, FlushPolicy, GateEvaluation,
     Statsig,
 };
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use support::{config, user, virtual_time};
+use stats_alloc::Region;
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use crate::{
+    ALLOCATOR,
+    support::{config, own_process::in_own_process, user, virtual_time},
+};
 
 const BUDGET: usize = 1 << 20;
 
@@ -89,15 +88,17 @@ async fn heap(kind: CallKind, answer: Answer, users: usize, names: usize) -> usi
 #[test]
 fn promise_4_heap_of_the_cache_is_what_cache_bytes_says() {
     use CallKind::{CheckGate, GetConfig};
-    for (what, kind, answer, users, names) in [
-        ("gates of users' own", CheckGate, gate as Answer, 3_000, 1),
-        ("many gates of a user", CheckGate, gate, 200, 20),
-        ("values of users' own", GetConfig, own_config, 500, 1),
-        ("a value that all share", GetConfig, shared_config, 3_000, 1),
-    ] {
-        let heap = virtual_time(heap(kind, answer, users, names));
-        // What was evicted last is still on its way back to the allocator.
-        assert!(heap < BUDGET + BUDGET / 8, "{what}: {heap} bytes");
-        assert!(heap > BUDGET / 2, "{what}: {heap} bytes, and there was room for more");
-    }
+    in_own_process(|| {
+        for (what, kind, answer, users, names) in [
+            ("gates of users' own", CheckGate, gate as Answer, 3_000, 1),
+            ("many gates of a user", CheckGate, gate, 200, 20),
+            ("values of users' own", GetConfig, own_config, 500, 1),
+            ("a value that all share", GetConfig, shared_config, 3_000, 1),
+        ] {
+            let heap = virtual_time(heap(kind, answer, users, names));
+            // What was evicted last is still on its way back to the allocator.
+            assert!(heap < BUDGET + BUDGET / 8, "{what}: {heap} bytes");
+            assert!(heap > BUDGET / 2, "{what}: {heap} bytes, and there was room for more");
+        }
+    });
 }
