@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use actix_rt::time::{Instant, sleep};
+use actix_rt::time::sleep;
 use actix_statsig::{CheckGates, ConfigBuilder, FlushPolicy, GetConfigs};
 use futures_util::future::join_all;
 
-use crate::support::{Reaction, Script, settle, user, virtual_time};
+use crate::support::{Reaction, Script, now, settle, user, virtual_time};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// With an interval that would show.
 fn config() -> ConfigBuilder {
     crate::support::config().flush_policy(FlushPolicy::Adaptive).flush_interval(1_000 * MILLISECOND)
-}
-
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[test]

@@ -5,25 +5,15 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_rt::time::timeout;
-use actix_statsig::{
-    CheckGates, Error, GetConfigs, Statsig, User,
-    test_util::{Fault, LocalStatsig, Rules},
-};
+use actix_statsig::{CheckGates, Error, GetConfigs, User, test_util::Fault};
 use futures_util::future::join_all;
 
-use crate::support::{Reaction, Script, config, settle, user, with_each_variant};
+use crate::support::{
+    Reaction, Script, config, open_server, settle, start, user, with_each_variant,
+};
 
 /// What must never be reached.
 const LIMIT: Duration = Duration::from_secs(60);
-
-fn start(server: &LocalStatsig, config: actix_statsig::ConfigBuilder) -> Statsig {
-    Statsig::start_in_current_arbiter(config.base_url(server.url()).build().expect("valid"))
-        .expect("an arbiter")
-}
-
-fn server() -> LocalStatsig {
-    LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")
-}
 
 #[test]
 fn promise_3_more_names_of_one_user_than_there_are_places_have_nobody_else_refused() {
@@ -92,7 +82,7 @@ fn promise_4_requests_are_bounded_in_bytes_by_the_handle_and_the_address() {
 #[actix_rt::test]
 async fn promise_3_two_hundred_calls_of_a_hanging_user_leave_places_for_everybody_else() {
     for transports in [1, 3] {
-        let server = server();
+        let server = open_server();
         server.inject(Fault::hang().for_user("hog").always());
         let limits = config().timeout(LIMIT).attempt_timeout(LIMIT).transports(transports);
         let statsig = start(&server, limits);
@@ -120,7 +110,7 @@ async fn promise_3_two_hundred_calls_of_a_hanging_user_leave_places_for_everybod
 
 #[actix_rt::test]
 async fn promise_3_a_name_that_is_refused_again_and_again_takes_no_retry_and_fails_no_other() {
-    let server = server();
+    let server = open_server();
     server.inject(Fault::status(400).for_name("refused").always());
     let statsig = start(&server, config().timeout(LIMIT).attempt_timeout(LIMIT));
     let names: Vec<Arc<str>> = (0..19).map(|n| format!("gate {n}").into()).collect();
@@ -147,7 +137,7 @@ async fn promise_3_a_name_that_is_refused_again_and_again_takes_no_retry_and_fai
 
 #[actix_rt::test]
 async fn promise_3_a_user_who_is_refused_whatever_it_asks_leaves_others_retries_to_find_a_name() {
-    let server = server();
+    let server = open_server();
     server.inject(Fault::status(400).for_user("refused").always());
     server.inject(Fault::status(400).for_name("refused").always());
     let statsig = start(&server, config().timeout(LIMIT).attempt_timeout(LIMIT));
@@ -168,7 +158,7 @@ async fn promise_3_a_user_who_is_refused_whatever_it_asks_leaves_others_retries_
 
 #[actix_rt::test]
 async fn promise_3_user_who_alone_fails_costs_readiness_once() {
-    let server = server();
+    let server = open_server();
     let page = Fault::status(403).content_type("text/html").with_body("<p>blocked</p>");
     server.inject(page.for_user("blocked").always());
     let statsig = start(&server, config().retry_attempts(1));

@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use actix_rt::time::Instant;
 use actix_statsig::{CallKind, CheckGates, GetConfigs};
 use futures_util::{FutureExt, future::join_all};
 
-use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
+use crate::support::{
+    Reaction, Script, config, now, settle, user, virtual_time, with_each_variant,
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
-}
 
 #[test]
 fn requests_of_one_user_leave_together_when_the_interval_has_run() {

@@ -2,22 +2,17 @@
 
 use std::{pin::pin, time::Duration};
 
-use actix_rt::time::{Instant, sleep, timeout};
+use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
     CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, GetConfigs, Statsig, User,
 };
 use futures_util::{FutureExt, future::join_all};
 
 use crate::support::{
-    Reaction, Script, config, gate, settle, user, value, virtual_time, with_each_variant,
+    Reaction, Script, config, gate, now, settle, user, value, virtual_time, with_each_variant,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
-}
 
 #[test]
 fn gates_come_in_the_order_asked_duplicates_included() {

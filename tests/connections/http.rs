@@ -5,14 +5,14 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_statsig::{
-    CheckGates, ConfigBuilder, ConnectFault, Error, GetConfigs, Statsig, Tier, User,
+    CheckGates, ConnectFault, Error, GetConfigs, Statsig, Tier, User,
     test_util::{Fault, LocalStatsig, Rule, Rules, panic_at},
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{config, user};
+use crate::support::{config, patient, start, user};
 
 fn rules() -> Rules {
     Rules::new()
@@ -24,16 +24,6 @@ fn rules() -> Rules {
 
 fn server() -> LocalStatsig {
     LocalStatsig::start(rules()).expect("a free port")
-}
-
-/// A component on this arbiter with limits that a test can wait for.
-fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
-    let config = config.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
-}
-
-fn patient() -> ConfigBuilder {
-    config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
 }
 
 #[actix_rt::test]

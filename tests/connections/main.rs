@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use actix_statsig::{ConfigBuilder, Statsig, User};
+use actix_statsig::{Statsig, User};
 use futures_util::future::join_all;
-use support::hostile::{Connection, Hostile};
+use support::{
+    hostile::{Connection, Hostile},
+    start_here as start,
+};
 
 mod bodies;
 mod http;
@@ -27,11 +30,6 @@ macro_rules! over_both {
     };
 }
 pub(crate) use over_both;
-
-fn start(config: ConfigBuilder) -> Statsig {
-    Statsig::start_in_current_arbiter(config.build().expect("a valid configuration"))
-        .expect("an arbiter")
-}
 
 fn user(n: usize) -> User {
     User::new(format!("u-{n}")).expect("a user id")

@@ -5,21 +5,15 @@
 use std::time::Duration;
 
 use actix_statsig::{
-    ConfigBuilder, Error, Statsig, User,
+    Error, User,
     test_util::{FAILPOINTS, LocalStatsig, Rule, Rules, panic_at},
 };
 use fastrand::Rng;
 use futures_util::future::join_all;
 
-use crate::support::{Variant, config};
+use crate::support::{Variant, patient, start};
 
 const CALLERS: usize = 32;
-
-fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
-    let limits = config.timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10));
-    let config = limits.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
-}
 
 fn server() -> LocalStatsig {
     let rules = (0..CALLERS).fold(Rules::new(), |rules, n| {
@@ -52,7 +46,7 @@ async fn promise_5_panics_anywhere_and_at_any_time_leave_nobody_without_the_righ
 
 async fn panics_leave_nobody_without_the_right_answer(variant: Variant) {
     let server = server();
-    let statsig = start(&server, variant.of(config(), Duration::from_secs(3600)));
+    let statsig = start(&server, variant.of(patient(), Duration::from_secs(3600)));
     // Each place twice: an actor that panics more often rests longer and longer.
     let mut failpoints = [FAILPOINTS, FAILPOINTS].concat();
     Rng::with_seed(5).shuffle(&mut failpoints);

@@ -19,7 +19,7 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
 };
 
-use crate::support::{config, own_process::in_own_process, user};
+use crate::support::{own_process::in_own_process, patient, user};
 
 const TRANSPORTS: usize = 3;
 
@@ -54,10 +54,6 @@ impl Trial {
         });
         join_all(asked.collect::<Vec<_>>())
     }
-}
-
-fn patient() -> ConfigBuilder {
-    config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
 }
 
 fn is_odd(answers: &[Result<bool, Error>]) -> bool {

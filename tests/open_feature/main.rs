@@ -8,6 +8,8 @@
 mod context;
 mod details;
 mod errors;
+#[path = "../support/mod.rs"]
+mod support;
 mod values;
 
 use std::time::Duration;
@@ -22,6 +24,7 @@ use open_feature::{
     Client, EvaluationContext, EvaluationErrorCode, EvaluationResult, OpenFeature,
     provider::{FeatureProvider, ProviderStatus},
 };
+use support::until;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -129,15 +132,13 @@ async fn while_the_component_drains_the_provider_is_not_ready() {
     let statsig = app.statsig.clone();
     let user = User::new("u-1").unwrap();
     let pending = tokio::spawn(async move { statsig.check_gate(&user, "beta").await });
-    while app.server.calls() < 1 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    app.server.calls_reached(1).await;
     assert_eq!(provider.status(), ProviderStatus::Ready);
 
     // When a shutdown has begun, which waits for it
     let statsig = app.statsig.clone();
     let shutdown = tokio::spawn(async move { statsig.shutdown(MINUTE).await });
-    tokio::task::yield_now().await;
+    until(|| app.statsig.stats().is_leaving).await;
 
     // Then the status is that of every evaluation
     let refused = app.client.get_bool_value("gamma", Some(&somebody()), None).await;

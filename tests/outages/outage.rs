@@ -5,25 +5,12 @@ use std::time::Duration;
 
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{
-    BreakerState, CheckGates, ConfigBuilder, Error, GateEvaluation, Source, Statsig, User,
+    BreakerState, CheckGates, Error, GateEvaluation, Source, Statsig, User,
     test_util::{Fault, LocalStatsig, Recorded, Rules},
 };
 use futures_util::{FutureExt, future::join_all};
 
-use crate::support::{config, log::Log, user};
-
-fn server() -> LocalStatsig {
-    LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")
-}
-
-fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
-    let config = config.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
-}
-
-fn patient() -> ConfigBuilder {
-    config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
-}
+use crate::support::{config, log::Log, open_server, patient, start, until, user};
 
 /// One call each, for users that nobody has asked about.
 async fn ask_many(statsig: &Statsig, from: usize, calls: usize) -> Vec<Result<bool, Error>> {
@@ -36,7 +23,7 @@ async fn ask_many(statsig: &Statsig, from: usize, calls: usize) -> Vec<Result<bo
 
 #[actix_rt::test]
 async fn promise_4_an_outage_is_not_multiplied_by_retries() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient().circuit_breaker(false));
     server.inject(Fault::status(503).always());
 
@@ -63,7 +50,7 @@ fn seen(server: &LocalStatsig) -> (usize, usize) {
 
 #[actix_rt::test]
 async fn a_row_of_failures_opens_the_breaker_and_the_first_probe_that_succeeds_closes_it() {
-    let server = server();
+    let server = open_server();
     let log = Log::default();
     let _subscriber = log.subscribe();
     let statsig = start(&server, patient().max_in_flight(1).retry_attempts(1));
@@ -98,7 +85,7 @@ async fn a_row_of_failures_opens_the_breaker_and_the_first_probe_that_succeeds_c
 
 #[actix_rt::test]
 async fn after_requests_have_hung_the_first_probe_that_is_answered_closes_the_breaker() {
-    let server = server();
+    let server = open_server();
     let limits = config().attempt_timeout(Duration::from_secs(2)).retry_attempts(1);
     let statsig = start(&server, limits.timeout(Duration::from_secs(30)));
     server.inject(Fault::hang().always());
@@ -114,7 +101,7 @@ async fn after_requests_have_hung_the_first_probe_that_is_answered_closes_the_br
 #[actix_rt::test]
 async fn promise_3_one_user_for_whom_statsig_fails_costs_the_others_nothing() {
     for fault in [Fault::status(500), Fault::hang(), Fault::close()] {
-        let (server, log) = (server(), Log::default());
+        let (server, log) = (open_server(), Log::default());
         let _subscriber = log.subscribe();
         let limits = config().attempt_timeout(Duration::from_secs(2)).retry_attempts(1);
         let statsig = start(&server, limits.timeout(Duration::from_secs(30)));
@@ -135,7 +122,7 @@ async fn promise_3_one_user_for_whom_statsig_fails_costs_the_others_nothing() {
 
 #[actix_rt::test]
 async fn where_there_is_one_user_only_a_probe_opens_the_breaker_in_an_outage() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient().retry_attempts(1));
     server.inject(Fault::status(500).always());
     let ask = async |n: usize| statsig.check_gate(&user("service"), format!("gate {n}")).await;
@@ -151,7 +138,7 @@ async fn where_there_is_one_user_only_a_probe_opens_the_breaker_in_an_outage() {
 
 #[actix_rt::test]
 async fn promise_1_a_call_that_waits_for_a_probe_is_answered_at_its_deadline() {
-    let server = server();
+    let server = open_server();
     let limits = config().timeout(Duration::from_millis(200)).retry_attempts(1);
     let statsig = start(&server, limits.attempt_timeout(Duration::from_secs(10)));
     server.inject(Fault::hang().for_user("actix-statsig-probe").always());
@@ -167,7 +154,7 @@ async fn promise_1_a_call_that_waits_for_a_probe_is_answered_at_its_deadline() {
 
 #[actix_rt::test]
 async fn promise_6_a_component_that_was_shut_down_while_the_breaker_was_open_probes_no_more() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient().retry_attempts(1));
     server.inject(Fault::status(500).always());
     assert!(ask_many(&statsig, 0, 20).await.iter().all(Result::is_err));
@@ -198,7 +185,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 #[actix_rt::test]
 async fn while_the_breaker_is_open_what_is_stale_answers_at_once() {
-    let (server, who) = (server(), user("kept"));
+    let (server, who) = (open_server(), user("kept"));
     let statsig = with_a_stale_answer(&server, &who).await;
     server.clear_faults();
     server.inject(Fault::hang().always());
@@ -220,7 +207,7 @@ async fn while_the_breaker_is_open_what_is_stale_answers_at_once() {
 
 #[actix_rt::test]
 async fn stale_answers_given_at_once_keep_the_breaker_probing_until_the_server_is_well() {
-    let (server, who) = (server(), user("kept"));
+    let (server, who) = (open_server(), user("kept"));
     let statsig = with_a_stale_answer(&server, &who).await;
     let (checks, _) = seen(&server);
     let is_stale = |gate: GateEvaluation| matches!(gate.source(), Source::Stale { .. });
@@ -230,17 +217,13 @@ async fn stale_answers_given_at_once_keep_the_breaker_probing_until_the_server_i
     let probed = async |probes: usize| {
         while seen(&server).1 < probes {
             assert!(is_stale(ask()));
+            // As often as an app asks: each stale answer is what keeps the probes going.
             sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(MINUTE, probed(2)).await.expect("probes go on");
     server.clear_faults();
-    let recovered = async {
-        while statsig.stats().breaker != BreakerState::Closed {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(MINUTE, recovered).await.expect("a probe ends it");
+    until(|| statsig.stats().breaker == BreakerState::Closed).await;
 
     assert_eq!(seen(&server).0, checks, "no user's check was a probe");
     assert_eq!(statsig.gate_evaluation(&who, "open").await.unwrap().source(), Source::Network);
@@ -248,7 +231,7 @@ async fn stale_answers_given_at_once_keep_the_breaker_probing_until_the_server_i
 
 #[actix_rt::test]
 async fn repeated_connection_failures_restart_the_transport_with_a_fresh_pool() {
-    let server = server();
+    let server = open_server();
     let address = server.address();
     let statsig = start(&server, patient().circuit_breaker(false).retry_attempts(1));
     assert!(ask_many(&statsig, 0, 5).await.into_iter().all(|answer| answer.is_ok()));
@@ -265,7 +248,7 @@ async fn repeated_connection_failures_restart_the_transport_with_a_fresh_pool() 
 
 #[actix_rt::test]
 async fn promise_3_a_name_the_server_refuses_fails_only_who_asked_for_it() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(400).for_name("gate 37").always());
     let who = user("u-1");
@@ -288,7 +271,7 @@ async fn promise_3_a_name_the_server_refuses_fails_only_who_asked_for_it() {
 
 #[actix_rt::test]
 async fn when_everything_is_refused_the_retry_budget_bounds_the_halving() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(413).always());
 
@@ -302,7 +285,7 @@ async fn when_everything_is_refused_the_retry_budget_bounds_the_halving() {
 
 #[actix_rt::test]
 async fn promise_3_a_caller_who_left_while_its_call_was_queued_costs_no_call() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient().max_in_flight(1));
     server.inject(Fault::delay(Duration::from_millis(200)).for_user("first"));
     let first = statsig.addr().send(CheckGates::new(user("first"), ["open"]));
@@ -321,7 +304,7 @@ async fn promise_3_a_caller_who_left_while_its_call_was_queued_costs_no_call() {
 
 #[actix_rt::test]
 async fn promise_3_a_caller_who_left_while_its_call_was_queued_says_nothing_of_statsig() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient().max_in_flight(1));
     server.inject(Fault::delay(Duration::from_millis(200)).for_user("first"));
     let first = statsig.addr().send(CheckGates::new(user("first"), ["open"]));
@@ -339,7 +322,7 @@ async fn promise_3_a_caller_who_left_while_its_call_was_queued_says_nothing_of_s
 
 #[actix_rt::test]
 async fn the_statistics_tell_what_was_joined_and_retried_and_how_long_it_took() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(503));
     server.inject(Fault::delay(Duration::from_millis(50)).times(2));

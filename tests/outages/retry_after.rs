@@ -3,32 +3,16 @@
 
 use std::time::Duration;
 
-use actix_rt::{task::yield_now, time::sleep};
-use actix_statsig::{
-    BreakerState, ConfigBuilder, Error, Source, Statsig, User,
-    test_util::{Fault, LocalStatsig, Rules},
-};
+use actix_rt::time::sleep;
+use actix_statsig::{BreakerState, Error, Source, User, test_util::Fault};
 use futures_util::{FutureExt, future::join_all};
 
-use crate::support::{config, user};
-
-fn server() -> LocalStatsig {
-    LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")
-}
-
-fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
-    let config = config.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
-}
-
-fn patient() -> ConfigBuilder {
-    config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
-}
+use crate::support::{config, open_server, patient, start, until, user};
 
 #[actix_rt::test]
 async fn a_server_that_asks_for_calm_again_and_again_is_called_a_handful_of_times() {
     for status in [429, 503] {
-        let server = server();
+        let server = open_server();
         let statsig = start(&server, config());
         server.inject(Fault::status(status).retry_after("20").always());
 
@@ -56,7 +40,7 @@ async fn a_server_that_asks_for_calm_again_and_again_is_called_a_handful_of_time
 
 #[actix_rt::test]
 async fn calls_that_have_the_time_wait_until_the_calm_is_over_and_are_answered() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(429).retry_after("1"));
     let first = {
@@ -64,9 +48,7 @@ async fn calls_that_have_the_time_wait_until_the_calm_is_over_and_are_answered()
         actix_rt::spawn(async move { statsig.check_gate(&user("first"), "open").await })
     };
     server.calls_reached(1).await;
-    while !statsig.stats().last_call_failed && statsig.stats().retries == 0 {
-        yield_now().await;
-    }
+    until(|| statsig.stats().last_call_failed || statsig.stats().retries > 0).await;
 
     let asked = (0..200).map(|n| {
         let statsig = statsig.clone();
@@ -83,7 +65,7 @@ async fn calls_that_have_the_time_wait_until_the_calm_is_over_and_are_answered()
 #[actix_rt::test]
 async fn what_is_stale_answers_at_once_while_there_is_to_be_calm() {
     for breaker in [true, false] {
-        let server = server();
+        let server = open_server();
         let short = patient().cache_ttl(Duration::from_millis(1)).circuit_breaker(breaker);
         let statsig = start(&server, short.stale_if_error(Duration::from_secs(60)));
         let who = user("kept");
@@ -102,7 +84,7 @@ async fn what_is_stale_answers_at_once_while_there_is_to_be_calm() {
 
 #[actix_rt::test]
 async fn an_open_breaker_does_not_probe_while_there_is_to_be_calm() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, config().retry_attempts(1));
     server.inject(Fault::status(500).times(9));
     server.inject(Fault::status(503).retry_after("20").always());
@@ -124,7 +106,7 @@ async fn an_open_breaker_does_not_probe_while_there_is_to_be_calm() {
 
 #[actix_rt::test]
 async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_made() {
-    let server = server();
+    let server = open_server();
     let long = Duration::from_secs(300);
     let statsig = start(&server, config().timeout(long).attempt_timeout(long).retry_attempts(1));
     server.inject(Fault::status(500).times(9));
@@ -138,9 +120,7 @@ async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_mad
         actix_rt::spawn(async move { statsig.check_gate(&user(n), "open").await })
     });
     let asked: Vec<_> = asked.collect();
-    while statsig.stats().in_flight < 20 {
-        yield_now().await;
-    }
+    until(|| statsig.stats().in_flight == 20).await;
 
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(66)).await;
@@ -154,7 +134,7 @@ async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_mad
 
 #[actix_rt::test]
 async fn promise_3_one_user_of_whom_calm_is_asked_again_and_again_does_not_hold_up_the_others() {
-    let server = server();
+    let server = open_server();
     let statsig = start(&server, patient().retry_attempts(1));
     server.inject(Fault::status(429).retry_after("1").for_user("busy"));
     server.inject(Fault::status(429).retry_after("40").for_user("busy").always());

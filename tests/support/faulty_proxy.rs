@@ -1,7 +1,5 @@
 //! A TCP proxy that makes trouble, drawn from a seed.
 
-#![allow(unreachable_pub, reason = "as in the other support")]
-
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},

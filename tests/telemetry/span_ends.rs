@@ -9,7 +9,7 @@ use actix_statsig::{
     test_util::{Fault, LocalStatsig, Rules, panic_at},
 };
 
-use crate::support::{Reaction, Script, config, settle, trace::Trace, user, virtual_time};
+use crate::support::{Reaction, Script, config, settle, trace::Trace, until, user, virtual_time};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -78,9 +78,7 @@ fn a_queued_call_that_nobody_wants_any_more_was_abandoned_without_an_attempt() {
             actix_rt::spawn(async move { statsig.check_gate(&user(id), "beta").await })
         };
         let (first, second) = (ask("u-1"), ask("u-2"));
-        while trace.spans("statsig.call").len() < 2 || server.calls() < 1 {
-            sleep(Duration::from_millis(1)).await;
-        }
+        until(|| trace.spans("statsig.call").len() == 2 && server.calls() == 1).await;
 
         // When its caller leaves before it has it
         second.abort();

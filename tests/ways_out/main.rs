@@ -17,6 +17,7 @@ use actix_statsig::{
 };
 use support::{
     http_proxy::{Conduct, Listening, header},
+    start_here as start,
     tls_server::{Authority, GATE, Server},
     user,
 };
@@ -26,11 +27,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Patient, so that nothing here hangs on how busy the machine is.
 fn config() -> ConfigBuilder {
     support::config().timeout(MINUTE).attempt_timeout(MINUTE).retry_attempts(1).proxy("none")
-}
-
-fn start(config: ConfigBuilder) -> Statsig {
-    Statsig::start_in_current_arbiter(config.build().expect("a valid configuration"))
-        .expect("an arbiter")
 }
 
 async fn ask(statsig: &Statsig, id: impl ToString) -> Result<bool, Error> {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use actix_rt::{System, task::yield_now, time::timeout};
+use actix_rt::{System, time::timeout};
 use actix_statsig::{
     Error, Statsig,
     test_util::{LocalStatsig, Rules},
@@ -17,7 +17,10 @@ use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 
-use crate::app::{config, identify};
+use crate::{
+    app::{config, identify},
+    support::until,
+};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -63,9 +66,7 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
 
     let mut visitor = TcpStream::connect(address).await.unwrap();
     visitor.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\nx-user: marie\r\n\r\n").await.unwrap();
-    while statsig.stats().requests == 0 {
-        yield_now().await;
-    }
+    until(|| statsig.stats().requests == 1).await;
     visitor.shutdown().await.unwrap();
     let mut got = String::new();
     if allow_half_closed {

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    io,
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -32,7 +31,10 @@ use actix_web::{
 use futures_util::future::{FutureExt as _, LocalBoxFuture, join, join_all, join3};
 use serde_json::json;
 
-use crate::app::{answer, asked, config, fallbacks, get, identify, start};
+use crate::{
+    app::{answer, asked, config, fallbacks, get, identify, start},
+    support::log::Log,
+};
 
 #[actix_rt::test]
 async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between() {
@@ -145,16 +147,14 @@ impl FromRequest for Layout {
     }
 }
 
-/// Counts how often users are identified, which takes a while.
+/// Counts how often users are identified, which has to wait, as a look-up in a database does.
 fn counting(
     count: &Arc<AtomicUsize>,
 ) -> impl AsyncFn(&HttpRequest) -> Result<User> + Clone + Send + Sync + 'static {
     let count = Arc::clone(count);
     async move |request: &HttpRequest| {
         count.fetch_add(1, SeqCst);
-        for _ in 0..3 {
-            yield_now().await;
-        }
+        yield_now().await;
         identify(request)
     }
 }
@@ -456,27 +456,11 @@ async fn where_a_scope_is_wired_apart_what_is_nearer_counts() {
     assert_eq!(answer(&app, get("/company")).await.1, company);
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[actix_rt::test]
 async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stranger_learns_nothing()
  {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let _listening = log.subscribe();
     let (_server, statsig) = start(Rules::new());
     let asks = || web::get().to(|_: Flags| async { "flags" });
     let wired = web::scope("/wired").configure(statsig.configure(identify)).route("", asks());
@@ -489,7 +473,7 @@ async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stra
     }
     assert_eq!(answer(&app, get("/wired")).await, (200, "flags".into()));
 
-    let log = log.0.lock().unwrap().clone();
+    let log = log.to_string();
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), 2, "{log}");
     assert!(errors.iter().all(|line| line.contains(".configure(&flags)")), "{log}");
@@ -519,9 +503,7 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
         flags.map(|flags| flags.user().clone())
     }
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let _listening = log.subscribe();
     let (server, statsig) = start(Rules::new());
     let handler = || web::get().to(|_: Flags, _: Flags| async { "flags" });
     let behind_a_gate = || web::scope("/gate").wrap(RequireGate::new("beta").fail_open());
@@ -541,7 +523,7 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
         assert_eq!(answered, (500, "Internal Server Error".into()), "{path}");
     }
 
-    let log = log.0.lock().unwrap().clone();
+    let log = log.to_string();
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), paths.len(), "{log}");
     assert!(errors.iter().all(|line| line.contains("`identify` extracts `Flags`")), "{log}");
@@ -561,9 +543,6 @@ async fn identify_may_go_on_without_the_flags_that_it_did_not_get() {
     async fn page(flags: Flags, other: Flags) -> String {
         format!("{:?} {}", flags.user(), flags.user() == other.user())
     }
-    // So that the other test of this line of the log can hear it, whichever comes first.
-    let _listening =
-        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let (_server, statsig) = start(Rules::new());
     let app = App::new().configure(statsig.configure_async(stubborn));
     let app = init_service(app.route("/", web::get().to(page))).await;

@@ -12,17 +12,12 @@ use std::{
     time::Duration,
 };
 
-use actix_rt::{
-    task::yield_now,
-    time::{sleep, timeout},
-};
+use actix_rt::time::sleep;
 use awc::{Client, Connector};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::support::own_process::again;
-
-/// What no test may take longer than.
-const LIMIT: Duration = Duration::from_secs(120);
+pub use crate::support::limited;
+use crate::support::{LIMIT, own_process::again, process};
 
 /// Tells the program whom to ask, and that it is one.
 const UPSTREAM: &str = "TEST_UPSTREAM";
@@ -95,18 +90,11 @@ impl Program {
     }
 
     pub async fn refuses_connections(&self) {
-        limited(async {
-            while TcpStream::connect(&self.address).is_ok() {
-                yield_now().await;
-            }
-        })
-        .await;
+        process::refuses_connections(&self.address).await;
     }
 
     pub fn signal(&self, signal: &str) {
-        // Built into the shell: the program of that name is not on every machine.
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        process::signal(&self.child, signal);
     }
 
     /// The exit code, and what it said last.
@@ -152,8 +140,4 @@ pub async fn read(mut connection: TcpStream) -> String {
         let _ = tell.send(text);
     });
     limited(read).await.expect("a text")
-}
-
-pub async fn limited<T>(work: impl Future<Output = T>) -> T {
-    timeout(LIMIT, work).await.expect("nothing hangs")
 }

@@ -8,7 +8,6 @@
 
 use std::{process::Command, time::Duration};
 
-use actix_rt::task::yield_now;
 use actix_statsig::{Config, ConfigBuilder, Error, Statsig, User, web as statsig_web};
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::future::join_all;
@@ -17,7 +16,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     program::{self, Program, limited},
-    support::upstream::{Mood, Upstream},
+    support::{
+        until,
+        upstream::{Mood, Upstream},
+    },
 };
 
 /// Longer than any test takes.
@@ -188,15 +190,6 @@ async fn promise_6_an_app_that_ends_by_itself_answers_what_it_has() {
     );
     assert_eq!(limited(serving).await.unwrap().unwrap().cut_off, 0);
     assert!(matches!(statsig.flush().await, Err(Error::ShuttingDown)));
-}
-
-async fn until(is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            yield_now().await;
-        }
-    };
-    limited(waiting).await;
 }
 
 /// A visitor whose answer never comes.

@@ -9,12 +9,12 @@
 use std::time::Duration;
 
 use actix_statsig::{
-    CheckGates, Config, ConfigBuilder, GetConfigs, Source, Statsig, Tier, User,
+    CheckGates, Config, ConfigBuilder, GetConfigs, Source, Tier, User,
     test_util::{LocalStatsig, Rule, Rules},
 };
 use serde_json::json;
 
-use crate::support::{Script, user, virtual_time};
+use crate::support::{Script, start, user, virtual_time};
 
 fn caching() -> ConfigBuilder {
     Config::builder("secret-key").cache_ttl(Duration::from_secs(600))
@@ -34,10 +34,6 @@ fn staged() -> LocalStatsig {
     let here = json!({"here": true}).as_object().cloned().unwrap();
     let config = Rule::new(here).when("statsigEnvironment.tier", "staging");
     LocalStatsig::start(Rules::new().gate("staged", rule()).config("stage", config)).unwrap()
-}
-
-fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
-    Statsig::start_in_current_arbiter(config.base_url(server.url()).build().unwrap()).unwrap()
 }
 
 #[test]

@@ -4,29 +4,20 @@
 use std::{io::Write, time::Duration};
 
 use actix_statsig::{
-    BreakerState, ConfigBuilder, Error, Source, Statsig,
+    BreakerState, Error, Source,
     test_util::{Fault, LocalStatsig, Rules},
 };
 use flate2::{Compression, write::GzEncoder};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{config, log::Log, user};
+use crate::support::{log::Log, patient, start, user};
 
 const PAGE: &str = "<!DOCTYPE html><title>Access denied</title>";
 
 fn server() -> LocalStatsig {
     let rules = Rules::new().gate("open", true).config("homepage", json!({"columns": 3}));
     LocalStatsig::start(rules).expect("a free port")
-}
-
-fn patient() -> ConfigBuilder {
-    config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
-}
-
-fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
-    let config = config.base_url(server.url()).build().expect("a valid configuration");
-    Statsig::start_in_current_arbiter(config).expect("a running arbiter")
 }
 
 fn page(status: u16) -> Fault {
