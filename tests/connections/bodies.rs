@@ -212,6 +212,27 @@ async fn surplus_bytes_that_come_late_on_a_reused_connection_are_no_answer() {
     }
 }
 
+/// Of two answers that come together the first may be another's.
+#[actix_rt::test]
+async fn answer_that_another_follows_at_once_on_a_reused_connection_is_asked_for_again() {
+    let serve = |mut connection: Connection| async move {
+        let request = connection.request().await?.expect("a request");
+        connection.answer(&request).await?;
+        if let Some(request) = connection.request().await? {
+            let both = [with_length(&stray()), with_length(&request.answer())].concat();
+            connection.write(both).await?;
+        }
+        connection.answer_all().await
+    };
+    over_both!(serve, async |server: Hostile| {
+        let statsig = start(server.config());
+        for n in 0..4 {
+            assert_right(&statsig, "beta", n).await;
+        }
+        assert_eq!(statsig.stats().errors.len(), 0);
+    });
+}
+
 /// However it arrives: with the head or after it.
 #[actix_rt::test]
 async fn body_that_cannot_be_read_is_said_to_be_one() {

@@ -2,7 +2,7 @@
 
 use thiserror::Error as ThisError;
 
-/// What kind of connection failure [`Error::Connect`] was.
+/// What kind of connection failure [`Error::Connect`](crate::Error::Connect) was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum ConnectFault {

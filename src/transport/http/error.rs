@@ -39,6 +39,8 @@ pub(in crate::transport) fn judged<T>(
     shared: &Shared,
 ) -> Result<T, Broken> {
     let Some(link) = link else { return result };
+    let is_distrusted = link.generation() != shared.connection_generation();
+    let is_in_doubt = link.is_reused() && (link.is_unusable() || is_distrusted);
     if let Err(Broken::Misnamed(_)) = result {
         // No proof, but this one may be off by one all the same.
         link.give_up();
@@ -49,9 +51,7 @@ pub(in crate::transport) fn judged<T>(
             result
         }
         Err(Broken::BeforeAnswer(_) | Broken::Error(Error::AttemptTimeout { .. })) => result,
-        _ if link.is_reused() && link.generation() != shared.connection_generation() => {
-            Err(Broken::Distrusted(of_another(path)))
-        }
+        _ if is_in_doubt => Err(Broken::Distrusted(of_another(path))),
         _ => result,
     }
 }

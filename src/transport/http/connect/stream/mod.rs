@@ -234,6 +234,10 @@ impl Stream {
             if is_end || taken.is_err() || self.framing.has_surplus() {
                 self.socket = None;
             }
+            if self.framing.has_surplus() && self.link.is_reused() {
+                // Of two answers the first may be another's.
+                self.link.give_up();
+            }
             if let Err(Fault::Head(_)) = taken
                 && self.link.is_reused()
             {
