@@ -1,4 +1,4 @@
-//! When requests leave the buffer, and as which calls.
+//! When buffered requests are flushed, and as which calls.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which requests travel together: when they leave the buffer, as which calls, and whose turn it is.
+//! When requests are flushed, which of them share a call, and which user is next.
 
 mod adaptive;
 mod fairness;

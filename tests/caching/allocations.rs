@@ -1,5 +1,5 @@
-//! An answer from the cache allocates nothing. In a process of its own, because the allocator counts
-//! what every thread does.
+//! An answer from the cache allocates nothing. In a process of its own, because the allocator
+//! counts what every thread does.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Evaluations that are kept: for whom, how long, and what they answer when.
+//! Cache entries: which requests they answer, and for how long.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 

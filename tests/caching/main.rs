@@ -1,4 +1,4 @@
-//! What the cache keeps: for how long, for whom, and what it takes of the heap.
+//! The cache: how long an entry answers, for which user, and how much memory all entries take.
 
 mod allocations;
 mod entries;

@@ -1,5 +1,5 @@
-//! What the cache takes of the heap. In a process of its own, because the allocator counts what every
-//! thread does.
+//! The memory that the cache takes. In a process of its own, because the allocator counts what
+//! every thread does.
 
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]

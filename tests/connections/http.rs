@@ -1,5 +1,5 @@
-//! The transport over real sockets, against a server that keeps to the API document and one that
-//! does not. No test here asserts how long anything takes.
+//! The transport over real sockets, against a server that follows the API document and one that
+//! does not. No test here asserts a duration.
 #![cfg(feature = "test-util")]
 
 use std::{sync::Arc, time::Duration};

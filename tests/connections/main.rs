@@ -1,5 +1,6 @@
-//! An answer is only ever given to the request it was sent for: against servers and proxies that
-//! blur where one answer ends and the next begins. Every test runs over plain HTTP and over TLS.
+//! Connections to Statsig. An answer only ever reaches the request it was sent for, even if a
+//! server or proxy blurs where one answer ends and the next begins. Every test of that runs over
+//! plain HTTP and over TLS. `http.rs` has the exchange itself.
 
 use std::time::Duration;
 

@@ -1,10 +1,12 @@
-//! What is written down is shown: docs/guarantees.md names tests that are there.
+//! Each test that docs/guarantees.md names exists.
+//!
+//! A binary of its own, because it reads source files and needs nothing of the crate.
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The source of everything below a folder, but for what a build left there.
+/// Appends the source of everything below a folder, except for build output.
 fn sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,9 +1,8 @@
-//! Long histories in virtual time: hours of work with faults, panics, restarts, callers who leave
-//! and shutdowns, all drawn from a seed, and each checked against a simple model. Every request gets
-//! exactly one answer: the right one (user, exposure mode, names, order), each evaluation from where
-//! it says it is from, or an error for which something that happened in the run is a reason. Each
-//! call is one that somebody waits for, and leaves when it should. At quiet moments the accounts
-//! balance.
+//! Long histories in virtual time: hours of work with faults, panics, restarts, callers that leave,
+//! and shutdowns. A seed draws each history, and a simple model checks it. Every request gets
+//! exactly one answer. Either the answer is the right one (user, exposure mode, names, order, and
+//! the source of each evaluation), or it is an error that something in the run explains. Each call
+//! has a caller that waits for it, and leaves when it should. At quiet moments the counters add up.
 //!
 //! `cargo test` runs the first few hundred seeds. More of them, or one that failed:
 //!
@@ -15,6 +14,8 @@
 //! `plan.rs` draws the settings and what happens, `fate.rs` what becomes of a call, `life.rs` lives
 //! through it, and `model.rs` knows what must be true: `asking.rs` of calls, `keeping.rs` of what the
 //! cache keeps, `reasons.rs` of errors, and `accounts.rs` of what is counted.
+//!
+//! A binary of its own, because it takes all processors and silences the panics that it injects.
 #![cfg(feature = "test-util")]
 
 mod fate;

@@ -1,5 +1,5 @@
-//! Another API key while the component runs: nobody loses an answer, and nobody gets one that was
-//! given to the key before.
+//! The API key changes while the component runs: no caller loses an answer, and no caller gets one
+//! that the old key got.
 #![cfg(feature = "test-util")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

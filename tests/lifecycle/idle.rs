@@ -1,4 +1,5 @@
-//! Promise 8: idle costs nothing. And promise 3's other half: being busy leaves time for others.
+//! Promise 8: an idle component costs nothing. Promise 3: a busy component leaves time for the
+//! other tasks of its thread.
 
 use std::{
     cell::Cell,

@@ -1,4 +1,4 @@
-//! How the component starts, survives panics, idles and shuts down.
+//! How the component starts, idles, restarts after a panic, and shuts down gracefully.
 
 mod api_key;
 mod environment;

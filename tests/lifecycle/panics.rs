@@ -1,5 +1,4 @@
-//! Promise 5 under load and over real sockets: panics at every place a test can have one, drawn
-//! from a seed.
+//! Promise 5 under load and over real sockets: panics at each failpoint, drawn from a seed.
 #![cfg(feature = "test-util")]
 
 use std::time::Duration;

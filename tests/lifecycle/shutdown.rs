@@ -1,4 +1,4 @@
-//! Promise 6: the component leaves well.
+//! Promise 6: the component shuts down gracefully.
 
 use std::{sync::mpsc, thread, time::Duration};
 

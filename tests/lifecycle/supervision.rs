@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
-/// Somebody who asked before whatever happens next, and is waiting.
+/// A caller that asks before the failure and waits for its answer.
 async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {
     let asked = statsig.addr().send(CheckGates::new(user("bystander"), ["aa"]));
     settle().await;

@@ -23,7 +23,7 @@ use crate::support::{own_process::in_own_process, patient, user};
 
 const TRANSPORTS: usize = 3;
 
-/// What must never be reached.
+/// Longer than any test takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A component with several transports before a server of its own.
@@ -36,7 +36,7 @@ type Start = fn(actix_statsig::Config) -> Result<Statsig, Error>;
 
 impl Trial {
     fn new(start: Start, config: ConfigBuilder) -> Self {
-        // Odd ones have it.
+        // Open for users with an odd number.
         let rule = (1..1_000)
             .step_by(2)
             .fold(Rule::new(false), |rule, n| rule.override_for(n.to_string(), true));

@@ -1,11 +1,11 @@
-//! The component over real sockets with a proxy in between that makes trouble. Whatever it does, an
-//! answer that comes is right, an error is one that the trouble explains, nobody waits for ever, the
-//! accounts balance, and no connection is left; with both flush policies, with and without a cache,
-//! and with one transport and several. No test here asserts how long anything takes; the limit on
-//! each is there to turn a hang into a failure.
+//! The component over real sockets, behind a TCP proxy that injects faults. Each answer is right,
+//! each error is one that an injected fault explains, no caller waits for ever, the counters add
+//! up, and no connection stays open. The tests run with both flush policies, with and without a
+//! cache, and with one transport and several. No test asserts a duration: the limits only turn a
+//! hang into a failure.
 //!
-//! `STATSIG_PROXY_SEED=…` draws other trouble; the seed stands in each failure. What meets what is
-//! a matter of the machine's scheduling besides.
+//! `STATSIG_PROXY_SEED=…` draws other faults. Each failure names its seed, but the scheduling of
+//! the machine also decides which request meets which fault.
 #![cfg(feature = "test-util")]
 
 use std::{env, sync::mpsc, thread, time::Duration};

@@ -1,4 +1,4 @@
-//! What the component does while Statsig, or the network before it, is in trouble.
+//! What the component does while Statsig fails, or the network between it and Statsig.
 
 mod faulty_proxy;
 mod outage;

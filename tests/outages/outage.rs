@@ -1,4 +1,4 @@
-//! What the transport does while Statsig, or the way to it, is in trouble; over real sockets.
+//! Retries, the circuit breaker and stale answers while Statsig fails; over real sockets.
 #![cfg(feature = "test-util")]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What follows when Statsig asks to be left alone; over real sockets.
+//! What the component does when Statsig answers with `Retry-After`; over real sockets.
 #![cfg(feature = "test-util")]
 
 use std::time::Duration;

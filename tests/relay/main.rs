@@ -1,4 +1,4 @@
-//! `statsig-relay`, the program itself: its HTTP API, its options, and how it leaves.
+//! The program `statsig-relay`: its HTTP API, its options, and its graceful shutdown.
 #![cfg(feature = "relay")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

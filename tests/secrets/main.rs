@@ -1,6 +1,6 @@
 //! Promise 7: the key and private attributes are in no log, `Debug`, error, counter or panic.
 //!
-//! In a process of its own, because it listens to everything that the process logs.
+//! A binary of its own, because these tests read everything that their process logs and panics say.
 #![cfg(feature = "test-util")]
 
 #[path = "../support/mod.rs"]

@@ -1,5 +1,5 @@
-//! What holds for each parser whatever it is given: run with proptest by `tests/wire/parsers.rs`, and with
-//! libFuzzer by the package `fuzz`, each under the name of its target.
+//! What holds for each parser whatever it is given: run with proptest by `tests/wire/parsers.rs`,
+//! and with libFuzzer by the package `fuzz`, each under the name of its target.
 
 #![allow(missing_docs, unreachable_pub, reason = "a test's module, and the fuzz package's library")]
 

@@ -1,4 +1,4 @@
-//! Defaults that stand in for answers, and the hooks that are told of them and of errors.
+//! Fallbacks, and the hooks that the component calls for fallbacks and errors.
 
 use std::{
     sync::{Arc, Barrier, mpsc},

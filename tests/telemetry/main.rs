@@ -1,4 +1,4 @@
-//! What an app sees of the component: fallbacks, hooks, metrics, events and spans.
+//! What an app can observe of the component: fallbacks, hooks, metrics, log lines and spans.
 
 mod fallbacks;
 mod metrics;

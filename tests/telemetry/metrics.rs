@@ -1,4 +1,4 @@
-//! What the `metrics` facade's recorder gets, read as Prometheus reads it.
+//! What the recorder of the `metrics` facade gets, read as Prometheus reads it.
 #![cfg(all(feature = "metrics", feature = "test-util"))]
 
 use std::{
@@ -61,6 +61,25 @@ fn value(recorder: &PrometheusRecorder, series: &str) -> Option<f64> {
     }
 }
 
+/// The scrape has each documented metric, with the documented labels, and no other.
+fn assert_documented(recorder: &PrometheusRecorder) {
+    let documented = documented();
+    let mut seen = BTreeSet::new();
+    for sample in samples(recorder) {
+        let base = sample.metric.trim_end_matches("_sum").trim_end_matches("_count");
+        let metric = documented.get(base).unwrap_or_else(|| panic!("{base}"));
+        let labels: BTreeSet<_> = sample.labels.keys().map(String::as_str).collect();
+        assert_eq!(labels, metric.labels, "{base}");
+        seen.insert(base.to_owned());
+    }
+    assert!(documented.keys().all(|name| seen.contains(*name)), "{seen:?}");
+    let text = text(recorder);
+    for (name, metric) in documented {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+        assert!(text.contains(&format!("# TYPE {name} {}\n", metric.kind)), "{name}");
+    }
+}
+
 #[test]
 fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
     let recorder = recorder();
@@ -120,21 +139,8 @@ fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
         }
 
         // And it has each metric that is documented, with these labels, and no other
-        let documented = documented();
-        let mut seen = BTreeSet::new();
-        for sample in samples(&recorder) {
-            let base = sample.metric.trim_end_matches("_sum").trim_end_matches("_count");
-            let metric = documented.get(base).unwrap_or_else(|| panic!("{base}"));
-            let labels: BTreeSet<_> = sample.labels.keys().map(String::as_str).collect();
-            assert_eq!(labels, metric.labels, "{base}");
-            seen.insert(base.to_owned());
-        }
-        assert!(documented.keys().all(|name| seen.contains(*name)), "{seen:?}");
+        assert_documented(&recorder);
         let text = text(&recorder);
-        for (name, metric) in documented {
-            assert!(text.contains(&format!("# HELP {name} ")), "{name}");
-            assert!(text.contains(&format!("# TYPE {name} {}\n", metric.kind)), "{name}");
-        }
         for private in ["u-1", "somebody", "beta", "gamma", "homepage", "secret"] {
             assert!(!text.contains(private), "{private}");
         }

@@ -1,4 +1,4 @@
-//! How spans end where somebody has left or something breaks.
+//! How spans end when a caller leaves or something fails.
 #![cfg(feature = "test-util")]
 
 use std::time::Duration;

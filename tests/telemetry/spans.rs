@@ -1,4 +1,4 @@
-//! What a trace shows of the component: whose request led to which call, and how each ended.
+//! Spans: which request led to which call, and how each ended.
 #![cfg(feature = "test-util")]
 
 use std::{collections::BTreeSet, time::Duration};

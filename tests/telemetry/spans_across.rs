@@ -1,6 +1,6 @@
-//! Traces across threads, and across subscribers: one is the whole process's, and a caller may have
-//! another, whose ids mean nothing to the first. Each test runs in a process of its own, because a
-//! process has one subscriber for all its threads.
+//! Traces across threads and across subscribers. The process has one subscriber, and a caller may
+//! have another one, whose ids the first does not know. Each test runs in a process of its own,
+//! because it sets the subscriber of its process.
 #![cfg(feature = "test-util")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

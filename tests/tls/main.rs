@@ -1,4 +1,8 @@
-//! Whom the transport trusts and how it speaks TLS: real handshakes, with certificates made here.
+//! TLS: which certificates the transport trusts and how it shakes hands, with certificates made
+//! here.
+//!
+//! A binary of its own, because it also runs with no roots and with the system's roots alone, and
+//! because one test looks for TLS libraries of the system in its process.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,5 @@
-//! The ways to Statsig: base URLs, proxies, and names with several addresses. A made-up name can
-//! only be reached through the proxy, which alone knows it.
+//! How the component reaches Statsig: base URLs, proxies, and names with several addresses. Only
+//! the proxy knows the made-up names, so only a call through the proxy reaches them.
 #![cfg(feature = "test-util")]
 
 #[cfg(target_os = "linux")]

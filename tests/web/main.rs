@@ -1,4 +1,4 @@
-//! The integration with actix-web.
+//! The actix-web integration.
 #![cfg(all(feature = "web", feature = "test-util"))]
 
 mod app;

@@ -1,7 +1,7 @@
 //! Promise 6, for an app: `web::serve` lets the server and the component leave well.
 //!
-//! Each test starts its own program: the same test in another process, where a variable says that it
-//! is the program.
+//! Each test starts its own program: the same test in another process, where a variable says that
+//! it is the program.
 #![cfg(all(unix, feature = "web", feature = "test-util"))]
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]

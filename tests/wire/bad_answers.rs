@@ -1,5 +1,5 @@
-//! Answers that the API does not describe, over real sockets: each is an error that names the call's
-//! path, says what is wrong, and quotes a short, plain, secret-free part of it.
+//! Answers that the API does not describe, over real sockets. Each becomes an error that names the
+//! call's path, says what is wrong, and quotes a short part of the answer without secrets.
 #![cfg(feature = "test-util")]
 
 use std::{

@@ -1,4 +1,4 @@
-//! What the component says to Statsig's API and what it accepts from it.
+//! What the component sends to Statsig's API, and which answers it accepts.
 
 mod bad_answers;
 mod parsers;

@@ -1,5 +1,5 @@
-//! The properties of each parser, with proptest; the package `fuzz` has libFuzzer look for inputs
-//! that break them. What it was given to begin with, and what it has found, is tried here as well.
+//! The properties of each parser, with proptest. The package `fuzz` has libFuzzer look for inputs
+//! that break the same properties; the tests here also try that package's corpus.
 #![cfg(feature = "test-util")]
 
 use std::{fs, path::Path};

@@ -1,7 +1,7 @@
-//! Users as they come, and the tier that a component gives to those who have none.
+//! Users as callers describe them, and the tier that the component adds to users without one.
 //!
-//! `.ci/run` runs this also with serde_json's features `arbitrary_precision` and `preserve_order`, which
-//! some other crate of an app may turn on.
+//! `.ci/run` runs this also with serde_json's features `arbitrary_precision` and `preserve_order`,
+//! which some other crate of an app may turn on.
 #![cfg(feature = "test-util")]
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]

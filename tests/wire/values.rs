@@ -1,7 +1,7 @@
-//! Configs' values are handed on as the server wrote them.
+//! The component passes on the values of configs as the server wrote them.
 //!
-//! `.ci/run` runs this also with serde_json's features `arbitrary_precision` and `preserve_order`, which
-//! some other crate of an app may turn on.
+//! `.ci/run` runs this also with serde_json's features `arbitrary_precision` and `preserve_order`,
+//! which some other crate of an app may turn on.
 #![cfg(feature = "test-util")]
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,4 @@
-//! Whether Statsig's API has answered, or something between here and there; over real sockets.
+//! Whether an answer is from Statsig's API or from a proxy on the way; over real sockets.
 #![cfg(feature = "test-util")]
 
 use std::{io::Write, time::Duration};
