@@ -1,6 +1,4 @@
 //! What a visitor who has closed the connection costs, and how an app chooses it.
-#![cfg(all(feature = "web", feature = "test-util"))]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,7 +1,4 @@
 //! The extractor `Flags`: one snapshot for one request, and what happens when there is none.
-#![cfg(all(feature = "web", feature = "test-util"))]
-// Helpers outside a `#[test]` do not count as tests for clippy.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     rc::Rc,

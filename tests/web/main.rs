@@ -1,5 +1,7 @@
 //! The actix-web integration.
 #![cfg(all(feature = "web", feature = "test-util"))]
+// Helpers outside a `#[test]` do not count as tests for clippy.
+#![allow(clippy::unwrap_used)]
 
 mod app;
 mod closed_connection;

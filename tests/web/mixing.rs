@@ -1,7 +1,4 @@
 //! No mixing: many requests of many users at once, over a real server with several workers.
-#![cfg(all(feature = "web", feature = "test-util"))]
-// Helpers outside a `#[test]` do not count as tests for clippy.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,4 @@
 //! The middleware `RequireGate`: who passes, and what is said when Statsig fails.
-#![cfg(all(feature = "web", feature = "test-util"))]
-// Helpers outside a `#[test]` do not count as tests for clippy.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     sync::{Mutex, mpsc},
