@@ -1,6 +1,7 @@
 //! `Config::from_env` reads the environment of its process. A process that has threads must not
 //! change its own environment, so the test starts processes with the environments to read.
 #![cfg(unix)]
+#![expect(clippy::print_stdout, reason = "processes print what they read")]
 
 use std::{env, ffi::OsStr, os::unix::ffi::OsStrExt, process::Command};
 
