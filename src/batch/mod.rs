@@ -6,4 +6,4 @@ mod buffer;
 pub use self::actor::BatchActor;
 pub(crate) use self::actor::Parts;
 #[cfg(feature = "test-util")]
-pub(crate) use self::buffer::{Buffer, Dealt, Found, Request, group::Lane};
+pub(crate) use self::buffer::{Buffer, Effects, PartialResults, Request, group::BatchKey};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use slotmap::Key;
 
 use crate::{
-    batch::{Buffer, Dealt, Found, Lane, Request},
+    batch::{BatchKey, Buffer, Effects, PartialResults, Request},
     config::FlushPolicy,
     message::call::CallRequest,
     model::{
@@ -35,9 +35,9 @@ impl PureBuffer {
         names: Vec<Arc<str>>,
         deadline: Instant,
     ) -> u64 {
-        let lane = Lane { user, exposure: true };
-        let (known, bypass_cache) = (Found::new(), false);
-        let request = Request { lane, kind, names: names.into(), known, bypass_cache, deadline };
+        let key = BatchKey { user, exposure: true };
+        let (known, bypass_cache) = (PartialResults::new(), false);
+        let request = Request { key, kind, names: names.into(), known, bypass_cache, deadline };
         self.0.add(request).0.data().as_ffi()
     }
 
@@ -80,7 +80,7 @@ impl PureBuffer {
     }
 }
 
-fn ended(dealt: Dealt) -> Vec<u64> {
+fn ended(dealt: Effects) -> Vec<u64> {
     dealt.answers.into_iter().map(|answer| answer.request.data().as_ffi()).collect()
 }
 

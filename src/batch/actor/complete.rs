@@ -8,11 +8,11 @@ use std::{
 use actix::{AsyncContext, Context};
 use tracing::Span;
 
-use super::{BatchActor, waiters::Ending};
+use super::{BatchActor, drain::RequestOutcome};
 use crate::{
     batch::buffer::{
         Answer, CallId,
-        refused_key::{PAUSE, Verdict},
+        key_status::{PAUSE, Verdict},
     },
     message::call::{Call, Outcome},
     model::{
@@ -40,7 +40,7 @@ impl BatchActor {
         if self.guarded(ctx, |actor, ctx| actor.deal_out(call, outcome, span, ctx)).is_none() {
             let error = Error::Internal { detail: "the completion of the call panicked" };
             let dealt = self.buffer.complete(call, Err(error), clock::now(), |_, _, _, _| None);
-            self.give(dealt.answers, Ending::Failed);
+            self.give(dealt.answers, RequestOutcome::Failed);
         }
     }
 
@@ -81,13 +81,13 @@ impl BatchActor {
         let ageing = self.shared.ageing(now);
         self.cache_evaluations(call, &outcome, now, ageing);
         let cache = &self.shared.cache;
-        let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
-            let question = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
+        let dealt = self.buffer.complete(call, outcome, now, |error, key, kind, name| {
+            let question = KeyRef { user: &key.user, exposure: key.exposure, kind, name };
             let is_better = error.is_outage();
             is_better
                 .then(|| cache.get_with(question, || ageing, || true, Evaluation::with_origin))?
         });
-        self.give(dealt.answers, Ending::Failed);
+        self.give(dealt.answers, RequestOutcome::Failed);
         self.launch(dealt.calls, span, ctx);
         self.schedule(ctx);
     }
@@ -109,7 +109,7 @@ impl BatchActor {
     fn cache_evaluations(&mut self, id: CallId, outcome: &Outcome, now: Instant, ageing: Duration) {
         let cache = &self.shared.cache;
         match (outcome, self.buffer.call(id)) {
-            (Ok(evaluations), Some(call)) if self.refusals.accepted(id) && cache.is_on() => {
+            (Ok(evaluations), Some(call)) if self.key_status.record_answer(id) && cache.is_on() => {
                 let superseded = self.buffer.is_superseded(id);
                 for ((name, evaluation), is_superseded) in
                     call.names.iter().zip(evaluations).zip(superseded)
@@ -123,7 +123,7 @@ impl BatchActor {
                 }
             }
             (Err(Error::Unauthorized { status, .. }), _) => {
-                match self.refusals.refused(id, self.buffer.last_call(), now) {
+                match self.key_status.record_refusal(id, self.buffer.last_call(), now) {
                     Verdict::Doubt => {}
                     Verdict::Refused { is_new } => {
                         cache.clear();
@@ -144,10 +144,10 @@ impl BatchActor {
     /// Forgets what is kept, and keeps nothing of the calls that have been made so far.
     pub(super) fn forget(&mut self) {
         self.shared.cache.clear();
-        self.refusals.distrust(self.buffer.last_call());
+        self.key_status.distrust_up_to(self.buffer.last_call());
     }
 
-    pub(super) fn give(&mut self, answers: Vec<Answer>, failed: Ending) {
+    pub(super) fn give(&mut self, answers: Vec<Answer>, failed: RequestOutcome) {
         for answer in answers {
             let request = answer.request;
             let result = answer.result.as_ref().map(drop).map_err(Error::clone);
@@ -159,15 +159,15 @@ impl BatchActor {
             let ending = match (self.callers.answer(answer), &result) {
                 (false, _) => {
                     self.shared.counters.abandoned_instead(&result);
-                    Ending::Abandoned
+                    RequestOutcome::Abandoned
                 }
-                (true, Ok(())) => Ending::Answered,
+                (true, Ok(())) => RequestOutcome::Answered,
                 (true, Err(error)) => {
                     self.shared.failed(error);
                     failed
                 }
             };
-            self.waits.ended(request, ending);
+            self.drains.ended(request, ending);
         }
         self.settle();
     }

@@ -10,7 +10,7 @@ use crate::{
     model::error::Error,
 };
 
-pub(super) struct Transports {
+pub(super) struct Dispatcher {
     factory: TransportFactory,
     slots: Vec<Slot>,
 }
@@ -22,7 +22,7 @@ struct Slot {
     load: Load,
 }
 
-impl Transports {
+impl Dispatcher {
     pub(super) fn new(factory: TransportFactory, count: usize) -> Self {
         Self { factory, slots: (0..count).map(|_| Slot::default()).collect() }
     }

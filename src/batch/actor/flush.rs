@@ -5,15 +5,15 @@ use std::{collections::HashSet, sync::atomic::Ordering::Relaxed};
 use actix::{AsyncContext, Context, Message};
 use tracing::Span;
 
-use super::{BatchActor, Settle, waiters::Ending};
+use super::{BatchActor, Settle, drain::RequestOutcome};
 use crate::{
-    batch::buffer::{CallId, Flushed, group::RequestId},
+    batch::buffer::{CallId, Effects, group::RequestId},
     message::call::{Call, CallRequest},
     rt::failpoint::failpoint,
     telemetry::spans,
 };
 
-/// To itself: lanes are due before the interval has run.
+/// To itself: groups are due before the interval has run.
 pub(super) struct FlushDue;
 
 impl Message for FlushDue {
@@ -66,7 +66,7 @@ impl BatchActor {
         self.take_out(flushed, ctx);
     }
 
-    fn take_out(&mut self, flushed: Flushed, ctx: &mut Context<Self>) {
+    fn take_out(&mut self, flushed: Effects, ctx: &mut Context<Self>) {
         if !flushed.abandoned.is_empty() {
             // Not at once: this may be the handler of a `Flush`, whose sender comes after it.
             ctx.notify(Settle);
@@ -74,7 +74,7 @@ impl BatchActor {
         for request in flushed.abandoned {
             self.callers.forget(request);
             self.shared.counters.abandoned();
-            self.waits.ended(request, Ending::Abandoned);
+            self.drains.ended(request, RequestOutcome::Abandoned);
         }
         if !flushed.calls.is_empty() {
             let span = spans::flush(flushed.calls.len());

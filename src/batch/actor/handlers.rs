@@ -5,24 +5,32 @@ use actix::{Context, Handler};
 use super::{
     BatchActor, Settle,
     flush::FlushDue,
-    reply::{Audience, Later},
+    reply::{DeferredReply, SharedReply},
 };
 use crate::message::{
     CheckGates, Flush, GetConfigs, KeyChanged, Shutdown, ShutdownReport, call::Report,
 };
 
 impl Handler<CheckGates> for BatchActor {
-    type Result = Later<CheckGates>;
+    type Result = DeferredReply<CheckGates>;
 
-    fn handle(&mut self, message: CheckGates, ctx: &mut Context<Self>) -> Later<CheckGates> {
+    fn handle(
+        &mut self,
+        message: CheckGates,
+        ctx: &mut Context<Self>,
+    ) -> DeferredReply<CheckGates> {
         self.accept(message, ctx)
     }
 }
 
 impl Handler<GetConfigs> for BatchActor {
-    type Result = Later<GetConfigs>;
+    type Result = DeferredReply<GetConfigs>;
 
-    fn handle(&mut self, message: GetConfigs, ctx: &mut Context<Self>) -> Later<GetConfigs> {
+    fn handle(
+        &mut self,
+        message: GetConfigs,
+        ctx: &mut Context<Self>,
+    ) -> DeferredReply<GetConfigs> {
         self.accept(message, ctx)
     }
 }
@@ -46,9 +54,9 @@ impl Handler<Report> for BatchActor {
 }
 
 impl Handler<Flush> for BatchActor {
-    type Result = Audience<()>;
+    type Result = SharedReply<()>;
 
-    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> Audience<()> {
+    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> SharedReply<()> {
         self.flush(ctx)
     }
 }
@@ -62,7 +70,7 @@ impl Handler<KeyChanged> for BatchActor {
 }
 
 impl Handler<Shutdown> for BatchActor {
-    type Result = Audience<ShutdownReport>;
+    type Result = SharedReply<ShutdownReport>;
 
     fn handle(&mut self, message: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
         self.shut_down(message.limit, ctx)

@@ -2,12 +2,12 @@
 
 mod complete;
 pub(super) mod dispatch;
+mod drain;
 mod failing_user;
 mod flush;
 mod handlers;
 mod reply;
 mod shutdown;
-mod waiters;
 
 use std::{
     collections::HashSet,
@@ -25,15 +25,15 @@ use actix_rt::time::sleep;
 use tokio::sync::oneshot;
 
 use self::{
-    dispatch::Transports,
+    dispatch::Dispatcher,
+    drain::{DrainTracker, RequestOutcome},
     failing_user::FailingUser,
-    reply::{Callers, Later},
-    waiters::{Ending, Waits},
+    reply::{Callers, DeferredReply},
 };
 use super::buffer::{
-    Buffer, CallId, Found, Request,
-    group::{Lane, RequestId},
-    refused_key::Refusals,
+    Buffer, CallId, PartialResults, Request,
+    group::{BatchKey, RequestId},
+    key_status::KeyStatus,
 };
 use crate::{
     config::Config,
@@ -58,17 +58,17 @@ use crate::{
 pub struct BatchActor {
     buffer: Buffer,
     callers: Callers,
-    transports: Transports,
+    transports: Dispatcher,
     /// Calls that a transport lost and that were sent a second time.
     sent_again: HashSet<CallId>,
-    refusals: Refusals,
+    key_status: KeyStatus,
     failing_user: FailingUser,
     timeout: Duration,
     flush_interval: Duration,
     /// Runs while something is buffered.
     interval: Option<SpawnHandle>,
     due_is_announced: bool,
-    waits: Waits,
+    drains: DrainTracker,
     turns: YieldCounter,
     restarts: RestartBackoff,
     has_panicked: bool,
@@ -105,15 +105,15 @@ impl BatchActor {
         Self {
             buffer: Buffer::new(config.batch_size(), config.flush_policy(), config.pending_bytes()),
             callers: Callers::default(),
-            transports: Transports::new(parts.factory, config.transports()),
+            transports: Dispatcher::new(parts.factory, config.transports()),
             sent_again: HashSet::new(),
-            refusals: Refusals::default(),
+            key_status: KeyStatus::default(),
             failing_user: FailingUser::default(),
             timeout: config.timeout(),
             flush_interval: config.flush_interval(),
             interval: None,
             due_is_announced: false,
-            waits: Waits::default(),
+            drains: DrainTracker::default(),
             turns: YieldCounter::default(),
             restarts: RestartBackoff::default(),
             has_panicked: false,
@@ -123,13 +123,13 @@ impl BatchActor {
         }
     }
 
-    fn accept<M: BatchRequest>(&mut self, message: M, ctx: &mut Context<Self>) -> Later<M> {
+    fn accept<M: BatchRequest>(&mut self, message: M, ctx: &mut Context<Self>) -> DeferredReply<M> {
         self.turns.take(ctx);
         let ask = message.into_parts();
         self.shared.counters.received(ask.names.len());
         if ask.names.is_empty() && !self.is_draining() {
             self.shared.counters.answered(&Ok(()));
-            return Later::now(Ok(Vec::new()));
+            return DeferredReply::now(Ok(Vec::new()));
         }
         let mut span = None;
         let taken = self.guarded(ctx, |actor, ctx| {
@@ -138,18 +138,18 @@ impl BatchActor {
         });
         match taken.unwrap_or(Err(Error::Internal { detail: "a handler panicked" })) {
             Ok(Taken::In(request, permit)) => {
-                Later::when_answered(request, permit, span, self.callers.clone())
+                DeferredReply::when_answered(request, permit, span, self.callers.clone())
             }
             Ok(Taken::Kept(evaluations)) => {
                 spans::request_ended(&span, outcome(Ok(())));
                 self.shared.counters.answered_with(&evaluations);
                 self.shared.counters.answered(&Ok(()));
-                Later::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
+                DeferredReply::now(evaluations.into_iter().map(M::Evaluation::try_from).collect())
             }
             Err(error) => {
                 spans::request_ended(&span, outcome::<()>(Err(&error)));
                 self.shared.refused(&error);
-                Later::now(Err(error))
+                DeferredReply::now(Err(error))
             }
         }
     }
@@ -166,20 +166,20 @@ impl BatchActor {
         let RequestParts { user, names, exposure, bypass_cache, admitted, within: _ } = ask;
         names.iter().try_for_each(|name| check_name(name))?;
         let user = user.into_environment(self.shared.environment.as_ref());
-        let lane = Lane { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
-        let known = self.known(&lane, M::KIND, &names, bypass_cache);
+        let key = BatchKey { user, exposure: exposure.unwrap_or(self.shared.exposure_logging) };
+        let known = self.known(&key, M::KIND, &names, bypass_cache);
         if known.len() == names.len() && known.iter().all(Option::is_some) {
             return Ok(Taken::Kept(known.into_iter().flatten().collect()));
         }
         let now = clock::now();
         let (permit, deadline) = match admitted {
             Some(admitted) => (admitted.permit, admitted.deadline),
-            None => (self.shared.admission.admit(&lane.user, &names)?, now + self.timeout),
+            None => (self.shared.admission.admit(&key.user, &names)?, now + self.timeout),
         };
         if deadline <= now {
             return Err(Error::Timeout { limit: self.timeout, last: None });
         }
-        let request = Request { lane, kind: M::KIND, names, known, bypass_cache, deadline };
+        let request = Request { key, kind: M::KIND, names, known, bypass_cache, deadline };
         let (request, joined) = self.buffer.add(request);
         if joined > 0 {
             self.shared.counters.joined.fetch_add(joined as u64, Relaxed);
@@ -189,13 +189,19 @@ impl BatchActor {
     }
 
     /// What is kept of these names, up to the last of which something is.
-    fn known(&self, lane: &Lane, kind: CallKind, names: &[Arc<str>], bypass_cache: bool) -> Found {
-        let mut known = Found::new();
+    fn known(
+        &self,
+        key: &BatchKey,
+        kind: CallKind,
+        names: &[Arc<str>],
+        bypass_cache: bool,
+    ) -> PartialResults {
+        let mut known = PartialResults::new();
         if bypass_cache || !self.shared.cache.is_on() {
             return known;
         }
         for (position, name) in names.iter().enumerate() {
-            let question = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
+            let question = KeyRef { user: &key.user, exposure: key.exposure, kind, name };
             if let Some(kept) = self.shared.get_with(question, Evaluation::with_origin) {
                 known.resize(position, None);
                 known.push(Some(kept));
@@ -259,6 +265,6 @@ impl Supervised for BatchActor {
             ctx.wait(wrap_future(sleep(pause)));
         }
         let answers = self.buffer.restarted();
-        self.give(answers, Ending::Failed);
+        self.give(answers, RequestOutcome::Failed);
     }
 }

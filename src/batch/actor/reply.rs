@@ -1,7 +1,7 @@
 //! An answer given later, and whether its caller is still there.
 //!
 //! actix hands a message's reply sender over only *after* `Handler::handle` has returned, through
-//! [`MessageResponse`]. So `handle` returns a [`Later`], which puts the sender beside the others
+//! [`MessageResponse`]. So `handle` returns a [`DeferredReply`], which puts the sender beside the others
 //! that wait; there it costs nothing until it is used, where a `ResponseFuture` for each request
 //! would be polled on every wake of the actor.
 
@@ -105,14 +105,14 @@ where
 }
 
 /// What the handlers of [`BatchRequest`] messages return: an answer at once, or later.
-pub struct Later<M: BatchRequest>(When<M>);
+pub struct DeferredReply<M: BatchRequest>(When<M>);
 
 enum When<M: BatchRequest> {
     Now(Result<Vec<M::Evaluation>, Error>),
     Answered { request: RequestId, caller: Caller, callers: Callers },
 }
 
-impl<M: BatchRequest> Later<M> {
+impl<M: BatchRequest> DeferredReply<M> {
     pub(crate) fn now(result: Result<Vec<M::Evaluation>, Error>) -> Self {
         Self(When::Now(result))
     }
@@ -129,7 +129,7 @@ impl<M: BatchRequest> Later<M> {
     }
 }
 
-impl<A, M> MessageResponse<A, M> for Later<M>
+impl<A, M> MessageResponse<A, M> for DeferredReply<M>
 where
     A: Actor,
     M: BatchRequest,
@@ -164,21 +164,21 @@ impl From<Sender<ConfigEvaluation>> for ReplySender {
 }
 
 /// The callers who wait for the end of something: of a flush, or of the component.
-pub struct Audience<T>(Rc<RefCell<Vec<OneshotSender<T>>>>);
+pub struct SharedReply<T>(Rc<RefCell<Vec<OneshotSender<T>>>>);
 
-impl<T> Clone for Audience<T> {
+impl<T> Clone for SharedReply<T> {
     fn clone(&self) -> Self {
         Self(Rc::clone(&self.0))
     }
 }
 
-impl<T> Default for Audience<T> {
+impl<T> Default for SharedReply<T> {
     fn default() -> Self {
         Self(Rc::default())
     }
 }
 
-impl<T: Clone> Audience<T> {
+impl<T: Clone> SharedReply<T> {
     /// Tells everybody who has come so far.
     pub(crate) fn tell(&self, what: &T) {
         for sender in self.0.take() {
@@ -188,7 +188,7 @@ impl<T: Clone> Audience<T> {
     }
 }
 
-impl<A, M> MessageResponse<A, M> for Audience<M::Result>
+impl<A, M> MessageResponse<A, M> for SharedReply<M::Result>
 where
     A: Actor,
     M: Message,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{message::call::CallRequest, model::error::Error};
 
 /// Whether the server has refused a call without saying for which of its names.
-pub(super) fn is_for_the_whole(error: &Error) -> bool {
+pub(super) fn refuses_whole_call(error: &Error) -> bool {
     matches!(error, Error::Refused { status: 400 | 413, .. })
 }
 

@@ -5,10 +5,10 @@ use std::{iter::repeat_n, mem, rc::Rc, sync::Arc, time::Instant};
 use smallvec::smallvec;
 
 use super::{
-    Answer, Buffer, CallId, Dealt, Evaluations, Open, Pending, WORTHWHILE,
-    bisect::{is_for_the_whole, part, parts},
-    group::{Lane, Place, Places, Wanted},
-    refused::Said,
+    Answer, Buffer, CallId, Effects, Evaluations, InFlightCall, PendingRequest, WORTHWHILE,
+    bisect::{part, parts, refuses_whole_call},
+    group::{BatchKey, NameKey, Waiter, Waiters},
+    refused_names::NameVerdict,
 };
 use crate::{
     message::call::{CallRequest, Outcome},
@@ -33,87 +33,87 @@ impl Buffer {
         call: CallId,
         outcome: Outcome,
         now: Instant,
-        fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
-    ) -> Dealt {
-        let Some(open) = self.calls.get(&call) else { return Dealt::default() };
+        fallback: impl Fn(&Error, &BatchKey, CallKind, &Arc<str>) -> Option<Evaluation>,
+    ) -> Effects {
+        let Some(open) = self.calls.get(&call) else { return Effects::default() };
         if let Err(error) = &outcome
-            && is_for_the_whole(error)
+            && refuses_whole_call(error)
             && open.names.len() > 1
         {
             return self.ask_in_parts(call, error);
         }
         // Before anything is changed: a panic in the fallback leaves the call in flight.
-        let said = Said::of(&outcome);
+        let said = NameVerdict::of(&outcome);
         let given = given(&open.request, outcome, fallback);
-        let Some(open) = self.close(call) else { return Dealt::default() };
-        let Open { request, lane, names, isolation } = open;
-        self.refused.note(isolation, &request, said, now);
+        let Some(open) = self.end_call(call) else { return Effects::default() };
+        let InFlightCall { request, group, names, bisection } = open;
+        self.refused.record(bisection, &request, said, now);
         let mut answers = Vec::with_capacity(names.len());
         for (name, given) in names.into_iter().zip(given) {
-            let Some((wanted, name)) = self.lanes.forget(name) else { continue };
+            let Some((key, name)) = self.groups.remove_name(name) else { continue };
             match given {
-                Ok(evaluation) => self.deal(name.places, evaluation, &mut answers),
+                Ok(evaluation) => self.deliver(name.waiters, evaluation, &mut answers),
                 Err(failure) => {
-                    let places = self.fail(name.places, *failure, &request, now, &mut answers);
-                    self.ask_again(wanted, places);
+                    let waiters = self.fail(name.waiters, *failure, &request, now, &mut answers);
+                    self.ask_again(key, waiters);
                 }
             }
         }
-        self.lanes.settle(lane);
-        Dealt { answers, calls: Vec::new() }
+        self.groups.remove_or_reschedule(group);
+        Effects { answers, ..Effects::default() }
     }
 
-    fn ask_in_parts(&mut self, call: CallId, refusal: &Error) -> Dealt {
-        let Some(open) = self.close(call) else { return Dealt::default() };
-        let Open { request, lane, names, isolation } = open;
+    fn ask_in_parts(&mut self, call: CallId, refusal: &Error) -> Effects {
+        let Some(open) = self.end_call(call) else { return Effects::default() };
+        let InFlightCall { request, group, names, bisection } = open;
         let parts = parts(&request, |name| self.refused.contains(request.kind, name));
-        let isolation = Some(self.refused.split(isolation, parts.len()));
+        let bisection = Some(self.refused.split(bisection, parts.len()));
         let calls = parts.into_iter().map(|positions| {
             let request = part(&request, refusal, &positions);
             let names = positions.iter().map(|at| names[*at]).collect();
-            self.open(Open { request, lane, names, isolation })
+            self.start_call(InFlightCall { request, group, names, bisection })
         });
-        Dealt { answers: Vec::new(), calls: calls.collect() }
+        Effects { calls: calls.collect(), ..Effects::default() }
     }
 
-    fn deal(&mut self, places: Places, evaluation: Evaluation, answers: &mut Vec<Answer>) {
-        answers.reserve(places.len());
-        let held = self.hold.take(&evaluation);
-        let evaluations = repeat_n(evaluation, places.len());
-        for (place, evaluation) in places.into_iter().zip(evaluations) {
-            let Some(pending) = self.requests.get_mut(place.request) else { continue };
-            if let Some(evaluations) = pending.take(place, evaluation) {
-                self.requests.remove(place.request);
-                answers.push(Answer { request: place.request, result: Ok(evaluations) });
+    fn deliver(&mut self, waiters: Waiters, evaluation: Evaluation, answers: &mut Vec<Answer>) {
+        answers.reserve(waiters.len());
+        let held = self.byte_budget.charge(&evaluation);
+        let evaluations = repeat_n(evaluation, waiters.len());
+        for (waiter, evaluation) in waiters.into_iter().zip(evaluations) {
+            let Some(pending) = self.requests.get_mut(waiter.request) else { continue };
+            if let Some(evaluations) = pending.insert(waiter, evaluation) {
+                self.requests.remove(waiter.request);
+                answers.push(Answer { request: waiter.request, result: Ok(evaluations) });
             } else if let Some(held) = &held {
-                pending.held.get_or_insert_default().push(Rc::clone(held));
+                pending.charges.get_or_insert_default().push(Rc::clone(held));
             }
         }
         drop(held);
-        self.let_go(answers);
+        self.shed_largest(answers);
     }
 
     /// Deals out what there is instead of an evaluation, and the error to those whom nothing else
     /// will do. Returns who is to be asked for again.
     fn fail(
         &mut self,
-        mut places: Places,
+        mut waiters: Waiters,
         failure: Failure,
         call: &CallRequest,
         now: Instant,
         answers: &mut Vec<Answer>,
-    ) -> Places {
+    ) -> Waiters {
         let Failure { error, instead } = failure;
         if let Some(instead) = instead {
-            let (strict, lenient) = places.into_iter().partition(|place| {
-                self.requests.get(place.request).is_some_and(|request| request.bypass_cache)
+            let (strict, lenient) = waiters.into_iter().partition(|waiter| {
+                self.requests.get(waiter.request).is_some_and(|request| request.bypass_cache)
             });
-            self.deal(lenient, instead, answers);
-            places = strict;
+            self.deliver(lenient, instead, answers);
+            waiters = strict;
         }
-        let has_a_chance = |place: &Place| self.has_second_chance(*place, &error, call, now);
-        let (again, failed): (Places, Places) = places.into_iter().partition(has_a_chance);
-        let refused = failed.into_iter().map(|place| self.refuse(place.request, error.clone()));
+        let has_a_chance = |waiter: &Waiter| self.has_second_chance(*waiter, &error, call, now);
+        let (again, failed): (Waiters, Waiters) = waiters.into_iter().partition(has_a_chance);
+        let refused = failed.into_iter().map(|waiter| self.refuse(waiter.request, error.clone()));
         answers.extend(refused.flatten());
         again
     }
@@ -123,47 +123,47 @@ impl Buffer {
     /// left they are asked for again.
     fn has_second_chance(
         &self,
-        place: Place,
+        waiter: Waiter,
         error: &Error,
         call: &CallRequest,
         now: Instant,
     ) -> bool {
-        let Some(request) = self.requests.get(place.request) else { return false };
+        let Some(request) = self.requests.get(waiter.request) else { return false };
         let ran_out = matches!(error, Error::Timeout { .. }) && call.deadline <= now;
         let was_cut_short = ran_out && request.deadline > call.deadline + WORTHWHILE;
         // The former once; the latter ends by itself, for each time somebody's time is over.
-        let is_asked_again = was_cut_short || (place.joined && !place.again);
+        let is_asked_again = was_cut_short || (waiter.joined && !waiter.again);
         is_asked_again && error.is_retryable() && request.deadline > now
     }
 
-    fn ask_again(&mut self, Wanted { lane, kind, name }: Wanted, places: Places) {
-        if places.is_empty() {
+    fn ask_again(&mut self, NameKey { group, kind, name }: NameKey, waiters: Waiters) {
+        if waiters.is_empty() {
             return;
         }
         // Never by joining a call that somebody who asked past the cache has caused meanwhile: its
         // deadline is later than that of those who are asked for again.
-        let id = self.lanes.want(lane, kind, name, true);
-        for place in places {
-            self.lanes.join(id, Place { again: true, ..place });
+        let id = self.groups.buffer_name(group, kind, name, true);
+        for waiter in waiters {
+            self.groups.add_waiter(id, Waiter { again: true, ..waiter });
         }
         // After those who have their second chance now: who asks from here on has one still.
-        if let Some((_, name)) = self.lanes.names.get_mut(id) {
+        if let Some((_, name)) = self.groups.names.get_mut(id) {
             name.again = true;
         }
-        self.lanes.make_due(lane);
+        self.groups.make_due(group);
     }
 }
 
-impl Pending {
+impl PendingRequest {
     /// Takes one evaluation in; gives all of them if it was the last.
-    fn take(&mut self, place: Place, evaluation: Evaluation) -> Option<Evaluations> {
+    fn insert(&mut self, waiter: Waiter, evaluation: Evaluation) -> Option<Evaluations> {
         // As most do.
         if self.names == 1 {
             return Some(smallvec![evaluation]);
         }
         self.evaluations.resize(self.names as usize, None);
-        let slot = &mut self.evaluations[place.position as usize];
-        debug_assert!(slot.is_none(), "an evaluation was dealt twice to {place:?}");
+        let slot = &mut self.evaluations[waiter.position as usize];
+        debug_assert!(slot.is_none(), "an evaluation was effects twice to {waiter:?}");
         self.missing -= u32::from(slot.is_none());
         *slot = Some(evaluation);
         (self.missing == 0)
@@ -175,11 +175,11 @@ impl Pending {
 fn given(
     call: &CallRequest,
     outcome: Outcome,
-    fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
+    fallback: impl Fn(&Error, &BatchKey, CallKind, &Arc<str>) -> Option<Evaluation>,
 ) -> Vec<Result<Evaluation, Box<Failure>>> {
-    let lane = Lane::of(call);
+    let group = BatchKey::of(call);
     let failure = |name: &Arc<str>, error: Error| {
-        let instead = fallback(&error, &lane, call.kind, name);
+        let instead = fallback(&error, &group, call.kind, name);
         Box::new(Failure { error, instead })
     };
     let left_out = |name: &Arc<str>| {

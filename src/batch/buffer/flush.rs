@@ -3,66 +3,64 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Buffer, Flushed, Open,
-    group::{LaneId, Leaving, NameId, RequestId},
+    Buffer, Effects, InFlightCall,
+    group::{GroupId, Leaving, NameId, RequestId},
 };
 use crate::model::call_kind::CallKind;
 
 impl Buffer {
-    /// Makes calls of what these lanes have buffered, but for gates that are to be held back.
+    /// Makes calls of what these groups have buffered, but for gates that are to be held back.
     pub(super) fn flush(
         &mut self,
-        lanes: impl IntoIterator<Item = LaneId>,
+        groups: impl IntoIterator<Item = GroupId>,
         may_hold_back: bool,
         is_present: impl Fn(RequestId) -> bool,
-    ) -> Flushed {
-        let mut flushed = Flushed::default();
-        for lane in lanes {
+    ) -> Effects {
+        let mut effects = Effects::default();
+        for group in groups {
             // What is asked again travels by itself: its short deadline would be the whole call's.
             let (mut gates, mut again, mut configs) = (Vec::new(), Vec::new(), Vec::new());
             // So does each name that was refused: the refusal would be the whole call's.
             let mut alone = Vec::new();
-            for id in self.lanes.take_buffered(lane, may_hold_back) {
-                let Some(deadline) = self.present(id, &is_present, &mut flushed) else { continue };
-                let Some((wanted, name)) = self.lanes.names.get_mut(id) else { continue };
+            for id in self.groups.drain_buffered(group, may_hold_back) {
+                let Some(deadline) = self.present(id, &is_present, &mut effects) else { continue };
+                let Some((key, name)) = self.groups.names.get_mut(id) else { continue };
                 name.in_flight = true;
-                let names = match wanted.kind {
-                    CallKind::CheckGate if self.refused.contains(wanted.kind, &wanted.name) => {
-                        &mut alone
-                    }
+                let names = match key.kind {
+                    CallKind::CheckGate if self.refused.contains(key.kind, &key.name) => &mut alone,
                     CallKind::CheckGate if name.again => &mut again,
                     CallKind::CheckGate => &mut gates,
                     CallKind::GetConfig => &mut configs,
                 };
-                names.push(Leaving { id, name: Arc::clone(&wanted.name), deadline });
+                names.push(Leaving { id, name: Arc::clone(&key.name), deadline });
             }
-            self.make_calls(lane, CallKind::CheckGate, &gates, &mut flushed);
-            self.make_calls(lane, CallKind::CheckGate, &again, &mut flushed);
+            self.make_calls(group, CallKind::CheckGate, &gates, &mut effects);
+            self.make_calls(group, CallKind::CheckGate, &again, &mut effects);
             for name in alone.chunks(1) {
-                self.make_calls(lane, CallKind::CheckGate, name, &mut flushed);
+                self.make_calls(group, CallKind::CheckGate, name, &mut effects);
             }
-            self.make_calls(lane, CallKind::GetConfig, &configs, &mut flushed);
-            self.lanes.settle(lane);
+            self.make_calls(group, CallKind::GetConfig, &configs, &mut effects);
+            self.groups.remove_or_reschedule(group);
         }
-        flushed
+        effects
     }
 
-    /// Drops the places of callers who left. Returns the earliest deadline of those who wait for
+    /// Drops the waiters of callers who left. Returns the earliest deadline of those who wait for
     /// the name, or forgets the name if nobody does.
     fn present(
         &mut self,
         id: NameId,
         is_present: impl Fn(RequestId) -> bool,
-        flushed: &mut Flushed,
+        effects: &mut Effects,
     ) -> Option<Instant> {
-        let (_, name) = self.lanes.names.get_mut(id)?;
+        let (_, name) = self.groups.names.get_mut(id)?;
         let requests = &mut self.requests;
         let mut deadline: Option<Instant> = None;
-        name.places.retain(|place| {
-            let Some(request) = requests.get(place.request) else { return false };
-            if !is_present(place.request) {
-                requests.remove(place.request);
-                flushed.abandoned.push(place.request);
+        name.waiters.retain(|waiter| {
+            let Some(request) = requests.get(waiter.request) else { return false };
+            if !is_present(waiter.request) {
+                requests.remove(waiter.request);
+                effects.abandoned.push(waiter.request);
                 return false;
             }
             let earliest = deadline.map_or(request.deadline, |at| at.min(request.deadline));
@@ -70,7 +68,7 @@ impl Buffer {
             true
         });
         if deadline.is_none() {
-            self.lanes.forget(id);
+            self.groups.remove_name(id);
         }
         deadline
     }
@@ -78,16 +76,21 @@ impl Buffer {
     /// As many calls as the API needs for so many names.
     fn make_calls(
         &mut self,
-        lane: LaneId,
+        group: GroupId,
         kind: CallKind,
         names: &[Leaving],
-        flushed: &mut Flushed,
+        effects: &mut Effects,
     ) {
         for names in names.chunks(kind.max_names()) {
-            let Some((of, _)) = self.lanes.lanes.get(lane) else { return };
+            let Some((of, _)) = self.groups.groups.get(group) else { return };
             let Some(request) = of.call(kind, names) else { return };
             let names = names.iter().map(|leaving| leaving.id).collect();
-            flushed.calls.push(self.open(Open { request, lane, names, isolation: None }));
+            effects.calls.push(self.start_call(InFlightCall {
+                request,
+                group,
+                names,
+                bisection: None,
+            }));
         }
     }
 }

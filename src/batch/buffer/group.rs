@@ -12,41 +12,41 @@ use crate::{
 
 new_key_type! {
     pub(crate) struct RequestId;
-    pub(super) struct LaneId;
+    pub(super) struct GroupId;
     pub(super) struct NameId;
 }
 
 /// Who is asked about, and how: only what is equal in both may share a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lane {
+pub(crate) struct BatchKey {
     pub(crate) user: User,
     pub(crate) exposure: bool,
 }
 
-/// The names of a lane that somebody waits for.
+/// The names of a group that somebody waits for.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct Group {
     pub(super) count: usize,
-    /// Names to ask for with the next flush, in the order they were first asked.
+    /// Group to ask for with the next flush, in the order they were first asked.
     pub(super) buffered: Vec<NameId>,
     /// Calls for gates without an outcome yet.
     pub(super) gate_calls: usize,
-    /// Listed to be flushed before the interval has run.
+    /// Listed to be effects before the interval has run.
     pub(super) is_due: bool,
-    /// Listed to be flushed when the interval has run.
+    /// Listed to be effects when the interval has run.
     pub(super) is_waiting: bool,
 }
 
 /// What a name is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Wanted {
-    pub(super) lane: LaneId,
+pub(super) struct NameKey {
+    pub(super) group: GroupId,
     pub(super) kind: CallKind,
     pub(super) name: Arc<str>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Name {
+pub(super) struct NameEntry {
     pub(super) in_flight: bool,
     /// Asked a second time, for those who joined a call that failed: they have less time left than
     /// who asks now.
@@ -54,15 +54,15 @@ pub(super) struct Name {
     /// It is in flight, and has been asked for anew by somebody who does not want what an earlier
     /// call brings: it is found no more.
     pub(super) is_superseded: bool,
-    pub(super) places: Places,
+    pub(super) waiters: Waiters,
 }
 
 /// Most names are waited for by one request.
-pub(super) type Places = SmallVec<[Place; 1]>;
+pub(super) type Waiters = SmallVec<[Waiter; 1]>;
 
 /// Where an evaluation goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Waiter {
     pub(super) request: RequestId,
     pub(super) position: u32,
     /// When this request asked for the name it was in flight already, or about to be again.
@@ -79,14 +79,14 @@ pub(super) struct Leaving {
     pub(super) deadline: Instant,
 }
 
-impl Wanted {
+impl NameKey {
     pub(super) fn is_gate(&self) -> bool {
         self.kind == CallKind::CheckGate
     }
 }
 
-impl Lane {
-    /// The lane of a call's names.
+impl BatchKey {
+    /// The group of a call's names.
     pub(super) fn of(call: &CallRequest) -> Self {
         Self { user: call.user.clone(), exposure: call.exposure }
     }

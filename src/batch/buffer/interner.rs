@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use slotmap::{Key, SlotMap};
 
 #[derive(Debug)]
-pub(super) struct Keyed<Id: Key, K, V> {
+pub(super) struct Interner<Id: Key, K, V> {
     entries: SlotMap<Id, Entry<K, V>>,
     index: HashTable<Id>,
     hasher: RandomState,
@@ -21,14 +21,14 @@ struct Entry<K, V> {
     value: V,
 }
 
-impl<Id: Key, K: Eq + Hash, V> Keyed<Id, K, V> {
+impl<Id: Key, K: Eq + Hash, V> Interner<Id, K, V> {
     pub(super) fn new() -> Self {
         let hasher = RandomState::default();
         Self { entries: SlotMap::with_key(), index: HashTable::new(), hasher }
     }
 
     /// The id of what has this key; if there is nothing yet, of what is made now.
-    pub(super) fn id_of(&mut self, key: K, new: impl FnOnce() -> V) -> Id {
+    pub(super) fn intern(&mut self, key: K, new: impl FnOnce() -> V) -> Id {
         let Self { entries, index, hasher } = self;
         let hash = hasher.hash_one(&key);
         let is_it = |id: &Id| entries.get(*id).is_some_and(|entry| entry.key == key);
@@ -88,10 +88,10 @@ mod tests {
 
     #[test]
     fn what_has_a_key_keeps_its_id_until_it_is_removed_and_the_next_gets_another() {
-        let mut keyed: Keyed<DefaultKey, String, u32> = Keyed::new();
-        let ids: Vec<_> = (0..1_000).map(|n| keyed.id_of(format!("key {n}"), || n)).collect();
+        let mut keyed: Interner<DefaultKey, String, u32> = Interner::new();
+        let ids: Vec<_> = (0..1_000).map(|n| keyed.intern(format!("key {n}"), || n)).collect();
         for (n, id) in ids.iter().enumerate() {
-            assert_eq!(keyed.id_of(format!("key {n}"), || unreachable!("it is there")), *id);
+            assert_eq!(keyed.intern(format!("key {n}"), || unreachable!("it is there")), *id);
         }
 
         let removed = ids[500];
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(keyed.get(removed), None);
         assert_eq!(keyed.remove(removed), None);
         assert_eq!(keyed.index.len(), 999, "nothing is left of it");
-        let again = keyed.id_of("key 500".to_owned(), || 0);
+        let again = keyed.intern("key 500".to_owned(), || 0);
         assert_ne!(again, removed);
         assert_eq!(keyed.get(again), Some((&"key 500".to_owned(), &0)));
         assert_eq!(keyed.iter().count(), 1_000);
@@ -108,16 +108,16 @@ mod tests {
 
     #[test]
     fn what_is_superseded_is_found_by_its_id_alone_and_takes_nothing_along_when_it_goes() {
-        let mut keyed: Keyed<DefaultKey, &str, u32> = Keyed::new();
-        let old = keyed.id_of("key", || 1);
+        let mut keyed: Interner<DefaultKey, &str, u32> = Interner::new();
+        let old = keyed.intern("key", || 1);
 
         let new = keyed.supersede(old, 2).unwrap();
 
-        assert_eq!(keyed.id_of("key", || 3), new);
+        assert_eq!(keyed.intern("key", || 3), new);
         assert_eq!(keyed.get(old), Some((&"key", &1)));
         assert_eq!(keyed.supersede(old, 4), None, "it has been already");
         assert_eq!(keyed.remove(old), Some(("key", 1)));
-        assert_eq!(keyed.id_of("key", || 5), new);
+        assert_eq!(keyed.intern("key", || 5), new);
         assert_eq!(keyed.remove(new), Some(("key", 2)));
         assert!(keyed.index.is_empty() && keyed.entries.is_empty());
     }

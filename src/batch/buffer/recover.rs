@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     Answer, Buffer,
-    group::{LaneId, Name, NameId},
-    groups::Lanes,
+    group::{GroupId, NameEntry, NameId},
+    groups::Groups,
 };
 use crate::model::{call_kind::CallKind, error::Error};
 
@@ -20,10 +20,10 @@ impl Buffer {
         let gate_calls = calls.clone().filter(|call| call.request.kind == CallKind::CheckGate);
         let mut gate_calls_of = HashMap::new();
         for call in gate_calls {
-            *gate_calls_of.entry(call.lane).or_default() += 1;
+            *gate_calls_of.entry(call.group).or_default() += 1;
         }
         let asked = calls.flat_map(|call| &call.names).copied().collect();
-        self.lanes.recover(&asked, &gate_calls_of);
+        self.groups.recover(&asked, &gate_calls_of);
 
         let detail = "the request was pending through three restarts";
         let mut ended = Vec::new();
@@ -38,51 +38,51 @@ impl Buffer {
     }
 }
 
-impl Lanes {
+impl Groups {
     /// Derives what is buffered and what is due from the names that are known and from what the
     /// calls ask for that are open.
-    fn recover(&mut self, asked: &HashSet<NameId>, gate_calls: &HashMap<LaneId, usize>) {
+    fn recover(&mut self, asked: &HashSet<NameId>, gate_calls: &HashMap<GroupId, usize>) {
         self.reunite(asked);
-        let Self { departure, lanes, names, waiting, due, buffered } = self;
+        let Self { decider, groups, names, waiting, due, buffered } = self;
         waiting.clear();
         due.clear();
         *buffered = 0;
         let mut listed = HashSet::new();
-        for (id, _, lane) in lanes.iter_mut() {
-            lane.count = 0;
-            lane.gate_calls = gate_calls.get(&id).copied().unwrap_or_default();
+        for (id, _, group) in groups.iter_mut() {
+            group.count = 0;
+            group.gate_calls = gate_calls.get(&id).copied().unwrap_or_default();
             let is_known = |name: &NameId| names.get(*name).is_some();
-            lane.buffered.retain(|name| is_known(name) && !asked.contains(name));
-            listed.extend(lane.buffered.iter().copied());
+            group.buffered.retain(|name| is_known(name) && !asked.contains(name));
+            listed.extend(group.buffered.iter().copied());
         }
-        for (id, wanted, name) in names.iter_mut() {
+        for (id, key, name) in names.iter_mut() {
             name.in_flight = asked.contains(&id);
-            let Some((_, lane)) = lanes.get_mut(wanted.lane) else { continue };
-            lane.count += 1;
+            let Some((_, group)) = groups.get_mut(key.group) else { continue };
+            group.count += 1;
             if !name.in_flight && !listed.contains(&id) {
-                lane.buffered.push(id);
+                group.buffered.push(id);
             }
         }
-        for (id, _, lane) in lanes.iter_mut() {
-            *buffered += lane.buffered.len();
-            lane.is_waiting = !lane.buffered.is_empty();
-            waiting.extend(lane.is_waiting.then_some(id));
-            let wanted = lane.buffered.iter().filter_map(|name| names.get(*name));
-            let mut kinds = wanted.map(|(wanted, _)| wanted.kind);
-            lane.is_due = kinds.any(|kind| departure.is_due(lane, kind));
-            due.extend(lane.is_due.then_some(id));
+        for (id, _, group) in groups.iter_mut() {
+            *buffered += group.buffered.len();
+            group.is_waiting = !group.buffered.is_empty();
+            waiting.extend(group.is_waiting.then_some(id));
+            let key = group.buffered.iter().filter_map(|name| names.get(*name));
+            let mut kinds = key.map(|(key, _)| key.kind);
+            group.is_due = kinds.any(|kind| decider.is_due(group, kind));
+            due.extend(group.is_due.then_some(id));
         }
     }
 
-    /// What was superseded and is in no call any more goes to what is buffered in its place: a name
+    /// What was superseded and is in no call any more goes to what is buffered in its waiter: a name
     /// is buffered once.
     fn reunite(&mut self, asked: &HashSet<NameId>) {
         let strays =
             self.names.iter().filter(|(id, _, name)| name.is_superseded && !asked.contains(id));
         let strays: Vec<_> = strays.map(|(id, ..)| id).collect();
         for stray in strays {
-            let Some((wanted, Name { places, .. })) = self.names.remove(stray) else { continue };
-            let mut id = self.names.id_of(wanted, Name::default);
+            let Some((key, NameEntry { waiters, .. })) = self.names.remove(stray) else { continue };
+            let mut id = self.names.intern(key, NameEntry::default);
             // A call that is on the way has a later deadline than what it has superseded.
             if asked.contains(&id)
                 && let Some(new) = self.supersede(id)
@@ -90,7 +90,7 @@ impl Lanes {
                 id = new;
             }
             if let Some((_, name)) = self.names.get_mut(id) {
-                name.places.extend(places);
+                name.waiters.extend(waiters);
             }
         }
     }

@@ -11,13 +11,13 @@ pub(super) struct Driven {
     pub(super) ended: HashSet<RequestId>,
     pub(super) in_flight: Vec<(CallId, CallRequest)>,
     /// Names that some call left out.
-    pub(super) left_out: HashSet<(Lane, Arc<str>)>,
+    pub(super) left_out: HashSet<(BatchKey, Arc<str>)>,
     /// Names in flight that somebody has asked for past the cache since.
     superseded: HashSet<(CallId, Arc<str>)>,
 }
 
 pub(super) struct Asked {
-    lane: Lane,
+    key: BatchKey,
     kind: CallKind,
     names: Vec<Arc<str>>,
     cached: Cached,
@@ -27,8 +27,8 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(lane: Lane, kind: CallKind, names: Vec<Arc<str>>, cached: Cached) -> Self {
-        Self { lane, kind, names, cached, after: 0, deadline: None }
+    pub(super) fn new(key: BatchKey, kind: CallKind, names: Vec<Arc<str>>, cached: Cached) -> Self {
+        Self { key, kind, names, cached, after: 0, deadline: None }
     }
 
     pub(super) fn knows(&self, position: usize) -> bool {
@@ -56,27 +56,27 @@ impl Driven {
         }
     }
 
-    pub(super) fn ask(&mut self, lane: Lane, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
-        self.ask_with(Asked::new(lane, kind, names, Cached::default()))
+    pub(super) fn ask(&mut self, key: BatchKey, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
+        self.ask_with(Asked::new(key, kind, names, Cached::default()))
     }
 
     pub(super) fn ask_with(&mut self, mut asked: Asked) -> RequestId {
         asked.after = self.buffer.last_call();
         asked.deadline = Some(self.now + TIMEOUT);
         for (id, call) in self.in_flight.iter().filter(|_| asked.cached.bypass_cache) {
-            if (lane_of(call), call.kind) == (asked.lane.clone(), asked.kind) {
+            if (key_of(call), call.kind) == (asked.key.clone(), asked.kind) {
                 let names = call.names.iter().filter(|name| asked.asks_for(name));
                 self.superseded.extend(names.map(|name| (*id, Arc::clone(name))));
             }
         }
         let known = asked.names.iter().enumerate().map(|(position, name)| {
-            asked.knows(position).then(|| evaluation_from("cache", &asked.lane, asked.kind, name))
+            asked.knows(position).then(|| evaluation_from("cache", &asked.key, asked.kind, name))
         });
-        let mut known: Found = known.collect();
+        let mut known: PartialResults = known.collect();
         let last = known.iter().rposition(Option::is_some);
         known.truncate(last.map_or(0, |last| last + 1));
         let (id, _) = self.buffer.add(Request {
-            lane: asked.lane.clone(),
+            key: asked.key.clone(),
             kind: asked.kind,
             names: asked.names.clone().into(),
             known,
@@ -89,20 +89,20 @@ impl Driven {
 
     pub(super) fn flush(
         &mut self,
-        flush: impl FnOnce(&mut Buffer, &dyn Fn(RequestId) -> bool) -> Flushed,
+        flush: impl FnOnce(&mut Buffer, &dyn Fn(RequestId) -> bool) -> Effects,
     ) {
         let left = self.left.clone();
-        let flushed = flush(&mut self.buffer, &|request| !left.contains(&request));
-        for request in flushed.abandoned {
+        let effects = flush(&mut self.buffer, &|request| !left.contains(&request));
+        for request in effects.abandoned {
             assert!(self.left.contains(&request), "promise 3: somebody who waits was left out");
             assert!(self.ended.insert(request), "promise 1: request {request:?} ended twice");
         }
-        for (id, call) in flushed.calls {
+        for (id, call) in effects.calls {
             assert!((1..=call.kind.max_names()).contains(&call.names.len()), "{call:?}");
             let names: BTreeSet<_> = call.names.iter().collect();
             assert_eq!(names.len(), call.names.len(), "a name stands in a call twice");
             for (other_id, other) in &self.in_flight {
-                let same = other.kind == call.kind && lane_of(other) == lane_of(&call);
+                let same = other.kind == call.kind && key_of(other) == key_of(&call);
                 let is_current =
                     |name: &Arc<str>| !self.superseded.contains(&(*other_id, Arc::clone(name)));
                 let mut current = other.names.iter().filter(|name| is_current(name));
@@ -117,12 +117,12 @@ impl Driven {
     /// Each name of a call is waited for by somebody who has not left, and has time left.
     fn assert_wanted(&self, call: &CallRequest) {
         for name in call.names.iter() {
-            let wanted = self.asked.iter().any(|(id, asked)| {
+            let key = self.asked.iter().any(|(id, asked)| {
                 let waits = !self.ended.contains(id) && !self.left.contains(id);
-                let its_own = asked.lane == lane_of(call) && asked.kind == call.kind;
+                let its_own = asked.key == key_of(call) && asked.kind == call.kind;
                 waits && its_own && asked.asks_for(name)
             });
-            assert!(wanted, "promise 3: nobody waits for {name} of {call:?}");
+            assert!(key, "promise 3: nobody waits for {name} of {call:?}");
         }
         assert!(call.deadline <= self.now + TIMEOUT);
     }
@@ -148,16 +148,16 @@ impl Driven {
         assert_eq!(self.buffer.is_superseded(id).collect::<Vec<_>>(), outdated);
         let outcome = outcome(self, &call);
         let error = outcome.as_ref().err().cloned();
-        let dealt = self.buffer.complete(id, outcome, self.now, fallback);
-        for answer in dealt.answers {
+        let effects = self.buffer.complete(id, outcome, self.now, fallback);
+        for answer in effects.answers {
             self.check(answer, &call, error.as_ref());
         }
-        for (part, request) in &dealt.calls {
+        for (part, request) in &effects.calls {
             let names = request.names.iter().map(|name| (id, Arc::clone(name)));
             let names: Vec<_> = names.filter(|key| self.superseded.contains(key)).collect();
             self.superseded.extend(names.into_iter().map(|(_, name)| (*part, name)));
         }
-        self.in_flight.extend(dealt.calls);
+        self.in_flight.extend(effects.calls);
         if error.is_some() {
             self.note_superseded_by_a_second_chance(&call);
         }
@@ -165,7 +165,7 @@ impl Driven {
         assert!(stale.answers.is_empty() && stale.calls.is_empty(), "a stale outcome");
     }
 
-    /// Those who are asked for again join no call that is in flight: they take its place.
+    /// Those who are asked for again join no call that is in flight: they take its waiter.
     fn note_superseded_by_a_second_chance(&mut self, failed: &CallRequest) {
         for (id, call) in &self.in_flight {
             let is_superseded = self.buffer.is_superseded(*id).zip(call.names.iter());
@@ -179,13 +179,13 @@ impl Driven {
     /// right names in the right order.
     pub(super) fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
         let asked = &self.asked[&answer.request];
-        let Asked { lane, kind, names, cached, .. } = asked;
-        assert_eq!((lane, *kind), (&lane_of(call), call.kind), "promise 2");
+        let Asked { key, kind, names, cached, .. } = asked;
+        assert_eq!((key, *kind), (&key_of(call), call.kind), "promise 2");
         match (answer.result, failed) {
             (Ok(evaluations), _) => {
                 assert_eq!(evaluations.len(), names.len());
                 for (position, (name, found)) in names.iter().zip(evaluations).enumerate() {
-                    let from = |whence| found == evaluation_from(whence, lane, *kind, name);
+                    let from = |whence| found == evaluation_from(whence, key, *kind, name);
                     let is_right = match asked.knows(position) {
                         true => from("cache"),
                         false => from("network") || (!cached.bypass_cache && from("fallback")),
@@ -194,12 +194,12 @@ impl Driven {
                 }
             }
             (Err(Error::MissingName { name, .. }), None) => {
-                assert!(asked.asks_for(&name) && self.left_out.contains(&(lane.clone(), name)));
+                assert!(asked.asks_for(&name) && self.left_out.contains(&(key.clone(), name)));
             }
             (Err(error), Some(failed)) => {
                 assert_eq!(error.kind(), failed.kind());
                 let mut names = call.names.iter().filter(|name| asked.asks_for(name));
-                let has_fallback = |name| fallback(&error, lane, *kind, name).is_some();
+                let has_fallback = |name| fallback(&error, key, *kind, name).is_some();
                 let culprit = names.find(|name| cached.bypass_cache || !has_fallback(name));
                 assert!(culprit.is_some(), "promise 3");
             }
@@ -212,12 +212,12 @@ impl Driven {
         match step {
             Step::Ask { user, exposure, kind, names, cached } => {
                 let names = names.into_iter().map(|name| Arc::from(format!("name {name}")));
-                let lane = lane(user, exposure);
-                self.ask_with(Asked::new(lane, kind, names.collect(), cached));
+                let key = key(user, exposure);
+                self.ask_with(Asked::new(key, kind, names.collect(), cached));
             }
             Step::AskMany { user, names } => {
                 let names = (0..names).map(|name| Arc::from(format!("name {name}")));
-                self.ask(lane(user, true), CallKind::CheckGate, names.collect());
+                self.ask(key(user, true), CallKind::CheckGate, names.collect());
             }
             Step::Leave(who) => {
                 let waiting = self.asked.keys().filter(|id| !self.ended.contains(id));
@@ -235,13 +235,13 @@ impl Driven {
             }
             Step::Answer { call, left_out } => self.complete(call, |driven, call| {
                 let out = |at: usize| left_out.iter().any(|out| out % call.names.len() == at);
-                let lane = lane_of(call);
+                let key = key_of(call);
                 let answers = call.names.iter().enumerate().map(|(at, name)| {
                     if out(at) {
-                        driven.left_out.insert((lane.clone(), Arc::clone(name)));
+                        driven.left_out.insert((key.clone(), Arc::clone(name)));
                         return None;
                     }
-                    Some(evaluation(&lane, call.kind, name))
+                    Some(evaluation(&key, call.kind, name))
                 });
                 Ok(answers.collect())
             }),
@@ -261,24 +261,24 @@ impl Driven {
 
     /// What is buffered waits for the interval only while the policy has a reason for it.
     fn assert_due(&self) {
-        let Lanes { lanes, names, departure, due, .. } = &self.buffer.lanes;
-        for (id, lane, state) in lanes.iter() {
+        let Groups { groups, names, decider, due, .. } = &self.buffer.groups;
+        for (id, key, state) in groups.iter() {
             let is_gate = |kind: CallKind| kind == CallKind::CheckGate;
-            let wanted = |name: &NameId| names.get(*name).expect("a name").0;
-            let kinds = || state.buffered.iter().map(|name| wanted(name).kind);
-            let calls = self.in_flight.iter().filter(|(_, call)| lane_of(call) == *lane);
+            let name_key = |name: &NameId| names.get(*name).expect("a name").0;
+            let kinds = || state.buffered.iter().map(|name| name_key(name).kind);
+            let calls = self.in_flight.iter().filter(|(_, call)| key_of(call) == *key);
             let gate_calls = calls.filter(|(_, call)| is_gate(call.kind)).count();
             assert_eq!(state.gate_calls, gate_calls);
-            let is_full = state.buffered.len() >= departure.batch_size;
+            let is_full = state.buffered.len() >= decider.batch_size;
             let is_idle = gate_calls == 0 && kinds().any(is_gate);
             let has_configs = !kinds().all(is_gate);
-            if is_full || (departure.policy == Adaptive && (is_idle || has_configs)) {
-                assert!(state.is_due, "{lane:?} waits for nothing: {state:?}");
+            if is_full || (decider.policy == Adaptive && (is_idle || has_configs)) {
+                assert!(state.is_due, "{key:?} waits for nothing: {state:?}");
             }
             assert_eq!(state.is_due, due.contains(&id));
-            assert_eq!(state.is_waiting, self.buffer.lanes.waiting.contains(&id));
+            assert_eq!(state.is_waiting, self.buffer.groups.waiting.contains(&id));
             assert!(state.buffered.is_empty() || state.is_due || state.is_waiting);
-            assert_eq!(state.count, names.iter().filter(|(_, of, _)| of.lane == id).count());
+            assert_eq!(state.count, names.iter().filter(|(_, of, _)| of.group == id).count());
         }
     }
 

@@ -1,12 +1,12 @@
 //! The buffer's decisions, one file each, and any history of them against a model.
 
+mod byte_budget;
 mod cache;
 mod complete;
 mod driven;
 mod flush;
-mod hold;
 mod recovery;
-mod refused;
+mod refused_names;
 mod second_chance;
 
 use std::{
@@ -82,31 +82,31 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn has_nothing(Buffer { lanes, refused, .. }: &Buffer) -> bool {
-    let is_known = lanes.names.iter().next().is_some() || lanes.lanes.iter().next().is_some();
+fn has_nothing(Buffer { groups, refused, .. }: &Buffer) -> bool {
+    let is_known = groups.names.iter().next().is_some() || groups.groups.iter().next().is_some();
     !is_known
-        && lanes.buffered == 0
-        && lanes.waiting.is_empty()
-        && lanes.due.is_empty()
-        && refused.is_settled()
+        && groups.buffered == 0
+        && groups.waiting.is_empty()
+        && groups.due.is_empty()
+        && refused.has_no_bisections()
 }
 
-fn lane(user: u8, exposure: bool) -> Lane {
-    Lane { user: User::new(format!("u-{user}")).unwrap(), exposure }
+fn key(user: u8, exposure: bool) -> BatchKey {
+    BatchKey { user: User::new(format!("u-{user}")).unwrap(), exposure }
 }
 
-fn lane_of(call: &CallRequest) -> Lane {
-    Lane { user: call.user.clone(), exposure: call.exposure }
+fn key_of(call: &CallRequest) -> BatchKey {
+    BatchKey { user: call.user.clone(), exposure: call.exposure }
 }
 
 /// What Statsig says: an evaluation that shows whose it is.
-fn evaluation(lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
-    evaluation_from("network", lane, kind, name)
+fn evaluation(key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    evaluation_from("network", key, kind, name)
 }
 
 /// The same, and where it is from.
-fn evaluation_from(whence: &str, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
-    let whose = format!("{lane:?}");
+fn evaluation_from(whence: &str, key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    let whose = format!("{key:?}");
     match kind {
         CallKind::CheckGate => {
             GateEvaluation::new(Arc::clone(name), true).with_rule(whose, whence).into()
@@ -119,9 +119,9 @@ fn evaluation_from(whence: &str, lane: &Lane, kind: CallKind, name: &Arc<str>) -
 }
 
 /// Two of the names have something to fall back on, if it is Statsig that fails.
-fn fallback(error: &Error, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Option<Evaluation> {
+fn fallback(error: &Error, key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Option<Evaluation> {
     let is_there = matches!(&**name, "name 0" | "name 1") && error.is_retryable();
-    is_there.then(|| evaluation_from("fallback", lane, kind, name))
+    is_there.then(|| evaluation_from("fallback", key, kind, name))
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -156,19 +156,19 @@ fn names<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
     names.into_iter().map(Arc::from).collect()
 }
 
-fn called(flushed: &Flushed) -> Vec<Vec<&str>> {
-    let calls = flushed.calls.iter();
+fn called(effects: &Effects) -> Vec<Vec<&str>> {
+    let calls = effects.calls.iter();
     calls.map(|(_, call)| call.names.iter().map(|name| &**name).collect()).collect()
 }
 
 const EVERYBODY: fn(RequestId) -> bool = |_| true;
 
-const NOTHING_INSTEAD: fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation> =
+const NOTHING_INSTEAD: fn(&Error, &BatchKey, CallKind, &Arc<str>) -> Option<Evaluation> =
     |_, _, _, _| None;
 
 fn bypass_cache(names: Vec<Arc<str>>) -> Asked {
     let cached = Cached { known: None, bypass_cache: true };
-    Asked::new(lane(0, true), CallKind::CheckGate, names, cached)
+    Asked::new(key(0, true), CallKind::CheckGate, names, cached)
 }
 
 proptest! {

@@ -5,10 +5,10 @@ use super::*;
 #[test]
 fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
     let mut driven = Driven::new(100, Interval);
-    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let first = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.step(Step::Pass(500));
-    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let joined = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
     assert!(driven.ended.contains(&first) && !driven.ended.contains(&joined));
@@ -23,9 +23,9 @@ fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
 /// A buffer in which name "a" waits to be asked again, for a request with 10 ms left.
 fn with_little_time_left() -> Driven {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::Pass(990));
     driven
 }
@@ -33,14 +33,14 @@ fn with_little_time_left() -> Driven {
 #[test]
 fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
     let mut driven = with_little_time_left();
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.ask(key(0, true), CallKind::CheckGate, names(["b"]));
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+    driven.ask(key(0, true), CallKind::CheckGate, names(["c"]));
 
-    let flushed = driven.buffer.flush_due(EVERYBODY);
+    let effects = driven.buffer.flush_due(EVERYBODY);
 
-    assert_eq!(called(&flushed), [vec!["b", "c"], vec!["a"]]);
-    let left: Vec<_> = flushed.calls.iter().map(|(_, call)| call.deadline - driven.now).collect();
+    assert_eq!(called(&effects), [vec!["b", "c"], vec!["a"]]);
+    let left: Vec<_> = effects.calls.iter().map(|(_, call)| call.deadline - driven.now).collect();
     assert_eq!(left, [TIMEOUT, Duration::from_millis(10)]);
 }
 
@@ -48,7 +48,7 @@ fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
 fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well() {
     let mut driven = with_little_time_left();
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
-    let fresh = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let fresh = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushDue);
     driven.step(Step::Pass(10));
 
@@ -64,9 +64,9 @@ fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well()
 #[test]
 fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
     let mut driven = Driven::new(100, Interval);
-    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let first = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::Pass(900));
-    let second = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    let second = driven.ask(key(0, true), CallKind::CheckGate, names(["a", "b"]));
     driven.step(Step::FlushAll);
     driven.step(Step::Pass(100));
 
@@ -82,9 +82,9 @@ fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again
 #[test]
 fn promise_1_second_chance_joins_no_call_with_a_later_deadline() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let joined = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     let deadline = driven.now + TIMEOUT;
     driven.now += TIMEOUT / 2;
     let strict = driven.ask_with(bypass_cache(names(["a"])));

@@ -3,14 +3,14 @@
 use super::*;
 
 /// Asks for a config that is never answered, and for one that is, of so many bytes.
-fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Dealt) {
-    let lane = lane(user, true);
+fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Effects) {
+    let key = key(user, true);
     let names = vec!["hangs".into(), "large".into()];
     let (request, _) = driven.buffer.add(Request {
-        lane,
+        key,
         kind: CallKind::GetConfig,
         names: names.into(),
-        known: Found::new(),
+        known: PartialResults::new(),
         bypass_cache: false,
         deadline: driven.now + TIMEOUT,
     });
@@ -25,10 +25,10 @@ fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, De
 #[test]
 fn promise_4_answers_that_wait_for_others_are_bounded_in_bytes_and_who_holds_most_goes_first() {
     let mut driven = Driven::new(100, Adaptive);
-    driven.buffer.hold = Hold::new(10_000);
+    driven.buffer.byte_budget = ByteBudget::new(10_000);
     let mut ask = |user, bytes| {
-        let (request, dealt) = ask_and_answer(&mut driven, user, bytes);
-        (request, dealt.answers, driven.buffer.hold.taken())
+        let (request, effects) = ask_and_answer(&mut driven, user, bytes);
+        (request, effects.answers, driven.buffer.byte_budget.total())
     };
 
     assert_eq!(ask(0, 256).2, 0, "what is small counts as it is admitted");
@@ -42,26 +42,26 @@ fn promise_4_answers_that_wait_for_others_are_bounded_in_bytes_and_who_holds_mos
     assert_eq!(answers[0].request, largest);
     assert!(matches!(answers[0].result, Err(Error::OverloadedBytes { limit: 10_000 })));
     driven.buffer.refuse_all(&Error::ShuttingDown);
-    assert_eq!(driven.buffer.hold.taken(), 0);
+    assert_eq!(driven.buffer.byte_budget.total(), 0);
 }
 
 #[test]
 fn answer_that_many_requests_hold_counts_once() {
     let mut driven = Driven::new(100, Adaptive);
-    driven.buffer.hold = Hold::new(10_000);
+    driven.buffer.byte_budget = ByteBudget::new(10_000);
     let names: Vec<Arc<str>> = vec!["hangs".into(), "large".into()];
     for _ in 0..100 {
-        driven.ask(lane(1, true), CallKind::GetConfig, names.clone());
+        driven.ask(key(1, true), CallKind::GetConfig, names.clone());
     }
-    let (_, dealt) = ask_and_answer(&mut driven, 1, 9_000);
-    assert!(dealt.answers.is_empty());
-    assert_eq!((driven.buffer.hold.taken(), driven.buffer.pending()), (9_000, 101));
+    let (_, effects) = ask_and_answer(&mut driven, 1, 9_000);
+    assert!(effects.answers.is_empty());
+    assert_eq!((driven.buffer.byte_budget.total(), driven.buffer.pending()), (9_000, 101));
 }
 
 #[test]
 fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
     let mut driven = Driven::new(100, Adaptive);
-    driven.buffer.hold = Hold::new(10_000);
+    driven.buffer.byte_budget = ByteBudget::new(10_000);
     let cached = |bytes: usize| {
         let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
         ConfigEvaluation::from_json("kept", &text).unwrap().into()
@@ -69,7 +69,7 @@ fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
     let ask = |driven: &mut Driven, user, kept: &Evaluation| {
         let names: Vec<Arc<str>> = vec!["kept".into(), "hangs".into()];
         let (request, _) = driven.buffer.add(Request {
-            lane: lane(user, true),
+            key: key(user, true),
             kind: CallKind::GetConfig,
             names: names.into(),
             known: [Some(kept.with_origin(Origin::Cache { age_ms: 1 }))].into_iter().collect(),
@@ -82,18 +82,18 @@ fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
     for user in 0..10 {
         ask(&mut driven, user, &kept);
     }
-    assert_eq!(driven.buffer.hold.taken(), 6_000);
+    assert_eq!(driven.buffer.byte_budget.total(), 6_000);
 
     let newer = ask(&mut driven, 1, &cached(7_000));
     assert_eq!(
-        driven.buffer.hold.taken(),
+        driven.buffer.byte_budget.total(),
         13_000,
         "what is too much goes as the next answer comes"
     );
-    let (_, dealt) = ask_and_answer(&mut driven, 2, 300);
-    assert_eq!(dealt.answers.iter().map(|answer| answer.request).collect::<Vec<_>>(), [newer]);
-    assert!(matches!(dealt.answers[0].result, Err(Error::OverloadedBytes { .. })));
-    assert_eq!(driven.buffer.hold.taken(), 6_300);
+    let (_, effects) = ask_and_answer(&mut driven, 2, 300);
+    assert_eq!(effects.answers.iter().map(|answer| answer.request).collect::<Vec<_>>(), [newer]);
+    assert!(matches!(effects.answers[0].result, Err(Error::OverloadedBytes { .. })));
+    assert_eq!(driven.buffer.byte_budget.total(), 6_300);
     driven.buffer.refuse_all(&Error::ShuttingDown);
-    assert_eq!(driven.buffer.hold.taken(), 0);
+    assert_eq!(driven.buffer.byte_budget.total(), 0);
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 new_key_type! {
-    pub(in crate::batch) struct IsolationId;
+    pub(in crate::batch) struct BisectionId;
 }
 
 /// What is known of refused names, and what is about to become known.
@@ -23,16 +23,16 @@ new_key_type! {
 /// That a name was refused alone says little: it may be the user that is refused, or everything. Only
 /// where other names of the same call were answered is it the name.
 #[derive(Debug, Default)]
-pub(in crate::batch) struct Refused {
+pub(in crate::batch) struct RefusedNames {
     names: HashMap<(CallKind, Arc<str>), Instant, RandomState>,
-    isolations: SlotMap<IsolationId, Isolation>,
+    bisections: SlotMap<BisectionId, Bisection>,
     /// When it was looked last for names to forget.
     looked: Option<Instant>,
 }
 
 /// A call that was refused as a whole and is asked again in parts.
 #[derive(Debug)]
-struct Isolation {
+struct Bisection {
     /// Parts without an outcome yet.
     open: usize,
     has_answer: bool,
@@ -41,19 +41,19 @@ struct Isolation {
 
 /// What the outcome of a call says of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::batch) enum Said {
+pub(in crate::batch) enum NameVerdict {
     Answered,
     Refused,
-    Nothing,
+    Unknown,
 }
 
-impl Said {
+impl NameVerdict {
     pub(in crate::batch) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Ok(_) => Self::Answered,
             // Not 413, which is about the user where it comes for a single name.
             Err(Error::Refused { status: 400, .. }) => Self::Refused,
-            Err(_) => Self::Nothing,
+            Err(_) => Self::Unknown,
         }
     }
 }
@@ -65,35 +65,35 @@ const MOST: usize = 1_000;
 const LONGEST: Duration = Duration::from_secs(600);
 const LOOKS: Duration = Duration::from_secs(60);
 
-impl Refused {
+impl RefusedNames {
     pub(in crate::batch) fn contains(&self, kind: CallKind, name: &Arc<str>) -> bool {
         !self.names.is_empty() && self.names.contains_key(&(kind, Arc::clone(name)))
     }
 
     /// A call is asked again in so many parts.
-    pub(in crate::batch) fn split(&mut self, of: Option<IsolationId>, parts: usize) -> IsolationId {
-        if let Some((id, isolation)) = of.and_then(|id| Some((id, self.isolations.get_mut(id)?))) {
-            isolation.open += parts.saturating_sub(1);
+    pub(in crate::batch) fn split(&mut self, of: Option<BisectionId>, parts: usize) -> BisectionId {
+        if let Some((id, bisection)) = of.and_then(|id| Some((id, self.bisections.get_mut(id)?))) {
+            bisection.open += parts.saturating_sub(1);
             return id;
         }
-        let isolation = Isolation { open: parts, has_answer: false, refused: Vec::new() };
-        self.isolations.insert(isolation)
+        let bisection = Bisection { open: parts, has_answer: false, refused: Vec::new() };
+        self.bisections.insert(bisection)
     }
 
     /// A call has its outcome.
-    pub(in crate::batch) fn note(
+    pub(in crate::batch) fn record(
         &mut self,
-        of: Option<IsolationId>,
+        of: Option<BisectionId>,
         call: &CallRequest,
-        said: Said,
+        said: NameVerdict,
         now: Instant,
     ) {
         let is_alone = call.names.len() == 1;
         if !self.names.is_empty() {
             self.forget_old(now);
-            for name in call.names.iter().filter(|_| said != Said::Nothing) {
+            for name in call.names.iter().filter(|_| said != NameVerdict::Unknown) {
                 let key = (call.kind, Arc::clone(name));
-                if said == Said::Answered {
+                if said == NameVerdict::Answered {
                     self.names.remove(&key);
                 } else if let Some(at) = self.names.get_mut(&key).filter(|_| is_alone) {
                     *at = now;
@@ -101,17 +101,17 @@ impl Refused {
             }
         }
         let Some(id) = of else { return };
-        let Some(isolation) = self.isolations.get_mut(id) else { return };
-        isolation.open = isolation.open.saturating_sub(1);
-        isolation.has_answer |= said == Said::Answered;
-        if said == Said::Refused && is_alone {
-            isolation.refused.extend(call.names.iter().cloned());
+        let Some(bisection) = self.bisections.get_mut(id) else { return };
+        bisection.open = bisection.open.saturating_sub(1);
+        bisection.has_answer |= said == NameVerdict::Answered;
+        if said == NameVerdict::Refused && is_alone {
+            bisection.refused.extend(call.names.iter().cloned());
         }
-        if isolation.open == 0
-            && let Some(isolation) = self.isolations.remove(id)
-            && isolation.has_answer
+        if bisection.open == 0
+            && let Some(bisection) = self.bisections.remove(id)
+            && bisection.has_answer
         {
-            for name in isolation.refused {
+            for name in bisection.refused {
                 self.remember(call.kind, name, now);
             }
         }
@@ -119,8 +119,8 @@ impl Refused {
 
     /// Nothing is being isolated.
     #[cfg(test)]
-    pub(in crate::batch) fn is_settled(&self) -> bool {
-        self.isolations.is_empty()
+    pub(in crate::batch) fn has_no_bisections(&self) -> bool {
+        self.bisections.is_empty()
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -164,23 +164,24 @@ mod tests {
     }
 
     /// What is known after a call was asked in these parts, each with what was said of it.
-    fn after(parts: &[(&[&str], Said)], now: Instant) -> Refused {
-        let mut refused = Refused::default();
-        let isolation = Some(refused.split(None, parts.len()));
+    fn after(parts: &[(&[&str], NameVerdict)], now: Instant) -> RefusedNames {
+        let mut refused = RefusedNames::default();
+        let bisection = Some(refused.split(None, parts.len()));
         for (names, said) in parts {
-            refused.note(isolation, &call(names), *said, now);
+            refused.record(bisection, &call(names), *said, now);
         }
-        assert!(refused.isolations.is_empty());
+        assert!(refused.bisections.is_empty());
         refused
     }
 
-    fn contains(refused: &Refused, name: &str) -> bool {
+    fn contains(refused: &RefusedNames, name: &str) -> bool {
         refused.contains(CallKind::CheckGate, &name.into())
     }
 
     #[test]
     fn a_name_is_remembered_that_was_refused_alone_while_others_of_its_call_were_answered() {
-        let refused = after(&[(&["a", "b"], Said::Answered), (&["c"], Said::Refused)], start());
+        let refused =
+            after(&[(&["a", "b"], NameVerdict::Answered), (&["c"], NameVerdict::Refused)], start());
 
         assert!(contains(&refused, "c"));
         assert!(!contains(&refused, "a"));
@@ -189,7 +190,10 @@ mod tests {
 
     #[test]
     fn no_name_is_remembered_where_all_were_refused_for_it_may_be_the_user() {
-        for (said, other) in [(Said::Refused, Said::Refused), (Said::Refused, Said::Nothing)] {
+        for (said, other) in [
+            (NameVerdict::Refused, NameVerdict::Refused),
+            (NameVerdict::Refused, NameVerdict::Unknown),
+        ] {
             let refused = after(&[(&["a"], said), (&["b"], other)], start());
             assert!(!contains(&refused, "a") && !contains(&refused, "b"));
         }
@@ -197,14 +201,14 @@ mod tests {
 
     #[test]
     fn parts_of_parts_belong_to_the_same_call() {
-        let mut refused = Refused::default();
+        let mut refused = RefusedNames::default();
         let whole = Some(refused.split(None, 2));
         let half = Some(refused.split(whole, 2));
-        refused.note(half, &call(&["a"]), Said::Refused, start());
-        refused.note(half, &call(&["b"]), Said::Refused, start());
+        refused.record(half, &call(&["a"]), NameVerdict::Refused, start());
+        refused.record(half, &call(&["b"]), NameVerdict::Refused, start());
         assert!(!contains(&refused, "a"), "not yet");
 
-        refused.note(whole, &call(&["c", "d"]), Said::Answered, start());
+        refused.record(whole, &call(&["c", "d"]), NameVerdict::Answered, start());
 
         assert!(contains(&refused, "a") && contains(&refused, "b"));
     }
@@ -212,18 +216,21 @@ mod tests {
     #[test]
     fn it_is_forgotten_when_it_is_answered_or_was_not_refused_for_a_while() {
         let now = start();
-        let parts: &[(&[&str], Said)] =
-            &[(&["a"], Said::Answered), (&["b"], Said::Refused), (&["c"], Said::Refused)];
+        let parts: &[(&[&str], NameVerdict)] = &[
+            (&["a"], NameVerdict::Answered),
+            (&["b"], NameVerdict::Refused),
+            (&["c"], NameVerdict::Refused),
+        ];
         let mut refused = after(parts, now);
         let later = now + LONGEST - LOOKS;
-        refused.note(None, &call(&["b"]), Said::Refused, later);
-        refused.note(None, &call(&["c"]), Said::Nothing, later);
+        refused.record(None, &call(&["b"]), NameVerdict::Refused, later);
+        refused.record(None, &call(&["c"]), NameVerdict::Unknown, later);
         assert!(contains(&refused, "b") && contains(&refused, "c"));
 
-        refused.note(None, &call(&["x"]), Said::Answered, now + LONGEST);
+        refused.record(None, &call(&["x"]), NameVerdict::Answered, now + LONGEST);
         assert!(contains(&refused, "b") && !contains(&refused, "c"));
 
-        refused.note(None, &call(&["b"]), Said::Answered, now + LONGEST);
+        refused.record(None, &call(&["b"]), NameVerdict::Answered, now + LONGEST);
         assert!(!contains(&refused, "b"));
     }
 
@@ -231,11 +238,16 @@ mod tests {
     fn promise_4_no_more_names_are_remembered_than_allowed_and_the_oldest_goes_first() {
         let now = start();
         let names: Vec<_> = (0..MOST + 10).map(|n| format!("name {n}")).collect();
-        let mut refused = Refused::default();
+        let mut refused = RefusedNames::default();
         for (name, n) in names.iter().zip(0..) {
-            let isolation = Some(refused.split(None, 2));
-            refused.note(isolation, &call(&["good"]), Said::Answered, now);
-            refused.note(isolation, &call(&[name]), Said::Refused, now + Duration::from_millis(n));
+            let bisection = Some(refused.split(None, 2));
+            refused.record(bisection, &call(&["good"]), NameVerdict::Answered, now);
+            refused.record(
+                bisection,
+                &call(&[name]),
+                NameVerdict::Refused,
+                now + Duration::from_millis(n),
+            );
         }
         assert_eq!(refused.names.len(), MOST);
         assert!(!contains(&refused, &names[9]) && contains(&refused, &names[10]));

@@ -11,7 +11,7 @@ use super::CallId;
 /// answer. A key that was revoked is refused again, and what was answered to it is then not given out
 /// any more.
 #[derive(Debug, Default)]
-pub(in crate::batch) struct Refusals {
+pub(in crate::batch) struct KeyStatus {
     state: State,
     /// What calls up to this one say is not kept: they were made before the key was refused.
     distrusted_up_to: CallId,
@@ -41,9 +41,9 @@ pub(in crate::batch) enum Verdict {
 /// A refusal counts if one came so long before it, and no answer since.
 pub(in crate::batch) const PAUSE: Duration = Duration::from_secs(10);
 
-impl Refusals {
+impl KeyStatus {
     /// A call was answered. Whether what it says may be kept.
-    pub(in crate::batch) fn accepted(&mut self, call: CallId) -> bool {
+    pub(in crate::batch) fn record_answer(&mut self, call: CallId) -> bool {
         if call <= self.distrusted_up_to {
             return false;
         }
@@ -54,12 +54,12 @@ impl Refusals {
     }
 
     /// Nothing of what calls up to this one say is kept: it is in doubt, or for another key.
-    pub(in crate::batch) fn distrust(&mut self, last_call: CallId) {
+    pub(in crate::batch) fn distrust_up_to(&mut self, last_call: CallId) {
         *self = Self { state: State::Accepted, distrusted_up_to: last_call };
     }
 
     /// A call was refused for its key. `last_call` is the last one that has been made.
-    pub(in crate::batch) fn refused(
+    pub(in crate::batch) fn record_refusal(
         &mut self,
         call: CallId,
         last_call: CallId,
@@ -96,38 +96,42 @@ mod tests {
 
     #[test]
     fn a_key_is_refused_when_that_is_said_again_after_a_pause() {
-        let (mut key, now) = (Refusals::default(), start());
-        assert_eq!(key.refused(1, 3, now), Verdict::Doubt);
-        assert!(key.accepted(2), "it was asked before, and is kept");
-        assert_eq!(key.refused(4, 4, now + PAUSE / 2), Verdict::Doubt);
-        assert_eq!(key.refused(3, 5, now + PAUSE), Verdict::Doubt, "it was asked before as well");
+        let (mut key, now) = (KeyStatus::default(), start());
+        assert_eq!(key.record_refusal(1, 3, now), Verdict::Doubt);
+        assert!(key.record_answer(2), "it was asked before, and is kept");
+        assert_eq!(key.record_refusal(4, 4, now + PAUSE / 2), Verdict::Doubt);
+        assert_eq!(
+            key.record_refusal(3, 5, now + PAUSE),
+            Verdict::Doubt,
+            "it was asked before as well"
+        );
 
-        assert_eq!(key.refused(5, 6, now + PAUSE), Verdict::Refused { is_new: true });
-        assert!(!key.accepted(6), "it was made before the key was refused");
-        assert_eq!(key.refused(7, 8, now + PAUSE), Verdict::Refused { is_new: false });
-        assert!(!key.accepted(8));
-        assert!(key.accepted(9), "accepted again");
-        assert_eq!(key.refused(10, 10, now + 9 * PAUSE), Verdict::Doubt);
+        assert_eq!(key.record_refusal(5, 6, now + PAUSE), Verdict::Refused { is_new: true });
+        assert!(!key.record_answer(6), "it was made before the key was refused");
+        assert_eq!(key.record_refusal(7, 8, now + PAUSE), Verdict::Refused { is_new: false });
+        assert!(!key.record_answer(8));
+        assert!(key.record_answer(9), "accepted again");
+        assert_eq!(key.record_refusal(10, 10, now + 9 * PAUSE), Verdict::Doubt);
     }
 
     #[test]
     fn an_answer_between_two_refusals_makes_the_second_the_first() {
-        let (mut key, now) = (Refusals::default(), start());
-        assert_eq!(key.refused(1, 1, now), Verdict::Doubt);
-        assert!(key.accepted(2));
-        assert_eq!(key.refused(3, 3, now + PAUSE), Verdict::Doubt);
-        assert_eq!(key.refused(4, 4, now + 2 * PAUSE), Verdict::Refused { is_new: true });
+        let (mut key, now) = (KeyStatus::default(), start());
+        assert_eq!(key.record_refusal(1, 1, now), Verdict::Doubt);
+        assert!(key.record_answer(2));
+        assert_eq!(key.record_refusal(3, 3, now + PAUSE), Verdict::Doubt);
+        assert_eq!(key.record_refusal(4, 4, now + 2 * PAUSE), Verdict::Refused { is_new: true });
     }
 
     proptest! {
         #[test]
         fn nothing_is_forgotten_for_refusals_within_one_pause(
-            refusals in proptest::collection::vec(0..10_000u64, 1..50),
+            key_status in proptest::collection::vec(0..10_000u64, 1..50),
         ) {
-            let (mut key, now) = (Refusals::default(), start());
-            for (call, ms) in (1..).zip(refusals) {
+            let (mut key, now) = (KeyStatus::default(), start());
+            for (call, ms) in (1..).zip(key_status) {
                 let at = now + Duration::from_millis(ms).min(PAUSE - Duration::from_millis(1));
-                prop_assert_eq!(key.refused(call, call, at), Verdict::Doubt);
+                prop_assert_eq!(key.record_refusal(call, call, at), Verdict::Doubt);
                 prop_assert!(key.distrusted_up_to == 0);
             }
         }

@@ -5,10 +5,10 @@ use super::*;
 #[test]
 fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it() {
     let mut driven = Driven::new(100, Interval);
-    let lane = lane(0, true);
+    let key = key(0, true);
     let names: Vec<Arc<str>> = (0..100).map(|n| Arc::from(format!("gate {n}"))).collect();
     for name in &names {
-        driven.ask(lane.clone(), CallKind::CheckGate, vec![Arc::clone(name)]);
+        driven.ask(key.clone(), CallKind::CheckGate, vec![Arc::clone(name)]);
     }
     let poison = &names[37];
 
@@ -19,12 +19,12 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
         assert_eq!(call.refusal.is_some(), made > 1);
         let outcome = match call.names.contains(poison) {
             true => Err(failure(Failing::Refused)),
-            false => Ok(call.names.iter().map(|n| Some(evaluation(&lane, call.kind, n))).collect()),
+            false => Ok(call.names.iter().map(|n| Some(evaluation(&key, call.kind, n))).collect()),
         };
-        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
-        refused += dealt.answers.iter().filter(|answer| answer.result.is_err()).count();
-        answered += dealt.answers.iter().filter(|answer| answer.result.is_ok()).count();
-        calls.extend(dealt.calls);
+        let effects = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+        refused += effects.answers.iter().filter(|answer| answer.result.is_err()).count();
+        answered += effects.answers.iter().filter(|answer| answer.result.is_ok()).count();
+        calls.extend(effects.calls);
     }
 
     assert_eq!((refused, answered), (1, 99));
@@ -39,15 +39,15 @@ fn ask_a_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, usize
     let (mut refused, mut parts) = (0, 0);
     while let Some((id, call)) = calls.pop() {
         parts += usize::from(call.refusal.is_some());
-        let lane = lane_of(&call);
-        let evaluations = || call.names.iter().map(|name| Some(evaluation(&lane, call.kind, name)));
+        let key = key_of(&call);
+        let evaluations = || call.names.iter().map(|name| Some(evaluation(&key, call.kind, name)));
         let outcome = match call.names.iter().any(|name| **name == *poison) {
             true => Err(failure(Failing::Refused)),
             false => Ok(evaluations().collect()),
         };
-        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
-        refused += dealt.answers.iter().filter(|answer| answer.result.is_err()).count();
-        calls.extend(dealt.calls);
+        let effects = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+        refused += effects.answers.iter().filter(|answer| answer.result.is_err()).count();
+        calls.extend(effects.calls);
     }
     assert!(driven.buffer.is_empty());
     (refused, parts)
@@ -59,16 +59,16 @@ fn promise_3_a_name_that_was_refused_goes_out_alone_whoever_asks_for_it() {
     let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
     for round in 0..50 {
         for name in &names {
-            driven.ask(lane(round, true), CallKind::CheckGate, vec![Arc::clone(name)]);
+            driven.ask(key(round, true), CallKind::CheckGate, vec![Arc::clone(name)]);
         }
         let (refused, parts) = ask_a_server_that_refuses(&mut driven, "gate 7");
         assert_eq!(refused, 1, "round {round}");
         assert!(if round == 0 { (1..=10).contains(&parts) } else { parts == 0 }, "{parts} parts");
     }
 
-    driven.ask(lane(0, true), CallKind::CheckGate, vec![Arc::clone(&names[7])]);
+    driven.ask(key(0, true), CallKind::CheckGate, vec![Arc::clone(&names[7])]);
     assert_eq!(ask_a_server_that_refuses(&mut driven, "nothing"), (0, 0));
-    driven.ask(lane(0, true), CallKind::CheckGate, names);
+    driven.ask(key(0, true), CallKind::CheckGate, names);
     let calls = driven.buffer.flush_all(EVERYBODY).calls;
     assert_eq!(calls.len(), 1, "once it is answered it is like any other");
 }
@@ -78,7 +78,7 @@ fn a_call_that_left_before_its_name_was_known_is_told_apart_in_one_step() {
     let mut driven = Driven::new(100, Interval);
     let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
     for user in 0..2 {
-        driven.ask(lane(user, true), CallKind::CheckGate, names.clone());
+        driven.ask(key(user, true), CallKind::CheckGate, names.clone());
         driven.step(Step::FlushAll);
     }
     let late = driven.in_flight.remove(1);
@@ -93,9 +93,9 @@ fn a_call_that_left_before_its_name_was_known_is_told_apart_in_one_step() {
     }
 
     let outcome = Err(failure(Failing::Refused));
-    let dealt = driven.buffer.complete(late.0, outcome, driven.now, NOTHING_INSTEAD);
+    let effects = driven.buffer.complete(late.0, outcome, driven.now, NOTHING_INSTEAD);
 
-    let sizes: Vec<_> = dealt.calls.iter().map(|(_, call)| call.names.len()).collect();
+    let sizes: Vec<_> = effects.calls.iter().map(|(_, call)| call.names.len()).collect();
     assert_eq!(sizes, [19, 1]);
-    assert!(dealt.calls.iter().all(|(_, call)| call.refusal.is_some()));
+    assert!(effects.calls.iter().all(|(_, call)| call.refusal.is_some()));
 }
