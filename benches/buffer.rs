@@ -89,7 +89,7 @@ fn weight(asked: &Asked) -> usize {
 fn decide(asked: Asked, deadline: Instant) -> usize {
     let mut buffer = PureBuffer::new(100, FlushPolicy::Interval);
     for (user, names) in asked {
-        buffer.ask(user, CallKind::CheckGate, names, deadline);
+        buffer.add(user, CallKind::CheckGate, names, deadline);
     }
     let calls = buffer.flush_all();
     calls.iter().map(|(id, call)| buffer.answer(*id, call, deadline).len()).sum()

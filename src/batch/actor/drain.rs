@@ -1,4 +1,4 @@
-//! Who waits for requests to end: the senders of `Flush` and of `Shutdown`.
+//! Tracks which requests must end before a `Flush` or a `Shutdown` is answered.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use slotmap::{SecondaryMap, SlotMap, new_key_type};
 use smallvec::SmallVec;
 
 use super::reply::SharedReply;
-use crate::{batch::buffer::group::RequestId, message::ShutdownReport};
+use crate::{batch::buffer::group::RequestId, message::ShutdownReport, model::error::Error};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,104 +15,110 @@ pub(crate) enum RequestOutcome {
     Failed,
     /// Its caller had left.
     Abandoned,
-    /// At the limit of a shutdown.
+    /// It was pending at the deadline of a shutdown.
     CutOff,
+}
+
+impl RequestOutcome {
+    pub(crate) fn of(result: &Result<(), Error>, is_received: bool) -> Self {
+        match result {
+            _ if !is_received => Self::Abandoned,
+            Ok(()) => Self::Answered,
+            Err(Error::ShuttingDown) => Self::CutOff,
+            Err(_) => Self::Failed,
+        }
+    }
 }
 
 #[derive(Default)]
 pub(crate) struct DrainTracker {
-    flushes: SlotMap<FlushId, Flush>,
-    /// The flushes that wait for a request.
+    flushes: SlotMap<FlushId, PendingFlush>,
+    /// The flushes that wait for each request.
     flushes_of: SecondaryMap<RequestId, SmallVec<[FlushId; 1]>>,
-    /// Those who wait for nothing any more, and have not been told.
-    over: Vec<SharedReply<()>>,
-    drain: Option<Drain>,
+    shutdown: Option<PendingShutdown>,
 }
 
 new_key_type! {
     struct FlushId;
 }
 
-struct Flush {
-    pending: usize,
+struct PendingFlush {
+    /// Requests it waits for. A request counts once for each time it was given.
+    requests: usize,
     reply: SharedReply<()>,
 }
 
-struct Drain {
+struct PendingShutdown {
     deadline: Instant,
     report: ShutdownReport,
     reply: SharedReply<ShutdownReport>,
 }
 
 impl DrainTracker {
-    /// Somebody waits for these requests to end, some of which may be named more than once.
-    pub(crate) fn for_flush(
+    /// Begins to track a flush of these requests, some of which may be given more than once.
+    pub(crate) fn begin_flush(
         &mut self,
         requests: impl Iterator<Item = RequestId>,
     ) -> SharedReply<()> {
         let reply = SharedReply::default();
-        let id = self.flushes.insert(Flush { pending: 0, reply: reply.clone() });
+        let id = self.flushes.insert(PendingFlush { requests: 0, reply: reply.clone() });
         for request in requests {
             if let Some(flushes) = self.flushes_of.entry(request) {
                 flushes.or_default().push(id);
-                self.flushes[id].pending += 1;
+                self.flushes[id].requests += 1;
             }
         }
-        self.note_if_over(id);
+        self.end_flush_if_drained(id);
         reply
     }
 
-    /// Somebody waits for everything to end; true if this is the first. The shortest limit counts.
-    pub(crate) fn for_shutdown(&mut self, pending: usize, deadline: Instant) -> bool {
-        if let Some(drain) = &mut self.drain {
-            drain.deadline = drain.deadline.min(deadline);
-            return false;
-        }
+    /// Begins to track a shutdown, or joins the one that has begun. The earliest deadline counts.
+    pub(crate) fn begin_shutdown(
+        &mut self,
+        pending: usize,
+        deadline: Instant,
+    ) -> SharedReply<ShutdownReport> {
         let report = ShutdownReport { pending: pending as u64, ..ShutdownReport::default() };
-        self.drain = Some(Drain { deadline, report, reply: SharedReply::default() });
-        true
+        let begin = || PendingShutdown { deadline, report, reply: SharedReply::default() };
+        let shutdown = self.shutdown.get_or_insert_with(begin);
+        shutdown.deadline = shutdown.deadline.min(deadline);
+        shutdown.reply.clone()
     }
 
-    /// The senders of `Shutdown`.
-    pub(crate) fn shutdown_audience(&self) -> SharedReply<ShutdownReport> {
-        self.drain.as_ref().map(|drain| drain.reply.clone()).unwrap_or_default()
+    /// When to refuse the requests that are still pending, if a shutdown has begun.
+    pub(crate) fn shutdown_deadline(&self) -> Option<Instant> {
+        self.shutdown.as_ref().map(|shutdown| shutdown.deadline)
     }
 
-    /// When what is pending is cut off, if a shutdown has begun.
-    pub(crate) fn drain_deadline(&self) -> Option<Instant> {
-        self.drain.as_ref().map(|drain| drain.deadline)
-    }
-
-    pub(crate) fn ended(&mut self, request: RequestId, ending: RequestOutcome) {
-        for flush in self.flushes_of.remove(request).into_iter().flatten() {
-            self.flushes[flush].pending -= 1;
-            self.note_if_over(flush);
-        }
-        if let Some(drain) = &mut self.drain {
-            *match ending {
-                RequestOutcome::Answered => &mut drain.report.answered,
-                RequestOutcome::Failed => &mut drain.report.failed,
-                RequestOutcome::Abandoned => &mut drain.report.abandoned,
-                RequestOutcome::CutOff => &mut drain.report.cut_off,
+    pub(crate) fn request_ended(&mut self, request: RequestId, outcome: RequestOutcome) {
+        if let Some(PendingShutdown { report, .. }) = &mut self.shutdown {
+            *match outcome {
+                RequestOutcome::Answered => &mut report.answered,
+                RequestOutcome::Failed => &mut report.failed,
+                RequestOutcome::Abandoned => &mut report.abandoned,
+                RequestOutcome::CutOff => &mut report.cut_off,
             } += 1;
         }
-    }
-
-    fn note_if_over(&mut self, flush: FlushId) {
-        if self.flushes[flush].pending == 0 {
-            self.over.extend(self.flushes.remove(flush).map(|flush| flush.reply));
+        for flush in self.flushes_of.remove(request).into_iter().flatten() {
+            self.flushes[flush].requests -= 1;
+            self.end_flush_if_drained(flush);
         }
     }
 
-    /// Tells those whose wait is over. Returns the report of a shutdown that has nothing left to
-    /// wait for.
-    pub(crate) fn settle(&mut self, nothing_pending: bool) -> Option<ShutdownReport> {
-        for reply in self.over.drain(..) {
-            reply.tell(&());
+    fn end_flush_if_drained(&mut self, flush: FlushId) {
+        if self.flushes[flush].requests == 0
+            && let Some(flush) = self.flushes.remove(flush)
+        {
+            flush.reply.resolve(&());
         }
-        let drain = self.drain.as_ref().filter(|_| nothing_pending)?;
-        drain.reply.tell(&drain.report);
-        Some(drain.report)
+    }
+
+    /// Answers the senders of `Shutdown` now that no request is pending. Returns the report, or
+    /// `None` if no shutdown has begun.
+    pub(crate) fn end_shutdown(&self) -> Option<ShutdownReport> {
+        let PendingShutdown { report, reply, .. } = self.shutdown.as_ref()?;
+        reply.resolve(report);
+        Some(*report)
     }
 }
 
@@ -125,20 +131,18 @@ mod tests {
         let mut requests = SlotMap::<RequestId, ()>::with_key();
         let [shared, alone] = [(); 2].map(|()| requests.insert(()));
         let mut drains = DrainTracker::default();
-        let over = |drains: &DrainTracker| drains.over.len();
-        drains.for_flush([shared, shared, alone].into_iter());
-        drains.for_flush([shared].into_iter());
-        assert_eq!(over(&drains), 0);
+        let both = drains.begin_flush([shared, shared, alone].into_iter());
+        let one = drains.begin_flush([shared].into_iter());
+        assert!(!both.is_resolved() && !one.is_resolved());
 
-        drains.ended(shared, RequestOutcome::Answered);
-        assert_eq!(over(&drains), 1, "the second");
-        drains.ended(shared, RequestOutcome::Answered);
-        drains.ended(alone, RequestOutcome::Abandoned);
-        assert_eq!(over(&drains), 2);
+        drains.request_ended(shared, RequestOutcome::Answered);
+        assert!(!both.is_resolved() && one.is_resolved());
+        drains.request_ended(shared, RequestOutcome::Answered);
+        drains.request_ended(alone, RequestOutcome::Abandoned);
+        assert!(both.is_resolved());
 
-        drains.for_flush([].into_iter());
-        assert_eq!(over(&drains), 3, "there is nothing to wait for");
-        assert_eq!(drains.settle(true), None);
-        assert_eq!((over(&drains), drains.flushes.len()), (0, 0));
+        let none = drains.begin_flush([].into_iter());
+        assert!(none.is_resolved(), "there is nothing to wait for");
+        assert_eq!((drains.end_shutdown(), drains.flushes.len()), (None, 0));
     }
 }

@@ -3,22 +3,19 @@
 use actix::{Context, Handler};
 
 use super::{
-    BatchActor, Settle,
-    flush::FlushDue,
+    BatchActor,
+    message::FlushDue,
     reply::{DeferredReply, SharedReply},
 };
 use crate::message::{
-    CheckGates, Flush, GetConfigs, KeyChanged, Shutdown, ShutdownReport, call::Report,
+    CheckGates, Flush, GetConfigs, KeyChanged, Shutdown, ShutdownReport,
+    call::{CallCompleted, DistrustAnswers, IsCallWanted},
 };
 
 impl Handler<CheckGates> for BatchActor {
     type Result = DeferredReply<CheckGates>;
 
-    fn handle(
-        &mut self,
-        message: CheckGates,
-        ctx: &mut Context<Self>,
-    ) -> DeferredReply<CheckGates> {
+    fn handle(&mut self, message: CheckGates, ctx: &mut Context<Self>) -> Self::Result {
         self.accept(message, ctx)
     }
 }
@@ -26,30 +23,32 @@ impl Handler<CheckGates> for BatchActor {
 impl Handler<GetConfigs> for BatchActor {
     type Result = DeferredReply<GetConfigs>;
 
-    fn handle(
-        &mut self,
-        message: GetConfigs,
-        ctx: &mut Context<Self>,
-    ) -> DeferredReply<GetConfigs> {
+    fn handle(&mut self, message: GetConfigs, ctx: &mut Context<Self>) -> Self::Result {
         self.accept(message, ctx)
     }
 }
 
-impl Handler<Report> for BatchActor {
+impl Handler<CallCompleted> for BatchActor {
+    type Result = ();
+
+    fn handle(&mut self, message: CallCompleted, ctx: &mut Context<Self>) {
+        self.complete(message, ctx);
+    }
+}
+
+impl Handler<IsCallWanted> for BatchActor {
     type Result = bool;
 
-    fn handle(&mut self, report: Report, ctx: &mut Context<Self>) -> bool {
-        match report {
-            Report::Completed { call, outcome, span } => {
-                self.complete(call, outcome, &span, ctx);
-                false
-            }
-            Report::IsWanted { call } => self.is_wanted(call),
-            Report::Distrust => {
-                self.forget();
-                false
-            }
-        }
+    fn handle(&mut self, message: IsCallWanted, _: &mut Context<Self>) -> bool {
+        self.is_wanted(message.call)
+    }
+}
+
+impl Handler<DistrustAnswers> for BatchActor {
+    type Result = ();
+
+    fn handle(&mut self, _: DistrustAnswers, ctx: &mut Context<Self>) {
+        self.guarded(ctx, |actor, _| actor.distrust_answers());
     }
 }
 
@@ -57,7 +56,7 @@ impl Handler<Flush> for BatchActor {
     type Result = SharedReply<()>;
 
     fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> SharedReply<()> {
-        self.flush(ctx)
+        self.on_flush(ctx)
     }
 }
 
@@ -65,7 +64,7 @@ impl Handler<KeyChanged> for BatchActor {
     type Result = ();
 
     fn handle(&mut self, _: KeyChanged, ctx: &mut Context<Self>) {
-        self.guarded(ctx, |actor, _| actor.forget());
+        self.guarded(ctx, |actor, _| actor.distrust_answers());
     }
 }
 
@@ -81,14 +80,6 @@ impl Handler<FlushDue> for BatchActor {
     type Result = ();
 
     fn handle(&mut self, _: FlushDue, ctx: &mut Context<Self>) {
-        self.guarded(ctx, Self::flush_due);
-    }
-}
-
-impl Handler<Settle> for BatchActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Settle, ctx: &mut Context<Self>) {
-        self.guarded(ctx, |actor, _| actor.settle());
+        self.guarded(ctx, Self::on_flush_due);
     }
 }

@@ -1,19 +1,18 @@
-//! Whether the API key is refused for good. Pure: `now` is passed in.
+//! Whether Statsig refuses the API key for good. Pure: `now` is passed in.
 
 use std::time::{Duration, Instant};
 
 use super::CallId;
 
-/// What the outcomes of calls have said of the key.
+/// What the outcomes of calls say about the API key.
 ///
-/// One refusal may be a mistake: of a deployment at Statsig, or of something in between that speaks
-/// JSON as well. What is kept cannot be had again until it is over, so it is not thrown away for one
-/// answer. A key that was revoked is refused again, and what was answered to it is then not given out
-/// any more.
+/// One refusal may be a mistake, of a deployment at Statsig or of an intermediary that answers in
+/// JSON. It does not clear the cache, which cannot be filled again until the mistake is over. A
+/// revoked key is refused again after a pause, and the cached answers to it are then dropped.
 #[derive(Debug, Default)]
 pub(in crate::batch) struct KeyStatus {
     state: State,
-    /// What calls up to this one say is not kept: they were made before the key was refused.
+    /// Answers of calls up to this one are not cached.
     distrusted_up_to: CallId,
 }
 
@@ -21,7 +20,7 @@ pub(in crate::batch) struct KeyStatus {
 enum State {
     #[default]
     Accepted,
-    /// Refused once: at this time, when this was the last call that had been made.
+    /// Refused once, at `since`, when `last_call` was the newest call.
     Doubted {
         since: Instant,
         last_call: CallId,
@@ -29,20 +28,20 @@ enum State {
     Refused,
 }
 
-/// What follows from a refusal.
+/// What follows from a refusal of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::batch) enum Verdict {
-    /// Go on as before.
+pub(in crate::batch) enum KeyVerdict {
+    /// Nothing yet.
     Doubt,
-    /// Forget what is kept; `is_new` if this is the first time that it is said.
+    /// Clear the cache. `is_new` is false for refusals after the first verdict.
     Refused { is_new: bool },
 }
 
-/// A refusal counts if one came so long before it, and no answer since.
+/// A refusal counts if another came at least this long before it, with no answer between them.
 pub(in crate::batch) const PAUSE: Duration = Duration::from_secs(10);
 
 impl KeyStatus {
-    /// A call was answered. Whether what it says may be kept.
+    /// Records that a call was answered. Returns whether its evaluations may be cached.
     pub(in crate::batch) fn record_answer(&mut self, call: CallId) -> bool {
         if call <= self.distrusted_up_to {
             return false;
@@ -53,33 +52,34 @@ impl KeyStatus {
         true
     }
 
-    /// Nothing of what calls up to this one say is kept: it is in doubt, or for another key.
+    /// Keeps the answers of calls up to this one out of the cache: they are in doubt, or were given
+    /// to an earlier key.
     pub(in crate::batch) fn distrust_up_to(&mut self, last_call: CallId) {
         *self = Self { state: State::Accepted, distrusted_up_to: last_call };
     }
 
-    /// A call was refused for its key. `last_call` is the last one that has been made.
+    /// Records that a call was refused for its key, when `last_call` was the newest call.
     pub(in crate::batch) fn record_refusal(
         &mut self,
         call: CallId,
         last_call: CallId,
         now: Instant,
-    ) -> Verdict {
+    ) -> KeyVerdict {
         let is_new = match self.state {
             State::Accepted => {
                 self.state = State::Doubted { since: now, last_call };
-                return Verdict::Doubt;
+                return KeyVerdict::Doubt;
             }
-            // Of the calls that were made before the first one came back, all say the same.
+            // Calls made before the first refusal arrived share its cause.
             State::Doubted { since, last_call } if call <= last_call || now < since + PAUSE => {
-                return Verdict::Doubt;
+                return KeyVerdict::Doubt;
             }
             State::Doubted { .. } => true,
             State::Refused => false,
         };
         self.state = State::Refused;
         self.distrusted_up_to = last_call;
-        Verdict::Refused { is_new }
+        KeyVerdict::Refused { is_new }
     }
 }
 
@@ -97,30 +97,30 @@ mod tests {
     #[test]
     fn a_key_is_refused_when_that_is_said_again_after_a_pause() {
         let (mut key, now) = (KeyStatus::default(), start());
-        assert_eq!(key.record_refusal(1, 3, now), Verdict::Doubt);
-        assert!(key.record_answer(2), "it was asked before, and is kept");
-        assert_eq!(key.record_refusal(4, 4, now + PAUSE / 2), Verdict::Doubt);
+        assert_eq!(key.record_refusal(1, 3, now), KeyVerdict::Doubt);
+        assert!(key.record_answer(2), "made before the refusal arrived, and cached");
+        assert_eq!(key.record_refusal(4, 4, now + PAUSE / 2), KeyVerdict::Doubt);
         assert_eq!(
             key.record_refusal(3, 5, now + PAUSE),
-            Verdict::Doubt,
-            "it was asked before as well"
+            KeyVerdict::Doubt,
+            "made before the refusal arrived"
         );
 
-        assert_eq!(key.record_refusal(5, 6, now + PAUSE), Verdict::Refused { is_new: true });
-        assert!(!key.record_answer(6), "it was made before the key was refused");
-        assert_eq!(key.record_refusal(7, 8, now + PAUSE), Verdict::Refused { is_new: false });
+        assert_eq!(key.record_refusal(5, 6, now + PAUSE), KeyVerdict::Refused { is_new: true });
+        assert!(!key.record_answer(6), "made before the key was refused");
+        assert_eq!(key.record_refusal(7, 8, now + PAUSE), KeyVerdict::Refused { is_new: false });
         assert!(!key.record_answer(8));
         assert!(key.record_answer(9), "accepted again");
-        assert_eq!(key.record_refusal(10, 10, now + 9 * PAUSE), Verdict::Doubt);
+        assert_eq!(key.record_refusal(10, 10, now + 9 * PAUSE), KeyVerdict::Doubt);
     }
 
     #[test]
     fn an_answer_between_two_refusals_makes_the_second_the_first() {
         let (mut key, now) = (KeyStatus::default(), start());
-        assert_eq!(key.record_refusal(1, 1, now), Verdict::Doubt);
+        assert_eq!(key.record_refusal(1, 1, now), KeyVerdict::Doubt);
         assert!(key.record_answer(2));
-        assert_eq!(key.record_refusal(3, 3, now + PAUSE), Verdict::Doubt);
-        assert_eq!(key.record_refusal(4, 4, now + 2 * PAUSE), Verdict::Refused { is_new: true });
+        assert_eq!(key.record_refusal(3, 3, now + PAUSE), KeyVerdict::Doubt);
+        assert_eq!(key.record_refusal(4, 4, now + 2 * PAUSE), KeyVerdict::Refused { is_new: true });
     }
 
     proptest! {
@@ -131,7 +131,7 @@ mod tests {
             let (mut key, now) = (KeyStatus::default(), start());
             for (call, ms) in (1..).zip(key_status) {
                 let at = now + Duration::from_millis(ms).min(PAUSE - Duration::from_millis(1));
-                prop_assert_eq!(key.record_refusal(call, call, at), Verdict::Doubt);
+                prop_assert_eq!(key.record_refusal(call, call, at), KeyVerdict::Doubt);
                 prop_assert!(key.distrusted_up_to == 0);
             }
         }

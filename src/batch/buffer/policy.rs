@@ -1,4 +1,4 @@
-//! When a group's group leave before the interval has run. Pure.
+//! When a group is flushed before the next interval. Pure.
 
 use super::group::Group;
 use crate::{config::FlushPolicy, model::call_kind::CallKind};
@@ -9,41 +9,41 @@ pub(super) struct FlushDecider {
     pub(super) policy: FlushPolicy,
 }
 
-/// What of a group's group does not leave with the others.
+/// The gates that a flush of a due group leaves buffered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum HoldBack {
-    /// Gates that make no whole batch: a call of few group, if it left now.
+    /// The gates that fill no whole batch: flushed now, they would be a call of few names.
     PartialBatch,
-    /// All gates, to gather for the call that is under way. What is asked again does not: it has
-    /// waited for a call already.
+    /// All gates but retries, to collect more of them while a call is in flight. A retry has waited
+    /// for a call already.
     Gates,
 }
 
 impl FlushDecider {
-    /// Whether a name of this kind that is buffered now makes its group due.
+    /// Whether a newly buffered name of this kind makes its group due.
     pub(super) fn is_due(self, group: &Group, kind: CallKind) -> bool {
-        let may_leave = match kind {
+        let is_idle = match kind {
             CallKind::CheckGate => group.gate_calls == 0,
-            // Each is a call of its own: there is nothing to gather.
+            // Each config is a call of its own: there is nothing to collect.
             CallKind::GetConfig => true,
         };
-        self.is_full(group) || (self.is_adaptive() && may_leave)
+        self.is_full(group) || (self.is_adaptive() && is_idle)
     }
 
-    /// What of a group that is due stays, if anything does.
-    pub(super) fn of(self, group: &Group) -> Option<HoldBack> {
-        let may_gather = !self.is_adaptive() || group.gate_calls > 0;
-        if self.is_full(group) && may_gather {
+    /// What a flush of this due group holds back.
+    pub(super) fn hold_back(self, group: &Group) -> Option<HoldBack> {
+        let may_collect = !self.is_adaptive() || group.gate_calls > 0;
+        if self.is_full(group) && may_collect {
             Some(HoldBack::PartialBatch)
-        } else if self.is_adaptive() && may_gather {
+        } else if self.is_adaptive() && may_collect {
             Some(HoldBack::Gates)
         } else {
             None
         }
     }
 
-    /// Whether the return of a gate call makes its group due.
-    pub(super) fn is_due_after_a_call(self, group: &Group) -> bool {
+    /// Whether the end of a gate call makes its group due.
+    pub(super) fn is_due_after_call(self, group: &Group) -> bool {
         self.is_adaptive() && group.gate_calls == 0 && !group.buffered.is_empty()
     }
 

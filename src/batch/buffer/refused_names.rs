@@ -1,4 +1,4 @@
-//! Names that the server refuses, remembered for a while so that each of them goes out alone. Pure.
+//! Remembers for a while which names the server refuses, so that each gets a call of its own. Pure.
 
 use std::{
     collections::HashMap,
@@ -18,28 +18,27 @@ new_key_type! {
     pub(in crate::batch) struct BisectionId;
 }
 
-/// What is known of refused names, and what is about to become known.
+/// The refused names, and the bisections that search for more of them.
 ///
-/// That a name was refused alone says little: it may be the user that is refused, or everything. Only
-/// where other names of the same call were answered is it the name.
+/// A refusal of a single name may also be due to the user, or to an outage. It counts as the name's
+/// fault only if other names of the same call were answered.
 #[derive(Debug, Default)]
 pub(in crate::batch) struct RefusedNames {
     names: HashMap<(CallKind, Arc<str>), Instant, RandomState>,
     bisections: SlotMap<BisectionId, Bisection>,
-    /// When it was looked last for names to forget.
-    looked: Option<Instant>,
+    last_eviction: Option<Instant>,
 }
 
-/// A call that was refused as a whole and is asked again in parts.
+/// A call that was refused as a whole and is retried in parts.
 #[derive(Debug)]
 struct Bisection {
     /// Parts without an outcome yet.
-    open: usize,
+    in_flight: usize,
     has_answer: bool,
     refused: Vec<Arc<str>>,
 }
 
-/// What the outcome of a call says of its names.
+/// What the outcome of a call says about its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::batch) enum NameVerdict {
     Answered,
@@ -51,49 +50,49 @@ impl NameVerdict {
     pub(in crate::batch) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Ok(_) => Self::Answered,
-            // Not 413, which is about the user where it comes for a single name.
+            // Not 413: for a single name it is about the user.
             Err(Error::Refused { status: 400, .. }) => Self::Refused,
             Err(_) => Self::Unknown,
         }
     }
 }
 
-/// How many are remembered. A name has at most 100 characters.
-const MOST: usize = 1_000;
+/// A name has at most 100 characters.
+const MAX_NAMES: usize = 1_000;
 
-/// How long a name is remembered after it was refused last, and how often that is looked at.
-const LONGEST: Duration = Duration::from_secs(600);
-const LOOKS: Duration = Duration::from_secs(60);
+/// How long a name is remembered after its last refusal.
+const MAX_AGE: Duration = Duration::from_secs(600);
+const EVICTION_INTERVAL: Duration = Duration::from_secs(60);
 
 impl RefusedNames {
     pub(in crate::batch) fn contains(&self, kind: CallKind, name: &Arc<str>) -> bool {
         !self.names.is_empty() && self.names.contains_key(&(kind, Arc::clone(name)))
     }
 
-    /// A call is asked again in so many parts.
+    /// Notes that a call is retried in this many parts. Parts of parts stay in the same bisection.
     pub(in crate::batch) fn split(&mut self, of: Option<BisectionId>, parts: usize) -> BisectionId {
         if let Some((id, bisection)) = of.and_then(|id| Some((id, self.bisections.get_mut(id)?))) {
-            bisection.open += parts.saturating_sub(1);
+            bisection.in_flight += parts.saturating_sub(1);
             return id;
         }
-        let bisection = Bisection { open: parts, has_answer: false, refused: Vec::new() };
+        let bisection = Bisection { in_flight: parts, has_answer: false, refused: Vec::new() };
         self.bisections.insert(bisection)
     }
 
-    /// A call has its outcome.
+    /// Records the outcome of a call, whose bisection is `of` if it is a part.
     pub(in crate::batch) fn record(
         &mut self,
         of: Option<BisectionId>,
         call: &CallRequest,
-        said: NameVerdict,
+        verdict: NameVerdict,
         now: Instant,
     ) {
         let is_alone = call.names.len() == 1;
         if !self.names.is_empty() {
-            self.forget_old(now);
-            for name in call.names.iter().filter(|_| said != NameVerdict::Unknown) {
+            self.evict_old(now);
+            for name in call.names.iter().filter(|_| verdict != NameVerdict::Unknown) {
                 let key = (call.kind, Arc::clone(name));
-                if said == NameVerdict::Answered {
+                if verdict == NameVerdict::Answered {
                     self.names.remove(&key);
                 } else if let Some(at) = self.names.get_mut(&key).filter(|_| is_alone) {
                     *at = now;
@@ -102,12 +101,12 @@ impl RefusedNames {
         }
         let Some(id) = of else { return };
         let Some(bisection) = self.bisections.get_mut(id) else { return };
-        bisection.open = bisection.open.saturating_sub(1);
-        bisection.has_answer |= said == NameVerdict::Answered;
-        if said == NameVerdict::Refused && is_alone {
+        bisection.in_flight = bisection.in_flight.saturating_sub(1);
+        bisection.has_answer |= verdict == NameVerdict::Answered;
+        if verdict == NameVerdict::Refused && is_alone {
             bisection.refused.extend(call.names.iter().cloned());
         }
-        if bisection.open == 0
+        if bisection.in_flight == 0
             && let Some(bisection) = self.bisections.remove(id)
             && bisection.has_answer
         {
@@ -117,22 +116,21 @@ impl RefusedNames {
         }
     }
 
-    /// Nothing is being isolated.
     #[cfg(test)]
     pub(in crate::batch) fn has_no_bisections(&self) -> bool {
         self.bisections.is_empty()
     }
 
-    fn forget_old(&mut self, now: Instant) {
+    fn evict_old(&mut self, now: Instant) {
         let age = |at: Instant| now.saturating_duration_since(at);
-        if self.looked.is_none_or(|looked| age(looked) >= LOOKS) {
-            self.looked = Some(now);
-            self.names.retain(|_, at| age(*at) < LONGEST);
+        if self.last_eviction.is_none_or(|last| age(last) >= EVICTION_INTERVAL) {
+            self.last_eviction = Some(now);
+            self.names.retain(|_, at| age(*at) < MAX_AGE);
         }
     }
 
     fn remember(&mut self, kind: CallKind, name: Arc<str>, now: Instant) {
-        if self.names.len() >= MOST
+        if self.names.len() >= MAX_NAMES
             && let Some(oldest) = self.names.iter().min_by_key(|(_, at)| **at)
         {
             let oldest = oldest.0.clone();
@@ -163,12 +161,12 @@ mod tests {
         }
     }
 
-    /// What is known after a call was asked in these parts, each with what was said of it.
+    /// The refused names after a call was retried in these parts, each with its verdict.
     fn after(parts: &[(&[&str], NameVerdict)], now: Instant) -> RefusedNames {
         let mut refused = RefusedNames::default();
         let bisection = Some(refused.split(None, parts.len()));
-        for (names, said) in parts {
-            refused.record(bisection, &call(names), *said, now);
+        for (names, verdict) in parts {
+            refused.record(bisection, &call(names), *verdict, now);
         }
         assert!(refused.bisections.is_empty());
         refused
@@ -185,16 +183,16 @@ mod tests {
 
         assert!(contains(&refused, "c"));
         assert!(!contains(&refused, "a"));
-        assert!(!refused.contains(CallKind::GetConfig, &"c".into()), "that is another name");
+        assert!(!refused.contains(CallKind::GetConfig, &"c".into()), "a config is not a gate");
     }
 
     #[test]
     fn no_name_is_remembered_where_all_were_refused_for_it_may_be_the_user() {
-        for (said, other) in [
+        for (verdict, other) in [
             (NameVerdict::Refused, NameVerdict::Refused),
             (NameVerdict::Refused, NameVerdict::Unknown),
         ] {
-            let refused = after(&[(&["a"], said), (&["b"], other)], start());
+            let refused = after(&[(&["a"], verdict), (&["b"], other)], start());
             assert!(!contains(&refused, "a") && !contains(&refused, "b"));
         }
     }
@@ -222,22 +220,22 @@ mod tests {
             (&["c"], NameVerdict::Refused),
         ];
         let mut refused = after(parts, now);
-        let later = now + LONGEST - LOOKS;
+        let later = now + MAX_AGE - EVICTION_INTERVAL;
         refused.record(None, &call(&["b"]), NameVerdict::Refused, later);
         refused.record(None, &call(&["c"]), NameVerdict::Unknown, later);
         assert!(contains(&refused, "b") && contains(&refused, "c"));
 
-        refused.record(None, &call(&["x"]), NameVerdict::Answered, now + LONGEST);
+        refused.record(None, &call(&["x"]), NameVerdict::Answered, now + MAX_AGE);
         assert!(contains(&refused, "b") && !contains(&refused, "c"));
 
-        refused.record(None, &call(&["b"]), NameVerdict::Answered, now + LONGEST);
+        refused.record(None, &call(&["b"]), NameVerdict::Answered, now + MAX_AGE);
         assert!(!contains(&refused, "b"));
     }
 
     #[test]
     fn promise_4_no_more_names_are_remembered_than_allowed_and_the_oldest_goes_first() {
         let now = start();
-        let names: Vec<_> = (0..MOST + 10).map(|n| format!("name {n}")).collect();
+        let names: Vec<_> = (0..MAX_NAMES + 10).map(|n| format!("name {n}")).collect();
         let mut refused = RefusedNames::default();
         for (name, n) in names.iter().zip(0..) {
             let bisection = Some(refused.split(None, 2));
@@ -249,7 +247,7 @@ mod tests {
                 now + Duration::from_millis(n),
             );
         }
-        assert_eq!(refused.names.len(), MOST);
+        assert_eq!(refused.names.len(), MAX_NAMES);
         assert!(!contains(&refused, &names[9]) && contains(&refused, &names[10]));
     }
 }

@@ -10,16 +10,16 @@ fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Ef
         key,
         kind: CallKind::GetConfig,
         names: names.into(),
-        known: PartialResults::new(),
+        cached: PartialResults::new(),
         bypass_cache: false,
         deadline: driven.now + TIMEOUT,
     });
-    let calls = driven.buffer.flush_all(|_| true).calls;
+    let calls = driven.buffer.flush_all(&[]).calls;
     let (call, _) = calls.iter().find(|(_, call)| &*call.names[0] == "large").unwrap();
     let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
     let evaluation = ConfigEvaluation::from_json("large", &text).unwrap().into();
     let outcome = Ok(vec![Some(evaluation)]);
-    (request, driven.buffer.complete(*call, outcome, driven.now, NOTHING_INSTEAD))
+    (request, driven.buffer.complete(*call, outcome, no_results(), driven.now))
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
             key: key(user, true),
             kind: CallKind::GetConfig,
             names: names.into(),
-            known: [Some(kept.with_origin(Origin::Cache { age_ms: 1 }))].into_iter().collect(),
+            cached: [Some(kept.with_origin(Origin::Cache { age_ms: 1 }))].into_iter().collect(),
             bypass_cache: false,
             deadline: driven.now + TIMEOUT,
         });

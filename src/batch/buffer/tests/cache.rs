@@ -8,12 +8,12 @@ fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
     let (kind, names) = (CallKind::CheckGate, names(["a", "b", "a", "c"]));
     let cached = Cached { known: Some(1), bypass_cache: false };
     driven.ask_with(Asked::new(key(0, true), kind, names, cached));
-    let (call, request) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    let (call, request) = driven.buffer.flush_all(&[]).calls.remove(0);
     assert_eq!(request.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
 
     let answers = request.names.iter().map(|name| Some(evaluation(&key(0, true), kind, name)));
     let outcome = Ok(answers.collect());
-    let effects = driven.buffer.complete(call, outcome, driven.now, NOTHING_INSTEAD);
+    let effects = driven.buffer.complete(call, outcome, no_results(), driven.now);
 
     assert_eq!(effects.answers.len(), 1);
     for answer in effects.answers {
@@ -29,10 +29,11 @@ fn where_a_call_failed_its_requests_get_what_there_is_instead() {
     let served = driven.ask(key(0, true), CallKind::CheckGate, names(["name 0", "name 1"]));
     driven.step(Step::FlushAll);
     let joined = driven.ask(key(0, true), CallKind::CheckGate, names(["name 1"]));
-    let (call, _) = driven.in_flight.remove(0);
+    let (call, request) = driven.in_flight.remove(0);
 
     let broken = Err(failure(Failing::Broken));
-    let effects = driven.buffer.complete(call, broken, driven.now, fallback);
+    let stale = stale_results(&request, &broken);
+    let effects = driven.buffer.complete(call, broken, stale, driven.now);
 
     let ends: HashMap<_, _> =
         effects.answers.iter().map(|answer| (answer.request, answer.result.is_ok())).collect();
@@ -42,34 +43,16 @@ fn where_a_call_failed_its_requests_get_what_there_is_instead() {
 }
 
 #[test]
-fn what_there_is_instead_is_asked_for_with_the_names_own_error() {
-    let mut driven = Driven::new(100, Interval);
-    driven.ask(key(0, true), CallKind::CheckGate, names(["a", "b", "c"]));
-    let (call, _) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
-    let asked = std::cell::RefCell::new(Vec::new());
-    let note = |error: &Error, of: &BatchKey, kind: CallKind, name: &Arc<str>| {
-        assert_eq!((of, kind), (&key(0, true), CallKind::CheckGate));
-        asked.borrow_mut().push((error.kind(), name.to_string()));
-        None
-    };
-
-    let there = |name: &str| evaluation(&key(0, true), CallKind::CheckGate, &Arc::from(name));
-    let outcome = Ok(vec![Some(there("a")), None, Some(there("c"))]);
-    driven.buffer.complete(call, outcome, driven.now, note);
-
-    assert_eq!(asked.take(), [("missing_name", "b".to_owned())]);
-}
-
-#[test]
 fn who_asks_past_the_cache_gets_nothing_instead() {
     let mut driven = Driven::new(100, Interval);
     let strict = driven.ask_with(bypass_cache(names(["name 0"])));
     driven.step(Step::FlushAll);
     let lenient = driven.ask(key(0, true), CallKind::CheckGate, names(["name 0"]));
-    let (call, _) = driven.in_flight.remove(0);
+    let (call, request) = driven.in_flight.remove(0);
 
     let broken = Err(failure(Failing::Broken));
-    let effects = driven.buffer.complete(call, broken, driven.now, fallback);
+    let stale = stale_results(&request, &broken);
+    let effects = driven.buffer.complete(call, broken, stale, driven.now);
 
     let ends: HashMap<_, _> =
         effects.answers.iter().map(|answer| (answer.request, answer.result.is_ok())).collect();

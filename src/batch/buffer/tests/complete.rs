@@ -9,7 +9,7 @@ fn a_name_in_flight_is_joined_and_not_asked_again() {
     driven.step(Step::FlushAll);
 
     let joined = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
-    let effects = driven.buffer.flush_all(EVERYBODY);
+    let effects = driven.buffer.flush_all(&[]);
     assert!(effects.calls.is_empty());
 
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
@@ -34,11 +34,11 @@ fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
     let key = key(0, true);
     driven.ask(key.clone(), CallKind::CheckGate, names(["a", "b"]));
     driven.ask(key.clone(), CallKind::CheckGate, names(["b"]));
-    let (call, _) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    let (call, _) = driven.buffer.flush_all(&[]).calls.remove(0);
     let there = evaluation(&key, CallKind::CheckGate, &Arc::from("b"));
 
     let outcome = Ok(vec![None, Some(there.clone())]);
-    let answers = driven.buffer.complete(call, outcome, driven.now, NOTHING_INSTEAD).answers;
+    let answers = driven.buffer.complete(call, outcome, no_results(), driven.now).answers;
 
     assert!(
         matches!(&answers[0].result, Err(Error::MissingName { name, .. }) if &**name == "a"),

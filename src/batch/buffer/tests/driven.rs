@@ -79,7 +79,7 @@ impl Driven {
             key: asked.key.clone(),
             kind: asked.kind,
             names: asked.names.clone().into(),
-            known,
+            cached: known,
             bypass_cache: asked.cached.bypass_cache,
             deadline: self.now + TIMEOUT,
         });
@@ -87,12 +87,12 @@ impl Driven {
         id
     }
 
-    pub(super) fn flush(
-        &mut self,
-        flush: impl FnOnce(&mut Buffer, &dyn Fn(RequestId) -> bool) -> Effects,
-    ) {
-        let left = self.left.clone();
-        let effects = flush(&mut self.buffer, &|request| !left.contains(&request));
+    /// Those of the requests whose callers have left, as the actor finds them before a flush.
+    fn left(&self, requests: impl Iterator<Item = RequestId>) -> Vec<RequestId> {
+        requests.filter(|request| self.left.contains(request)).collect()
+    }
+
+    fn check_flush(&mut self, effects: Effects) {
         for request in effects.abandoned {
             assert!(self.left.contains(&request), "promise 3: somebody who waits was left out");
             assert!(self.ended.insert(request), "promise 1: request {request:?} ended twice");
@@ -148,7 +148,8 @@ impl Driven {
         assert_eq!(self.buffer.is_superseded(id).collect::<Vec<_>>(), outdated);
         let outcome = outcome(self, &call);
         let error = outcome.as_ref().err().cloned();
-        let effects = self.buffer.complete(id, outcome, self.now, fallback);
+        let stale = stale_results(&call, &outcome);
+        let effects = self.buffer.complete(id, outcome, stale, self.now);
         for answer in effects.answers {
             self.check(answer, &call, error.as_ref());
         }
@@ -161,8 +162,8 @@ impl Driven {
         if error.is_some() {
             self.note_superseded_by_a_second_chance(&call);
         }
-        let stale = self.buffer.complete(id, Ok(Vec::new()), self.now, NOTHING_INSTEAD);
-        assert!(stale.answers.is_empty() && stale.calls.is_empty(), "a stale outcome");
+        let again = self.buffer.complete(id, Ok(Vec::new()), no_results(), self.now);
+        assert!(again.answers.is_empty() && again.calls.is_empty(), "a second outcome");
     }
 
     /// Those who are asked for again join no call that is in flight: they take its waiter.
@@ -188,7 +189,7 @@ impl Driven {
                     let from = |whence| found == evaluation_from(whence, key, *kind, name);
                     let is_right = match asked.knows(position) {
                         true => from("cache"),
-                        false => from("network") || (!cached.bypass_cache && from("fallback")),
+                        false => from("network") || (!cached.bypass_cache && from("stale")),
                     };
                     assert!(is_right, "{position}: {found:?} for {name}, {cached:?}");
                 }
@@ -199,8 +200,7 @@ impl Driven {
             (Err(error), Some(failed)) => {
                 assert_eq!(error.kind(), failed.kind());
                 let mut names = call.names.iter().filter(|name| asked.asks_for(name));
-                let has_fallback = |name| fallback(&error, key, *kind, name).is_some();
-                let culprit = names.find(|name| cached.bypass_cache || !has_fallback(name));
+                let culprit = names.find(|name| cached.bypass_cache || !has_stale(name, &error));
                 assert!(culprit.is_some(), "promise 3");
             }
             (result, failed) => panic!("{result:?} after {failed:?}"),
@@ -227,9 +227,15 @@ impl Driven {
                     self.left.insert(waiting[who % waiting.len()]);
                 }
             }
-            Step::FlushDue => self.flush(|buffer, present| buffer.flush_due(present)),
+            Step::FlushDue => {
+                let left = self.left(self.buffer.due_requests());
+                let effects = self.buffer.flush_due(&left);
+                self.check_flush(effects);
+            }
             Step::FlushAll => {
-                self.flush(|buffer, present| buffer.flush_all(present));
+                let left = self.left(self.buffer.buffered_requests());
+                let effects = self.buffer.flush_all(&left);
+                self.check_flush(effects);
                 assert_eq!(self.buffer.buffered(), 0);
                 assert!(!self.buffer.is_due());
             }
@@ -256,30 +262,9 @@ impl Driven {
         }
         assert_eq!(self.buffer.pending(), self.asked.len() - self.ended.len());
         assert_eq!(self.buffer.in_flight(), self.in_flight.len());
-        self.assert_due();
-    }
-
-    /// What is buffered waits for the interval only while the policy has a reason for it.
-    fn assert_due(&self) {
-        let Groups { groups, names, decider, due, .. } = &self.buffer.groups;
-        for (id, key, state) in groups.iter() {
-            let is_gate = |kind: CallKind| kind == CallKind::CheckGate;
-            let name_key = |name: &NameId| names.get(*name).expect("a name").0;
-            let kinds = || state.buffered.iter().map(|name| name_key(name).kind);
-            let calls = self.in_flight.iter().filter(|(_, call)| key_of(call) == *key);
-            let gate_calls = calls.filter(|(_, call)| is_gate(call.kind)).count();
-            assert_eq!(state.gate_calls, gate_calls);
-            let is_full = state.buffered.len() >= decider.batch_size;
-            let is_idle = gate_calls == 0 && kinds().any(is_gate);
-            let has_configs = !kinds().all(is_gate);
-            if is_full || (decider.policy == Adaptive && (is_idle || has_configs)) {
-                assert!(state.is_due, "{key:?} waits for nothing: {state:?}");
-            }
-            assert_eq!(state.is_due, due.contains(&id));
-            assert_eq!(state.is_waiting, self.buffer.groups.waiting.contains(&id));
-            assert!(state.buffered.is_empty() || state.is_due || state.is_waiting);
-            assert_eq!(state.count, names.iter().filter(|(_, of, _)| of.group == id).count());
-        }
+        let gate_calls = self.in_flight.iter().filter(|(_, call)| call.kind == CallKind::CheckGate);
+        let gate_calls: Vec<_> = gate_calls.map(|(_, call)| key_of(call)).collect();
+        self.buffer.groups.assert_scheduled(&gate_calls);
     }
 
     /// Answers everything there is, after which nothing may be left.
@@ -296,6 +281,6 @@ impl Driven {
         // Names whose requests failed for another name's sake stay until the next flush.
         self.step(Step::FlushAll);
         assert!(self.in_flight.is_empty());
-        assert!(has_nothing(&self.buffer) && self.buffer.calls.is_empty(), "promise 4");
+        assert!(is_clean(&self.buffer) && self.buffer.calls.is_empty(), "promise 4");
     }
 }

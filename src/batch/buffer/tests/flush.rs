@@ -9,7 +9,7 @@ fn distinct_names_go_out_in_the_order_they_were_first_asked() {
     driven.ask(key(0, true), CallKind::CheckGate, names(["b", "a"]));
     driven.ask(key(0, true), CallKind::GetConfig, names(["a", "b"]));
 
-    let effects = driven.buffer.flush_all(EVERYBODY);
+    let effects = driven.buffer.flush_all(&[]);
 
     assert_eq!(called(&effects), [vec!["c", "a", "b"], vec!["a"], vec!["b"]]);
 }
@@ -20,7 +20,7 @@ fn more_than_a_hundred_names_become_several_calls() {
     let many: Vec<Arc<str>> = (0..250).map(|n| Arc::from(format!("gate {n}"))).collect();
     driven.ask(key(0, true), CallKind::CheckGate, many);
 
-    let effects = driven.buffer.flush_due(EVERYBODY);
+    let effects = driven.buffer.flush_due(&[]);
 
     let sizes: Vec<_> = effects.calls.iter().map(|(_, call)| call.names.len()).collect();
     assert_eq!(sizes, [100, 100, 50]);
@@ -36,7 +36,7 @@ fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not
     driven.ask(key(0, true), CallKind::CheckGate, names(["c"]));
 
     assert!(driven.buffer.is_due());
-    let effects = driven.buffer.flush_due(EVERYBODY);
+    let effects = driven.buffer.flush_due(&[]);
     assert_eq!(called(&effects), [vec!["a", "b", "c"]]);
     assert_eq!(driven.buffer.buffered(), 1);
 }
@@ -49,7 +49,7 @@ fn adaptive_an_idle_users_names_are_due_as_soon_as_they_are_asked() {
     driven.ask(key(0, true), CallKind::CheckGate, names(["b"]));
     driven.ask(key(0, true), CallKind::GetConfig, names(["a"]));
 
-    let effects = driven.buffer.flush_due(EVERYBODY);
+    let effects = driven.buffer.flush_due(&[]);
 
     assert_eq!(called(&effects), [vec!["a", "b"], vec!["a"]]);
     assert!(!driven.buffer.is_due() && !driven.buffer.is_waiting());
@@ -71,7 +71,7 @@ fn adaptive_what_is_asked_during_a_call_gathers_and_is_due_when_it_returns() {
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b"]]);
+    assert_eq!(called(&driven.buffer.flush_due(&[])), [["a", "b"]]);
     assert!(!driven.buffer.is_waiting());
 }
 
@@ -90,7 +90,7 @@ fn adaptive_gates_gather_until_the_last_of_several_calls_returns() {
     assert!(!driven.buffer.is_due(), "one of the halves is");
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
+    assert_eq!(called(&driven.buffer.flush_due(&[])), [["a"]]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn adaptive_configs_leave_at_once_and_hold_no_gates_back() {
     assert_eq!(driven.in_flight.len(), 3, "the configs leave beside the call, the gate does not");
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["gate"]]);
+    assert_eq!(called(&driven.buffer.flush_due(&[])), [["gate"]]);
 }
 
 #[test]
@@ -117,11 +117,11 @@ fn adaptive_the_batch_size_and_the_interval_wait_for_no_call() {
     driven.ask(key(0, true), CallKind::CheckGate, names(["a", "b"]));
     assert!(!driven.buffer.is_due());
     driven.ask(key(0, true), CallKind::CheckGate, names(["c"]));
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b", "c"]]);
+    assert_eq!(called(&driven.buffer.flush_due(&[])), [["a", "b", "c"]]);
 
     driven.ask(key(0, true), CallKind::CheckGate, names(["d"]));
     assert!(!driven.buffer.is_due());
-    assert_eq!(called(&driven.buffer.flush_all(EVERYBODY)), [["d"]]);
+    assert_eq!(called(&driven.buffer.flush_all(&[])), [["d"]]);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn adaptive_who_is_asked_for_again_waits_for_no_other_call() {
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
+    assert_eq!(called(&driven.buffer.flush_due(&[])), [["a"]]);
     assert_eq!(driven.buffer.buffered(), 1, "the other gate gathers on");
 }
 
@@ -145,7 +145,7 @@ fn exposure_modes_do_not_share_a_call() {
     driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.ask(key(0, false), CallKind::CheckGate, names(["a"]));
 
-    let effects = driven.buffer.flush_all(EVERYBODY);
+    let effects = driven.buffer.flush_all(&[]);
 
     let modes: Vec<_> = effects.calls.iter().map(|(_, call)| call.exposure).collect();
     assert_eq!(modes, [true, false]);

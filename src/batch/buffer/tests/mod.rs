@@ -82,13 +82,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn has_nothing(Buffer { groups, refused, .. }: &Buffer) -> bool {
-    let is_known = groups.names.iter().next().is_some() || groups.groups.iter().next().is_some();
-    !is_known
-        && groups.buffered == 0
-        && groups.waiting.is_empty()
-        && groups.due.is_empty()
-        && refused.has_no_bisections()
+fn is_clean(Buffer { groups, refused, .. }: &Buffer) -> bool {
+    groups.is_empty() && refused.has_no_bisections()
 }
 
 fn key(user: u8, exposure: bool) -> BatchKey {
@@ -118,10 +113,19 @@ fn evaluation_from(whence: &str, key: &BatchKey, kind: CallKind, name: &Arc<str>
     }
 }
 
-/// Two of the names have something to fall back on, if it is Statsig that fails.
-fn fallback(error: &Error, key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Option<Evaluation> {
-    let is_there = matches!(&**name, "name 0" | "name 1") && error.is_retryable();
-    is_there.then(|| evaluation_from("fallback", key, kind, name))
+/// Two of the names have a stale evaluation, if it is Statsig that fails.
+fn has_stale(name: &Arc<str>, error: &Error) -> bool {
+    matches!(&**name, "name 0" | "name 1") && error.is_retryable()
+}
+
+fn stale_results(call: &CallRequest, outcome: &Outcome) -> PartialResults {
+    let Err(error) = outcome else { return no_results() };
+    let stale = |name| evaluation_from("stale", &key_of(call), call.kind, name);
+    call.names.iter().map(|name| has_stale(name, error).then(|| stale(name))).collect()
+}
+
+fn no_results() -> PartialResults {
+    PartialResults::new()
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -160,11 +164,6 @@ fn called(effects: &Effects) -> Vec<Vec<&str>> {
     let calls = effects.calls.iter();
     calls.map(|(_, call)| call.names.iter().map(|name| &**name).collect()).collect()
 }
-
-const EVERYBODY: fn(RequestId) -> bool = |_| true;
-
-const NOTHING_INSTEAD: fn(&Error, &BatchKey, CallKind, &Arc<str>) -> Option<Evaluation> =
-    |_, _, _, _| None;
 
 fn bypass_cache(names: Vec<Arc<str>>) -> Asked {
     let cached = Cached { known: None, bypass_cache: true };

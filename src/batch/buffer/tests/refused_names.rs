@@ -12,7 +12,7 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
     }
     let poison = &names[37];
 
-    let mut calls = driven.buffer.flush_due(EVERYBODY).calls;
+    let mut calls = driven.buffer.flush_due(&[]).calls;
     let (mut made, mut refused, mut answered) = (0, 0, 0);
     while let Some((id, call)) = calls.pop() {
         made += 1;
@@ -21,7 +21,7 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
             true => Err(failure(Failing::Refused)),
             false => Ok(call.names.iter().map(|n| Some(evaluation(&key, call.kind, n))).collect()),
         };
-        let effects = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+        let effects = driven.buffer.complete(id, outcome, no_results(), driven.now);
         refused += effects.answers.iter().filter(|answer| answer.result.is_err()).count();
         answered += effects.answers.iter().filter(|answer| answer.result.is_ok()).count();
         calls.extend(effects.calls);
@@ -29,13 +29,13 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
 
     assert_eq!((refused, answered), (1, 99));
     assert!(made <= 1 + 2 * 7, "{made} calls: two for each halving");
-    assert!(driven.buffer.is_empty() && has_nothing(&driven.buffer));
+    assert!(driven.buffer.is_empty() && is_clean(&driven.buffer));
 }
 
 /// Has everything that is buffered asked of a server that refuses this name. Says how many were
 /// refused, and how many of the calls asked again for a part of one.
 fn ask_a_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, usize) {
-    let mut calls = driven.buffer.flush_all(EVERYBODY).calls;
+    let mut calls = driven.buffer.flush_all(&[]).calls;
     let (mut refused, mut parts) = (0, 0);
     while let Some((id, call)) = calls.pop() {
         parts += usize::from(call.refusal.is_some());
@@ -45,7 +45,7 @@ fn ask_a_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, usize
             true => Err(failure(Failing::Refused)),
             false => Ok(evaluations().collect()),
         };
-        let effects = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
+        let effects = driven.buffer.complete(id, outcome, no_results(), driven.now);
         refused += effects.answers.iter().filter(|answer| answer.result.is_err()).count();
         calls.extend(effects.calls);
     }
@@ -69,7 +69,7 @@ fn promise_3_a_name_that_was_refused_goes_out_alone_whoever_asks_for_it() {
     driven.ask(key(0, true), CallKind::CheckGate, vec![Arc::clone(&names[7])]);
     assert_eq!(ask_a_server_that_refuses(&mut driven, "nothing"), (0, 0));
     driven.ask(key(0, true), CallKind::CheckGate, names);
-    let calls = driven.buffer.flush_all(EVERYBODY).calls;
+    let calls = driven.buffer.flush_all(&[]).calls;
     assert_eq!(calls.len(), 1, "once it is answered it is like any other");
 }
 
@@ -89,11 +89,11 @@ fn a_call_that_left_before_its_name_was_known_is_told_apart_in_one_step() {
             true => Err(failure(Failing::Refused)),
             false => Ok(vec![None; call.names.len()]),
         };
-        calls.extend(driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD).calls);
+        calls.extend(driven.buffer.complete(id, outcome, no_results(), driven.now).calls);
     }
 
     let outcome = Err(failure(Failing::Refused));
-    let effects = driven.buffer.complete(late.0, outcome, driven.now, NOTHING_INSTEAD);
+    let effects = driven.buffer.complete(late.0, outcome, no_results(), driven.now);
 
     let sizes: Vec<_> = effects.calls.iter().map(|(_, call)| call.names.len()).collect();
     assert_eq!(sizes, [19, 1]);
