@@ -1,9 +1,9 @@
-//! The bytes of answers that wait for others of their requests.
+//! The byte budget of partial results.
 
 use super::*;
 
-/// Asks for a config that is never answered, and for one that is, of so many bytes.
-fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Effects) {
+/// Adds a request for two configs: one is never answered, and one is, with this many bytes.
+fn add_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Effects) {
     let key = key(user, true);
     let names = vec!["hangs".into(), "large".into()];
     let (request, _) = driven.buffer.add(Request {
@@ -26,19 +26,19 @@ fn ask_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Ef
 fn promise_4_answers_that_wait_for_others_are_bounded_in_bytes_and_who_holds_most_goes_first() {
     let mut driven = Driven::new(100, Adaptive);
     driven.buffer.byte_budget = ByteBudget::new(10_000);
-    let mut ask = |user, bytes| {
-        let (request, effects) = ask_and_answer(&mut driven, user, bytes);
+    let mut add = |user, bytes| {
+        let (request, effects) = add_and_answer(&mut driven, user, bytes);
         (request, effects.answers, driven.buffer.byte_budget.total())
     };
 
-    assert_eq!(ask(0, 256).2, 0, "what is small counts as it is admitted");
-    let (_, answers, taken) = ask(1, 4_000);
-    assert_eq!((answers.len(), taken), (0, 4_000));
-    let (largest, answers, taken) = ask(2, 6_000);
-    assert_eq!((answers.len(), taken), (0, 10_000));
-    let (_, answers, taken) = ask(3, 1_000);
+    assert_eq!(add(0, 256).2, 0, "a small evaluation is not charged");
+    let (_, answers, bytes) = add(1, 4_000);
+    assert_eq!((answers.len(), bytes), (0, 4_000));
+    let (largest, answers, bytes) = add(2, 6_000);
+    assert_eq!((answers.len(), bytes), (0, 10_000));
+    let (_, answers, bytes) = add(3, 1_000);
 
-    assert_eq!((answers.len(), taken), (1, 5_000));
+    assert_eq!((answers.len(), bytes), (1, 5_000));
     assert_eq!(answers[0].request, largest);
     assert!(matches!(answers[0].result, Err(Error::OverloadedBytes { limit: 10_000 })));
     driven.buffer.refuse_all(&Error::ShuttingDown);
@@ -51,9 +51,9 @@ fn answer_that_many_requests_hold_counts_once() {
     driven.buffer.byte_budget = ByteBudget::new(10_000);
     let names: Vec<Arc<str>> = vec!["hangs".into(), "large".into()];
     for _ in 0..100 {
-        driven.ask(key(1, true), CallKind::GetConfig, names.clone());
+        driven.add(key(1, true), CallKind::GetConfig, names.clone());
     }
-    let (_, effects) = ask_and_answer(&mut driven, 1, 9_000);
+    let (_, effects) = add_and_answer(&mut driven, 1, 9_000);
     assert!(effects.answers.is_empty());
     assert_eq!((driven.buffer.byte_budget.total(), driven.buffer.pending()), (9_000, 101));
 }
@@ -64,33 +64,35 @@ fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
     driven.buffer.byte_budget = ByteBudget::new(10_000);
     let cached = |bytes: usize| {
         let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes - 11));
-        ConfigEvaluation::from_json("kept", &text).unwrap().into()
+        ConfigEvaluation::from_json("cached", &text).unwrap().into()
     };
-    let ask = |driven: &mut Driven, user, kept: &Evaluation| {
-        let names: Vec<Arc<str>> = vec!["kept".into(), "hangs".into()];
+    let add_cached = |driven: &mut Driven, user, evaluation: &Evaluation| {
+        let names: Vec<Arc<str>> = vec!["cached".into(), "hangs".into()];
         let (request, _) = driven.buffer.add(Request {
             key: key(user, true),
             kind: CallKind::GetConfig,
             names: names.into(),
-            cached: [Some(kept.with_origin(Origin::Cache { age_ms: 1 }))].into_iter().collect(),
+            cached: [Some(evaluation.with_origin(Origin::Cache { age_ms: 1 }))]
+                .into_iter()
+                .collect(),
             bypass_cache: false,
             deadline: driven.now + TIMEOUT,
         });
         request
     };
-    let kept: Evaluation = cached(6_000);
+    let evaluation: Evaluation = cached(6_000);
     for user in 0..10 {
-        ask(&mut driven, user, &kept);
+        add_cached(&mut driven, user, &evaluation);
     }
     assert_eq!(driven.buffer.byte_budget.total(), 6_000);
 
-    let newer = ask(&mut driven, 1, &cached(7_000));
+    let newer = add_cached(&mut driven, 1, &cached(7_000));
     assert_eq!(
         driven.buffer.byte_budget.total(),
         13_000,
-        "what is too much goes as the next answer comes"
+        "the next delivery sheds what exceeds the budget"
     );
-    let (_, effects) = ask_and_answer(&mut driven, 2, 300);
+    let (_, effects) = add_and_answer(&mut driven, 2, 300);
     assert_eq!(effects.answers.iter().map(|answer| answer.request).collect::<Vec<_>>(), [newer]);
     assert!(matches!(effects.answers[0].result, Err(Error::OverloadedBytes { .. })));
     assert_eq!(driven.buffer.byte_budget.total(), 6_300);

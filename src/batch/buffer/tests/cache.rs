@@ -1,4 +1,4 @@
-//! Names that are known already, stale evaluations, and requests past the cache.
+//! Cached names, stale evaluations, and requests past the cache.
 
 use super::*;
 
@@ -6,8 +6,8 @@ use super::*;
 fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
     let mut driven = Driven::new(100, Interval);
     let (kind, names) = (CallKind::CheckGate, names(["a", "b", "a", "c"]));
-    let cached = Cached { known: Some(1), bypass_cache: false };
-    driven.ask_with(Asked::new(key(0, true), kind, names, cached));
+    let cache = CacheUse { cached: Some(1), bypass_cache: false };
+    driven.add_request(ModelRequest::new(key(0, true), kind, names, cache));
     let (call, request) = driven.buffer.flush_all(&[]).calls.remove(0);
     assert_eq!(request.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "c"]);
 
@@ -25,10 +25,10 @@ fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
 #[test]
 fn where_a_call_failed_its_requests_get_what_there_is_instead() {
     let mut driven = Driven::new(100, Interval);
-    let failed = driven.ask(key(0, true), CallKind::CheckGate, names(["name 0", "other"]));
-    let served = driven.ask(key(0, true), CallKind::CheckGate, names(["name 0", "name 1"]));
+    let failed = driven.add(key(0, true), CallKind::CheckGate, names(["name 0", "other"]));
+    let served = driven.add(key(0, true), CallKind::CheckGate, names(["name 0", "name 1"]));
     driven.step(Step::FlushAll);
-    let joined = driven.ask(key(0, true), CallKind::CheckGate, names(["name 1"]));
+    let joined = driven.add(key(0, true), CallKind::CheckGate, names(["name 1"]));
     let (call, request) = driven.in_flight.remove(0);
 
     let broken = Err(failure(Failing::Broken));
@@ -38,16 +38,16 @@ fn where_a_call_failed_its_requests_get_what_there_is_instead() {
     let ends: HashMap<_, _> =
         effects.answers.iter().map(|answer| (answer.request, answer.result.is_ok())).collect();
     let expected = [(failed, false), (served, true), (joined, true)];
-    assert_eq!(ends, expected.into(), "also who would have a second chance");
+    assert_eq!(ends, expected.into(), "also a request that might be retried");
     assert!(driven.buffer.is_empty() && driven.buffer.buffered() == 0);
 }
 
 #[test]
 fn who_asks_past_the_cache_gets_nothing_instead() {
     let mut driven = Driven::new(100, Interval);
-    let strict = driven.ask_with(bypass_cache(names(["name 0"])));
+    let strict = driven.add_request(bypass_cache(names(["name 0"])));
     driven.step(Step::FlushAll);
-    let lenient = driven.ask(key(0, true), CallKind::CheckGate, names(["name 0"]));
+    let lenient = driven.add(key(0, true), CallKind::CheckGate, names(["name 0"]));
     let (call, request) = driven.in_flight.remove(0);
 
     let broken = Err(failure(Failing::Broken));
@@ -62,15 +62,15 @@ fn who_asks_past_the_cache_gets_nothing_instead() {
 #[test]
 fn who_asks_past_the_cache_joins_no_call_that_was_made_before_but_what_is_buffered() {
     let mut driven = Driven::new(100, Interval);
-    let first = driven.ask(key(0, true), CallKind::CheckGate, names(["a", "b"]));
+    let first = driven.add(key(0, true), CallKind::CheckGate, names(["a", "b"]));
     driven.step(Step::FlushAll);
 
-    let strict = driven.ask_with(bypass_cache(names(["a", "a"])));
-    let also = driven.ask_with(bypass_cache(names(["a"])));
-    let plain = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
-    let other = driven.ask(key(0, true), CallKind::CheckGate, names(["b"]));
+    let strict = driven.add_request(bypass_cache(names(["a", "a"])));
+    let also = driven.add_request(bypass_cache(names(["a"])));
+    let plain = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
+    let other = driven.add(key(0, true), CallKind::CheckGate, names(["b"]));
     driven.step(Step::FlushAll);
-    let joins = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
+    let joins = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
 
     let calls: Vec<_> = driven.in_flight.iter().map(|(_, call)| call.names.to_vec()).collect();
     assert_eq!(calls, [names(["a", "b"]), names(["a"])]);

@@ -1,14 +1,14 @@
-//! Who gets what a call brings.
+//! Which requests get which outcome.
 
 use super::*;
 
 #[test]
 fn a_name_in_flight_is_joined_and_not_asked_again() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
 
-    let joined = driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
+    let joined = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     let effects = driven.buffer.flush_all(&[]);
     assert!(effects.calls.is_empty());
 
@@ -19,9 +19,9 @@ fn a_name_in_flight_is_joined_and_not_asked_again() {
 #[test]
 fn who_joined_a_call_that_was_refused_is_refused_too() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
 
     driven.step(Step::Fail { call: 0, error: Failing::Unauthorized });
 
@@ -32,8 +32,8 @@ fn who_joined_a_call_that_was_refused_is_refused_too() {
 fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
     let mut driven = Driven::new(100, Interval);
     let key = key(0, true);
-    driven.ask(key.clone(), CallKind::CheckGate, names(["a", "b"]));
-    driven.ask(key.clone(), CallKind::CheckGate, names(["b"]));
+    driven.add(key.clone(), CallKind::CheckGate, names(["a", "b"]));
+    driven.add(key.clone(), CallKind::CheckGate, names(["b"]));
     let (call, _) = driven.buffer.flush_all(&[]).calls.remove(0);
     let there = evaluation(&key, CallKind::CheckGate, &Arc::from("b"));
 

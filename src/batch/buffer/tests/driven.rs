@@ -1,43 +1,48 @@
-//! A buffer that is driven step by step, beside a much simpler model of it.
+//! Drives a buffer step by step, beside a much simpler model of it.
 
 use super::*;
 
-/// A buffer, and a much simpler account of what it owes to whom.
+/// A buffer, and a simple model of what it owes its requests.
 pub(super) struct Driven {
     pub(super) buffer: Buffer,
     pub(super) now: Instant,
-    pub(super) asked: HashMap<RequestId, Asked>,
+    pub(super) requests: HashMap<RequestId, ModelRequest>,
     pub(super) left: HashSet<RequestId>,
     pub(super) ended: HashSet<RequestId>,
     pub(super) in_flight: Vec<(CallId, CallRequest)>,
-    /// Names that some call left out.
+    /// Names that were missing from a response.
     pub(super) left_out: HashSet<(BatchKey, Arc<str>)>,
-    /// Names in flight that somebody has asked for past the cache since.
+    /// Names in flight that a request past the cache has superseded.
     superseded: HashSet<(CallId, Arc<str>)>,
 }
 
-pub(super) struct Asked {
+pub(super) struct ModelRequest {
     key: BatchKey,
     kind: CallKind,
     names: Vec<Arc<str>>,
-    cached: Cached,
-    /// The last call that had been made.
-    after: CallId,
+    cache: CacheUse,
+    /// The newest call when the request came.
+    newest_call: CallId,
     deadline: Option<Instant>,
 }
 
-impl Asked {
-    pub(super) fn new(key: BatchKey, kind: CallKind, names: Vec<Arc<str>>, cached: Cached) -> Self {
-        Self { key, kind, names, cached, after: 0, deadline: None }
+impl ModelRequest {
+    pub(super) fn new(
+        key: BatchKey,
+        kind: CallKind,
+        names: Vec<Arc<str>>,
+        cache: CacheUse,
+    ) -> Self {
+        Self { key, kind, names, cache, newest_call: 0, deadline: None }
     }
 
-    pub(super) fn knows(&self, position: usize) -> bool {
-        position + 1 < self.names.len() && self.cached.known == Some(position)
+    pub(super) fn is_cached(&self, position: usize) -> bool {
+        position + 1 < self.names.len() && self.cache.cached == Some(position)
     }
 
-    pub(super) fn asks_for(&self, name: &Arc<str>) -> bool {
+    pub(super) fn waits_for(&self, name: &Arc<str>) -> bool {
         let mut names = self.names.iter().enumerate();
-        names.any(|(position, asked)| asked == name && !self.knows(position))
+        names.any(|(position, other)| other == name && !self.is_cached(position))
     }
 }
 
@@ -47,7 +52,7 @@ impl Driven {
         Self {
             buffer: Buffer::new(batch_size, policy, usize::MAX),
             now: Instant::now(),
-            asked: HashMap::new(),
+            requests: HashMap::new(),
             left: HashSet::new(),
             ended: HashSet::new(),
             in_flight: Vec::new(),
@@ -56,34 +61,36 @@ impl Driven {
         }
     }
 
-    pub(super) fn ask(&mut self, key: BatchKey, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
-        self.ask_with(Asked::new(key, kind, names, Cached::default()))
+    pub(super) fn add(&mut self, key: BatchKey, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
+        self.add_request(ModelRequest::new(key, kind, names, CacheUse::default()))
     }
 
-    pub(super) fn ask_with(&mut self, mut asked: Asked) -> RequestId {
-        asked.after = self.buffer.last_call();
-        asked.deadline = Some(self.now + TIMEOUT);
-        for (id, call) in self.in_flight.iter().filter(|_| asked.cached.bypass_cache) {
-            if (key_of(call), call.kind) == (asked.key.clone(), asked.kind) {
-                let names = call.names.iter().filter(|name| asked.asks_for(name));
+    pub(super) fn add_request(&mut self, mut request: ModelRequest) -> RequestId {
+        request.newest_call = self.buffer.last_call();
+        request.deadline = Some(self.now + TIMEOUT);
+        for (id, call) in self.in_flight.iter().filter(|_| request.cache.bypass_cache) {
+            if (key_of(call), call.kind) == (request.key.clone(), request.kind) {
+                let names = call.names.iter().filter(|name| request.waits_for(name));
                 self.superseded.extend(names.map(|name| (*id, Arc::clone(name))));
             }
         }
-        let known = asked.names.iter().enumerate().map(|(position, name)| {
-            asked.knows(position).then(|| evaluation_from("cache", &asked.key, asked.kind, name))
+        let cached = request.names.iter().enumerate().map(|(position, name)| {
+            request
+                .is_cached(position)
+                .then(|| evaluation_from("cache", &request.key, request.kind, name))
         });
-        let mut known: PartialResults = known.collect();
-        let last = known.iter().rposition(Option::is_some);
-        known.truncate(last.map_or(0, |last| last + 1));
+        let mut cached: PartialResults = cached.collect();
+        let last = cached.iter().rposition(Option::is_some);
+        cached.truncate(last.map_or(0, |last| last + 1));
         let (id, _) = self.buffer.add(Request {
-            key: asked.key.clone(),
-            kind: asked.kind,
-            names: asked.names.clone().into(),
-            cached: known,
-            bypass_cache: asked.cached.bypass_cache,
+            key: request.key.clone(),
+            kind: request.kind,
+            names: request.names.clone().into(),
+            cached,
+            bypass_cache: request.cache.bypass_cache,
             deadline: self.now + TIMEOUT,
         });
-        assert!(self.asked.insert(id, asked).is_none(), "an id was given twice");
+        assert!(self.requests.insert(id, request).is_none(), "ids are unique");
         id
     }
 
@@ -94,35 +101,38 @@ impl Driven {
 
     fn check_flush(&mut self, effects: Effects) {
         for request in effects.abandoned {
-            assert!(self.left.contains(&request), "promise 3: somebody who waits was left out");
+            assert!(
+                self.left.contains(&request),
+                "promise 3: the caller of {request:?} still waits"
+            );
             assert!(self.ended.insert(request), "promise 1: request {request:?} ended twice");
         }
         for (id, call) in effects.calls {
             assert!((1..=call.kind.max_names()).contains(&call.names.len()), "{call:?}");
             let names: BTreeSet<_> = call.names.iter().collect();
-            assert_eq!(names.len(), call.names.len(), "a name stands in a call twice");
+            assert_eq!(names.len(), call.names.len(), "a call has the same name twice");
             for (other_id, other) in &self.in_flight {
                 let same = other.kind == call.kind && key_of(other) == key_of(&call);
                 let is_current =
                     |name: &Arc<str>| !self.superseded.contains(&(*other_id, Arc::clone(name)));
                 let mut current = other.names.iter().filter(|name| is_current(name));
                 let twice = same && current.any(|name| names.contains(name));
-                assert!(!twice, "a name is asked while it is in flight: {call:?}, {other:?}");
+                assert!(!twice, "a name is in flight twice: {call:?}, {other:?}");
             }
-            self.assert_wanted(&call);
+            self.assert_has_waiters(&call);
             self.in_flight.push((id, call));
         }
     }
 
-    /// Each name of a call is waited for by somebody who has not left, and has time left.
-    fn assert_wanted(&self, call: &CallRequest) {
+    /// Asserts that each name of a call has a waiter whose caller is still there.
+    fn assert_has_waiters(&self, call: &CallRequest) {
         for name in call.names.iter() {
-            let key = self.asked.iter().any(|(id, asked)| {
+            let has_waiter = self.requests.iter().any(|(id, request)| {
                 let waits = !self.ended.contains(id) && !self.left.contains(id);
-                let its_own = asked.key == key_of(call) && asked.kind == call.kind;
-                waits && its_own && asked.asks_for(name)
+                let its_own = request.key == key_of(call) && request.kind == call.kind;
+                waits && its_own && request.waits_for(name)
             });
-            assert!(key, "promise 3: nobody waits for {name} of {call:?}");
+            assert!(has_waiter, "promise 3: no request waits for {name} of {call:?}");
         }
         assert!(call.deadline <= self.now + TIMEOUT);
     }
@@ -136,12 +146,12 @@ impl Driven {
             return;
         }
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
-        for request in self.buffer.requests_of(id) {
-            let Some(asked) = self.asked.get(&request) else { continue };
-            let joined = asked.cached.bypass_cache && asked.after >= id;
-            assert!(!joined, "{request:?} asked past the cache, and waits for an earlier call");
-            let is_in_time = asked.deadline.is_none_or(|deadline| call.deadline <= deadline);
-            assert!(is_in_time, "promise 1: {request:?} waits for a call with a later deadline");
+        for waiting in self.buffer.requests_of(id) {
+            let Some(request) = self.requests.get(&waiting) else { continue };
+            let joined = request.cache.bypass_cache && request.newest_call >= id;
+            assert!(!joined, "{waiting:?} bypasses the cache, and waits for an earlier call");
+            let is_in_time = request.deadline.is_none_or(|deadline| call.deadline <= deadline);
+            assert!(is_in_time, "promise 1: {waiting:?} waits for a call with a later deadline");
         }
         let outdated = call.names.iter().map(|name| (id, Arc::clone(name)));
         let outdated: Vec<_> = outdated.map(|key| self.superseded.contains(&key)).collect();
@@ -160,14 +170,14 @@ impl Driven {
         }
         self.in_flight.extend(effects.calls);
         if error.is_some() {
-            self.note_superseded_by_a_second_chance(&call);
+            self.note_superseded_by_retries(&call);
         }
         let again = self.buffer.complete(id, Ok(Vec::new()), no_results(), self.now);
         assert!(again.answers.is_empty() && again.calls.is_empty(), "a second outcome");
     }
 
-    /// Those who are asked for again join no call that is in flight: they take its waiter.
-    fn note_superseded_by_a_second_chance(&mut self, failed: &CallRequest) {
+    /// Notes that retries have superseded names in flight instead of joining them.
+    fn note_superseded_by_retries(&mut self, failed: &CallRequest) {
         for (id, call) in &self.in_flight {
             let is_superseded = self.buffer.is_superseded(*id).zip(call.names.iter());
             let failed = is_superseded.filter(|(_, name)| failed.names.contains(name));
@@ -176,51 +186,51 @@ impl Driven {
         }
     }
 
-    /// Exactly one answer for each request; if it is not an error, for the right user, with the
-    /// right names in the right order.
+    /// Asserts that a request gets one answer. Evaluations are for its user and its names, in their
+    /// order.
     pub(super) fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
-        let asked = &self.asked[&answer.request];
-        let Asked { key, kind, names, cached, .. } = asked;
+        let request = &self.requests[&answer.request];
+        let ModelRequest { key, kind, names, cache, .. } = request;
         assert_eq!((key, *kind), (&key_of(call), call.kind), "promise 2");
         match (answer.result, failed) {
             (Ok(evaluations), _) => {
                 assert_eq!(evaluations.len(), names.len());
                 for (position, (name, found)) in names.iter().zip(evaluations).enumerate() {
-                    let from = |whence| found == evaluation_from(whence, key, *kind, name);
-                    let is_right = match asked.knows(position) {
+                    let from = |source| found == evaluation_from(source, key, *kind, name);
+                    let is_right = match request.is_cached(position) {
                         true => from("cache"),
-                        false => from("network") || (!cached.bypass_cache && from("stale")),
+                        false => from("network") || (!cache.bypass_cache && from("stale")),
                     };
-                    assert!(is_right, "{position}: {found:?} for {name}, {cached:?}");
+                    assert!(is_right, "{position}: {found:?} for {name}, {cache:?}");
                 }
             }
             (Err(Error::MissingName { name, .. }), None) => {
-                assert!(asked.asks_for(&name) && self.left_out.contains(&(key.clone(), name)));
+                assert!(request.waits_for(&name) && self.left_out.contains(&(key.clone(), name)));
             }
             (Err(error), Some(failed)) => {
                 assert_eq!(error.kind(), failed.kind());
-                let mut names = call.names.iter().filter(|name| asked.asks_for(name));
-                let culprit = names.find(|name| cached.bypass_cache || !has_stale(name, &error));
+                let mut names = call.names.iter().filter(|name| request.waits_for(name));
+                let culprit = names.find(|name| cache.bypass_cache || !has_stale(name, &error));
                 assert!(culprit.is_some(), "promise 3");
             }
             (result, failed) => panic!("{result:?} after {failed:?}"),
         }
-        assert!(self.ended.insert(answer.request), "promise 1: {:?} twice", answer.request);
+        assert!(self.ended.insert(answer.request), "promise 1: {:?} ended twice", answer.request);
     }
 
     pub(super) fn step(&mut self, step: Step) {
         match step {
-            Step::Ask { user, exposure, kind, names, cached } => {
+            Step::Add { user, exposure, kind, names, cache } => {
                 let names = names.into_iter().map(|name| Arc::from(format!("name {name}")));
                 let key = key(user, exposure);
-                self.ask_with(Asked::new(key, kind, names.collect(), cached));
+                self.add_request(ModelRequest::new(key, kind, names.collect(), cache));
             }
-            Step::AskMany { user, names } => {
+            Step::AddMany { user, names } => {
                 let names = (0..names).map(|name| Arc::from(format!("name {name}")));
-                self.ask(key(user, true), CallKind::CheckGate, names.collect());
+                self.add(key(user, true), CallKind::CheckGate, names.collect());
             }
             Step::Leave(who) => {
-                let waiting = self.asked.keys().filter(|id| !self.ended.contains(id));
+                let waiting = self.requests.keys().filter(|id| !self.ended.contains(id));
                 let mut waiting: Vec<_> = waiting.copied().collect();
                 waiting.sort_unstable();
                 if !waiting.is_empty() {
@@ -260,25 +270,28 @@ impl Driven {
             }
             Step::Pass(milliseconds) => self.now += Duration::from_millis(milliseconds),
         }
-        assert_eq!(self.buffer.pending(), self.asked.len() - self.ended.len());
+        assert_eq!(self.buffer.pending(), self.requests.len() - self.ended.len());
         assert_eq!(self.buffer.in_flight(), self.in_flight.len());
         let gate_calls = self.in_flight.iter().filter(|(_, call)| call.kind == CallKind::CheckGate);
         let gate_calls: Vec<_> = gate_calls.map(|(_, call)| key_of(call)).collect();
         self.buffer.groups.assert_scheduled(&gate_calls);
     }
 
-    /// Answers everything there is, after which nothing may be left.
+    /// Answers every call, after which the buffer must be empty.
     pub(super) fn finish(mut self) {
         while !self.buffer.is_empty() || !self.in_flight.is_empty() {
             let pending = (self.buffer.pending(), self.in_flight.len());
             self.step(Step::FlushAll);
-            assert!(!self.in_flight.is_empty() || self.buffer.is_empty(), "{pending:?} hang");
+            assert!(
+                !self.in_flight.is_empty() || self.buffer.is_empty(),
+                "these hang: {pending:?}"
+            );
             while !self.in_flight.is_empty() {
                 self.step(Step::Answer { call: 0, left_out: Vec::new() });
             }
         }
-        assert_eq!(self.ended.len(), self.asked.len(), "promise 1");
-        // Names whose requests failed for another name's sake stay until the next flush.
+        assert_eq!(self.ended.len(), self.requests.len(), "promise 1");
+        // The names of a request that failed for another name stay until the next flush.
         self.step(Step::FlushAll);
         assert!(self.in_flight.is_empty());
         assert!(is_clean(&self.buffer) && self.buffer.calls.is_empty(), "promise 4");

@@ -1,4 +1,4 @@
-//! The buffer's decisions, one file each, and any history of them against a model.
+//! Tests of the buffer: a file for each decision, and random histories checked against a model.
 
 mod byte_budget;
 mod cache;
@@ -18,7 +18,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use self::driven::{Asked, Driven};
+use self::driven::{Driven, ModelRequest};
 use super::*;
 use crate::{
     config::FlushPolicy::{Adaptive, Interval},
@@ -30,12 +30,11 @@ use crate::{
     },
 };
 
-/// What the buffer is driven with: requests of a few users and names, and everything that can
-/// happen to them, in any order.
+/// One step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8>, cached: Cached },
-    AskMany { user: u8, names: usize },
+    Add { user: u8, exposure: bool, kind: CallKind, names: Vec<u8>, cache: CacheUse },
+    AddMany { user: u8, names: usize },
     Leave(usize),
     FlushDue,
     FlushAll,
@@ -45,32 +44,32 @@ enum Step {
     Pass(u64),
 }
 
-/// What a request has to do with the cache.
+/// How a request uses the cache.
 #[derive(Clone, Copy, Debug, Default)]
-struct Cached {
-    /// The name that is known already, but for the last of them.
-    known: Option<usize>,
+struct CacheUse {
+    /// The position of a name that is cached. The last name never is.
+    cached: Option<usize>,
     bypass_cache: bool,
 }
 
-fn cached() -> impl Strategy<Value = Cached> {
+fn cache_use() -> impl Strategy<Value = CacheUse> {
     (proptest::option::of(0..5usize), any::<bool>())
-        .prop_map(|(known, bypass_cache)| Cached { known, bypass_cache })
+        .prop_map(|(cached, bypass_cache)| CacheUse { cached, bypass_cache })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![Just(CallKind::CheckGate), Just(CallKind::GetConfig)];
-    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6), cached());
-    let ask = ask.prop_map(|(user, exposure, kind, names, cached)| Step::Ask {
+    let add = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6), cache_use());
+    let add = add.prop_map(|(user, exposure, kind, names, cache)| Step::Add {
         user,
         exposure,
         kind,
         names,
-        cached,
+        cache,
     });
     prop_oneof![
-        6 => ask,
-        1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AskMany { user, names }),
+        6 => add,
+        1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AddMany { user, names }),
         2 => any::<usize>().prop_map(Step::Leave),
         2 => Just(Step::FlushDue),
         2 => Just(Step::FlushAll),
@@ -94,26 +93,26 @@ fn key_of(call: &CallRequest) -> BatchKey {
     BatchKey { user: call.user.clone(), exposure: call.exposure }
 }
 
-/// What Statsig says: an evaluation that shows whose it is.
+/// An evaluation from Statsig that shows its user, exposure mode and name.
 fn evaluation(key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
     evaluation_from("network", key, kind, name)
 }
 
-/// The same, and where it is from.
-fn evaluation_from(whence: &str, key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
-    let whose = format!("{key:?}");
+/// An evaluation that also shows where it is from.
+fn evaluation_from(source: &str, key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    let owner = format!("{key:?}");
     match kind {
         CallKind::CheckGate => {
-            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, whence).into()
+            GateEvaluation::new(Arc::clone(name), true).with_rule(owner, source).into()
         }
         CallKind::GetConfig => {
             let value = serde_json::Map::default();
-            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, whence).into()
+            ConfigEvaluation::new(Arc::clone(name), value).with_rule(owner, source).into()
         }
     }
 }
 
-/// Two of the names have a stale evaluation, if it is Statsig that fails.
+/// Whether the name has a stale evaluation: two names do, in an outage.
 fn has_stale(name: &Arc<str>, error: &Error) -> bool {
     matches!(&**name, "name 0" | "name 1") && error.is_retryable()
 }
@@ -160,14 +159,14 @@ fn names<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
     names.into_iter().map(Arc::from).collect()
 }
 
-fn called(effects: &Effects) -> Vec<Vec<&str>> {
+fn names_of_calls(effects: &Effects) -> Vec<Vec<&str>> {
     let calls = effects.calls.iter();
     calls.map(|(_, call)| call.names.iter().map(|name| &**name).collect()).collect()
 }
 
-fn bypass_cache(names: Vec<Arc<str>>) -> Asked {
-    let cached = Cached { known: None, bypass_cache: true };
-    Asked::new(key(0, true), CallKind::CheckGate, names, cached)
+fn bypass_cache(names: Vec<Arc<str>>) -> ModelRequest {
+    let cache = CacheUse { cached: None, bypass_cache: true };
+    ModelRequest::new(key(0, true), CallKind::CheckGate, names, cache)
 }
 
 proptest! {

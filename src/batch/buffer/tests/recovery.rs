@@ -1,14 +1,14 @@
-//! What a restart sets right.
+//! What a restart repairs.
 
 use super::*;
 
 #[test]
 fn promise_5_a_restart_leaves_a_name_buffered_once_that_was_asked_for_anew() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    driven.ask_with(bypass_cache(names(["a"])));
-    // As if a panic had come after the call was closed, before its names were effects with.
+    driven.add_request(bypass_cache(names(["a"])));
+    // As if a panic had come after the call was ended, before its names were delivered.
     driven.buffer.calls.clear();
     driven.in_flight.clear();
 
@@ -26,9 +26,9 @@ fn promise_5_a_restart_leaves_a_name_buffered_once_that_was_asked_for_anew() {
 #[test]
 fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(key(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     assert!(driven.buffer.restarted().is_empty());
-    let later = driven.ask(key(0, true), CallKind::CheckGate, names(["b"]));
+    let later = driven.add(key(0, true), CallKind::CheckGate, names(["b"]));
     assert!(driven.buffer.restarted().is_empty());
 
     let ended = driven.buffer.restarted();
@@ -41,7 +41,7 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
     let mut driven = Driven::new(100, Interval);
     for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
-        driven.ask(key(user, true), CallKind::CheckGate, names([name]));
+        driven.add(key(user, true), CallKind::CheckGate, names([name]));
     }
     // As if a panic had come in the middle of a flush: after the first user's call was started, and
     // the second user's names were taken out.
@@ -54,13 +54,13 @@ fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
     assert!(driven.buffer.restarted().is_empty());
 
     // The first user's call was started and never sent: it is lost, as its drop would report.
-    let open: Vec<_> = driven.buffer.calls.keys().copied().collect();
+    let lost: Vec<_> = driven.buffer.calls.keys().copied().collect();
     let effects = driven.buffer.flush_all(&[]);
-    let mut calls: Vec<_> = effects.calls.iter().map(|(id, _)| *id).chain(open).collect();
+    let mut calls: Vec<_> = effects.calls.iter().map(|(id, _)| *id).chain(lost).collect();
     calls.sort_unstable();
     let mut answered = 0;
     for id in calls {
-        let call = driven.buffer.call(id).expect("an open call").clone();
+        let call = driven.buffer.call(id).expect("a call in flight").clone();
         let key = key_of(&call);
         let evaluations = call.names.iter().map(|name| Some(evaluation(&key, call.kind, name)));
         let outcome = Ok(evaluations.collect());

@@ -1,4 +1,4 @@
-//! How a refused name is isolated and remembered.
+//! How a refused name is found and remembered.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
     let key = key(0, true);
     let names: Vec<Arc<str>> = (0..100).map(|n| Arc::from(format!("gate {n}"))).collect();
     for name in &names {
-        driven.ask(key.clone(), CallKind::CheckGate, vec![Arc::clone(name)]);
+        driven.add(key.clone(), CallKind::CheckGate, vec![Arc::clone(name)]);
     }
     let poison = &names[37];
 
@@ -28,13 +28,13 @@ fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it(
     }
 
     assert_eq!((refused, answered), (1, 99));
-    assert!(made <= 1 + 2 * 7, "{made} calls: two for each halving");
+    assert!(made <= 1 + 2 * 7, "two calls for each halving, not {made}");
     assert!(driven.buffer.is_empty() && is_clean(&driven.buffer));
 }
 
-/// Has everything that is buffered asked of a server that refuses this name. Says how many were
-/// refused, and how many of the calls asked again for a part of one.
-fn ask_a_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, usize) {
+/// Flushes to a server that refuses one name. Returns how many requests were refused, and how many
+/// calls retried a part of another.
+fn flush_to_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, usize) {
     let mut calls = driven.buffer.flush_all(&[]).calls;
     let (mut refused, mut parts) = (0, 0);
     while let Some((id, call)) = calls.pop() {
@@ -59,18 +59,18 @@ fn promise_3_a_name_that_was_refused_goes_out_alone_whoever_asks_for_it() {
     let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
     for round in 0..50 {
         for name in &names {
-            driven.ask(key(round, true), CallKind::CheckGate, vec![Arc::clone(name)]);
+            driven.add(key(round, true), CallKind::CheckGate, vec![Arc::clone(name)]);
         }
-        let (refused, parts) = ask_a_server_that_refuses(&mut driven, "gate 7");
+        let (refused, parts) = flush_to_server_that_refuses(&mut driven, "gate 7");
         assert_eq!(refused, 1, "round {round}");
         assert!(if round == 0 { (1..=10).contains(&parts) } else { parts == 0 }, "{parts} parts");
     }
 
-    driven.ask(key(0, true), CallKind::CheckGate, vec![Arc::clone(&names[7])]);
-    assert_eq!(ask_a_server_that_refuses(&mut driven, "nothing"), (0, 0));
-    driven.ask(key(0, true), CallKind::CheckGate, names);
+    driven.add(key(0, true), CallKind::CheckGate, vec![Arc::clone(&names[7])]);
+    assert_eq!(flush_to_server_that_refuses(&mut driven, "nothing"), (0, 0));
+    driven.add(key(0, true), CallKind::CheckGate, names);
     let calls = driven.buffer.flush_all(&[]).calls;
-    assert_eq!(calls.len(), 1, "once it is answered it is like any other");
+    assert_eq!(calls.len(), 1, "a name that is answered is not refused any more");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_call_that_left_before_its_name_was_known_is_told_apart_in_one_step() {
     let mut driven = Driven::new(100, Interval);
     let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
     for user in 0..2 {
-        driven.ask(key(user, true), CallKind::CheckGate, names.clone());
+        driven.add(key(user, true), CallKind::CheckGate, names.clone());
         driven.step(Step::FlushAll);
     }
     let late = driven.in_flight.remove(1);
