@@ -91,7 +91,10 @@ mod tests {
         let mut interner: Interner<DefaultKey, String, u32> = Interner::new();
         let ids: Vec<_> = (0..1_000).map(|n| interner.intern(format!("key {n}"), || n)).collect();
         for (n, id) in ids.iter().enumerate() {
-            assert_eq!(interner.intern(format!("key {n}"), || unreachable!("it is there")), *id);
+            assert_eq!(
+                interner.intern(format!("key {n}"), || unreachable!("the key is interned")),
+                *id
+            );
         }
 
         let removed = ids[500];
@@ -99,7 +102,7 @@ mod tests {
 
         assert_eq!(interner.get(removed), None);
         assert_eq!(interner.remove(removed), None);
-        assert_eq!(interner.index.len(), 999, "nothing is left of it");
+        assert_eq!(interner.index.len(), 999, "the index has no trace of it");
         let again = interner.intern("key 500".to_owned(), || 0);
         assert_ne!(again, removed);
         assert_eq!(interner.get(again), Some((&"key 500".to_owned(), &0)));
@@ -115,7 +118,7 @@ mod tests {
 
         assert_eq!(interner.intern("key", || 3), new);
         assert_eq!(interner.get(old), Some((&"key", &1)));
-        assert_eq!(interner.supersede(old, 4), None, "it has been already");
+        assert_eq!(interner.supersede(old, 4), None, "superseded already");
         assert_eq!(interner.remove(old), Some(("key", 1)));
         assert_eq!(interner.intern("key", || 5), new);
         assert_eq!(interner.remove(new), Some(("key", 2)));
