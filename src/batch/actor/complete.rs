@@ -121,8 +121,8 @@ impl BatchActor {
                 if is_new {
                     tracing::error!(
                         status,
-                        "Statsig refuses the API key, and has done so for {PAUSE:?}: the cache is \
-                         cleared"
+                        "Statsig has refused the API key for {PAUSE:?}: the cache is cleared. Check \
+                         the key, or replace it with `set_api_key`"
                     );
                 }
             }
