@@ -375,6 +375,26 @@ fn a_refusal_is_an_answer_and_nothing_stale_stands_in_for_it() {
 }
 
 #[test]
+fn missing_name_gets_no_stale_evaluation() {
+    virtual_time(async {
+        let is_missing = Rc::new(Cell::new(false));
+        let in_script = Rc::clone(&is_missing);
+        let script = Script::new(move |_| match in_script.get() {
+            true => Reaction::Reply(Ok(vec![None])),
+            false => Reaction::Answer,
+        });
+        let statsig = script.start(caching());
+        statsig.check_gate(&user("u-1"), "beta").await.unwrap();
+        sleep(TTL).await;
+        is_missing.set(true);
+
+        let missing = statsig.check_gate(&user("u-1"), "beta").await;
+
+        assert!(matches!(missing, Err(Error::MissingName { .. })), "{missing:?}");
+    });
+}
+
+#[test]
 fn promise_6_there_are_no_cached_answers_while_it_drains_nor_after_it_has_shut_down() {
     virtual_time(async {
         let script = Script::new(|call| match call.kind {
