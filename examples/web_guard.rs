@@ -7,7 +7,7 @@
 use std::{env, error::Error, time::Duration};
 
 use actix_statsig::{
-    Config, Statsig, User,
+    Config, ErrorKind, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
     web::{self, RequireGate},
 };
@@ -75,7 +75,7 @@ async fn check(url: &str, local: &LocalStatsig, statsig: &Statsig) -> Result<(),
     assert_eq!(status(&format!("{url}/beta"), "u-3").await?, 404);
     assert_eq!(status(&format!("{url}/pay/new"), "u-3").await?, 200);
     // Neither was silent.
-    assert_eq!(statsig.stats().fallbacks["unavailable"], 2);
+    assert_eq!(statsig.stats().fallbacks[&ErrorKind::Unavailable], 2);
     Ok(())
 }
 

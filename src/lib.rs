@@ -208,7 +208,7 @@ pub use crate::{
     },
     model::{
         call_kind::CallKind,
-        error::{ConnectFault, Error},
+        error::{ConnectFault, Error, ErrorKind},
         evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source},
         user::{Attribute, Tier, User, UserBuilder},
     },

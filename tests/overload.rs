@@ -2,7 +2,7 @@
 
 mod support;
 
-use actix_statsig::{CheckGates, Error};
+use actix_statsig::{CheckGates, Error, ErrorKind};
 use futures_util::FutureExt;
 use support::{Reaction, Script, settle, user, with_each_variant};
 
@@ -31,7 +31,7 @@ fn promise_4_names_beyond_max_pending_are_refused_at_once_through_the_address() 
         in_flight.await.unwrap().unwrap();
         let again = ask(10);
         settle().await;
-        assert_eq!(statsig.stats().errors["overloaded"], 1, "the places are free again");
+        assert_eq!(statsig.stats().errors[&ErrorKind::Overloaded], 1, "the places are free again");
         drop(again);
     });
 }
@@ -66,7 +66,7 @@ fn promise_4_messages_that_nobody_waits_for_take_their_places_too() {
         }
         settle().await;
 
-        assert_eq!(statsig.stats().errors["overloaded"], 8);
+        assert_eq!(statsig.stats().errors[&ErrorKind::Overloaded], 8);
         statsig.flush().await.unwrap();
         assert!(script.calls().is_empty());
         assert!(

@@ -10,7 +10,7 @@ use crate::model::error::Error;
 /// sources, for the SDK's error has none.
 pub(super) fn evaluation_error(error: &Error) -> EvaluationError {
     let chain = successors(Some(error as &dyn StdError), |&error| error.source());
-    let message = chain.fold(error.kind().to_owned(), |told, error| format!("{told}: {error}"));
+    let message = chain.fold(error.kind().to_string(), |told, error| format!("{told}: {error}"));
     // serde quotes a value of the wrong type, however long.
     let message = message.chars().take(LONGEST).collect();
     EvaluationError { code: code(error), message: Some(message) }
@@ -30,7 +30,7 @@ fn code(error: &Error) -> Code {
         Error::InvalidUser { field, .. } if field == "userID" => Code::TargetingKeyMissing,
         Error::InvalidUser { .. } => Code::InvalidContext,
         Error::InvalidResponse { .. } => Code::ParseError,
-        _ => Code::General(error.kind().to_owned()),
+        _ => Code::General(error.kind().to_string()),
     }
 }
 

@@ -62,10 +62,10 @@ use metrics::{
 use super::stats::{BreakerState, Stats};
 use crate::model::{
     call_kind::CallKind,
-    error::{Error, KINDS, outcome},
+    error::{Error, ErrorKind, outcome},
 };
 
-type ByKind = BTreeMap<&'static str, u64>;
+type ByKind = BTreeMap<ErrorKind, u64>;
 
 /// What has been published of the statistics so far.
 #[derive(Debug, Default)]
@@ -115,16 +115,16 @@ fn count(before: &Stats, now: &Stats) {
         counter.increment(now.saturating_sub(before));
     }
     // Each kind, also while there is none of it: what Prometheus first sees as 5 rose by nothing.
-    for kind in KINDS {
+    for kind in ErrorKind::ALL {
         let errors = more(&before.errors, &now.errors, kind);
-        counter!("statsig_failed_requests_total", "kind" => kind).increment(errors);
+        counter!("statsig_failed_requests_total", "kind" => kind.as_str()).increment(errors);
         let fallbacks = more(&before.fallbacks, &now.fallbacks, kind);
-        counter!("statsig_fallbacks_total", "kind" => kind).increment(fallbacks);
+        counter!("statsig_fallbacks_total", "kind" => kind.as_str()).increment(fallbacks);
     }
 }
 
-fn more(before: &ByKind, now: &ByKind, kind: &str) -> u64 {
-    let of = |counts: &ByKind| counts.get(kind).copied().unwrap_or_default();
+fn more(before: &ByKind, now: &ByKind, kind: ErrorKind) -> u64 {
+    let of = |counts: &ByKind| counts.get(&kind).copied().unwrap_or_default();
     of(now).saturating_sub(of(before))
 }
 
@@ -132,7 +132,7 @@ fn more(before: &ByKind, now: &ByKind, kind: &str) -> u64 {
 fn highest(before: Stats, now: Stats) -> Stats {
     let Stats { answered, mut errors, .. } = before;
     for (kind, count) in &now.errors {
-        let highest = errors.entry(kind).or_default();
+        let highest = errors.entry(*kind).or_default();
         *highest = (*highest).max(*count);
     }
     Stats { answered: answered.max(now.answered), errors, ..now }
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     fn stats(answered: u64, timeouts: u64) -> Stats {
-        let errors = [("timeout", timeouts)].into_iter().filter(|(_, count)| *count > 0);
+        let errors = [(ErrorKind::Timeout, timeouts)].into_iter().filter(|(_, count)| *count > 0);
         Stats { answered, errors: errors.collect(), ..Stats::default() }
     }
 

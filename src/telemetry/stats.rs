@@ -14,7 +14,7 @@ use super::{
     striped_counter::StripedCounter,
 };
 use crate::model::{
-    error::{Error, KINDS},
+    error::{Error, ErrorKind},
     evaluation::{Evaluation, Origin},
 };
 
@@ -47,10 +47,10 @@ pub struct Stats {
     /// Calls that were answered with evaluations.
     pub answered_calls: u64,
     /// Requests answered with an error, by [`Error::kind`]; kinds that never occurred are left out.
-    pub errors: BTreeMap<&'static str, u64>,
+    pub errors: BTreeMap<ErrorKind, u64>,
     /// Defaults that stood in for answers, by the [`Error::kind`] of what kept them away; kinds that
     /// never occurred are left out.
-    pub fallbacks: BTreeMap<&'static str, u64>,
+    pub fallbacks: BTreeMap<ErrorKind, u64>,
     /// Events that a hook was not told of, because it could not keep up.
     pub hooks_missed: u64,
     /// Requests whose callers left before the answer.
@@ -134,7 +134,7 @@ pub(crate) struct Counters {
 }
 
 /// A count for each kind of error.
-type ByKind = [AtomicU64; KINDS.len()];
+type ByKind = [AtomicU64; ErrorKind::ALL.len()];
 
 impl Default for Counters {
     fn default() -> Self {
@@ -207,7 +207,7 @@ impl Counters {
     }
 
     pub(crate) fn fell_back(&self, error: &Error) {
-        self.fallbacks[error.index()].fetch_add(1, Relaxed);
+        self.fallbacks[error.kind() as usize].fetch_add(1, Relaxed);
     }
 
     /// A call has ended; whether it failed, and whether that is new. A failure that is one user's own
@@ -240,7 +240,7 @@ impl Counters {
     fn count_of<T>(&self, result: &Result<T, Error>) -> &AtomicU64 {
         match result {
             Ok(_) => &self.answered,
-            Err(error) => &self.errors[error.index()],
+            Err(error) => &self.errors[error.kind() as usize],
         }
     }
 
@@ -273,9 +273,9 @@ impl Counters {
     }
 }
 
-fn by_kind(counts: &ByKind) -> BTreeMap<&'static str, u64> {
+fn by_kind(counts: &ByKind) -> BTreeMap<ErrorKind, u64> {
     let counts = counts.iter().map(|count| count.load(Relaxed));
-    KINDS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
+    ErrorKind::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
 impl BreakerState {
@@ -305,7 +305,7 @@ mod tests {
         let stats = snapshot(&counters);
 
         assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 1));
-        assert_eq!(stats.errors, BTreeMap::from([("shutting_down", 1)]));
+        assert_eq!(stats.errors, BTreeMap::from([(ErrorKind::ShuttingDown, 1)]));
     }
 
     #[test]

@@ -184,7 +184,11 @@ impl Model {
             ends_at: now + fate.after,
             fault: fate.fault,
             answered: answered.map(|(name, _)| Arc::clone(name)).collect(),
-            error: fate.outcome.as_ref().and_then(|it| it.as_ref().err()).map(Error::kind),
+            error: fate
+                .outcome
+                .as_ref()
+                .and_then(|it| it.as_ref().err())
+                .map(|error| error.kind().as_str()),
             doubt: None,
         });
         for name in call.names.iter() {
@@ -202,7 +206,7 @@ impl Model {
     pub(crate) fn told(&mut self, request: usize, told: &Told, now: Instant) {
         let word = match told {
             Told::Right(_) | Told::Wrong(_) => "answered",
-            Told::Failed(error) => error.kind(),
+            Told::Failed(error) => error.kind().as_str(),
             Told::MailboxClosed => "mailbox_closed",
         };
         *self.told.entry(word).or_default() += 1;

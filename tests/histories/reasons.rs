@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::Error;
+use actix_statsig::{Error, ErrorKind};
 
 use super::{End, Model, Request, made::CallMade};
 use crate::fate::{Fault, call_of};
@@ -83,8 +83,10 @@ impl Model {
                     call.lane == lane && call.names.iter().any(|name| names.contains(name));
                 // Who joined a call under way has had only a part of its time, and another chance.
                 let has_a_chance = call.at < at && error.is_retryable() && !left.is_zero();
-                let is_early = error.kind() == "timeout" && left > WORTHWHILE + self.slack();
-                let is_it = call.error == Some(error.kind()) && (at..=now).contains(&call.ends_at);
+                let is_early =
+                    error.kind() == ErrorKind::Timeout && left > WORTHWHILE + self.slack();
+                let is_it =
+                    call.error == Some(error.kind().as_str()) && (at..=now).contains(&call.ends_at);
                 is_ours && is_it && !has_a_chance && !is_early
             }
         }

@@ -41,7 +41,7 @@ pub(crate) struct Seen<'a> {
 impl RecentErrors {
     /// A request has been answered with this.
     pub(crate) fn note(&mut self, error: &Error, now: Instant) {
-        let kind = error.kind();
+        let kind = error.kind().as_str();
         let message: String = error.to_string().chars().take(LONGEST).collect();
         let equal = |entry: &Entry| entry.kind == kind && entry.message == message;
         let known = self.0.iter().position(equal).and_then(|at| self.0.remove(at));

@@ -126,7 +126,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let problem = Self::new(status(&error), error.kind(), error.to_string());
+        let problem = Self::new(status(&error), error.kind().as_str(), error.to_string());
         match error {
             error if error.is_overload() => problem.with(RETRY_AFTER, "1"),
             Error::CircuitOpen { .. } => problem.with(RETRY_AFTER, "1"),

@@ -1,5 +1,6 @@
 //! What can go wrong, as one clonable type.
 
+mod classify;
 mod connect_fault;
 mod kind;
 
@@ -7,8 +8,8 @@ use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error as ThisError;
 
-pub use self::connect_fault::ConnectFault;
-pub(crate) use self::kind::{KINDS, outcome};
+pub(crate) use self::classify::outcome;
+pub use self::{connect_fault::ConnectFault, kind::ErrorKind};
 
 /// Why a request was not answered with evaluations, or why the component could not be set up.
 ///

@@ -431,7 +431,7 @@ mod tests {
         breaker.probe_failed(probe(500), &down(), after(1_500));
         assert_eq!(breaker.state(), BreakerState::Open);
         let Permission::Wait { failed, cause } = breaker.permit() else { panic!("{breaker:?}") };
-        assert_eq!((failed, cause.kind()), (Some(after(1_000)), "unavailable"));
+        assert_eq!((failed, cause.kind().as_str()), (Some(after(1_000)), "unavailable"));
 
         assert_eq!(breaker.probe(asked, after(1_500)), [probe(1_500)]);
         breaker.answered(after(1_501));

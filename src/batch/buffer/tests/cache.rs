@@ -49,7 +49,7 @@ fn what_there_is_instead_is_asked_for_with_the_names_own_error() {
     let asked = std::cell::RefCell::new(Vec::new());
     let note = |error: &Error, of: &Lane, kind: CallKind, name: &Arc<str>| {
         assert_eq!((of, kind), (&lane(0, true), CallKind::CheckGate));
-        asked.borrow_mut().push((error.kind(), name.to_string()));
+        asked.borrow_mut().push((error.kind().as_str(), name.to_string()));
         None
     };
 
