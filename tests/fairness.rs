@@ -90,7 +90,7 @@ fn promise_4_requests_are_bounded_in_bytes_by_the_handle_and_the_address() {
         let refused = statsig.check_gate(&large(100), "aa").await.unwrap_err();
         let by_address = statsig.addr().send(CheckGates::new(large(100), ["aa"])).await.unwrap();
 
-        assert!(matches!(refused, Error::OverloadedBytes { limit: 1_048_576 }), "{refused:?}");
+        assert!(matches!(refused, Error::OverloadedBytes { limit: 1_048_576, .. }), "{refused:?}");
         assert!(matches!(by_address, Err(Error::OverloadedBytes { .. })), "{by_address:?}");
         drop(held);
         settle().await;

@@ -16,7 +16,7 @@ use trace::Trace;
 use tracing::Level;
 
 fn failing() -> Script {
-    Script::new(|_| Reaction::Reply(Err(Error::Internal { detail: "it is a test" })))
+    Script::new(|_| Reaction::Reply(Err(Error::internal("it is a test"))))
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn promise_4_names_beyond_max_pending_are_refused_at_once_through_the_address() 
 
         let refused = ask(1).await.unwrap();
 
-        assert!(matches!(refused, Err(Error::Overloaded { limit: 10 })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Overloaded { limit: 10, .. })), "{refused:?}");
         settle().await;
         script.release();
         actix_rt::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -46,7 +46,7 @@ fn promise_4_the_handle_refuses_before_it_sends() {
 
         let refused = statsig.check_gate(&who, "cc").now_or_never();
 
-        assert!(matches!(refused, Some(Err(Error::Overloaded { limit: 2 }))), "{refused:?}");
+        assert!(matches!(refused, Some(Err(Error::Overloaded { limit: 2, .. }))), "{refused:?}");
         drop(first);
         // The message holds its places until the actor finds that its caller has left.
         settle().await;

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use actix_rt::System;
 use actix_statsig::{
-    CheckGates, Error, Statsig,
+    CallKind, CheckGates, Error, Statsig,
     test_util::{Fault, LocalStatsig, Rule, Rules},
 };
 use futures_util::future::{join, join_all};
@@ -88,7 +88,7 @@ fn a_call_follows_from_a_request_that_ended_before_it() {
     virtual_time(async {
         // Given a transport that refuses one config at once, and has the other later
         let script = Script::new(|call| match &*call.names[0] {
-            "bad" => Reaction::Reply(Err(Error::Unauthorized { path: "", status: 401 })),
+            "bad" => Reaction::Reply(Err(Error::unauthorized(CallKind::GetConfig, 401))),
             _ => Reaction::AnswerAfter(Duration::from_millis(100)),
         });
         let statsig = script.start(config());
@@ -148,7 +148,7 @@ fn the_log_says_when_calls_begin_to_fail_and_when_they_are_answered_again() {
         let script = Script::new(move |_| {
             failures -= 1;
             match failures {
-                0.. => Reaction::Reply(Err(Error::AttemptTimeout { limit: Duration::ZERO })),
+                0.. => Reaction::Reply(Err(Error::attempt_timeout(Duration::ZERO))),
                 _ => Reaction::Answer,
             }
         });

@@ -273,7 +273,10 @@ mod a_handshake {
         let error = ask(settings.retry_attempts(1)).await.unwrap_err();
 
         // Then the attempt's limit is what ended it, and another may do better
-        assert!(matches!(error, Error::AttemptTimeout { limit: of } if of == limit), "{error:?}");
+        assert!(
+            matches!(error, Error::AttemptTimeout { limit: of, .. } if of == limit),
+            "{error:?}"
+        );
         assert!(error.is_retryable());
     }
 

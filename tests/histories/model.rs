@@ -212,7 +212,7 @@ impl Model {
         *self.told.entry(word).or_default() += 1;
         let waited = now - self.requests[request].at;
         self.trace.push(format!("{request} {word} after {waited:?}"));
-        if let Told::Failed(Error::Internal { detail }) = told {
+        if let Told::Failed(Error::Internal { detail, .. }) = told {
             self.broken.push((detail, self.requests[request].lane, now));
         }
         let complaint = match told {

@@ -39,7 +39,7 @@ impl Model {
             Error::InvalidName { name, .. } => {
                 names.iter().any(|asked| **asked == **name) && !name.starts_with("name ")
             }
-            Error::Overloaded { limit } => {
+            Error::Overloaded { limit, .. } => {
                 // Others may have ended between the refusal and now.
                 let was_open = |end: Option<End>| end.is_none_or(|end| end == End::Answered(now));
                 let open = self.requests.iter().filter(|request| was_open(request.end));
@@ -60,7 +60,7 @@ impl Model {
                 };
                 names.contains(name) && calls.any(left_out)
             }
-            Error::Internal { detail } => {
+            Error::Internal { detail, .. } => {
                 let lost = calls.any(CallMade::is_lost)
                     || self.calls.iter().any(|call| call.at >= at && call.ends_transport());
                 let panics = self.panics();

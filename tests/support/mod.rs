@@ -215,7 +215,7 @@ impl Handler<Call> for Scripted {
                 let deadline = call.request().deadline;
                 actix_rt::spawn(async move {
                     sleep_until(deadline.into()).await;
-                    call.complete(Err(Error::Timeout { limit: Duration::ZERO, last: None }));
+                    call.complete(Err(Error::timeout(Duration::ZERO, None)));
                 });
             }
             Reaction::Hold => script.held.borrow_mut().push(call),

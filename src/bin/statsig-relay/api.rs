@@ -116,7 +116,7 @@ fn configs(text: &str) -> Result<GetConfigs, Problem> {
 }
 
 fn only(request: &HttpRequest, evaluations: &[impl Serialize]) -> Result<HttpResponse, Problem> {
-    let none = Error::Internal { detail: "one name was asked for, and none answered" };
+    let none = Error::internal("one name was asked for, and none answered");
     answer(request, evaluations.first().ok_or(none)?)
 }
 

@@ -68,6 +68,8 @@ fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::
 
 #[cfg(test)]
 mod tests {
+    use actix_statsig::CallKind;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -84,12 +86,12 @@ mod tests {
     #[test]
     fn equal_errors_are_one_entry_also_where_others_came_between() {
         let (start, mut recent) = (start(), RecentErrors::default());
-        let overloaded = Error::Overloaded { limit: 7 };
+        let overloaded = Error::overloaded(7);
 
         recent.note(&overloaded, start);
         recent.note(&Error::ShuttingDown, start + SECOND);
         recent.note(&overloaded, start + 3 * SECOND);
-        recent.note(&Error::Overloaded { limit: 8 }, start + 4 * SECOND);
+        recent.note(&Error::overloaded(8), start + 4 * SECOND);
 
         let now = start + 5 * SECOND;
         assert_eq!(
@@ -107,8 +109,7 @@ mod tests {
     #[test]
     fn only_so_many_are_kept_and_no_message_is_long() {
         let (now, mut recent) = (start(), RecentErrors::default());
-        let refused =
-            |status| Error::Refused { path: "/v1/get_config", status, excerpt: "é".repeat(400) };
+        let refused = |status| Error::refused(CallKind::GetConfig, status, "é".repeat(400));
 
         for status in 400..450 {
             recent.note(&refused(status), now);

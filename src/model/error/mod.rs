@@ -2,6 +2,7 @@
 
 mod classify;
 mod connect_fault;
+mod constructors;
 mod kind;
 
 use std::{io, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ pub use self::{connect_fault::ConnectFault, kind::ErrorKind};
 pub enum Error {
     /// A setting of [`Config`](crate::Config) breaks one of its bounds.
     #[error("setting `{setting}` cannot be {value}: {rule}")]
+    #[non_exhaustive]
     InvalidConfig {
         /// The setting's name, as in the settings table.
         setting: &'static str,
@@ -31,6 +33,7 @@ pub enum Error {
 
     /// A field of a [`User`](crate::User) breaks one of the API's rules.
     #[error("user field `{field}` {rule}")]
+    #[non_exhaustive]
     InvalidUser {
         /// The field by the API's name, for example `country` or `custom.plan`.
         field: String,
@@ -40,6 +43,7 @@ pub enum Error {
 
     /// A gate's or config's name breaks the API's rule for names. Nothing was sent.
     #[error("name {name:?} {rule}")]
+    #[non_exhaustive]
     InvalidName {
         /// The name as it was given, cut to the API's longest.
         name: String,
@@ -51,6 +55,7 @@ pub enum Error {
     ///
     /// The two that follow are overload as well: [`is_overload`](Self::is_overload) is for all three.
     #[error("overloaded: more than {limit} names would be pending")]
+    #[non_exhaustive]
     Overloaded {
         /// The bound that was reached.
         limit: usize,
@@ -60,6 +65,7 @@ pub enum Error {
     /// [`max_pending_bytes`](crate::Config::max_pending_bytes) allows. Or the evaluations that wait for
     /// other names of their requests have more than that, and this request holds the most of them.
     #[error("overloaded: more than {limit} bytes of requests would be pending")]
+    #[non_exhaustive]
     OverloadedBytes {
         /// The bound that was reached.
         limit: usize,
@@ -71,6 +77,7 @@ pub enum Error {
         "overloaded: more than {limit} {unit} of this user would be pending; the rest of \
          `{setting}` is kept for other users"
     )]
+    #[non_exhaustive]
     OverloadedUser {
         /// The most that this user may hold for now.
         limit: usize,
@@ -94,6 +101,7 @@ pub enum Error {
 
     /// The component's own thread could not be started.
     #[error("the component's thread could not be started")]
+    #[non_exhaustive]
     Start {
         /// What the operating system said.
         source: Arc<io::Error>,
@@ -101,6 +109,7 @@ pub enum Error {
 
     /// The request's [`timeout`](crate::Config::timeout) passed before it was answered.
     #[error("no answer within {limit:?}")]
+    #[non_exhaustive]
     Timeout {
         /// The whole request's limit.
         limit: Duration,
@@ -112,6 +121,7 @@ pub enum Error {
     /// One attempt took longer than [`attempt_timeout`](crate::Config::attempt_timeout), and it was
     /// the last one that was allowed.
     #[error("the attempt took longer than {limit:?}")]
+    #[non_exhaustive]
     AttemptTimeout {
         /// The attempt's limit.
         limit: Duration,
@@ -119,6 +129,7 @@ pub enum Error {
 
     /// The server could not be reached, or the connection broke before the answer was complete.
     #[error("connection failed: {fault}")]
+    #[non_exhaustive]
     Connect {
         /// What kind of failure it was.
         fault: ConnectFault,
@@ -128,6 +139,7 @@ pub enum Error {
 
     /// The server refused the API key (401 or 403, in JSON as the API answers). Never retried.
     #[error("{path} answered {status}: the API key was refused")]
+    #[non_exhaustive]
     Unauthorized {
         /// The call's path.
         path: &'static str,
@@ -144,6 +156,7 @@ pub enum Error {
         "something between here and Statsig answered {status} {content_type} to {path}{}",
         hint(*status)
     )]
+    #[non_exhaustive]
     Intermediary {
         /// The call's path.
         path: &'static str,
@@ -156,6 +169,7 @@ pub enum Error {
     /// Statsig's API refused the call for good: with 400, 409, 413, 422 or a status like these. Other
     /// statuses have variants of their own.
     #[error("{path} answered {status}: {excerpt:?}")]
+    #[non_exhaustive]
     Refused {
         /// The call's path.
         path: &'static str,
@@ -168,6 +182,7 @@ pub enum Error {
     /// The server could not answer for now (408, 429 or 5xx), in the last attempt that was allowed; or
     /// it has asked to be left alone for longer than this call has time, and was not asked again.
     #[error("{path} answered {status}")]
+    #[non_exhaustive]
     Unavailable {
         /// The call's path.
         path: &'static str,
@@ -180,6 +195,7 @@ pub enum Error {
     /// The last calls failed in a row, and so did a probe that began after this one came, or it took
     /// longer than two seconds. See [`circuit_breaker`](crate::Config::circuit_breaker).
     #[error("not tried, because the last calls failed")]
+    #[non_exhaustive]
     CircuitOpen {
         /// How the last of them failed.
         #[source]
@@ -188,6 +204,7 @@ pub enum Error {
 
     /// The server answered with something that is not what the API document describes.
     #[error("{path} answered what the API does not describe: {reason}: {excerpt:?}")]
+    #[non_exhaustive]
     InvalidResponse {
         /// The call's path.
         path: &'static str,
@@ -199,6 +216,7 @@ pub enum Error {
 
     /// The server answered the call but left this name out.
     #[error("{path} left out {name:?}")]
+    #[non_exhaustive]
     MissingName {
         /// The call's path.
         path: &'static str,
@@ -208,6 +226,7 @@ pub enum Error {
 
     /// A [`ConfigEvaluation`](crate::ConfigEvaluation) has no such key.
     #[error("config {config:?} has no key {key:?}")]
+    #[non_exhaustive]
     MissingKey {
         /// The config's name.
         config: Arc<str>,
@@ -217,6 +236,7 @@ pub enum Error {
 
     /// A [`ConfigEvaluation`](crate::ConfigEvaluation), or one key of it, is not of the type asked for.
     #[error("config {config:?}, {at}: found {found}, which is no {wanted}")]
+    #[non_exhaustive]
     WrongType {
         /// The config's name.
         config: Arc<str>,
@@ -233,6 +253,7 @@ pub enum Error {
     /// The component's own code failed: a handler or a task panicked while it served this request,
     /// or the request was pending through a third restart.
     #[error("internal failure: {detail}")]
+    #[non_exhaustive]
     Internal {
         /// What failed.
         detail: &'static str,

@@ -204,7 +204,7 @@ impl Args {
     /// Says it with the flag's or variable's name, which is what there is to mend.
     pub(crate) fn blame(&self, error: Error) -> String {
         match error {
-            Error::InvalidConfig { setting, value, rule } => {
+            Error::InvalidConfig { setting, value, rule, .. } => {
                 self.blame_setting(setting, &value, &rule)
             }
             other => other.to_string(),
