@@ -192,7 +192,7 @@ mod shared;
 mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod test_util;
-mod transport;
+pub mod transport;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -202,10 +202,7 @@ pub use crate::{
     batch::BatchActor,
     config::{Config, ConfigBuilder, FlushPolicy},
     handle::{Http, Name, Statsig, StatsigBuilder},
-    message::{
-        BatchRequest, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
-        call::{Call, CallRequest, Outcome},
-    },
+    message::{CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport},
     model::{
         call_kind::CallKind,
         error::{ConnectFault, Error, ErrorKind},
@@ -218,6 +215,9 @@ pub use crate::{
         stats::{BreakerState, Stats},
     },
 };
+
+#[doc(hidden)]
+pub use crate::message::BatchRequest;
 
 /// The README's examples are tests.
 #[cfg(all(doctest, feature = "open-feature", feature = "test-util", feature = "web"))]

@@ -371,6 +371,7 @@ fn promise_6_there_are_no_cached_answers_while_it_drains_nor_after_it_has_shut_d
         let script = Script::new(|call| match call.kind {
             CallKind::CheckGate => Reaction::Answer,
             CallKind::GetConfig => Reaction::AnswerAfter(SECOND),
+            other => unreachable!("{other:?}"),
         });
         let statsig = script.start(caching());
         let who = user("u-1");
@@ -446,6 +447,7 @@ fn a_request_that_the_cache_answers_needs_no_place() {
         let script = Script::new(|call| match call.kind {
             CallKind::CheckGate => Reaction::Answer,
             CallKind::GetConfig => Reaction::Hold,
+            other => unreachable!("{other:?}"),
         });
         let statsig = script.start(caching().max_pending(1));
         let who = user("u-1");

@@ -10,8 +10,8 @@ use std::{alloc::System, sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{
-    Call, CallKind, CallRequest, ConfigEvaluation, Error, Evaluation, FlushPolicy, GateEvaluation,
-    Statsig,
+    CallKind, ConfigEvaluation, Error, Evaluation, FlushPolicy, GateEvaluation, Statsig,
+    transport::{Call, CallRequest},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{config, user, virtual_time};
@@ -79,6 +79,7 @@ async fn heap(kind: CallKind, answer: Answer, users: usize, names: usize) -> usi
             match kind {
                 CallKind::CheckGate => drop(statsig.gate_evaluation(&who, name).await.unwrap()),
                 CallKind::GetConfig => drop(statsig.get_config(&who, name).await.unwrap()),
+                other => unreachable!("{other:?}"),
             }
         }
     }

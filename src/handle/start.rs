@@ -43,7 +43,7 @@ impl Statsig {
     /// ```
     /// # use actix_statsig::{Config, Error, Statsig};
     /// # use actix::prelude::*;
-    /// # use actix_statsig::Call;
+    /// # use actix_statsig::transport::Call;
     /// # struct Offline;
     /// # impl Actor for Offline { type Context = Context<Self>; }
     /// # impl Handler<Call> for Offline { type Result = (); fn handle(&mut self, _: Call, _: &mut Context<Self>) {} }

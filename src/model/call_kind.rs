@@ -1,6 +1,7 @@
 //! The operations of Statsig's API that the component calls.
 
-/// Which operation of the API a [`Call`](crate::Call) is.
+/// The operation of the API that a [`Call`](crate::transport::Call) makes.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallKind {
     /// `checkGate`: POST `/v1/check_gate`, up to 100 names a call.

@@ -95,6 +95,7 @@ impl Stats {
 /// The state of the circuit breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BreakerState {
     /// Calls are let through.
     #[default]

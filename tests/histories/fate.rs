@@ -7,8 +7,8 @@ use std::{
 };
 
 use actix_statsig::{
-    CallKind, CallRequest, ConfigEvaluation, ConnectFault, Error, Evaluation, GateEvaluation,
-    Outcome, Source,
+    CallKind, ConfigEvaluation, ConnectFault, Error, Evaluation, GateEvaluation, Source,
+    transport::{CallRequest, Outcome},
 };
 use fastrand::Rng;
 use serde_json::json;
@@ -196,6 +196,7 @@ fn evaluations(call: &CallRequest, number: usize) -> Vec<Option<Evaluation>> {
     let one = |name: &Arc<str>| match call.kind {
         CallKind::CheckGate => GateEvaluation::of(&user, name, call.exposure, number).into(),
         CallKind::GetConfig => ConfigEvaluation::of(&user, name, call.exposure, number).into(),
+        other => unreachable!("{other:?}"),
     };
     call.names.iter().map(|name| Some(one(name))).collect()
 }

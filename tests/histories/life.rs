@@ -176,6 +176,7 @@ impl Life {
         let task = match lane.kind {
             CallKind::CheckGate => ask!(CheckGates, GateEvaluation),
             CallKind::GetConfig => ask!(GetConfigs, ConfigEvaluation),
+            other => unreachable!("{other:?}"),
         };
         self.tasks.push(task);
     }

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::{CallKind, CallRequest, Error, ShutdownReport, Source, User};
+use actix_statsig::{CallKind, Error, ShutdownReport, Source, User, transport::CallRequest};
 use fastrand::Rng;
 
 use self::made::CallMade;

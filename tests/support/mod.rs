@@ -12,8 +12,9 @@ use std::{
 use actix::{Actor, ActorContext, Context, Handler, Recipient, System};
 use actix_rt::time::{sleep, sleep_until};
 use actix_statsig::{
-    Call, CallKind, CallRequest, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation,
-    FlushPolicy, GateEvaluation, Outcome, Statsig, User,
+    CallKind, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation, FlushPolicy,
+    GateEvaluation, Statsig, User,
+    transport::{Call, CallRequest, Outcome},
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -237,6 +238,7 @@ pub fn answer(call: &CallRequest) -> Outcome {
     let one = |name: &Arc<str>| match call.kind {
         CallKind::CheckGate => Evaluation::from(gate(&call.user, name, call.exposure)),
         CallKind::GetConfig => Evaluation::from(value(&call.user, name, call.exposure)),
+        other => unreachable!("{other:?}"),
     };
     Ok(call.names.iter().map(|name| Some(one(name))).collect())
 }

@@ -217,6 +217,7 @@ fn name(evaluation: &Evaluation) -> &str {
     match evaluation {
         Evaluation::Gate(gate) => gate.name(),
         Evaluation::Config(config) => config.name(),
+        other => unreachable!("{other:?}"),
     }
 }
 
@@ -224,6 +225,7 @@ fn json(evaluation: &Evaluation) -> Value {
     match evaluation {
         Evaluation::Gate(gate) => json!(gate),
         Evaluation::Config(config) => json!(config),
+        other => unreachable!("{other:?}"),
     }
 }
 
@@ -232,6 +234,7 @@ fn text(evaluation: &Evaluation) -> Vec<u8> {
     let text = match evaluation {
         Evaluation::Gate(gate) => serde_json::to_vec(gate),
         Evaluation::Config(config) => serde_json::to_vec(config),
+        other => unreachable!("{other:?}"),
     };
     text.expect("an evaluation is JSON")
 }

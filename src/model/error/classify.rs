@@ -9,7 +9,7 @@ impl Error {
     /// ```
     /// use actix_statsig::Error;
     ///
-    /// assert!(Error::Overloaded { limit: 10_000 }.is_retryable());
+    /// assert!(Error::overloaded(10_000).is_retryable());
     /// assert!(!Error::ShuttingDown.is_retryable());
     /// ```
     pub fn is_retryable(&self) -> bool {
@@ -31,7 +31,7 @@ impl Error {
     /// in names or in bytes.
     ///
     /// ```
-    /// assert!(actix_statsig::Error::Overloaded { limit: 10_000 }.is_overload());
+    /// assert!(actix_statsig::Error::overloaded(10_000).is_overload());
     /// ```
     pub fn is_overload(&self) -> bool {
         matches!(

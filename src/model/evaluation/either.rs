@@ -7,6 +7,7 @@ use crate::model::error::Error;
 
 /// Either kind: what travels through the batch, which treats both alike.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Evaluation {
     /// Of a gate.
     Gate(GateEvaluation),
