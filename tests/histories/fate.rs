@@ -192,7 +192,7 @@ fn as_time(number: usize) -> Duration {
 }
 
 fn evaluations(call: &CallRequest, number: usize) -> Vec<Option<Evaluation>> {
-    let user = serde_json::to_string(&call.user).expect("a user is JSON");
+    let user = call.user.to_json();
     let one = |name: &Arc<str>| match call.kind {
         CallKind::CheckGate => GateEvaluation::of(&user, name, call.exposure, number).into(),
         CallKind::GetConfig => ConfigEvaluation::of(&user, name, call.exposure, number).into(),

@@ -105,8 +105,7 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 
 impl Model {
     pub(crate) fn new(settings: Settings, people: Vec<User>, weather: Weather, fates: Rng) -> Self {
-        let json = |user: &User| serde_json::to_string(user).expect("a user is JSON");
-        let by_json: HashMap<_, _> = people.iter().map(json).zip(0..).collect();
+        let by_json: HashMap<_, _> = people.iter().map(User::to_json).zip(0..).collect();
         assert_eq!(by_json.len(), people.len(), "everybody differs from everybody else");
         Self {
             settings,
@@ -158,7 +157,7 @@ impl Model {
     /// A call has come to the transport: is it one that should have been made, and what becomes of
     /// it?
     pub(crate) fn called(&mut self, call: &CallRequest, now: Instant) -> Reaction {
-        let json = serde_json::to_string(&call.user).expect("a user is JSON");
+        let json = call.user.to_json();
         let Some(&who) = self.by_json.get(&json) else {
             self.violation(format_args!("a call about nobody who was asked about: {json}"));
             return Reaction::Lose;

@@ -249,7 +249,8 @@ pub fn gate(user: &User, name: &str, exposure: bool) -> GateEvaluation {
 }
 
 pub fn value(user: &User, name: &str, exposure: bool) -> ConfigEvaluation {
-    let value = json!({"user": user, "name": name});
+    let user_json: serde_json::Value = serde_json::from_str(&user.to_json()).expect("JSON");
+    let value = json!({"user": user_json, "name": name});
     ConfigEvaluation::new(name, value.as_object().cloned().expect("an object"))
         .with_rule(format!("{user:?}"), mode(exposure))
 }

@@ -87,11 +87,11 @@ fn one_user(user: Result<User, Error>) {
         Ok(user) => user,
         Err(error) => return assert!(matches!(error, Error::InvalidUser { .. }), "{error}"),
     };
-    let text = serde_json::to_string(&user).expect("a user is JSON");
+    let text = user.to_json();
     assert!(text.len() <= 64 * 1024, "{} bytes", text.len());
     let again = User::from_json_text(&text).expect("a user is a user");
     assert_eq!(again, user);
-    assert_eq!(serde_json::to_string(&again).expect("a user is JSON"), text);
+    assert_eq!(again.to_json(), text);
     assert_eq!(HashSet::from([user.clone(), again]).len(), 1);
 
     let shown = format!("{user:?}");

@@ -3,22 +3,13 @@
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
-    ser::Error as _,
 };
 use serde_json::{Number, value::RawValue};
 
 use super::{User, fields::MAX_DEPTH};
 use crate::model::json::{Fields, Node};
-
-/// Writes the API's JSON form, private attributes included.
-impl Serialize for User {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let json: &RawValue = serde_json::from_str(self.json()).map_err(S::Error::custom)?;
-        json.serialize(serializer)
-    }
-}
 
 /// Reads the API's JSON form: from text as [`User::from_json_text`], and from anything else, as a
 /// `serde_json::Value`, as [`User::from_json`].

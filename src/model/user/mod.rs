@@ -170,6 +170,32 @@ impl User {
         Self(Arc::new(Inner { hash, is_private, lack, json, in_environment: Default::default() }))
     }
 
+    /// Returns the user in the API's JSON form, **private attributes included**. The text is not for
+    /// a log or a page.
+    ///
+    /// [`from_json_text`](Self::from_json_text) reads it back as an equal user. `User` does not
+    /// implement `Serialize`, so that no derived `Serialize` writes private attributes by accident:
+    ///
+    /// ```compile_fail,E0277
+    /// #[derive(serde::Serialize)]
+    /// struct LogLine {
+    ///     user: actix_statsig::User,
+    /// }
+    /// ```
+    ///
+    /// `Debug` leaves the private attributes out.
+    ///
+    /// ```
+    /// use actix_statsig::User;
+    ///
+    /// let user = User::builder().user_id("u-1").private_attribute("salary", 30_000).build()?;
+    /// assert_eq!(user.to_json(), r#"{"privateAttributes":{"salary":30000},"userID":"u-1"}"#);
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn to_json(&self) -> String {
+        self.json().to_owned()
+    }
+
     /// The canonical JSON: what is compared, hashed and sent.
     pub(crate) fn json(&self) -> &str {
         &self.0.json
