@@ -63,6 +63,7 @@ pub(crate) mod parts {
 
     /// What [`CheckGates`](super::CheckGates) and [`GetConfigs`](super::GetConfigs) have in common.
     #[derive(Debug)]
+    #[expect(unnameable_types, reason = "users see the two messages only")]
     pub struct RequestParts {
         pub(crate) user: User,
         pub(crate) names: Names,
@@ -74,6 +75,7 @@ pub(crate) mod parts {
         pub(crate) within: MaybeSpan,
     }
 
+    #[expect(unnameable_types, reason = "seals `BatchRequest`")]
     pub trait Parts {
         const KIND: CallKind;
 

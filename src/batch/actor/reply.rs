@@ -105,6 +105,7 @@ where
 }
 
 /// What the handlers of [`BatchRequest`] messages return: an answer at once, or later.
+#[expect(unnameable_types, missing_debug_implementations, reason = "only actix handles it")]
 pub struct Later<M: BatchRequest>(When<M>);
 
 enum When<M: BatchRequest> {
@@ -164,6 +165,7 @@ impl From<Sender<ConfigEvaluation>> for ReplySender {
 }
 
 /// The callers who wait for the end of something: of a flush, or of the component.
+#[expect(unnameable_types, missing_debug_implementations, reason = "only actix handles it")]
 pub struct Audience<T>(Rc<RefCell<Vec<OneshotSender<T>>>>);
 
 impl<T> Clone for Audience<T> {
