@@ -14,7 +14,7 @@ use std::{
 
 use self::{
     api_key::ApiKey,
-    cache::{Cache, KeyRef, Limits},
+    cache::{Cache, KeyRef, Limits, Reader},
     long_bodies::LongBodies,
 };
 use crate::{
@@ -150,38 +150,37 @@ impl Shared {
         self.published.publish(|| self.stats());
     }
 
-    /// Reads what is kept of an earlier answer, if it may answer now: stale only while nothing gets
-    /// through to Statsig. It counts as asking then, for which the circuit breaker goes on probing.
-    pub(crate) fn get_with<R>(
+    /// Looks an evaluation up in the cache: a stale one only while no call gets through to Statsig.
+    /// That counts as asking Statsig, so the circuit breaker goes on probing.
+    pub(crate) fn lookup<'r>(
         &self,
-        question: KeyRef<'_>,
-        read: impl FnOnce(&Evaluation, Origin) -> R,
-    ) -> Option<R> {
-        let now = || self.ageing(clock::now());
-        let is_denied = || {
-            let now = clock::now();
-            let is_denied = self.is_denied(now);
-            if is_denied {
-                self.note_asked(now);
+        reader: &'r Reader<'_>,
+        key: KeyRef<'_>,
+    ) -> Option<(&'r Evaluation, Origin)> {
+        let entry = reader.get(key)?;
+        let now = clock::now();
+        let origin = self.cache.origin(entry, self.cache_time(now))?;
+        if origin.is_stale() {
+            if !self.is_denied(now) {
+                return None;
             }
-            is_denied
-        };
-        self.cache.get_with(question, now, is_denied, read)
+            self.note_asked(now);
+        }
+        Some((entry.read(), origin))
     }
 
-    /// The time since the beginning, for the ages of what is kept: it goes on while the machine sleeps.
-    pub(crate) fn ageing(&self, now: Instant) -> Duration {
+    /// Returns an evaluation to answer with in place of an outage's error, fresh or stale.
+    pub(crate) fn in_place_of_error(&self, key: KeyRef<'_>, now: Instant) -> Option<Evaluation> {
+        let reader = self.cache.reader();
+        let entry = reader.get(key)?;
+        let origin = self.cache.origin(entry, self.cache_time(now))?;
+        Some(entry.read().with_origin(origin))
+    }
+
+    /// Returns the time since the start, by which evaluations age. It goes on while the machine is
+    /// suspended.
+    pub(crate) fn cache_time(&self, now: Instant) -> Duration {
         self.slept.add(now.saturating_duration_since(self.began), clock::slept)
-    }
-
-    /// The same for the handle, which can be asked still when the component closes: from then on it
-    /// has nothing.
-    pub(crate) fn get_unless_closing<R>(
-        &self,
-        question: KeyRef<'_>,
-        read: impl FnOnce(&Evaluation, Origin) -> R,
-    ) -> Option<R> {
-        if self.is_closing() { None } else { self.get_with(question, read) }
     }
 
     /// Nothing gets through to Statsig until then.

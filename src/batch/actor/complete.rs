@@ -1,9 +1,6 @@
 //! The actor's part in dealing out the outcomes of calls.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use actix::{AsyncContext, Context};
 use tracing::Span;
@@ -15,10 +12,7 @@ use crate::{
         refused_key::{PAUSE, Verdict},
     },
     message::call::{Call, Outcome},
-    model::{
-        error::{self, Error},
-        evaluation::Evaluation,
-    },
+    model::error::{self, Error},
     rt::{clock, failpoint::failpoint},
     shared::cache::{Key, KeyRef},
     telemetry::spans,
@@ -78,14 +72,11 @@ impl BatchActor {
         }
         self.follow(span, self.buffer.joiners_of(call));
         let now = clock::now();
-        let ageing = self.shared.ageing(now);
-        self.cache_evaluations(call, &outcome, now, ageing);
-        let cache = &self.shared.cache;
+        self.cache_evaluations(call, &outcome, now);
+        let shared = &self.shared;
         let dealt = self.buffer.complete(call, outcome, now, |error, lane, kind, name| {
-            let question = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
-            let is_better = error.is_outage();
-            is_better
-                .then(|| cache.get_with(question, || ageing, || true, Evaluation::with_origin))?
+            let key = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
+            if error.is_outage() { shared.in_place_of_error(key, now) } else { None }
         });
         self.give(dealt.answers, Ending::Failed);
         self.launch(dealt.calls, span, ctx);
@@ -106,10 +97,11 @@ impl BatchActor {
 
     /// Keeps what Statsig has said, but for what has been asked anew since. Once it has refused the
     /// key for good, nothing is good any more of what was asked before, be it answered yet or not.
-    fn cache_evaluations(&mut self, id: CallId, outcome: &Outcome, now: Instant, ageing: Duration) {
+    fn cache_evaluations(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
         let cache = &self.shared.cache;
         match (outcome, self.buffer.call(id)) {
             (Ok(evaluations), Some(call)) if self.refusals.accepted(id) && cache.is_on() => {
+                let cache_time = self.shared.cache_time(now);
                 let superseded = self.buffer.is_superseded(id);
                 for ((name, evaluation), is_superseded) in
                     call.names.iter().zip(evaluations).zip(superseded)
@@ -119,7 +111,7 @@ impl BatchActor {
                     };
                     let (user, name) = (call.user.clone(), Arc::clone(name));
                     let key = Key { user, exposure: call.exposure, kind: call.kind, name };
-                    cache.insert(key, evaluation.clone(), ageing);
+                    cache.insert(key, evaluation.clone(), cache_time);
                 }
             }
             (Err(Error::Unauthorized { status, .. }), _) => {

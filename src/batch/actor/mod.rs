@@ -194,11 +194,12 @@ impl BatchActor {
         if bypass_cache || !self.shared.cache.is_on() {
             return known;
         }
+        let reader = self.shared.cache.reader();
         for (position, name) in names.iter().enumerate() {
-            let question = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
-            if let Some(kept) = self.shared.get_with(question, Evaluation::with_origin) {
+            let key = KeyRef { user: &lane.user, exposure: lane.exposure, kind, name };
+            if let Some((evaluation, origin)) = self.shared.lookup(&reader, key) {
                 known.resize(position, None);
-                known.push(Some(kept));
+                known.push(Some(evaluation.with_origin(origin)));
             }
         }
         known

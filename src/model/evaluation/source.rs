@@ -30,6 +30,12 @@ pub(crate) enum Origin {
     Stale { age_ms: u32 },
 }
 
+impl Origin {
+    pub(crate) fn is_stale(self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+}
+
 impl From<Origin> for Source {
     fn from(origin: Origin) -> Self {
         let age = |ms: u32| Duration::from_millis(ms.into());
