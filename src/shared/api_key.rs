@@ -30,6 +30,14 @@ impl ApiKey {
         true
     }
 
+    /// Whether the text contains the newest key, as it is or escaped as in JSON.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = newest.expose_secret();
+        let escaped = serde_json::Value::from(key).to_string();
+        text.contains(key) || text.contains(escaped.trim_matches('"'))
+    }
+
     /// How often it has changed.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(SeqCst)
@@ -62,6 +70,12 @@ mod tests {
         let newest = key.newer_than(&mut seen).unwrap();
         assert_eq!(newest.expose_secret(), "three");
         assert!(key.newer_than(&mut seen).is_none());
+    }
+
+    #[test]
+    fn key_is_found_in_a_text_also_where_it_is_escaped() {
+        let key = ApiKey::new(r#"a"\b"#);
+        assert!(key.is_in(r#"-a"\b-"#) && key.is_in(r#"{"key": "a\"\\b"}"#) && !key.is_in("a"));
     }
 
     #[test]

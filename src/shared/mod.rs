@@ -2,6 +2,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod cache;
+mod call_log;
 pub(crate) mod long_bodies;
 
 use std::{
@@ -29,6 +30,7 @@ use crate::{
     telemetry::{
         fallback::{Fallback, LogThrottle},
         hooks::HookDispatcher,
+        stale::StaleEpisodes,
         stats::{Counters, Stats},
     },
 };
@@ -44,6 +46,7 @@ pub(crate) struct Shared {
     hooks: HookDispatcher,
     warnings: LogThrottle,
     outages: LogThrottle,
+    stale_episodes: StaleEpisodes,
     #[cfg(feature = "metrics")]
     published: crate::telemetry::metrics::Published,
     /// Whether exposures are logged where a message does not say.
@@ -79,6 +82,7 @@ impl Shared {
             hooks: HookDispatcher::new(config.hooks()),
             warnings: LogThrottle::default(),
             outages: LogThrottle::default(),
+            stale_episodes: StaleEpisodes::default(),
             #[cfg(feature = "metrics")]
             published: crate::telemetry::metrics::Published::default(),
             cache: Cache::new(Limits {
@@ -101,13 +105,19 @@ impl Shared {
         }
     }
 
-    /// A call has ended. That calls begin to fail is worth a word, if not more than one a second.
+    /// Counts the outcome of a call. Logs that calls begin to fail (at most once a second), and that
+    /// they are answered again.
     pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>, is_ones_own: bool) {
-        match (self.counters.call_ended(outcome, is_ones_own), outcome) {
-            ((true, true), Err(error)) if self.outages.note(clock::now()).is_some() => {
+        let (failed, is_new) = self.counters.call_ended(outcome, is_ones_own);
+        let now = clock::now();
+        if !failed {
+            self.serves_fresh(now);
+        }
+        match outcome {
+            Err(error) if failed && is_new && self.outages.note(now).is_some() => {
                 tracing::warn!(%error, "calls to Statsig fail");
             }
-            ((false, true), _) => tracing::info!("calls to Statsig are answered again"),
+            _ if !failed && is_new => tracing::info!("calls to Statsig are answered again"),
             _ => {}
         }
     }
@@ -117,6 +127,7 @@ impl Shared {
         if self.counters.is_answering() {
             tracing::info!("calls to Statsig are answered again");
         }
+        self.serves_fresh(clock::now());
     }
 
     /// A request is refused before anybody was asked.
@@ -165,6 +176,7 @@ impl Shared {
                 return None;
             }
             self.note_asked(now);
+            self.serves_stale(now);
         }
         Some((entry.read(), origin))
     }
@@ -174,7 +186,29 @@ impl Shared {
         let reader = self.cache.reader();
         let entry = reader.get(key)?;
         let origin = self.cache.origin(entry, self.cache_time(now))?;
+        if origin.is_stale() {
+            self.serves_stale(now);
+        }
         Some(entry.read().with_origin(origin))
+    }
+
+    fn serves_stale(&self, now: Instant) {
+        const BEGIN: &str = "Statsig fails: stale answers are served from the cache";
+        match self.stale_episodes.served(self.counters.stale.load(Relaxed), now) {
+            Some(line) if line.is_quiet => tracing::debug!("{BEGIN}"),
+            Some(_) => tracing::warn!("{BEGIN}"),
+            None => {}
+        }
+    }
+
+    /// Statsig has answered: no stale answers are served until it fails again.
+    fn serves_fresh(&self, now: Instant) {
+        const END: &str = "Statsig answers again: stale answers are no longer served";
+        match self.stale_episodes.answered(self.counters.stale.load(Relaxed), now) {
+            Some(line) if line.is_quiet => tracing::debug!(names = line.answers, "{END}"),
+            Some(line) => tracing::info!(names = line.answers, "{END}"),
+            None => {}
+        }
     }
 
     /// Returns the time since the start, by which evaluations age. It goes on while the machine is

@@ -50,10 +50,15 @@ pub(crate) fn under<T>(span: &Span, work: impl FnOnce() -> T) -> T {
     as_default(subscriber(span), work)
 }
 
+/// The same within the span.
+pub(crate) fn within<T>(span: &Span, work: impl FnOnce() -> T) -> T {
+    under(span, || span.in_scope(work))
+}
+
 /// The same for work that takes longer, which stands within the span.
 pub(crate) async fn inside<T>(span: &Span, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
-    poll_fn(|context| under(span, || span.in_scope(|| work.as_mut().poll(context)))).await
+    poll_fn(|context| within(span, || work.as_mut().poll(context))).await
 }
 
 fn subscriber(span: &Span) -> Option<Dispatch> {
@@ -113,7 +118,7 @@ pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) 
             span.follows_from(request);
         })
     };
-    under(span, || span.in_scope(follow));
+    within(span, follow);
 }
 
 /// Nobody waits for it any more.

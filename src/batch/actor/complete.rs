@@ -62,6 +62,9 @@ impl BatchActor {
             (None, _) => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.sent_again.remove(&call);
+        if let Some(request) = self.buffer.call(call) {
+            self.shared.log_call(span, request, &outcome);
+        }
         // What nobody waits for any more was given up here, and says nothing of Statsig.
         if outcome.is_ok() || self.is_wanted(call) {
             let is_ones_own = self.is_ones_own_trouble(call, &outcome);
