@@ -181,7 +181,7 @@ mod a_certificate {
         assert_eq!(fault(&error), ConnectFault::CertificateExpired);
         assert_eq!(
             error.to_string(),
-            "connection failed: the server's certificate is outside its time of validity"
+            "connection failed: the server's certificate has expired or is not valid yet"
         );
         let source = std::error::Error::source(&error).expect("what TLS said").to_string();
         assert!(source.contains("expired"), "{source}");
@@ -228,7 +228,7 @@ mod a_certificate {
             assert_eq!(
                 error.to_string(),
                 "connection failed: \
-                 the server's certificate was issued by nobody who is trusted here"
+                 the server's certificate is signed by an untrusted authority"
             );
         }
     }

@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(held.len(), 7_500);
         let refused = admission.admit(&user(0), &names(1)).unwrap_err().to_string();
         let expected = "overloaded: more than 7500 names of this user would be pending; \
-                        the rest of `max_pending` is kept for other users";
+                        the rest of `max_pending` is for other users";
         assert_eq!(refused, expected);
 
         let others = (1..=2_500).map(|n| admission.admit(&user(n), &names(1)));
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(held.len(), 17);
 
         let refused = admission.admit(&large(0), &names(1)).unwrap_err().to_string();
-        let expected = "overloaded: more than 1048576 bytes of requests would be pending";
+        let expected = "overloaded: more than 1048576 bytes of requests would be pending (`max_pending_bytes`)";
         assert_eq!(refused, expected);
         assert!(admission.admit(&user(0), &names(1)).is_ok(), "there is room for a small one");
         drop(held);

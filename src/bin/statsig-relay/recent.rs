@@ -99,7 +99,7 @@ mod tests {
             [("overloaded", 1), ("overloaded", 2), ("shutting_down", 1)]
         );
         let seen = serde_json::to_value(recent.at(now)).unwrap();
-        let message = "overloaded: more than 7 names would be pending";
+        let message = "overloaded: more than 7 names would be pending (`max_pending`)";
         let expected = serde_json::json!(
             {"kind": "overloaded", "message": message, "times": 2, "ago_ms": 2000}
         );

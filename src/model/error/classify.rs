@@ -3,8 +3,8 @@
 use super::Error;
 
 impl Error {
-    /// Whether the same request may succeed when it is made again later, without a change to the
-    /// request, the configuration or the server's rules.
+    /// Returns `true` if the same request may succeed later, without a change to the request, the
+    /// configuration or the rules on Statsig.
     ///
     /// ```
     /// use actix_statsig::Error;
@@ -27,8 +27,8 @@ impl Error {
         }
     }
 
-    /// Whether too much is pending already for this request to be taken: of all users or of its own,
-    /// in names or in bytes.
+    /// Returns `true` if the component refused the request because too much was pending: of all users or
+    /// of this user, in names or in bytes.
     ///
     /// ```
     /// assert!(actix_statsig::Error::overloaded(10_000).is_overload());
@@ -40,8 +40,8 @@ impl Error {
         )
     }
 
-    /// Whether it is Statsig, or the way to it, that fails: a stale evaluation is then better than
-    /// none. A refusal is an answer, and what the component itself does wrong is not Statsig's.
+    /// Whether Statsig or the network fails, so a stale evaluation is better than the error. A refusal is
+    /// an answer; an error of the component says nothing about Statsig.
     pub(crate) fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -55,13 +55,13 @@ impl Error {
         )
     }
 
-    /// Whether a call that ends with it costs the component its readiness. A refusal is an answer.
+    /// Whether a call that ends with this error makes the component not ready. A refusal is an answer.
     pub(crate) fn is_failure(&self) -> bool {
         self.is_outage() || matches!(self, Self::Unauthorized { .. } | Self::Internal { .. })
     }
 }
 
-/// How it ended, as spans and metrics have it: `ok`, or the kind of the error.
+/// Returns the outcome for spans and metrics: `ok`, or the kind of the error.
 pub(crate) fn outcome<T>(result: Result<T, &Error>) -> &'static str {
     result.err().map_or("ok", |error| error.kind().as_str())
 }

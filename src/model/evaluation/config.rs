@@ -1,6 +1,6 @@
 //! A config's evaluation: its value, and how it is read.
 
-use std::{any::type_name as rust_type, sync::Arc};
+use std::{any::type_name, sync::Arc};
 
 use serde::{
     Serialize, Serializer,
@@ -74,7 +74,7 @@ impl ConfigEvaluation {
     pub fn get_or<T: DeserializeOwned>(&self, key: &str, default: T) -> T {
         self.get(key).unwrap_or_else(|error| {
             if matches!(error, Error::WrongType { .. }) {
-                tracing::warn!(%error, "a default stands in for a config's value");
+                tracing::warn!(%error, "a config's value has another type: the default is used");
             }
             default
         })
@@ -95,7 +95,7 @@ impl ConfigEvaluation {
     ///
     /// let config = ConfigEvaluation::new("homepage", json!({"theme": 1}).as_object().cloned().unwrap());
     /// let error = config.deserialize::<Homepage>().err().unwrap();
-    /// assert!(error.to_string().starts_with("config \"homepage\", the whole value: found an object"));
+    /// assert!(error.to_string().starts_with("config \"homepage\", the whole value: expected Homepage"));
     /// ```
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let value = &*self.0.value;
@@ -108,16 +108,26 @@ impl ConfigEvaluation {
             config: self.0.name.clone(),
             at,
             found: json::type_name(found.get()),
-            wanted: rust_type::<T>(),
+            expected: expected::<T>(),
             source: Arc::new(short(source)),
         }
     }
 }
 
-/// The most of a key that an error repeats, in bytes: an error may be kept, and keys come from anywhere.
+/// Names a Rust type for an error. Types without parameters are named without their modules.
+fn expected<T>() -> &'static str {
+    match type_name::<T>() {
+        "alloc::string::String" | "alloc::sync::Arc<str>" | "alloc::boxed::Box<str>" => "a string",
+        "bool" => "a boolean",
+        name if name.contains(['<', '[', '(', '&']) => name,
+        name => name.rsplit_once("::").map_or(name, |(_, last)| last),
+    }
+}
+
+/// The most bytes of a key that an error repeats: errors may be stored, and a key may be long.
 const KEY: usize = 200;
 
-/// What serde says quotes the value, which may be 2 MiB.
+/// Shortens serde's error, which quotes the value: that may have 2 MiB.
 fn short(error: serde_json::Error) -> serde_json::Error {
     const LONGEST: usize = 1_000;
     let text = error.to_string();
@@ -177,10 +187,7 @@ mod tests {
         let homepage = config(json!({"theme": 7}));
 
         let wrong = homepage.get::<String>("theme").unwrap_err().to_string();
-        assert_eq!(
-            wrong,
-            "config \"homepage\", key `theme`: found a number, which is no alloc::string::String"
-        );
+        assert_eq!(wrong, "config \"homepage\", key `theme`: expected a string, found a number");
         let missing = homepage.get::<u8>("columns").unwrap_err().to_string();
         assert_eq!(missing, "config \"homepage\" has no key \"columns\"");
         assert_eq!(homepage.get_or("theme", "light".to_owned()), "light");
