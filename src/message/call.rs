@@ -1,4 +1,4 @@
-//! HTTP calls, as the actors tell each other of them.
+//! Calls: the messages between the `BatchActor` and its transports.
 
 use std::{
     fmt, mem,
@@ -17,27 +17,27 @@ use crate::{
     telemetry::spans::{self, OwnedSpan},
 };
 
-/// What a call asks for.
+/// The request of a [`Call`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallRequest {
     /// The operation.
     pub kind: CallKind,
-    /// Whom it is about.
+    /// The user.
     pub user: User,
     /// Distinct names, at most [`CallKind::max_names`].
     pub names: Arc<[Arc<str>]>,
-    /// Whether the server is to log exposures.
+    /// Whether Statsig logs exposures.
     pub exposure: bool,
-    /// When the request that caused the call has to have its answer.
+    /// The deadline of the request that caused the call.
     pub deadline: Instant,
-    /// For a call that asks again for a part of the names of one that was refused: that refusal.
-    /// It is the answer where there is no retry to be had.
+    /// The refusal of an earlier call, if this call asks again for a part of its names. It is the
+    /// outcome if no retry is allowed.
     pub refusal: Option<Error>,
 }
 
 impl CallRequest {
-    /// Asks whether Statsig answers: for a gate and a user of this name, without an exposure.
+    /// Makes a request that shows whether Statsig answers, without an exposure.
     pub(crate) fn probe(deadline: Instant) -> Result<Self, Error> {
         Ok(Self {
             kind: CallKind::CheckGate,
@@ -53,15 +53,14 @@ impl CallRequest {
 /// The gate and the user of a probe.
 pub(crate) const PROBE: &str = "actix-statsig-probe";
 
-/// What a call came to: for each of its names, in its order, the evaluation or `None` where the
-/// server left the name out; or one error for all of them.
+/// The outcome of a call: for each name, in order, its evaluation, or `None` if the server left the name
+/// out; or one error for all names.
 pub type Outcome = Result<Vec<Option<Evaluation>>, Error>;
 
-/// One HTTP call, from the [`BatchActor`](crate::BatchActor) to its transport.
+/// One call, from the [`BatchActor`](crate::BatchActor) to its transport.
 ///
-/// A transport answers it with [`complete`](Self::complete), by its deadline. A call that is dropped
-/// instead (its transport stopped, or its task ended) says so by itself, so that nobody waits for
-/// an answer that cannot come.
+/// A transport answers it with [`complete`](Self::complete), by its deadline. If the transport drops the
+/// call instead, the component sends it once more, and then fails its requests.
 pub struct Call {
     id: u64,
     request: CallRequest,
@@ -70,7 +69,7 @@ pub struct Call {
     span: OwnedSpan,
 }
 
-/// The calls that a transport has.
+/// The number of calls that a transport has.
 pub(crate) type Load = Arc<AtomicUsize>;
 
 impl Call {
@@ -84,19 +83,19 @@ impl Call {
         Self { id, request, reply_to: Some(reply_to), load: None, span }
     }
 
-    /// Counts it here until it is gone.
+    /// Counts the call in a transport's load until it is dropped.
     pub(crate) fn counted_by(mut self, load: Load) -> Self {
         load.fetch_add(1, Relaxed);
         self.load = Some(load);
         self
     }
 
-    /// What it asks for.
+    /// Returns the request.
     pub fn request(&self) -> &CallRequest {
         &self.request
     }
 
-    /// Its span, for what a transport does for it to stand in.
+    /// Returns the span of the call, for the spans and events of a transport.
     pub fn span(&self) -> &Span {
         &self.span
     }
@@ -106,14 +105,14 @@ impl Call {
         self.reply(Some(outcome));
     }
 
-    /// Whether somebody still waits for it, which is worth asking before an attempt that is made
-    /// later than the call came.
+    /// Returns `true` if a caller still waits for the call. Ask before an attempt that is made later
+    /// than the call was received.
     pub async fn is_wanted(&self) -> bool {
         let Some(reply_to) = &self.reply_to else { return false };
         reply_to.send(Report::IsWanted { call: self.id }).await.unwrap_or(true)
     }
 
-    /// What was answered so far, to this call or another, may have been meant for others.
+    /// Tells the `BatchActor` that earlier answers may belong to other requests.
     pub(crate) fn distrust_answers(&self) {
         if let Some(reply_to) = &self.reply_to {
             reply_to.do_send(Report::Distrust);
@@ -147,17 +146,17 @@ impl Message for Call {
     type Result = ();
 }
 
-/// Makes the transport of this index: called when one is needed, and again when it has gone.
+/// Starts the transport of this index: called when it is first needed, and again after it has stopped.
 pub(crate) type TransportFactory = Box<dyn FnMut(usize) -> Result<Recipient<Call>, Error>>;
 
-/// From the transport back to the `BatchActor`, which answers whether somebody waits for the call.
+/// From a transport to the `BatchActor`, which answers whether a caller waits for the call.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The call has an outcome; none if the transport lost it.
+    /// A call has ended. The outcome is `None` if the transport lost the call.
     Completed { call: u64, outcome: Option<Outcome>, span: OwnedSpan },
     /// An attempt is about to be made.
     IsWanted { call: u64 },
-    /// What was answered so far may have been meant for others.
+    /// Earlier answers may belong to other requests.
     Distrust,
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{message::share::share, model::user::User};
+use crate::{message::share::fair_share, model::user::User};
 
 /// First in first out for each user, and one after the other among the users, so that one with many
 /// calls does not starve another.
@@ -126,7 +126,7 @@ impl<T> FairQueue<T> {
     pub(super) fn may_start(&self, user: &User) -> bool {
         let own = self.users.get(user).map_or(0, |calls| calls.in_flight);
         let others = self.in_flight.saturating_sub(own);
-        own < share(self.places, others, 1)
+        own < fair_share(self.places, others, 1)
     }
 
     /// Takes out what has been waiting until its deadline.
@@ -317,7 +317,7 @@ mod tests {
                         running.push(next);
                         break;
                     }
-                    prop_assert!(held(who) <= share(places, 0, 1));
+                    prop_assert!(held(who) <= fair_share(places, 0, 1));
                 }
             }
             while let Some((who, _)) = running.pop() {
