@@ -150,7 +150,7 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> Stats {
         Stats {
-            hooks_missed: self.hooks.missed(),
+            hooks_missed: self.hooks.dropped(),
             is_leaving: self.is_leaving.load(Relaxed),
             ..self.counters.snapshot(clock::now())
         }
