@@ -11,7 +11,7 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// The operation's path.
+    /// Returns the operation's path.
     pub fn path(self) -> &'static str {
         match self {
             Self::CheckGate => "/v1/check_gate",
@@ -19,7 +19,7 @@ impl CallKind {
         }
     }
 
-    /// The operation as a word, for spans and metrics.
+    /// Returns the operation as a word, for spans and metrics.
     pub(crate) fn operation(self) -> &'static str {
         match self {
             Self::CheckGate => "check_gate",
@@ -27,7 +27,7 @@ impl CallKind {
         }
     }
 
-    /// The most names one call may have.
+    /// Returns the maximum number of names in one call.
     pub fn max_names(self) -> usize {
         match self {
             Self::CheckGate => 100,

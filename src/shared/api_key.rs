@@ -19,7 +19,7 @@ impl ApiKey {
         Self { newest: Mutex::new(SecretString::from(key)), changes: AtomicU64::new(0) }
     }
 
-    /// From here on this is the key. False if it was that already.
+    /// Changes the key. Returns `false` if it is the same.
     pub(crate) fn change(&self, key: &str) -> bool {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.expose_secret() == key {
@@ -38,13 +38,12 @@ impl ApiKey {
         text.contains(key) || text.contains(escaped.trim_matches('"'))
     }
 
-    /// How often it has changed.
+    /// Returns how often the key has changed.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(SeqCst)
     }
 
-    /// The newest key, if it has changed since it had changed so often; that is then as often as it
-    /// has.
+    /// Returns the newest key if it has changed since this number of changes, which is updated.
     pub(crate) fn newer_than(&self, changes: &mut u64) -> Option<SecretString> {
         if *changes == self.changes() {
             return None;

@@ -1,4 +1,4 @@
-//! What the handle and the actors share.
+//! The state that the handle and the actors share.
 
 pub(crate) mod api_key;
 pub(crate) mod cache;
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) api_key: ApiKey,
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
-    /// Places for answers that are longer than most, while they are read.
+    /// Places for long answers while they are read.
     pub(crate) long_bodies: LongBodies,
     hooks: HookDispatcher,
     warnings: LogThrottle,
@@ -49,19 +49,19 @@ pub(crate) struct Shared {
     stale_episodes: StaleEpisodes,
     #[cfg(feature = "metrics")]
     published: crate::telemetry::metrics::Published,
-    /// Whether exposures are logged where a message does not say.
+    /// Whether exposures are logged, unless a message says otherwise.
     pub(crate) exposure_logging: bool,
-    /// What every user is in who has no tier.
+    /// The environment of users without a tier.
     pub(crate) environment: Option<Environment>,
     began: Instant,
     slept: SuspendedTime,
-    /// Nothing gets through to Statsig until then, in microseconds since the beginning: the circuit
-    /// breaker is open and probes, or Statsig has asked for calm.
+    /// Until when no call gets through to Statsig, in microseconds since the start: the circuit breaker is
+    /// open, or Statsig has sent a `Retry-After`.
     denied_until: AtomicU64,
-    /// When the last call was made, or would have been but for a stale answer, in microseconds since
-    /// the beginning.
+    /// When Statsig was last asked, or would have been if there were no stale answer, in microseconds
+    /// since the start.
     asked: AtomicU64,
-    /// Connections that were opened in an earlier one are not used any more.
+    /// Connections of earlier generations are not reused.
     connection_generation: AtomicU64,
     /// It will close before long.
     is_leaving: AtomicBool,
@@ -130,18 +130,18 @@ impl Shared {
         self.serves_fresh(clock::now());
     }
 
-    /// A request is refused before anybody was asked.
+    /// Counts a request that is refused without a call, and reports its error.
     pub(crate) fn refused(&self, error: &Error) {
         self.counters.answered::<()>(&Err(error.clone()));
         self.hooks.error(error);
     }
 
-    /// A request has got this error for an answer, which is counted already.
+    /// Reports the error of a request, which is counted already.
     pub(crate) fn failed(&self, error: &Error) {
         self.hooks.error(error);
     }
 
-    /// A default stands in for an answer.
+    /// Counts, logs and reports a fallback.
     pub(crate) fn fell_back(&self, fallback: Fallback) {
         self.counters.fell_back(&fallback.error);
         fallback.log(self.warnings.note(clock::now()));
@@ -217,7 +217,7 @@ impl Shared {
         self.slept.add(now.saturating_duration_since(self.began), clock::slept)
     }
 
-    /// Nothing gets through to Statsig until then.
+    /// Sets until when no call gets through to Statsig.
     pub(crate) fn deny_until(&self, until: Option<Instant>) {
         self.denied_until.store(until.map_or(0, |until| self.micros(until)), Relaxed);
     }
@@ -226,18 +226,18 @@ impl Shared {
         self.micros(now) < self.denied_until.load(Relaxed)
     }
 
-    /// Somebody asks Statsig.
+    /// Notes that Statsig is asked.
     pub(crate) fn note_asked(&self, now: Instant) {
         self.asked.fetch_max(self.micros(now), Relaxed);
     }
 
-    /// When somebody asked Statsig last.
+    /// Returns when Statsig was last asked.
     pub(crate) fn asked(&self) -> Option<Instant> {
         let micros = Some(self.asked.load(Relaxed)).filter(|micros| *micros > 0)?;
         self.began.checked_add(Duration::from_micros(micros))
     }
 
-    /// Since the beginning; never 0.
+    /// Returns the microseconds since the start; never 0.
     fn micros(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.began);
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX).max(1)
@@ -247,18 +247,18 @@ impl Shared {
         self.connection_generation.load(Relaxed)
     }
 
-    /// A connection of this generation has proved to be off by one, and others may be: ends them
-    /// all, unless they have ended already.
+    /// Ends all connections of this generation, unless they have ended already: on one of them, answers no
+    /// longer match their requests.
     pub(crate) fn end_connections_of(&self, generation: u64) {
         self.connection_generation.fetch_max(generation + 1, Relaxed);
     }
 
-    /// From here on it is not ready for more, though it answers.
+    /// Makes the component not ready. It still answers.
     pub(crate) fn leave(&self) {
         self.is_leaving.store(true, Relaxed);
     }
 
-    /// From here on nothing is answered from the cache either.
+    /// Refuses new requests, and answers no more from the cache.
     pub(crate) fn close(&self) {
         self.leave();
         self.is_closing.store(true, Relaxed);
@@ -269,16 +269,16 @@ impl Shared {
     }
 
     pub(crate) fn ended_with(&self, report: ShutdownReport) {
-        // The first end counts; there is no second.
+        // There is one end.
         let _ = self.report.set(report);
     }
 
-    /// The report of the shutdown that ended the component, if one did.
+    /// Returns the report of the shutdown that ended the component.
     pub(crate) fn report(&self) -> Option<ShutdownReport> {
         self.report.get().copied()
     }
 
-    /// Why the mailbox is closed.
+    /// Returns the error for a closed mailbox.
     pub(crate) fn why_closed(&self) -> Error {
         if self.report.get().is_some() { Error::ShuttingDown } else { Error::Closed }
     }
