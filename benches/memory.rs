@@ -15,7 +15,8 @@ use std::{
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{
-    Call, CallKind, CheckGates, Config, FlushPolicy, Statsig, User, test_util::PureBuffer,
+    CallKind, CheckGates, Config, FlushPolicy, Statsig, User, test_util::PureBuffer,
+    transport::Call,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::AtOnce;

@@ -41,7 +41,7 @@ mod tests {
     use std::time::Duration;
 
     use actix_statsig::{
-        Config,
+        Config, ErrorKind,
         test_util::{Fault, LocalStatsig, Rule, Rules},
     };
     use actix_web::{
@@ -97,6 +97,6 @@ mod tests {
 
         assert_eq!(visit(&statsig, "nl-NL").await, "the old checkout");
 
-        assert_eq!(statsig.stats().fallbacks["unavailable"], 1);
+        assert_eq!(statsig.stats().fallbacks[&ErrorKind::Unavailable], 1);
     }
 }

@@ -9,7 +9,7 @@
 use std::{env, error::Error, time::Duration};
 
 use actix_statsig::{
-    Config, Statsig, User,
+    Config, ErrorKind, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
     web::{FlagsConfig, RequireGate, serve},
 };
@@ -83,7 +83,8 @@ async fn check(url: &str, local: &LocalStatsig, statsig: &Statsig) -> Result<(),
     assert_eq!(status(&format!("{url}/beta"), "u-3").await?, 404);
     assert_eq!(status(&format!("{url}/pay/new"), "u-3").await?, 200);
     println!("while Statsig fails: 404 for /beta, 200 for /pay/new");
-    assert_eq!(statsig.stats().fallbacks["unavailable"], 2, "both fallbacks are counted");
+    let fallbacks = statsig.stats().fallbacks;
+    assert_eq!(fallbacks[&ErrorKind::Unavailable], 2, "both fallbacks are counted");
     Ok(())
 }
 

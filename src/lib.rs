@@ -32,12 +32,12 @@
 //! Build the user once for each request of your app and pass it around: it is checked and serialised
 //! once, and clones share the result. [`User::from_json_text`] reads a user from JSON and keeps numbers
 //! of any length. [`Statsig::start`] runs the component on a thread of its own and takes requests from
-//! any runtime; [`Statsig::start_in_current_arbiter`] runs it on the current arbiter. [`Statsig::set_api_key`] changes
-//! the key while the component runs.
+//! any runtime; [`Statsig::start_in_current_arbiter`] runs it on the current arbiter.
+//! [`Statsig::set_api_key`] changes the key while the component runs.
 //!
 //! # Several at once
 //!
-//! Names that are asked at the same time share a call. Ask for several in one request, not one after
+//! Names that are checked at the same time share a call. Check several in one request, not one after
 //! the other:
 //!
 //! ```
@@ -45,7 +45,7 @@
 //! # async fn example(statsig: Statsig, user: User) -> Result<(), Box<dyn std::error::Error>> {
 //! let open: Vec<bool> = statsig.check_gates(&user, ["new_checkout", "beta"]).await?;
 //!
-//! // The whole evaluations, as a message: one for each name, in the order asked.
+//! // The whole evaluations, with a message: one for each name, in order.
 //! let gates = statsig.addr().send(CheckGates::new(user, ["new_checkout", "beta"])).await??;
 //! assert_eq!(gates[1].name(), "beta");
 //! println!("{} because of {:?}", gates[1].value(), gates[1].rule_id());
@@ -55,8 +55,8 @@
 //!
 //! # Configs
 //!
-//! Dynamic configs and experiments have values. Read them key by key, as a type of yours, or as the
-//! JSON text that Statsig wrote ([`ConfigEvaluation::json`]):
+//! Dynamic configs and experiments have values. Read them key by key, as your own type, or as the JSON
+//! text that Statsig wrote ([`ConfigEvaluation::json`]):
 //!
 //! ```
 //! # use actix_statsig::{Error, Statsig, User};
@@ -66,7 +66,7 @@
 //!
 //! let homepage = statsig.get_config(&user, "homepage").await?;
 //! let theme: String = homepage.get_or("theme", "light".into());
-//! let columns: u32 = homepage.get("columns")?; // an error that says what is there instead
+//! let columns: u32 = homepage.get("columns")?; // an error says which type was found
 //! let homepage: Homepage = homepage.deserialize()?;
 //! # Ok(())
 //! # }
@@ -75,10 +75,10 @@
 //! # Errors and fallbacks
 //!
 //! Every request gets one answer: evaluations, or one [`Error`]. [`Error::is_retryable`] says whether
-//! the same request may succeed later; calls that failed have been retried already.
-//! [`Error::is_overload`] says whether too much was pending. [`Error::Intermediary`] says that a proxy or
-//! firewall answered in Statsig's place. An error never becomes `false` silently. Where a default is
-//! good enough, say so:
+//! the same request may succeed later; failed calls have been retried already. [`Error::is_overload`] says
+//! whether too many requests were pending. [`Error::Intermediary`] says that a proxy or firewall answered
+//! in Statsig's place. [`Error::kind`] is an [`ErrorKind`], for statistics. An error never becomes `false`
+//! silently. If a default is good enough, pass one:
 //!
 //! ```
 //! # use actix_statsig::{Config, Error, Statsig, User};
@@ -91,7 +91,8 @@
 //!
 //! Every fallback is logged, counted in [`Stats::fallbacks`] and reported to your hook
 //! ([`ConfigBuilder::on_fallback`]); every error is reported to [`ConfigBuilder::on_error`]. While
-//! Statsig fails, answers of the last hour are used again, and say so: [`Source::Stale`].
+//! Statsig fails, cached answers of the last hour are served, with [`Source::Stale`]. The log has a line
+//! when that begins and one when it ends.
 //!
 //! # In actix-web, in OpenFeature
 //!
@@ -104,39 +105,47 @@
 //!
 //! With the feature `test-util`, `test_util::LocalStatsig` replaces Statsig: it follows your test's
 //! rules, refuses what the API document refuses, records its requests, and fails on demand. For tests in
-//! virtual time, script the transport ([`Statsig::builder`]).
+//! virtual time, script the [`transport`].
 //!
 //! # Before production
 //!
 //! - Start one component for the app, not one for each worker: callers share calls only within one.
 //! - Keep `panic = "unwind"`: supervision needs it.
-//! - Choose at each place what a failure means: an error, a default, or a closed gate.
-//! - Know what is kept, and for how long: [`cache_ttl`](Config::cache_ttl) delays changes, and a cached
+//! - Choose for each check what a failure means: an error, a default, or a closed gate.
+//! - Choose how long answers are cached: [`cache_ttl`](Config::cache_ttl) delays changes, and a cached
 //!   answer logs no exposure; [`stale_if_error`](Config::stale_if_error) bridges outages.
 //!   [`cache_entries`](Config::cache_entries) and [`cache_bytes`](Config::cache_bytes) bound the cache.
-//! - [`timeout`](Config::timeout) is the longest your page waits. Make it less than your server's limit.
+//! - [`timeout`](Config::timeout) is the longest time your page waits. Set it below your server's limit.
 //! - Calls use the HTTP proxy of the environment (`HTTPS_PROXY` and the like), unless
 //!   [`proxy`](ConfigBuilder::proxy) says otherwise.
 //! - Shut down gracefully: [`Statsig::shutdown`] after the server has stopped (`web::serve` does both).
-//! - Watch it: [`Statsig::stats`], the feature `metrics`, or the page of `statsig-relay`.
+//! - Monitor the component: [`Statsig::stats`], the feature `metrics`, or the page of `statsig-relay`.
 //!
-//! # Watching it
+//! # Monitoring
 //!
 //! [`Stats`] has counts and latencies, and [`Stats::is_ready`] says whether Statsig answers. The feature
-//! `metrics` publishes them through the facade of that name. Spans of `tracing`, all at DEBUG:
+//! `metrics` publishes them through the facade of that name. The spans of `tracing`, all at DEBUG:
 //!
 //! | span | within | fields |
 //! |---|---|---|
 //! | `statsig.request` | the span in which its message was made | `operation`, `names`, `outcome` |
 //! | `statsig.flush` | none; follows from the requests whose calls it makes | `calls` |
-//! | `statsig.call` | the flush; follows from each request it is made for or that joined it | `operation`, `names`, `outcome` |
+//! | `statsig.call` | the flush; follows from each of its requests, those that join it included | `operation`, `names`, `outcome` |
 //! | `statsig.attempt` | the call | `operation`, `number`, `outcome` |
 //!
 //! `operation` is `check_gate` or `get_config`. `outcome` is `ok`, an [`Error::kind`], `abandoned` if all
 //! callers left, or `lost` if a transport lost a call. The other fields are numbers. Work that is pending
 //! when the runtime is stopped has no outcome. Each span belongs to its parent's subscriber. An answer
-//! from the cache has no span. In normal work nothing is logged at INFO or above between start and
-//! shutdown. No key and no private attribute is logged at any level.
+//! from the cache has no span.
+//!
+//! Each call logs one event at DEBUG within its span: `a call was answered`, with each name's value and
+//! rule id in `answers`, or `a call failed`, with the `names` and the `error`. To see events and spans
+//! with `tracing-subscriber`, set `RUST_LOG=actix_statsig=debug`; `with_span_events(FmtSpan::CLOSE)` logs
+//! the spans too.
+//!
+//! In normal operation nothing is logged at INFO or above between start and shutdown. The event of a call
+//! does not include the user. No key and no private attribute is logged at any level; texts of the server that
+//! may repeat one are withheld.
 //!
 //! # Tuning
 //!
@@ -161,23 +170,27 @@
 //! request was buffered; with nothing buffered there is no timer. Under [`FlushPolicy::Adaptive`] a user
 //! who has no call in flight does not wait. A call asks for up to 100 gates or for one config, as the API
 //! allows. A request joins a name that is in flight already. If that call
-//! fails, requests that joined late still have time left: their names are asked again, once. A name that
-//! Statsig refused goes out alone for a while, so that it fails no other name.
+//! fails, requests that joined late still have time left: their names are retried once. A name that
+//! Statsig refused gets its own call for a while, so that it fails no other name.
 //!
-//! Answers are kept for [`cache_ttl`](Config::cache_ttl) in a map that every thread reads and only the
-//! `BatchActor` writes. The same question is answered there, before there is any message. After that
-//! time an answer is still used while Statsig fails.
+//! Answers are cached for [`cache_ttl`](Config::cache_ttl), in a map that every thread reads and only the
+//! `BatchActor` writes. A repeated check is answered from the cache, without a message. After that time an
+//! answer is served only while Statsig fails.
 //!
 //! The `BatchActor` sends calls as messages to a `TransportActor`; of several
 //! ([`transports`](Config::transports)) it chooses the one with the fewest calls. Together they have
-//! [`max_in_flight`](Config::max_in_flight) calls on the way and queue the rest. Users take turns, and
-//! none gets more than its share. Transports retry with backoff and full jitter, and answer each call by
-//! the deadline of the request that caused it. While calls fail in a row, or Statsig has asked for calm with
-//! `Retry-After`, calls wait instead of going out. Outcomes come back as messages, so each actor alone
-//! writes its state.
+//! [`max_in_flight`](Config::max_in_flight) calls in flight and queue the rest. Users take turns, and none
+//! gets more than its share. Transports retry with backoff and full jitter, and answer each call by the
+//! deadline of the request that caused it. While the circuit breaker is open, or until a `Retry-After` has
+//! passed, calls wait. Outcomes come back as messages, so each actor alone writes its state.
 //!
 //! Both actors run under supervisors and catch panics at their edges: actix's `Supervisor` restarts an
 //! actor that stops, but does not survive a panic.
+//!
+//! # Types of other crates
+//!
+//! Public signatures use types of `actix`, `serde_json` and `tracing`, with the feature `web` also of
+//! `actix-web`, and with `open-feature` of `open-feature`. They use no types of `awc` or `rustls`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batch;
@@ -192,7 +205,7 @@ mod shared;
 mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod test_util;
-mod transport;
+pub mod transport;
 #[cfg(feature = "web")]
 pub mod web;
 
@@ -202,13 +215,10 @@ pub use crate::{
     batch::BatchActor,
     config::{Config, ConfigBuilder, FlushPolicy},
     handle::{Http, Name, Statsig, StatsigBuilder},
-    message::{
-        BatchRequest, CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport,
-        call::{Call, CallRequest, Outcome},
-    },
+    message::{CheckGates, Flush, GetConfigs, Shutdown, ShutdownReport},
     model::{
         call_kind::CallKind,
-        error::{ConnectFault, Error},
+        error::{ConnectFault, Error, ErrorKind},
         evaluation::{ConfigEvaluation, Evaluation, GateEvaluation, Source},
         user::{Attribute, Tier, User, UserBuilder},
     },
@@ -218,6 +228,9 @@ pub use crate::{
         stats::{BreakerState, Stats},
     },
 };
+
+#[doc(hidden)]
+pub use crate::message::BatchRequest;
 
 /// The README's examples are tests.
 #[cfg(all(doctest, feature = "open-feature", feature = "test-util", feature = "web"))]

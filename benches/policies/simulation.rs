@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::{CallKind, CallRequest, FlushPolicy, test_util::PureBuffer};
+use actix_statsig::{CallKind, FlushPolicy, test_util::PureBuffer, transport::CallRequest};
 use hdrhistogram::Histogram;
 
 use crate::{

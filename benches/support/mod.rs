@@ -1,7 +1,7 @@
 //! What several benchmarks start.
 
 use actix::{Actor, Context, Handler, Recipient};
-use actix_statsig::{Call, Error, Evaluation, GateEvaluation};
+use actix_statsig::{Error, Evaluation, GateEvaluation, transport::Call};
 
 /// A transport that answers every call at once: each gate is open.
 pub(crate) struct AtOnce;

@@ -1,16 +1,16 @@
-//! Another API key, while the component runs.
+//! A change of the API key while the component runs.
 
 use super::Statsig;
 use crate::{config::check_api_key, message::KeyChanged, model::error::Error};
 
 impl Statsig {
-    /// Asks Statsig with another key from now on, without losing a request.
+    /// Changes the API key without losing a request.
     ///
-    /// Once this is done, the cache has no answer that was given to the key before. A call on its way
-    /// goes on with the key that it was sent with; if that is refused, it is sent again with the new
-    /// one. [Transports of your own](Self::builder) have no key, and only lose what is kept.
+    /// Once this completes, the cache has no answers of the old key. Calls in flight keep the old key; if
+    /// Statsig refuses it, they are sent again with the new key. For [a transport of your
+    /// own](crate::transport), which has no key, this clears the cache.
     ///
-    /// The same key again changes nothing.
+    /// Setting the same key again changes nothing.
     ///
     /// ```
     /// # use actix_statsig::{Error, Statsig};
@@ -22,7 +22,7 @@ impl Statsig {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] if it cannot be a key, and then the one before stays;
+    /// [`Error::InvalidConfig`] if the key is invalid, which keeps the old key;
     /// [`Error::ShuttingDown`] or [`Error::Closed`] if the component has ended.
     pub async fn set_api_key(&self, api_key: impl AsRef<str>) -> Result<(), Error> {
         let api_key = api_key.as_ref();
@@ -30,7 +30,7 @@ impl Statsig {
         if !self.shared.api_key.change(api_key) {
             return Ok(());
         }
-        // What leaves from here on has the new key; the actor tells what left before.
+        // New attempts use the new key from here on; the actor keeps earlier answers out of the cache.
         self.addr.send(KeyChanged).await.map_err(|_| self.shared.why_closed())
     }
 }

@@ -1,4 +1,4 @@
-//! What the cache has of a question, read on the caller's own thread.
+//! Answers from the cache, read on the caller's own thread.
 
 use super::Statsig;
 use crate::{
@@ -11,47 +11,53 @@ use crate::{
 };
 
 impl Statsig {
-    /// What is kept of one name.
+    /// Returns the cached answer for one name.
     pub(super) fn cached<M: BatchRequest, R>(
         &self,
         user: &User,
         name: &str,
-        read: impl FnOnce(&Evaluation, Origin) -> Option<R>,
+        read: fn(&Evaluation, Origin) -> Option<R>,
     ) -> Option<R> {
+        if self.shared.is_closing() {
+            return None;
+        }
         let user = user.within(self.shared.environment.as_ref());
         let exposure = self.shared.exposure_logging;
-        let question = KeyRef { user: &user, exposure, kind: M::KIND, name };
-        let (kept, is_stale) = self.shared.get_unless_closing(question, |evaluation, origin| {
-            (read(evaluation, origin), matches!(origin, Origin::Stale { .. }))
-        })?;
-        self.shared.counters.hit(1, usize::from(is_stale));
-        kept
+        let reader = self.shared.cache.reader();
+        let key = KeyRef { user: &user, exposure, kind: M::KIND, name };
+        let (evaluation, origin) = self.shared.lookup(&reader, key)?;
+        self.shared.counters.hit(1, usize::from(origin.is_stale()));
+        read(evaluation, origin)
     }
 
-    /// What is kept of all of these names; nothing if one is missing.
+    /// Returns the cached answers for all names; `None` if one is missing or there are no names.
     pub(super) fn cached_all<M: BatchRequest, N: AsRef<str>, R>(
         &self,
         user: &User,
         exposure: Option<bool>,
         names: &[N],
-        read: impl Fn(&Evaluation, Origin) -> Option<R>,
+        read: fn(&Evaluation, Origin) -> Option<R>,
     ) -> Option<Vec<R>> {
+        if names.is_empty() || self.shared.is_closing() {
+            return None;
+        }
         let user = user.within(self.shared.environment.as_ref());
         let exposure = exposure.unwrap_or(self.shared.exposure_logging);
+        let reader = self.shared.cache.reader();
         let mut stale = 0;
-        let kept = names.iter().map(|name| {
-            let question = KeyRef { user: &user, exposure, kind: M::KIND, name: name.as_ref() };
-            self.shared.get_unless_closing(question, |evaluation, origin| {
-                stale += usize::from(matches!(origin, Origin::Stale { .. }));
-                read(evaluation, origin)
-            })?
+        let answers = names.iter().map(|name| {
+            let key = KeyRef { user: &user, exposure, kind: M::KIND, name: name.as_ref() };
+            let (evaluation, origin) = self.shared.lookup(&reader, key)?;
+            stale += usize::from(origin.is_stale());
+            read(evaluation, origin)
         });
-        let kept = kept.collect::<Option<Vec<_>>>().filter(|kept| !kept.is_empty())?;
+        let answers = answers.collect::<Option<Vec<_>>>()?;
         self.shared.counters.hit(names.len(), stale);
-        Some(kept)
+        Some(answers)
     }
 }
 
+/// Reads a gate's value.
 pub(super) fn value(evaluation: &Evaluation, _: Origin) -> Option<bool> {
     match evaluation {
         Evaluation::Gate(gate) => Some(gate.value()),
@@ -59,6 +65,7 @@ pub(super) fn value(evaluation: &Evaluation, _: Origin) -> Option<bool> {
     }
 }
 
+/// Reads a whole evaluation.
 pub(super) fn whole<E: TryFrom<Evaluation>>(evaluation: &Evaluation, origin: Origin) -> Option<E> {
     evaluation.with_origin(origin).try_into().ok()
 }

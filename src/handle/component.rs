@@ -1,4 +1,4 @@
-//! The component's life: the thread it runs on, the actors it is made of, and its end.
+//! The component's life: its thread, its actors and its end.
 
 use std::{
     io,
@@ -20,15 +20,15 @@ use crate::{
     shared::Shared,
 };
 
-/// A component that has been started.
+/// A running component.
 pub(crate) struct Component {
     pub(crate) addr: Addr<BatchActor>,
     pub(crate) shared: Arc<Shared>,
-    /// Closed when the component's tasks, and its threads if it has any, are through.
+    /// Closed when the component's tasks, and its thread if it has one, have ended.
     pub(crate) gone: watch::Receiver<()>,
 }
 
-/// Starts it on a thread with a `System` of its own, on which the factory is made.
+/// Starts a component on its own thread, with its own `System`. The factory is made on that thread.
 pub(crate) fn on_own_thread(
     config: Config,
     factory: impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory + Send + 'static,
@@ -36,12 +36,12 @@ pub(crate) fn on_own_thread(
     let shared = Arc::new(Shared::new(&config));
     let (alive, gone) = watch::channel(());
     let (started, address) = mpsc::channel();
-    let its_shared = Arc::clone(&shared);
+    let shared_in_thread = Arc::clone(&shared);
     let run = move || {
         System::new().block_on(async move {
-            let factory = factory(&config, &its_shared);
-            let (addr, life) = start(&config, factory, its_shared);
-            // Nobody waits for the address only if the starting thread has died.
+            let factory = factory(&config, &shared_in_thread);
+            let (addr, life) = start(&config, factory, shared_in_thread);
+            // Fails only if the starting thread has died.
             let _ = started.send(addr);
             life.await;
         });
@@ -54,12 +54,12 @@ pub(crate) fn on_own_thread(
     Ok(Component { addr, shared, gone })
 }
 
-/// Starts it on the current arbiter.
+/// Starts a component on the current arbiter.
 pub(crate) fn on_this_arbiter(
     config: &Config,
     factory: impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory,
 ) -> Result<Component, Error> {
-    // An arbiter is known to its thread before it runs, and tasks need it to run.
+    // A thread knows its arbiter before that runs; tasks need a running one.
     if Arbiter::try_current().is_none() || runtime::Handle::try_current().is_err() {
         return Err(Error::NoArbiter);
     }
@@ -74,11 +74,10 @@ pub(crate) fn on_this_arbiter(
     Ok(Component { addr, shared, gone })
 }
 
-/// Starts the actors, and returns with their address the future that is their life.
+/// Starts the actors. Returns their address, and a future that runs them until the component ends.
 ///
-/// Everything they spawn lives in a `LocalSet` of the component's own, so that dropping it ends
-/// them for certain: a supervised actor cannot stop itself while an `Addr` is alive, because its
-/// supervisor restarts it.
+/// All their tasks live in the component's own `LocalSet`, and end when it is dropped. A supervised actor
+/// cannot stop itself while an `Addr` is alive, because its supervisor restarts it.
 fn start(
     config: &Config,
     factory: TransportFactory,
@@ -93,8 +92,8 @@ fn start(
     let actor = BatchActor::new(config, factory, shared, ended);
     let addr = Supervisor::start(|_| actor);
     drop(entered);
-    // The actor says so after a shutdown; it is dropped, which counts as well, when nobody can
-    // send to it any more and nothing is pending.
+    // The actor sends this after a shutdown. It drops the sender, which counts too, when its last address
+    // is gone and no request is pending.
     let life = async move {
         future::select(tasks, has_ended).await;
     };

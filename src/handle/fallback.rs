@@ -1,4 +1,4 @@
-//! Answers for those who want no error, and what is done about it when they are none.
+//! Checks with a default in place of an error.
 
 use std::sync::Arc;
 
@@ -12,11 +12,10 @@ use crate::{
 };
 
 impl Statsig {
-    /// Whether the gate is open for the user, or this default if there is no answer: for those who
-    /// want no error.
+    /// Returns whether the gate is open for the user, or the default in place of an error.
     ///
-    /// That there was none is never invisible: it is in [`Stats::fallbacks`](crate::Stats::fallbacks), in the log (as a
-    /// warning, once a second, with the number of them since the last), and told to
+    /// Every fallback is reported: in [`Stats::fallbacks`](crate::Stats::fallbacks), in the log (at most
+    /// one warning a second, with the number of fallbacks since the last), and to
     /// [`on_fallback`](crate::ConfigBuilder::on_fallback).
     ///
     /// ```
@@ -38,8 +37,8 @@ impl Statsig {
         })
     }
 
-    /// The value of one key of a config, or this default if there is no answer, no such key, or one
-    /// of another type. No more invisible than [`check_gate_or`](Self::check_gate_or).
+    /// Returns the value of one key of a config, or the default if there is an error, no such key, or a
+    /// value of another type. Reported the same way as [`check_gate_or`](Self::check_gate_or).
     ///
     /// ```
     /// # async fn page(statsig: actix_statsig::Statsig, user: actix_statsig::User) -> u32 {
@@ -61,7 +60,7 @@ impl Statsig {
         })
     }
 
-    /// A default is about to stand in for an answer.
+    /// Reports a fallback.
     pub(crate) fn fell_back(
         &self,
         kind: CallKind,

@@ -1,4 +1,4 @@
-//! The handle: ask, flush, shut down.
+//! The handle: checks, flush, shutdown.
 
 mod api_key;
 mod cached;
@@ -33,13 +33,13 @@ use crate::{
     telemetry::stats::Stats,
 };
 
-/// The component's handle. Clones share the component; when the last one and the last `Addr` are
-/// gone, the component answers what is pending and ends.
+/// The component's handle. Clones share the component. When the last clone and the last `Addr` are
+/// dropped, the component answers its pending requests and ends.
 ///
 /// Every method can be called from any thread and any runtime, and its future is `Send`.
 ///
-/// Supervision rests on unwinding: with `panic = "abort"` a panic ends the whole process, and
-/// starting the component logs a warning that says so.
+/// Supervision needs unwinding. With `panic = "abort"` a panic ends the process; the component logs a
+/// warning at its start.
 ///
 /// ```
 /// # #[cfg(feature = "test-util")]
@@ -69,7 +69,7 @@ pub struct Statsig {
     addr: Addr<BatchActor>,
     shared: Arc<Shared>,
     timeout: Duration,
-    /// Closed when the component's tasks, and its thread if it has one, are through.
+    /// Closed when the component's tasks, and its thread if it has one, have ended.
     gone: watch::Receiver<()>,
 }
 
@@ -109,8 +109,8 @@ impl Statsig {
         Ok(gates.iter().map(GateEvaluation::value).collect())
     }
 
-    /// A gate's whole evaluation: the value, with the rule and the group that decided it, and where
-    /// the answer came from.
+    /// Returns a gate's whole evaluation: its value, the rule and group that decided it, and the source
+    /// of the answer.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
@@ -122,7 +122,7 @@ impl Statsig {
         self.ask_for_one::<CheckGates, N>(user, gate, CheckGates::new).await
     }
 
-    /// Several gates' whole evaluations, in the order asked.
+    /// Returns the whole evaluations of several gates, in the order of the names.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate): one for all of them.
@@ -134,7 +134,7 @@ impl Statsig {
         self.ask(CheckGates::new(user.clone(), gates)).await
     }
 
-    /// A dynamic config's or experiment's evaluation.
+    /// Returns the evaluation of a dynamic config or an experiment.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
@@ -146,7 +146,7 @@ impl Statsig {
         self.ask_for_one::<GetConfigs, N>(user, config, GetConfigs::new).await
     }
 
-    /// Several configs' evaluations, in the order asked.
+    /// Returns the evaluations of several configs, in the order of the names.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate): one for all of them.
@@ -158,9 +158,9 @@ impl Statsig {
         self.ask(GetConfigs::new(user.clone(), configs)).await
     }
 
-    /// Asks with a message, [`CheckGates`] or [`GetConfigs`], which can choose for itself whether
-    /// exposures are logged and whether the cache may answer. What the cache answers, bad names and
-    /// overload are dealt with on the caller's own thread.
+    /// Answers a message, [`CheckGates`] or [`GetConfigs`]. A message chooses whether exposures are logged
+    /// and whether the cache may answer. Cached answers, invalid names and overload are handled on the
+    /// caller's own thread.
     ///
     /// ```
     /// # use actix_statsig::{CheckGates, Error, GateEvaluation, Statsig, User};
@@ -177,14 +177,14 @@ impl Statsig {
     {
         let RequestParts { user, names, exposure, bypass_cache, .. } = message.parts();
         if !*bypass_cache
-            && let Some(kept) = self.cached_all::<M, _, _>(user, *exposure, names, whole)
+            && let Some(answers) = self.cached_all::<M, _, _>(user, *exposure, names, whole)
         {
-            return Ok(kept);
+            return Ok(answers);
         }
         self.send(message).await
     }
 
-    /// Flushes everything that is buffered; done when all of it has been answered.
+    /// Flushes all buffered requests. Completes when all of them have been answered.
     ///
     /// # Errors
     /// [`Error::ShuttingDown`] or [`Error::Closed`] if the component has ended.
@@ -192,27 +192,27 @@ impl Statsig {
         self.addr.send(Flush).await.map_err(|_| self.shared.why_closed())
     }
 
-    /// Drains the component and ends it: what is buffered is flushed, what is in flight is waited
-    /// for up to `limit`, new requests get [`Error::ShuttingDown`]. Done when the component's tasks
-    /// are gone.
+    /// Shuts the component down gracefully: flushes buffered requests, waits up to `limit` for calls in
+    /// flight, and refuses new requests with [`Error::ShuttingDown`]. Completes when the component's
+    /// tasks have ended.
     ///
-    /// Any clone may call it, more than once: each gets the same report, and the shortest limit
+    /// Any clone may call it, more than once. Each call gets the same report, and the shortest limit
     /// counts.
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
-        // The actor may rest after a restart, and be a while until it knows.
+        // At once: the actor may be in the pause after a restart.
         self.shared.close();
         let report = self.addr.send(Shutdown { limit }).await.ok();
-        // An error is the only thing this channel ever says: the component's end has dropped it.
+        // Nothing is ever sent: an error means that the component has ended and dropped the sender.
         let _ = self.gone.clone().changed().await;
         report.or_else(|| self.shared.report()).unwrap_or_default()
     }
 
-    /// Asks Statsig whether it answers: with one check of a gate and a user named
-    /// `actix-statsig-probe`, past the cache and without an exposure.
+    /// Checks whether Statsig answers, with one check of a gate and a user named `actix-statsig-probe`.
+    /// The probe bypasses the cache and logs no exposure.
     ///
-    /// Worth it where [`Stats::is_ready`] decides whether an app gets traffic: without traffic there
-    /// is no call, and nothing else would show that Statsig is back. RequestParts seldom, not more than once
-    /// at a time, and don't wait for it.
+    /// Probe if [`Stats::is_ready`] decides whether an app gets traffic: without traffic there are no
+    /// calls, and only a call shows that Statsig is back. Probe rarely, one probe at a time, and do not
+    /// make other work wait for it.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
@@ -221,24 +221,24 @@ impl Statsig {
         self.send(probe).await.map(drop)
     }
 
-    /// What the component has done so far.
+    /// Returns a snapshot of the component's statistics.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    /// A shutdown is about to come: until then it answers, but is not ready for more.
+    /// Makes the component not ready, because a shutdown follows. It still answers.
     #[cfg(feature = "web")]
     pub(crate) fn leave(&self) {
         self.shared.leave();
     }
 
-    /// A shutdown has begun, or the component has ended: nothing is answered any more.
+    /// Whether a shutdown has begun or the component has ended, so that no request is answered.
     #[cfg(feature = "open-feature")]
     pub(crate) fn is_over(&self) -> bool {
         self.shared.is_closing() || !self.addr.connected()
     }
 
-    /// The user as the component asks about them: in its environment.
+    /// Returns the user in the component's environment, as calls send it.
     #[cfg(feature = "web")]
     pub(crate) fn in_environment(&self, user: User) -> User {
         user.into_environment(self.shared.environment.as_ref())
@@ -254,7 +254,7 @@ impl Statsig {
         BatchActor: Handler<M>,
     {
         match self.cached::<M, _>(user, name.as_ref(), whole) {
-            Some(kept) => Ok(kept),
+            Some(answer) => Ok(answer),
             None => only(self.send(message(user.clone(), [name])).await?),
         }
     }
@@ -263,16 +263,16 @@ impl Statsig {
     where
         BatchActor: Handler<M>,
     {
-        let ask = message.parts();
-        match self.admit(&ask.user, &ask.names) {
-            Ok(admitted) => ask.admitted = Some(admitted),
+        let parts = message.parts();
+        match self.admit(&parts.user, &parts.names) {
+            Ok(admitted) => parts.admitted = Some(admitted),
             Err(error) => {
-                self.shared.counters.received(ask.names.len());
+                self.shared.counters.received(parts.names.len());
                 self.shared.refused(&error);
                 return Err(error);
             }
         }
-        let names = ask.names.len();
+        let names = parts.names.len();
         let answer = self.addr.send(message).await;
         answer.unwrap_or_else(|_| {
             let error = self.shared.why_closed();
@@ -283,17 +283,17 @@ impl Statsig {
     }
 
     fn admit(&self, user: &User, names: &[Arc<str>]) -> Result<Admitted, Error> {
-        // First of all, as the actor does.
+        // In the same order as the actor.
         if self.shared.is_closing() {
-            return Err(self.why_it_takes_nothing());
+            return Err(self.closing_error());
         }
         names.iter().try_for_each(|name| check_name(name))?;
         let permit = self.shared.admission.admit(user, names)?;
         Ok(Admitted { permit, deadline: clock::now() + self.timeout })
     }
 
-    fn why_it_takes_nothing(&self) -> Error {
-        // It is gone without a shutdown only if its runtime was stopped.
+    fn closing_error(&self) -> Error {
+        // The address is closed without a shutdown only if the runtime was stopped.
         if self.addr.connected() { Error::ShuttingDown } else { self.shared.why_closed() }
     }
 }

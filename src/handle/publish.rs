@@ -1,4 +1,4 @@
-//! Bringing metrics up to date.
+//! Publishing metrics.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -7,14 +7,14 @@ use futures_util::future::{Either, select};
 use super::Statsig;
 
 impl Statsig {
-    /// Brings the counters and gauges of [`metrics`](crate::telemetry::metrics) up to date: just before a
-    /// scrape, or before the process ends.
+    /// Publishes the counters and gauges of [`metrics`](crate::metrics). Call it just before a scrape, or
+    /// before the process ends.
     pub fn publish_metrics(&self) {
         self.shared.publish_metrics();
     }
 
-    /// Does so now, once every `period` and when the component has ended; then this is done. For
-    /// recorders that are not asked, or by a task that does not know when:
+    /// Publishes now, once every `period`, and when the component has ended; then this completes. For
+    /// recorders without scrapes, or if the app cannot tell when a scrape comes:
     ///
     /// ```
     /// # use std::time::Duration;
@@ -23,8 +23,8 @@ impl Statsig {
     /// # }
     /// ```
     ///
-    /// It does not keep the component alive. It needs a runtime with a timer; a period of zero
-    /// counts as a millisecond.
+    /// The future does not keep the component alive. It needs a runtime with a timer. A period of zero
+    /// counts as one millisecond.
     pub fn publish_metrics_every(
         &self,
         period: Duration,

@@ -17,11 +17,11 @@ use crate::{
 };
 
 impl Statsig {
-    /// Starts the component on a thread with a `System` of its own. It works from any runtime or
-    /// none, and outlives actix-web's handling of signals.
+    /// Starts the component on its own thread, with its own `System`. It works with any runtime or none,
+    /// and outlives actix-web's handling of signals.
     ///
-    /// If the process has no default crypto provider for rustls, this installs one (ring's): awc
-    /// would panic without one in some apps. An app that installs its own does so before.
+    /// If the process has no default crypto provider for rustls, this installs ring's: awc would panic
+    /// without one in some apps. An app that installs another provider does so before.
     ///
     /// # Errors
     /// As [`StatsigBuilder::start`].
@@ -29,8 +29,8 @@ impl Statsig {
         Self::builder(config).start()
     }
 
-    /// Starts the component on the current arbiter: callers on that thread pay no hop between
-    /// threads. The component ends with the arbiter.
+    /// Starts the component on the current arbiter, so calls from that thread stay on it. The component
+    /// ends with the arbiter.
     ///
     /// # Errors
     /// As [`StatsigBuilder::start_in_current_arbiter`].
@@ -38,12 +38,12 @@ impl Statsig {
         Self::builder(config).start_in_current_arbiter()
     }
 
-    /// Starts the component with another transport in place of HTTP.
+    /// Returns a builder, which can replace the HTTP transport with [your own](crate::transport).
     ///
     /// ```
     /// # use actix_statsig::{Config, Error, Statsig};
     /// # use actix::prelude::*;
-    /// # use actix_statsig::Call;
+    /// # use actix_statsig::transport::Call;
     /// # struct Offline;
     /// # impl Actor for Offline { type Context = Context<Self>; }
     /// # impl Handler<Call> for Offline { type Result = (); fn handle(&mut self, _: Call, _: &mut Context<Self>) {} }
@@ -63,21 +63,21 @@ impl Statsig {
 
 /// Starts a [`Statsig`]; made by [`Statsig::builder`].
 #[derive(Debug)]
-#[must_use = "it starts nothing by itself"]
+#[must_use = "a builder does nothing until `start` is called"]
 pub struct StatsigBuilder<T = Http> {
     config: Config,
     transport: T,
 }
 
-/// The transport that a [`StatsigBuilder`] has unless it gets another: Statsig's HTTP API.
+/// The default transport of a [`StatsigBuilder`]: Statsig's HTTP API.
 #[derive(Clone, Copy, Debug)]
 pub struct Http;
 
 impl StatsigBuilder {
-    /// Sends calls to other actors in place of HTTP.
+    /// Sends calls to actors of the app in place of HTTP.
     ///
-    /// The component calls the factory on its own thread, once for each of the configured
-    /// [`transports`](Config::transports), and again when one of them has stopped.
+    /// The component calls the factory on its own thread: once for each of the configured
+    /// [`transports`](Config::transports), and again when a transport has stopped.
     pub fn transport<F>(self, factory: F) -> StatsigBuilder<F>
     where
         F: FnMut() -> Result<Recipient<Call>, Error>,
@@ -85,10 +85,10 @@ impl StatsigBuilder {
         StatsigBuilder { config: self.config, transport: factory }
     }
 
-    /// Starts the component on a thread with a `System` of its own, as [`Statsig::start`] does.
+    /// Starts the component on its own thread, as [`Statsig::start`] does.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] if `https` is asked for and there are no root certificates,
+    /// [`Error::InvalidConfig`] for an `https` URL without root certificates,
     /// [`Error::Start`] if the thread cannot be started.
     pub fn start(self) -> Result<Statsig, Error> {
         let timeout = self.config.timeout();
@@ -112,7 +112,7 @@ impl<F> StatsigBuilder<F>
 where
     F: FnMut() -> Result<Recipient<Call>, Error> + 'static,
 {
-    /// Starts the component on a thread with a `System` of its own, as [`Statsig::start`] does.
+    /// Starts the component on its own thread, as [`Statsig::start`] does.
     ///
     /// # Errors
     /// [`Error::Start`] if the thread cannot be started.
@@ -136,7 +136,7 @@ where
     }
 }
 
-/// Makes the transports that speak HTTP.
+/// Makes the factory of HTTP transports.
 fn http(
     config: &Config,
 ) -> Result<impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory + Send + use<>, Error> {

@@ -1,6 +1,6 @@
-//! How much may be pending at once, in names and in bytes, and how much of it one user's. A mailbox
-//! does not bound `Addr::send`, so admission is counted here: by the handle before it sends, by the
-//! actor for what comes straight to its address.
+//! Limits pending requests, in names and in bytes, for all users and for each user. A mailbox does not
+//! bound `Addr::send`. So the handle admits a request before it sends the message, and the actor admits
+//! messages that come straight to its address.
 
 use std::{
     hash::BuildHasher,
@@ -12,44 +12,46 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::share::share;
+use super::share::fair_share;
 use crate::model::{error::Error, user::User};
 
 /// Counts the names that are buffered, queued and in flight, and the bytes of their requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Admission(Arc<Books>);
+pub(crate) struct Admission(Arc<Quotas>);
 
 #[derive(Debug)]
-struct Books {
-    names: Account,
-    bytes: Account,
+struct Quotas {
+    names: Quota,
+    bytes: Quota,
     hasher: RandomState,
 }
 
-/// What is taken of one limit. Counts say nothing about anything else in memory: no order is needed.
+/// One limit, and how much of it is in use. The counts guard no other memory, so relaxed ordering is
+/// enough.
 #[derive(Debug)]
-struct Account {
+struct Quota {
     setting: &'static str,
     unit: &'static str,
     limit: usize,
-    /// So much one user may hold wherever there is room.
+    /// The amount that one user may use wherever there is room.
     always: usize,
     full: fn(usize) -> Error,
-    taken: AtomicUsize,
-    /// What users hold, twice by different parts of their hashes. The smaller count is at least what
-    /// the user holds, and hardly ever more: only if one neighbour in each row shares its cell.
-    held: [Box<[AtomicUsize; CELLS]>; 2],
+    used: AtomicUsize,
+    /// What each user uses, as a count-min sketch. The smaller of a user's two counts is at least what
+    /// the user uses, and nearly always exact: it is too high only if both buckets are shared.
+    used_by_user: [Box<[AtomicUsize; BUCKETS]>; 2],
 }
 
-const CELLS: usize = 2048;
+const BUCKETS: usize = 2048;
 
-type Cells = [usize; 2];
+/// The positions of a user in the two rows of the sketch.
+type Buckets = [usize; 2];
 
-/// The places of one request; free again when it is dropped.
+/// What one request uses of the limits. Releases it when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    books: Arc<Books>,
-    cells: Cells,
+    quotas: Arc<Quotas>,
+    buckets: Buckets,
     names: usize,
     bytes: usize,
 }
@@ -57,21 +59,21 @@ pub(crate) struct Permit {
 /// The names of one full call.
 const NAMES_ALWAYS: usize = 100;
 
-/// The largest user with as many names.
+/// The largest user, with as many names.
 const BYTES_ALWAYS: usize = 128 * 1024;
 
-/// What a request takes besides its user and the text of its names: its message, its caller's reply,
-/// and for each name its place in the buffer and in a call.
+/// The memory of a request in addition to its user and the text of its names: its message and its
+/// caller's reply, and for each name its entries in the buffer and in a call.
 const BYTES_A_REQUEST: usize = 512;
 const BYTES_A_NAME: usize = 256;
 
 impl Admission {
     pub(crate) fn new(names: usize, bytes: usize) -> Self {
-        Self(Arc::new(Books {
-            names: Account::new(["max_pending", "names"], names, NAMES_ALWAYS, |limit| {
+        Self(Arc::new(Quotas {
+            names: Quota::new(["max_pending", "names"], names, NAMES_ALWAYS, |limit| {
                 Error::Overloaded { limit }
             }),
-            bytes: Account::new(["max_pending_bytes", "bytes"], bytes, BYTES_ALWAYS, |limit| {
+            bytes: Quota::new(["max_pending_bytes", "bytes"], bytes, BYTES_ALWAYS, |limit| {
                 Error::OverloadedBytes { limit }
             }),
             hasher: RandomState::default(),
@@ -79,81 +81,82 @@ impl Admission {
     }
 
     pub(crate) fn admit(&self, user: &User, names: &[Arc<str>]) -> Result<Permit, Error> {
-        let Books { names: of_names, bytes: of_bytes, hasher } = &*self.0;
-        let cells = cells(hasher.hash_one(user));
+        let quotas = &*self.0;
+        let buckets = buckets(quotas.hasher.hash_one(user));
         let bytes = weight(user, names);
         let names = names.len();
-        of_names.take(names, cells)?;
-        if let Err(error) = of_bytes.take(bytes, cells) {
-            of_names.give_back(names, cells);
+        quotas.names.acquire(names, buckets)?;
+        if let Err(error) = quotas.bytes.acquire(bytes, buckets) {
+            quotas.names.release(names, buckets);
             return Err(error);
         }
-        Ok(Permit { books: Arc::clone(&self.0), cells, names, bytes })
+        Ok(Permit { quotas: Arc::clone(&self.0), buckets, names, bytes })
     }
 }
 
-/// About what a request takes in memory until it is answered. Its user counts in full, though
-/// requests of the same user share one: what comes over a network is a user of its own each time.
+/// Returns the approximate memory of a request until it is answered. Its user counts in full: requests
+/// that come over a network each have their own copy.
 fn weight(user: &User, names: &[Arc<str>]) -> usize {
     let names = names.iter().map(|name| name.len() + BYTES_A_NAME);
     BYTES_A_REQUEST + user.json().len() + names.sum::<usize>()
 }
 
-/// Where a user is counted in each row.
-fn cells(hash: u64) -> Cells {
-    let cell = |bits: u64| bits as usize % CELLS;
-    [cell(hash), cell(hash >> 32)]
+fn buckets(hash: u64) -> Buckets {
+    let bucket = |bits: u64| bits as usize % BUCKETS;
+    [bucket(hash), bucket(hash >> 32)]
 }
 
-impl Account {
+impl Quota {
     fn new(
         [setting, unit]: [&'static str; 2],
         limit: usize,
         always: usize,
         full: fn(usize) -> Error,
     ) -> Self {
-        let row = || Box::new([const { AtomicUsize::new(0) }; CELLS]);
-        let (taken, held) = (AtomicUsize::new(0), [row(), row()]);
-        Self { setting, unit, limit, always, full, taken, held }
+        let row = || Box::new([const { AtomicUsize::new(0) }; BUCKETS]);
+        let (used, used_by_user) = (AtomicUsize::new(0), [row(), row()]);
+        Self { setting, unit, limit, always, full, used, used_by_user }
     }
 
-    /// Takes so much, never more than the limit in all. Threads that ask for one user at the same
-    /// moment may take it past its share, by a request each.
-    fn take(&self, amount: usize, cells: Cells) -> Result<(), Error> {
-        let taken = self.taken.load(Relaxed);
-        let held = self.held(cells).map(|held| held.load(Relaxed)).min().unwrap_or_default();
-        let limit = share(self.limit, taken.saturating_sub(held), self.always);
-        let has_room = self.limit.saturating_sub(taken) >= amount;
-        if has_room && held.saturating_add(amount) > limit {
+    /// Acquires an amount, unless all users together would exceed the limit. Threads that acquire for
+    /// one user at the same moment may exceed the user's share, by one request each.
+    fn acquire(&self, amount: usize, buckets: Buckets) -> Result<(), Error> {
+        let used = self.used.load(Relaxed);
+        let counts = self.counts(buckets).map(|count| count.load(Relaxed));
+        let used_by_user = counts.min().unwrap_or_default();
+        let limit = fair_share(self.limit, used.saturating_sub(used_by_user), self.always);
+        let has_room = self.limit.saturating_sub(used) >= amount;
+        if has_room && used_by_user.saturating_add(amount) > limit {
             let Self { unit, setting, .. } = *self;
             return Err(Error::OverloadedUser { limit, unit, setting });
         }
-        let more = |taken: usize| taken.checked_add(amount).filter(|taken| *taken <= self.limit);
-        let is_taken = self.taken.fetch_update(Relaxed, Relaxed, more);
-        is_taken.map_err(|_| (self.full)(self.limit))?;
-        for held in self.held(cells) {
-            held.fetch_add(amount, Relaxed);
+        let add = |used: usize| used.checked_add(amount).filter(|used| *used <= self.limit);
+        let added = self.used.fetch_update(Relaxed, Relaxed, add);
+        added.map_err(|_| (self.full)(self.limit))?;
+        for count in self.counts(buckets) {
+            count.fetch_add(amount, Relaxed);
         }
         Ok(())
     }
 
-    fn give_back(&self, amount: usize, cells: Cells) {
-        self.taken.fetch_sub(amount, Relaxed);
-        for held in self.held(cells) {
-            held.fetch_sub(amount, Relaxed);
+    fn release(&self, amount: usize, buckets: Buckets) {
+        self.used.fetch_sub(amount, Relaxed);
+        for count in self.counts(buckets) {
+            count.fetch_sub(amount, Relaxed);
         }
     }
 
-    fn held(&self, cells: Cells) -> impl Iterator<Item = &AtomicUsize> {
-        self.held.iter().zip(cells).map(|(row, cell)| &row[cell])
+    /// Returns the user's two counts.
+    fn counts(&self, buckets: Buckets) -> impl Iterator<Item = &AtomicUsize> {
+        self.used_by_user.iter().zip(buckets).map(|(row, bucket)| &row[bucket])
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Self { books, cells, names, bytes } = self;
-        books.names.give_back(*names, *cells);
-        books.bytes.give_back(*bytes, *cells);
+        let Self { quotas, buckets, names, bytes } = self;
+        quotas.names.release(*names, *buckets);
+        quotas.bytes.release(*bytes, *buckets);
     }
 }
 
@@ -191,12 +194,12 @@ mod tests {
     #[test]
     fn promise_3_a_user_with_more_names_than_there_are_places_leaves_a_quarter_for_others() {
         let admission = Admission::new(10_000, BYTES);
-        let held: Vec<_> =
+        let permits: Vec<_> =
             (0..10_500).filter_map(|_| admission.admit(&user(0), &names(1)).ok()).collect();
-        assert_eq!(held.len(), 7_500);
+        assert_eq!(permits.len(), 7_500);
         let refused = admission.admit(&user(0), &names(1)).unwrap_err().to_string();
         let expected = "overloaded: more than 7500 names of this user would be pending; \
-                        the rest of `max_pending` is kept for other users";
+                        the rest of `max_pending` is for other users";
         assert_eq!(refused, expected);
 
         let others = (1..=2_500).map(|n| admission.admit(&user(n), &names(1)));
@@ -206,8 +209,8 @@ mod tests {
             admission.admit(&user(1), &names(1)),
             Err(Error::Overloaded { limit: 10_000 })
         ));
-        drop((held, others));
-        assert!(admission.admit(&user(0), &names(7_500)).is_ok(), "nothing is left taken");
+        drop((permits, others));
+        assert!(admission.admit(&user(0), &names(7_500)).is_ok(), "everything is released");
     }
 
     #[test]
@@ -220,19 +223,19 @@ mod tests {
                 .unwrap()
         };
         let admission = Admission::new(10_000, 1 << 20);
-        let held: Vec<_> =
+        let permits: Vec<_> =
             (0..10_000).map_while(|n| admission.admit(&large(n), &names(1)).ok()).collect();
-        assert_eq!(held.len(), 17);
+        assert_eq!(permits.len(), 17);
 
         let refused = admission.admit(&large(0), &names(1)).unwrap_err().to_string();
-        let expected = "overloaded: more than 1048576 bytes of requests would be pending";
+        let expected = "overloaded: more than 1048576 bytes of requests would be pending (`max_pending_bytes`)";
         assert_eq!(refused, expected);
         assert!(admission.admit(&user(0), &names(1)).is_ok(), "there is room for a small one");
-        drop(held);
+        drop(permits);
 
-        let held: Vec<_> =
+        let permits: Vec<_> =
             (0..10_000).map_while(|_| admission.admit(&large(0), &names(1)).ok()).collect();
-        assert_eq!(held.len(), 12, "three quarters");
+        assert_eq!(permits.len(), 12, "three quarters");
         assert!(admission.admit(&large(1), &names(1)).is_ok());
     }
 
@@ -241,7 +244,7 @@ mod tests {
         let admission = Admission::new(200, 1_000);
         let refused = admission.admit(&user(0), &names(100));
         assert!(matches!(refused, Err(Error::OverloadedBytes { limit: 1_000 })), "{refused:?}");
-        assert_eq!(admission.0.names.taken.load(Relaxed), 0);
+        assert_eq!(admission.0.names.used.load(Relaxed), 0);
     }
 
     #[test]
@@ -252,51 +255,51 @@ mod tests {
             for thread in 0..4 {
                 let (admission, names) = (&admission, &names);
                 scope.spawn(move || {
-                    let mut held = Vec::new();
+                    let mut permits = Vec::new();
                     for n in 0..5_000 {
                         match admission.admit(&user((thread + n) % 5), names) {
-                            Ok(permit) => held.push(permit),
-                            Err(_) => held.truncate(held.len() / 2),
+                            Ok(permit) => permits.push(permit),
+                            Err(_) => permits.truncate(permits.len() / 2),
                         }
-                        assert!(admission.0.names.taken.load(Relaxed) <= 1_000);
+                        assert!(admission.0.names.used.load(Relaxed) <= 1_000);
                     }
                 });
             }
         });
-        assert_eq!(admission.0.names.taken.load(Relaxed), 0);
-        assert_eq!(admission.0.bytes.taken.load(Relaxed), 0);
+        assert_eq!(admission.0.names.used.load(Relaxed), 0);
+        assert_eq!(admission.0.bytes.used.load(Relaxed), 0);
     }
 
     proptest! {
-        /// What is taken is the sum of what the permits hold, for all and for each user, and never
-        /// more than the limit; who holds nothing gets what a call has room for while there is some.
+        /// What is in use is the sum of the permits, for all and for each user, and never more than the
+        /// limit. A user without a permit gets what one call has room for, while there is some.
         #[test]
         fn promise_4_no_more_is_taken_than_there_is_and_all_of_it_comes_back(
             limit in 1usize..2_000,
             steps in prop::collection::vec((0usize..5, 0usize..400, any::<bool>()), 0..100),
         ) {
             let admission = Admission::new(limit, BYTES);
-            let mut held: Vec<(usize, Permit)> = Vec::new();
+            let mut permits: Vec<(usize, Permit)> = Vec::new();
             for (who, count, is_taken) in steps {
-                if !is_taken && !held.is_empty() {
-                    held.swap_remove(count % held.len());
+                if !is_taken && !permits.is_empty() {
+                    permits.swap_remove(count % permits.len());
                     continue;
                 }
                 let sum = |of: Option<usize>| -> usize {
-                    let held = held.iter().filter(|(who, _)| of.is_none_or(|of| of == *who));
-                    held.map(|(_, permit)| permit.names).sum()
+                    let permits = permits.iter().filter(|(who, _)| of.is_none_or(|of| of == *who));
+                    permits.map(|(_, permit)| permit.names).sum()
                 };
                 let (taken, own) = (sum(None), sum(Some(who)));
-                let may = share(limit, taken - own, NAMES_ALWAYS);
+                let may = fair_share(limit, taken - own, NAMES_ALWAYS);
                 let admitted = admission.admit(&user(who), &names(count));
                 prop_assert_eq!(admitted.is_ok(), taken + count <= limit && own + count <= may);
-                held.extend(admitted.ok().map(|permit| (who, permit)));
+                permits.extend(admitted.ok().map(|permit| (who, permit)));
             }
-            held.clear();
-            for account in [&admission.0.names, &admission.0.bytes] {
-                prop_assert_eq!(account.taken.load(Relaxed), 0);
-                let mut cells = account.held.iter().flat_map(|row| row.iter());
-                prop_assert!(cells.all(|cell| cell.load(Relaxed) == 0));
+            permits.clear();
+            for quota in [&admission.0.names, &admission.0.bytes] {
+                prop_assert_eq!(quota.used.load(Relaxed), 0);
+                let mut counts = quota.used_by_user.iter().flat_map(|row| row.iter());
+                prop_assert!(counts.all(|count| count.load(Relaxed) == 0));
             }
         }
     }

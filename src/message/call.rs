@@ -1,4 +1,4 @@
-//! HTTP calls: the messages between the `BatchActor` and its transports.
+//! Calls: the messages between the `BatchActor` and its transports.
 
 use std::{
     fmt, mem,
@@ -17,7 +17,7 @@ use crate::{
     telemetry::spans::{self, OwnedSpan},
 };
 
-/// What a call asks for.
+/// The request of a [`Call`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallRequest {
@@ -57,7 +57,7 @@ pub(crate) const PROBE: &str = "actix-statsig-probe";
 /// `None` stands for a name that is missing from the response.
 pub type Outcome = Result<Vec<Option<Evaluation>>, Error>;
 
-/// One HTTP call, from the [`BatchActor`](crate::BatchActor) to its transport.
+/// One call, from the [`BatchActor`](crate::BatchActor) to its transport.
 ///
 /// A transport answers it with [`complete`](Self::complete), by its deadline. A call that is dropped
 /// without an outcome, because its transport stopped or its task ended, reports itself as lost.

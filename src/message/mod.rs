@@ -24,8 +24,8 @@ use crate::{
 
 /// Asks for the evaluations of gates for one user.
 ///
-/// Resolves to one [`GateEvaluation`] for each name, in the order asked, duplicates included, or to
-/// one error. A message sent with `do_send` has nobody waiting and causes no call.
+/// Resolves to one [`GateEvaluation`] for each name, in the order of the names, duplicates included, or
+/// to one error. A message sent with `do_send` has no waiting caller, and causes no call.
 ///
 /// ```
 /// # use actix_statsig::{CheckGates, User};
@@ -39,17 +39,17 @@ pub struct CheckGates(parts::RequestParts);
 
 /// Asks for the evaluations of dynamic configs or experiments for one user.
 ///
-/// Resolves to one [`ConfigEvaluation`] for each name, in the order asked, duplicates included, or
-/// to one error. Each distinct name is an HTTP call of its own, for the API takes one a call.
+/// Resolves to one [`ConfigEvaluation`] for each name, in the order of the names, duplicates included,
+/// or to one error. Each distinct name needs its own HTTP call, because the API takes one per call.
 #[derive(Debug)]
 #[must_use = "a message does nothing until it is sent"]
 pub struct GetConfigs(parts::RequestParts);
 
-/// The messages that ask: [`CheckGates`] and [`GetConfigs`]. Implemented by no others.
+/// The request messages, [`CheckGates`] and [`GetConfigs`]. The trait is sealed.
 pub trait BatchRequest:
     Message<Result = Result<Vec<Self::Evaluation>, Error>> + parts::Parts + Send + 'static
 {
-    /// What one name is answered with.
+    /// The answer for one name.
     type Evaluation: TryFrom<Evaluation, Error = Error> + Send + 'static;
 }
 
@@ -58,22 +58,24 @@ pub(crate) mod parts {
 
     use super::{Admitted, Arc, CallKind, MaybeSpan, User};
 
-    /// Most requests ask for one.
+    /// Most requests have one name.
     pub(crate) type Names = SmallVec<[Arc<str>; 1]>;
 
     /// What [`CheckGates`](super::CheckGates) and [`GetConfigs`](super::GetConfigs) have in common.
     #[derive(Debug)]
+    #[expect(unnameable_types, reason = "users see the two messages only")]
     pub struct RequestParts {
         pub(crate) user: User,
         pub(crate) names: Names,
         pub(crate) exposure: Option<bool>,
         pub(crate) bypass_cache: bool,
-        /// Set by the handle, which admits a request before it sends it.
+        /// Set by the handle, which admits a request before it sends the message.
         pub(crate) admitted: Option<Admitted>,
-        /// What its caller was in when it asked.
+        /// The caller's span.
         pub(crate) within: MaybeSpan,
     }
 
+    #[expect(unnameable_types, reason = "seals `BatchRequest`")]
     pub trait Parts {
         const KIND: CallKind;
 
@@ -82,22 +84,22 @@ pub(crate) mod parts {
     }
 }
 
-/// The handle's permission for a request.
+/// A request's permit and deadline, from the handle.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) permit: Permit,
     pub(crate) deadline: Instant,
 }
 
-macro_rules! asking {
+macro_rules! request_message {
     ($message:ident, $evaluation:ident, $kind:expr) => {
         impl $message {
-            /// Asks about these names for this user, logging exposures as
+            /// Makes a message for this user and these names. Exposures are logged as
             /// [`exposure_logging`](crate::Config::exposure_logging) says.
             ///
-            /// Names are checked when the message is received: 2 to 100 characters of
-            /// `a-z A-Z 0-9 _ - .` and space, as the API document has it. No name at all is
-            /// answered with no evaluation and without a call.
+            /// A name has 2 to 100 characters of `a-z A-Z 0-9 _ - .` and space, by the API's rule; the
+            /// component checks the names when it receives the message. A message without names is
+            /// answered with no evaluations, and causes no call.
             pub fn new<N: Into<Arc<str>>>(user: User, names: impl IntoIterator<Item = N>) -> Self {
                 let names = names.into_iter().map(Into::into).collect();
                 let within = spans::current();
@@ -111,23 +113,23 @@ macro_rules! asking {
                 })
             }
 
-            /// Has Statsig log exposures for this message, whatever the configuration says.
+            /// Logs exposures for this message, whatever the configuration says.
             pub fn with_exposure(mut self) -> Self {
                 self.0.exposure = Some(true);
                 self
             }
 
-            /// Keeps Statsig from logging exposures for this message, whatever the configuration
-            /// says.
+            /// Logs no exposures for this message, whatever the configuration says.
             pub fn without_exposure(mut self) -> Self {
                 self.0.exposure = Some(false);
                 self
             }
 
-            /// Asks Statsig, whatever is kept of earlier answers, and takes nothing stale if that
-            /// fails. It joins no call that was made before it was asked: the answer is not older
-            /// than the question. What Statsig says is kept as any other answer is, and nothing
-            /// that an earlier call brings after it.
+            /// Asks Statsig instead of the cache, and accepts no stale answer if Statsig fails.
+            ///
+            /// The request does not join a call that is in flight already, so its answer is never older
+            /// than the request. The answer goes into the cache; later outcomes of earlier calls do not
+            /// replace it.
             pub fn bypass_cache(mut self) -> Self {
                 self.0.bypass_cache = true;
                 self
@@ -156,10 +158,10 @@ macro_rules! asking {
     };
 }
 
-asking!(CheckGates, GateEvaluation, CallKind::CheckGate);
-asking!(GetConfigs, ConfigEvaluation, CallKind::GetConfig);
+request_message!(CheckGates, GateEvaluation, CallKind::CheckGate);
+request_message!(GetConfigs, ConfigEvaluation, CallKind::GetConfig);
 
-/// Flushes everything that is buffered, and resolves when all of it has been answered.
+/// Flushes all buffered requests. Resolves when all of them have been answered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flush;
 
@@ -167,7 +169,7 @@ impl Message for Flush {
     type Result = ();
 }
 
-/// The API key has changed: nothing is kept of what was asked before. Resolves when that is so.
+/// The API key has changed. Clears the cache, and keeps the outcomes of earlier calls out of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyChanged;
 
@@ -175,11 +177,12 @@ impl Message for KeyChanged {
     type Result = ();
 }
 
-/// Drains the component and ends it: what is buffered is flushed, what is in flight is waited for,
-/// new requests get [`Error::ShuttingDown`]. May be sent more than once; the shortest limit counts.
+/// Shuts the component down gracefully: flushes buffered requests, waits for calls in flight, and
+/// refuses new requests with [`Error::ShuttingDown`]. May be sent more than once; the shortest limit
+/// counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
-    /// How long to wait. What is not answered by then gets [`Error::ShuttingDown`].
+    /// How long to wait. Requests that are pending then get [`Error::ShuttingDown`].
     pub limit: Duration,
 }
 
@@ -187,17 +190,17 @@ impl Message for Shutdown {
     type Result = ShutdownReport;
 }
 
-/// What became of the requests that were pending when a shutdown began.
+/// The outcomes of the requests that were pending when a shutdown began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Requests pending when it began: the sum of the four below.
+    /// Requests pending at the beginning: the sum of the four below.
     pub pending: u64,
     /// Answered with evaluations.
     pub answered: u64,
     /// Answered with an error.
     pub failed: u64,
-    /// Left by their callers.
+    /// Abandoned by their callers.
     pub abandoned: u64,
     /// Cut off at the limit, with [`Error::ShuttingDown`].
     pub cut_off: u64,

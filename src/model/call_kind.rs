@@ -1,6 +1,7 @@
 //! The operations of Statsig's API that the component calls.
 
-/// Which operation of the API a [`Call`](crate::Call) is.
+/// The operation of the API that a [`Call`](crate::transport::Call) makes.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallKind {
     /// `checkGate`: POST `/v1/check_gate`, up to 100 names a call.
@@ -10,7 +11,7 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// The operation's path.
+    /// Returns the operation's path.
     pub fn path(self) -> &'static str {
         match self {
             Self::CheckGate => "/v1/check_gate",
@@ -18,7 +19,7 @@ impl CallKind {
         }
     }
 
-    /// The operation as a word, for spans and metrics.
+    /// Returns the operation as a word, for spans and metrics.
     pub(crate) fn operation(self) -> &'static str {
         match self {
             Self::CheckGate => "check_gate",
@@ -26,7 +27,7 @@ impl CallKind {
         }
     }
 
-    /// The most names one call may have.
+    /// Returns the maximum number of names in one call.
     pub fn max_names(self) -> usize {
         match self {
             Self::CheckGate => 100,

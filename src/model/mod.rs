@@ -1,4 +1,4 @@
-//! Users, names, evaluations and errors: the values that everything else passes around.
+//! The vocabulary: users, names, evaluations, errors, and JSON as text.
 
 pub(crate) mod call_kind;
 pub(crate) mod error;

@@ -1,9 +1,9 @@
-//! What gates and configs may be called. Pure.
+//! The rule for names of gates and configs. Pure.
 
 use super::error::Error;
 
-/// The API's rule for names of gates and configs (`pattern`, `minLength` and `maxLength` in the API
-/// document): the server refuses the whole call for one bad name.
+/// Checks a name by the API's rule (`pattern`, `minLength` and `maxLength` in the API document). The
+/// server would refuse the whole call for one invalid name.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let rule = if !(2..=MAX_NAME).contains(&name.len()) {
         "must have 2 to 100 characters"

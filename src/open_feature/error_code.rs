@@ -10,7 +10,7 @@ use crate::model::error::Error;
 /// sources, because the SDK's error has no source.
 pub(super) fn evaluation_error(error: &Error) -> EvaluationError {
     let chain = successors(Some(error as &dyn StdError), |&error| error.source());
-    let message = chain.fold(error.kind().to_owned(), |text, error| format!("{text}: {error}"));
+    let message = chain.fold(error.kind().to_string(), |text, error| format!("{text}: {error}"));
     // serde quotes a value of the wrong type in full.
     let message = message.chars().take(MAX_MESSAGE).collect();
     EvaluationError { code: code(error), message: Some(message) }
@@ -31,7 +31,7 @@ fn code(error: &Error) -> Code {
         Error::InvalidUser { field, .. } if field == "userID" => Code::TargetingKeyMissing,
         Error::InvalidUser { .. } => Code::InvalidContext,
         Error::InvalidResponse { .. } => Code::ParseError,
-        _ => Code::General(error.kind().to_owned()),
+        _ => Code::General(error.kind().to_string()),
     }
 }
 

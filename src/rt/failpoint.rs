@@ -1,10 +1,10 @@
-//! Places where a test can have the component's own code panic. Without the feature `test-util`
-//! there are none.
+//! Points where a test can make the component's own code panic. Without the feature `test-util` there
+//! are none.
 
 #[cfg(feature = "test-util")]
 pub use on::{FAILPOINTS, panic_at};
 
-/// Panics here if a test has asked for it.
+/// Panics if a test has armed this failpoint.
 #[inline]
 pub(crate) fn failpoint(name: &'static str) {
     #[cfg(feature = "test-util")]
@@ -17,9 +17,11 @@ pub(crate) fn failpoint(name: &'static str) {
 mod on {
     use std::{cell::RefCell, collections::HashMap};
 
-    /// The places that [`panic_at`] knows: the `BatchActor`'s handlers of requests, of `Flush` and of
-    /// `Shutdown`, its timer and its completion of a call; the `TransportActor`'s handlers of a call and of an attempt's end; and
-    /// the task that makes an attempt.
+    /// The failpoints that [`panic_at`] knows.
+    ///
+    /// In the `BatchActor`: its handlers of requests, of `Flush` and of `Shutdown`, its timer, and its
+    /// completion of a call. In the `TransportActor`: its handlers of a call and of an attempt's end,
+    /// and the task that makes an attempt.
     pub const FAILPOINTS: [&str; 8] = [
         "batch.request",
         "batch.flush",
@@ -35,11 +37,12 @@ mod on {
         static ARMED: RefCell<HashMap<&'static str, u32>> = RefCell::default();
     }
 
-    /// Has the component on *this* thread ([`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter))
-    /// panic the next time it passes this place, and so often in all.
+    /// Makes the component on *this* thread panic at a failpoint, the next `times` times. The component
+    /// was started with
+    /// [`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter).
     ///
     /// # Panics
-    /// If there is no such place among [`FAILPOINTS`].
+    /// If [`FAILPOINTS`] does not have the failpoint.
     pub fn panic_at(failpoint: &str, times: u32) {
         let known = FAILPOINTS.into_iter().find(|known| *known == failpoint);
         let known = known.unwrap_or_else(|| panic!("no failpoint {failpoint:?}: {FAILPOINTS:?}"));
@@ -54,6 +57,6 @@ mod on {
             }
             _ => false,
         });
-        assert!(!panics, "a test has this panic at {name:?}");
+        assert!(!panics, "a test made this panic at {name:?}");
     }
 }

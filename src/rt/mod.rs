@@ -1,5 +1,4 @@
-//! What the actors' runtime does not have: an injectable clock, restart_backoff with backoff, yielding,
-//! failpoints.
+//! Additions to the actors' runtime: an injectable clock, restarts with backoff, yielding, failpoints.
 
 pub(crate) mod clock;
 pub(crate) mod failpoint;

@@ -1,27 +1,27 @@
-//! How long the machine has slept, for ages that go on meanwhile. Pure: clocks are passed in.
+//! Time that goes on while the machine is suspended. Pure: clocks are passed in.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-/// Adds to the monotonic clock what it leaves out: on Linux it stands still while the machine is
-/// suspended, and an answer would be as fresh on Monday as it was on Friday.
+/// Adds suspended time to the monotonic clock. On Linux that clock stops while the machine is suspended,
+/// so a cached answer would be as fresh on Monday as it was on Friday.
 ///
-/// Reading the other clock each time would double what a hit pays for clocks. So it is read once in a
-/// millisecond at the most: nothing runs in the first millisecond after a sleep but the kernel.
+/// A second clock reading for each cache hit would double its cost. So the second clock is read at most
+/// once a millisecond; only the kernel runs in the first millisecond after a suspension.
 #[derive(Debug)]
 pub(crate) struct SuspendedTime {
-    /// What the machine had slept at the beginning.
+    /// The suspended time at the start.
     before: Duration,
-    /// When the other clock was read last, in milliseconds since the beginning.
+    /// When the second clock was last read, in milliseconds since the start.
     read: AtomicU64,
-    /// In milliseconds.
+    /// The suspended time since the start, in milliseconds.
     since: AtomicU64,
 }
 
-/// A difference between two clocks, which are not read at the same moment, is not exact. Changes of
-/// less than this, in milliseconds, wait until there are more of them.
+/// The two clocks are not read at the same moment, so their difference is not exact. Changes below this
+/// many milliseconds are ignored until they add up.
 const INEXACT: u64 = 100;
 
 impl SuspendedTime {
@@ -29,14 +29,14 @@ impl SuspendedTime {
         Self { before: slept, read: AtomicU64::new(0), since: AtomicU64::new(0) }
     }
 
-    /// The time since the beginning on a clock that does not stop: `elapsed` on the monotonic clock,
-    /// and what the machine has slept meanwhile. `slept` is what it has slept so far.
+    /// Returns the time since the start: `elapsed` on the monotonic clock, plus the time suspended since
+    /// then. `slept` reads the total suspended time.
     pub(crate) fn add(&self, elapsed: Duration, slept: impl FnOnce() -> Duration) -> Duration {
         let at = millis(elapsed);
         if at != self.read.load(Relaxed) {
             self.read.store(at, Relaxed);
             let since = millis(slept().saturating_sub(self.before));
-            // It never gets less: a reading that says so is one that is not exact.
+            // Suspended time never decreases; a reading that says so is inexact.
             if since >= self.since.load(Relaxed).saturating_add(INEXACT) {
                 self.since.fetch_max(since, Relaxed);
             }

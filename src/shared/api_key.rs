@@ -19,7 +19,7 @@ impl ApiKey {
         Self { newest: Mutex::new(SecretString::from(key)), changes: AtomicU64::new(0) }
     }
 
-    /// From here on this is the key. False if it was that already.
+    /// Changes the key. Returns `false` if it is the same.
     pub(crate) fn change(&self, key: &str) -> bool {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.expose_secret() == key {
@@ -30,13 +30,20 @@ impl ApiKey {
         true
     }
 
-    /// How often it has changed.
+    /// Whether the text contains the newest key, as it is or escaped as in JSON.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = newest.expose_secret();
+        let escaped = serde_json::Value::from(key).to_string();
+        text.contains(key) || text.contains(escaped.trim_matches('"'))
+    }
+
+    /// Returns how often the key has changed.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(SeqCst)
     }
 
-    /// The newest key, if it has changed since it had changed so often; that is then as often as it
-    /// has.
+    /// Returns the newest key if it has changed since this number of changes, which is updated.
     pub(crate) fn newer_than(&self, changes: &mut u64) -> Option<SecretString> {
         if *changes == self.changes() {
             return None;
@@ -62,6 +69,12 @@ mod tests {
         let newest = key.newer_than(&mut seen).unwrap();
         assert_eq!(newest.expose_secret(), "three");
         assert!(key.newer_than(&mut seen).is_none());
+    }
+
+    #[test]
+    fn key_is_found_in_a_text_also_where_it_is_escaped() {
+        let key = ApiKey::new(r#"a"\b"#);
+        assert!(key.is_in(r#"-a"\b-"#) && key.is_in(r#"{"key": "a\"\\b"}"#) && !key.is_in("a"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Places for long bodies, of which each user has a share.
+//! Limits how many long bodies are read at a time, with a fair share for each user.
 
 use std::{
     hash::BuildHasher,
@@ -9,20 +9,20 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
-use crate::{message::share::share, model::user::User};
+use crate::{message::share::fair_share, model::user::User};
 
-/// Places for bodies that are longer, while they are read. A user holds no more than its [`share`] of
-/// them: bodies that hang leave some for others.
+/// Places for long bodies while they are read. A user holds at most its [fair share](fair_share) of them,
+/// so bodies that hang leave places for other users.
 #[derive(Debug)]
 pub(crate) struct LongBodies {
     places: usize,
-    /// The hashes of the users who hold one, as often as they do.
-    held: Mutex<Vec<u64>>,
-    given_back: Notify,
+    /// The hash of the user of each place that is in use.
+    holders: Mutex<Vec<u64>>,
+    released: Notify,
     hasher: RandomState,
 }
 
-/// Gives its place back when it is dropped.
+/// A place in use. Released when dropped.
 pub(crate) struct Place<'a> {
     of: &'a LongBodies,
     user: u64,
@@ -30,47 +30,47 @@ pub(crate) struct Place<'a> {
 
 impl LongBodies {
     pub(crate) fn new(places: usize) -> Self {
-        let (held, given_back) = (Mutex::default(), Notify::new());
-        Self { places, held, given_back, hasher: RandomState::default() }
+        let (holders, released) = (Mutex::default(), Notify::new());
+        Self { places, holders, released, hasher: RandomState::default() }
     }
 
     pub(crate) async fn place(&self, user: &User) -> Place<'_> {
         let user = self.hasher.hash_one(user);
         loop {
-            let mut given_back = pin!(self.given_back.notified());
-            // Before the look: what is given back after it is heard of.
-            given_back.as_mut().enable();
-            if self.take(user) {
+            let mut released = pin!(self.released.notified());
+            // Before the attempt, so that a release after it is not missed.
+            released.as_mut().enable();
+            if self.try_acquire(user) {
                 return Place { of: self, user };
             }
-            given_back.await;
+            released.await;
         }
     }
 
-    fn take(&self, user: u64) -> bool {
-        let mut held = self.held();
-        let own = held.iter().filter(|holder| **holder == user).count();
-        let is_free = own < share(self.places, held.len() - own, 1);
+    fn try_acquire(&self, user: u64) -> bool {
+        let mut holders = self.holders();
+        let own = holders.iter().filter(|holder| **holder == user).count();
+        let is_free = own < fair_share(self.places, holders.len() - own, 1);
         if is_free {
-            held.push(user);
+            holders.push(user);
         }
         is_free
     }
 
-    pub(crate) fn held(&self) -> MutexGuard<'_, Vec<u64>> {
+    pub(crate) fn holders(&self) -> MutexGuard<'_, Vec<u64>> {
         // No code panics while it holds the lock.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut held = self.of.held();
-        if let Some(at) = held.iter().position(|holder| *holder == self.user) {
-            held.swap_remove(at);
+        let mut holders = self.of.holders();
+        if let Some(at) = holders.iter().position(|holder| *holder == self.user) {
+            holders.swap_remove(at);
         }
-        drop(held);
-        // Whoever waits looks whether its share has room now.
-        self.of.given_back.notify_waiters();
+        drop(holders);
+        // Each waiter checks its own share.
+        self.of.released.notify_waiters();
     }
 }

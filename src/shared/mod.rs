@@ -1,7 +1,8 @@
-//! What the handle and the actors share.
+//! The state that the handle and the actors share.
 
 pub(crate) mod api_key;
 pub(crate) mod cache;
+mod call_log;
 pub(crate) mod long_bodies;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use self::{
     api_key::ApiKey,
-    cache::{Cache, KeyRef, Limits},
+    cache::{Cache, KeyRef, Limits, Reader},
     long_bodies::LongBodies,
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     telemetry::{
         fallback::{Fallback, LogThrottle},
         hooks::HookDispatcher,
+        stale::StaleEpisodes,
         stats::{Counters, Stats},
     },
 };
@@ -39,26 +41,27 @@ pub(crate) struct Shared {
     pub(crate) api_key: ApiKey,
     pub(crate) counters: Counters,
     pub(crate) cache: Cache,
-    /// Places for answers that are longer than most, while they are read.
+    /// Places for long answers while they are read.
     pub(crate) long_bodies: LongBodies,
     hooks: HookDispatcher,
     warnings: LogThrottle,
     outages: LogThrottle,
+    stale_episodes: StaleEpisodes,
     #[cfg(feature = "metrics")]
     published: crate::telemetry::metrics::Published,
-    /// Whether exposures are logged where a message does not say.
+    /// Whether exposures are logged, unless a message says otherwise.
     pub(crate) exposure_logging: bool,
-    /// What every user is in who has no tier.
+    /// The environment of users without a tier.
     pub(crate) environment: Option<Environment>,
     began: Instant,
     slept: SuspendedTime,
-    /// Nothing gets through to Statsig until then, in microseconds since the beginning: the circuit
-    /// breaker is open and probes, or Statsig has asked for calm.
+    /// Until when no call gets through to Statsig, in microseconds since the start: the circuit breaker is
+    /// open, or Statsig has sent a `Retry-After`.
     denied_until: AtomicU64,
-    /// When the last call was made, or would have been but for a stale answer, in microseconds since
-    /// the beginning.
+    /// When Statsig was last asked, or would have been if there were no stale answer, in microseconds
+    /// since the start.
     asked: AtomicU64,
-    /// Connections that were opened in an earlier one are not used any more.
+    /// Connections of earlier generations are not reused.
     connection_generation: AtomicU64,
     /// It will close before long.
     is_leaving: AtomicBool,
@@ -79,6 +82,7 @@ impl Shared {
             hooks: HookDispatcher::new(config.hooks()),
             warnings: LogThrottle::default(),
             outages: LogThrottle::default(),
+            stale_episodes: StaleEpisodes::default(),
             #[cfg(feature = "metrics")]
             published: crate::telemetry::metrics::Published::default(),
             cache: Cache::new(Limits {
@@ -101,13 +105,19 @@ impl Shared {
         }
     }
 
-    /// A call has ended. That calls begin to fail is worth a word, if not more than one a second.
+    /// Counts the outcome of a call. Logs that calls begin to fail (at most once a second), and that
+    /// they are answered again.
     pub(crate) fn call_ended<T>(&self, outcome: &Result<T, Error>, is_ones_own: bool) {
-        match (self.counters.call_ended(outcome, is_ones_own), outcome) {
-            ((true, true), Err(error)) if self.outages.note(clock::now()).is_some() => {
+        let (failed, is_new) = self.counters.call_ended(outcome, is_ones_own);
+        let now = clock::now();
+        if !failed {
+            self.serves_fresh(now);
+        }
+        match outcome {
+            Err(error) if failed && is_new && self.outages.note(now).is_some() => {
                 tracing::warn!(%error, "calls to Statsig fail");
             }
-            ((false, true), _) => tracing::info!("calls to Statsig are answered again"),
+            _ if !failed && is_new => tracing::info!("calls to Statsig are answered again"),
             _ => {}
         }
     }
@@ -117,20 +127,21 @@ impl Shared {
         if self.counters.is_answering() {
             tracing::info!("calls to Statsig are answered again");
         }
+        self.serves_fresh(clock::now());
     }
 
-    /// A request is refused before anybody was asked.
+    /// Counts a request that is refused without a call, and reports its error.
     pub(crate) fn refused(&self, error: &Error) {
         self.counters.answered::<()>(&Err(error.clone()));
         self.hooks.error(error);
     }
 
-    /// A request has got this error for an answer, which is counted already.
+    /// Reports the error of a request, which is counted already.
     pub(crate) fn failed(&self, error: &Error) {
         self.hooks.error(error);
     }
 
-    /// A default stands in for an answer.
+    /// Counts, logs and reports a fallback.
     pub(crate) fn fell_back(&self, fallback: Fallback) {
         self.counters.fell_back(&fallback.error);
         fallback.log(self.warnings.note(clock::now()));
@@ -139,7 +150,7 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> Stats {
         Stats {
-            hooks_missed: self.hooks.missed(),
+            hooks_missed: self.hooks.dropped(),
             is_leaving: self.is_leaving.load(Relaxed),
             ..self.counters.snapshot(clock::now())
         }
@@ -150,41 +161,63 @@ impl Shared {
         self.published.publish(|| self.stats());
     }
 
-    /// Reads what is kept of an earlier answer, if it may answer now: stale only while nothing gets
-    /// through to Statsig. It counts as asking then, for which the circuit breaker goes on probing.
-    pub(crate) fn get_with<R>(
+    /// Looks an evaluation up in the cache: a stale one only while no call gets through to Statsig.
+    /// That counts as asking Statsig, so the circuit breaker goes on probing.
+    pub(crate) fn lookup<'r>(
         &self,
-        question: KeyRef<'_>,
-        read: impl FnOnce(&Evaluation, Origin) -> R,
-    ) -> Option<R> {
-        let now = || self.ageing(clock::now());
-        let is_denied = || {
-            let now = clock::now();
-            let is_denied = self.is_denied(now);
-            if is_denied {
-                self.note_asked(now);
+        reader: &'r Reader<'_>,
+        key: KeyRef<'_>,
+    ) -> Option<(&'r Evaluation, Origin)> {
+        let entry = reader.get(key)?;
+        let now = clock::now();
+        let origin = self.cache.origin(entry, self.cache_time(now))?;
+        if origin.is_stale() {
+            if !self.is_denied(now) {
+                return None;
             }
-            is_denied
-        };
-        self.cache.get_with(question, now, is_denied, read)
+            self.note_asked(now);
+            self.serves_stale(now);
+        }
+        Some((entry.read(), origin))
     }
 
-    /// The time since the beginning, for the ages of what is kept: it goes on while the machine sleeps.
-    pub(crate) fn ageing(&self, now: Instant) -> Duration {
+    /// Returns an evaluation to answer with in place of an outage's error, fresh or stale.
+    pub(crate) fn in_place_of_error(&self, key: KeyRef<'_>, now: Instant) -> Option<Evaluation> {
+        let reader = self.cache.reader();
+        let entry = reader.get(key)?;
+        let origin = self.cache.origin(entry, self.cache_time(now))?;
+        if origin.is_stale() {
+            self.serves_stale(now);
+        }
+        Some(entry.read().with_origin(origin))
+    }
+
+    fn serves_stale(&self, now: Instant) {
+        const BEGIN: &str = "Statsig fails: stale answers are served from the cache";
+        match self.stale_episodes.served(self.counters.stale.load(Relaxed), now) {
+            Some(line) if line.is_quiet => tracing::debug!("{BEGIN}"),
+            Some(_) => tracing::warn!("{BEGIN}"),
+            None => {}
+        }
+    }
+
+    /// Statsig has answered: no stale answers are served until it fails again.
+    fn serves_fresh(&self, now: Instant) {
+        const END: &str = "Statsig answers again: stale answers are no longer served";
+        match self.stale_episodes.answered(self.counters.stale.load(Relaxed), now) {
+            Some(line) if line.is_quiet => tracing::debug!(names = line.answers, "{END}"),
+            Some(line) => tracing::info!(names = line.answers, "{END}"),
+            None => {}
+        }
+    }
+
+    /// Returns the time since the start, by which evaluations age. It goes on while the machine is
+    /// suspended.
+    pub(crate) fn cache_time(&self, now: Instant) -> Duration {
         self.slept.add(now.saturating_duration_since(self.began), clock::slept)
     }
 
-    /// The same for the handle, which can be asked still when the component closes: from then on it
-    /// has nothing.
-    pub(crate) fn get_unless_closing<R>(
-        &self,
-        question: KeyRef<'_>,
-        read: impl FnOnce(&Evaluation, Origin) -> R,
-    ) -> Option<R> {
-        if self.is_closing() { None } else { self.get_with(question, read) }
-    }
-
-    /// Nothing gets through to Statsig until then.
+    /// Sets until when no call gets through to Statsig.
     pub(crate) fn deny_until(&self, until: Option<Instant>) {
         self.denied_until.store(until.map_or(0, |until| self.micros(until)), Relaxed);
     }
@@ -193,18 +226,18 @@ impl Shared {
         self.micros(now) < self.denied_until.load(Relaxed)
     }
 
-    /// Somebody asks Statsig.
+    /// Notes that Statsig is asked.
     pub(crate) fn note_asked(&self, now: Instant) {
         self.asked.fetch_max(self.micros(now), Relaxed);
     }
 
-    /// When somebody asked Statsig last.
+    /// Returns when Statsig was last asked.
     pub(crate) fn asked(&self) -> Option<Instant> {
         let micros = Some(self.asked.load(Relaxed)).filter(|micros| *micros > 0)?;
         self.began.checked_add(Duration::from_micros(micros))
     }
 
-    /// Since the beginning; never 0.
+    /// Returns the microseconds since the start; never 0.
     fn micros(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.began);
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX).max(1)
@@ -214,18 +247,18 @@ impl Shared {
         self.connection_generation.load(Relaxed)
     }
 
-    /// A connection of this generation has proved to be off by one, and others may be: ends them
-    /// all, unless they have ended already.
+    /// Ends all connections of this generation, unless they have ended already: on one of them, answers no
+    /// longer match their requests.
     pub(crate) fn end_connections_of(&self, generation: u64) {
         self.connection_generation.fetch_max(generation + 1, Relaxed);
     }
 
-    /// From here on it is not ready for more, though it answers.
+    /// Makes the component not ready. It still answers.
     pub(crate) fn leave(&self) {
         self.is_leaving.store(true, Relaxed);
     }
 
-    /// From here on nothing is answered from the cache either.
+    /// Refuses new requests, and answers no more from the cache.
     pub(crate) fn close(&self) {
         self.leave();
         self.is_closing.store(true, Relaxed);
@@ -236,16 +269,16 @@ impl Shared {
     }
 
     pub(crate) fn ended_with(&self, report: ShutdownReport) {
-        // The first end counts; there is no second.
+        // There is one end.
         let _ = self.report.set(report);
     }
 
-    /// The report of the shutdown that ended the component, if one did.
+    /// Returns the report of the shutdown that ended the component.
     pub(crate) fn report(&self) -> Option<ShutdownReport> {
         self.report.get().copied()
     }
 
-    /// Why the mailbox is closed.
+    /// Returns the error for a closed mailbox.
     pub(crate) fn why_closed(&self) -> Error {
         if self.report.get().is_some() { Error::ShuttingDown } else { Error::Closed }
     }

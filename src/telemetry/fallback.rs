@@ -1,5 +1,4 @@
-//! Defaults that stand in for answers: made visible each time, for nobody else sees that they are
-//! none.
+//! Fallbacks: a default in place of an answer. Each is logged, counted and reported to a hook.
 
 use std::{
     fmt::Display,
@@ -9,36 +8,37 @@ use std::{
 
 use crate::model::{call_kind::CallKind, error::Error, evaluation::beginning};
 
-/// A default that stood in for an answer, as
-/// [`ConfigBuilder::on_fallback`](crate::ConfigBuilder::on_fallback) is told of it.
+/// A default that was used in place of an answer.
+/// [`ConfigBuilder::on_fallback`](crate::ConfigBuilder::on_fallback) reports each.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fallback {
-    /// What was asked for, a gate or a config.
+    /// The operation: a check of a gate or a read of a config.
     pub kind: CallKind,
-    /// The gate's or config's name, or the beginning of one that is too long to be a name.
+    /// The name of the gate or config; at most its first 100 bytes.
     pub name: Arc<str>,
-    /// The config's key, if one was asked for; of a long one the first 200 bytes.
+    /// The config's key, if the app read one; at most its first 200 bytes.
     pub key: Option<Arc<str>>,
     /// Why there was no answer.
     pub error: Error,
 }
 
 impl Fallback {
-    /// It may wait for a hook, so it keeps no more of a name or a key than tells which it was.
+    /// Shortens the name and the key: the fallback may wait in a queue for a hook.
     pub(crate) fn new(kind: CallKind, name: Arc<str>, key: Option<Arc<str>>, error: Error) -> Self {
         const NAME: usize = 100;
         const KEY: usize = 200;
-        Self { kind, name: begin(name, NAME), key: key.map(|key| begin(key, KEY)), error }
+        Self { kind, name: cut(name, NAME), key: key.map(|key| cut(key, KEY)), error }
     }
 
-    /// As a warning if it is time for one, which counts those there were since the last.
+    /// Logs the fallback: as a warning with the number of fallbacks since the last warning, or at DEBUG if
+    /// it is too early for a warning.
     pub(crate) fn log(&self, fallbacks: Option<u64>) {
         const NAME: usize = 100;
         const ERROR: usize = 500;
         let Self { kind, name, key, error } = self;
         let operation = kind.operation();
-        // Fields of text, which is escaped, and short: names may come from anywhere, and the error
+        // As text fields, which are escaped, and short: names may come from requests, and the error
         // repeats them.
         let name = || short(name, NAME);
         let key = || key.as_ref().map(|key| short(key, NAME));
@@ -63,36 +63,37 @@ impl Fallback {
     }
 }
 
-fn begin(text: Arc<str>, longest: usize) -> Arc<str> {
+fn cut(text: Arc<str>, longest: usize) -> Arc<str> {
     if text.len() <= longest { text } else { beginning(&text, longest).into() }
 }
 
-/// The beginning of what it shows.
-fn short(what: &impl Display, longest: usize) -> String {
-    what.to_string().chars().take(longest).collect()
+/// Returns the first characters of a value's text.
+fn short(value: &impl Display, longest: usize) -> String {
+    value.to_string().chars().take(longest).collect()
 }
 
-/// Lets one event a second be a warning: an outage would fill the log with nothing else.
+/// Allows one warning a second, so that an outage does not fill the log.
 #[derive(Debug, Default)]
-pub(crate) struct LogThrottle(Mutex<Since>);
+pub(crate) struct LogThrottle(Mutex<SinceLast>);
 
+/// What happened since the last warning.
 #[derive(Debug, Default)]
-struct Since {
-    last: Option<Instant>,
+struct SinceLast {
+    warned_at: Option<Instant>,
     events: u64,
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl LogThrottle {
-    /// Counts an event; gives the number of them since the last warning if it is time for one.
+    /// Counts an event. Returns the number of events since the last warning if a warning is allowed now.
     pub(crate) fn note(&self, now: Instant) -> Option<u64> {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         since.events += 1;
-        if since.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+        if since.warned_at.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
             return None;
         }
-        since.last = Some(now);
+        since.warned_at = Some(now);
         Some(std::mem::take(&mut since.events))
     }
 }

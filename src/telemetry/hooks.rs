@@ -1,5 +1,4 @@
-//! What the app wants to be told of, told on a thread of its own: a hook that blocks or panics
-//! keeps nobody but the next hook waiting.
+//! Runs the app's hooks on their own thread. A hook that blocks or panics delays other hooks only.
 
 use std::{
     fmt,
@@ -15,7 +14,7 @@ use std::{
 use super::fallback::Fallback;
 use crate::model::error::Error;
 
-/// The functions that the app gave; none where it gave none.
+/// The hooks that the app has set.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) on_error: Option<Hook<Error>>,
@@ -24,12 +23,12 @@ pub(crate) struct Hooks {
 
 pub(crate) type Hook<T> = Arc<dyn Fn(&T) + Send + Sync>;
 
-/// Tells the hooks. Its thread starts with the first event, and ends with this.
+/// Sends events to the hooks. Its thread starts with the first event, and ends when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct HookDispatcher {
     hooks: Hooks,
     events: OnceLock<Option<SyncSender<Event>>>,
-    missed: AtomicU64,
+    dropped: AtomicU64,
 }
 
 enum Event {
@@ -37,8 +36,8 @@ enum Event {
     Fallback(Fallback),
 }
 
-/// Events that may wait for the hooks; beyond these they are dropped and counted.
-const WAITING: usize = 1024;
+/// The most events that wait for the hooks. More are dropped and counted.
+const MAX_WAITING: usize = 1024;
 
 impl HookDispatcher {
     pub(crate) fn new(hooks: Hooks) -> Self {
@@ -47,35 +46,35 @@ impl HookDispatcher {
 
     pub(crate) fn error(&self, error: &Error) {
         if self.hooks.on_error.is_some() {
-            self.tell(Event::Error(error.clone()));
+            self.send(Event::Error(error.clone()));
         }
     }
 
     pub(crate) fn fallback(&self, fallback: Fallback) {
         if self.hooks.on_fallback.is_some() {
-            self.tell(Event::Fallback(fallback));
+            self.send(Event::Fallback(fallback));
         }
     }
 
-    /// Events that no hook was told of, because it could not keep up.
-    pub(crate) fn missed(&self) -> u64 {
-        self.missed.load(Relaxed)
+    /// Returns the number of events that were dropped because the hooks could not keep up.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
     }
 
-    fn tell(&self, event: Event) {
+    fn send(&self, event: Event) {
         let events = self.events.get_or_init(|| self.start());
         if events.as_ref().is_none_or(|events| events.try_send(event).is_err()) {
-            self.missed.fetch_add(1, Relaxed);
+            self.dropped.fetch_add(1, Relaxed);
         }
     }
 
     fn start(&self) -> Option<SyncSender<Event>> {
-        let (events, receiver) = sync_channel(WAITING);
+        let (events, receiver) = sync_channel(MAX_WAITING);
         let hooks = self.hooks.clone();
         let run = move || hooks.run(&receiver);
         let started = thread::Builder::new().name("statsig-hooks".to_owned()).spawn(run);
         if let Err(error) = &started {
-            tracing::error!(%error, "the thread of the hooks could not be started");
+            tracing::error!(%error, "the thread for hooks could not be started: no hook is called");
         }
         started.ok().map(|_| events)
     }
@@ -84,8 +83,8 @@ impl HookDispatcher {
 impl Hooks {
     fn run(&self, events: &Receiver<Event>) {
         for event in events {
-            let told = catch_unwind(AssertUnwindSafe(|| self.call(&event)));
-            if told.is_err() {
+            let called = catch_unwind(AssertUnwindSafe(|| self.call(&event)));
+            if called.is_err() {
                 tracing::error!("a hook panicked");
             }
         }

@@ -1,4 +1,4 @@
-//! How long things took lately. Pure.
+//! Recent latencies. Pure.
 
 use std::{
     mem,
@@ -10,32 +10,32 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 /// Percentiles of a latency over the last one to two minutes, in microseconds, to two digits. All are
-/// zero where nothing was measured in that time.
+/// zero if nothing was measured in that time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Latency {
-    /// How many were measured.
+    /// The number of measurements.
     pub count: u64,
-    /// Half of them took no longer.
+    /// The median.
     pub p50_us: u64,
-    /// Nine of ten took no longer.
+    /// The 90th percentile.
     pub p90_us: u64,
-    /// All but one in a hundred took no longer.
+    /// The 99th percentile.
     pub p99_us: u64,
-    /// The longest.
+    /// The maximum.
     pub max_us: u64,
 }
 
-/// What [`Latency`] is read from. Written once a call, so that a lock does.
+/// Records latencies. A lock is enough: there is one record for each call.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies(Mutex<TwoMinuteWindow>);
 
-/// This minute and the one before.
+/// The current minute and the one before.
 #[derive(Debug)]
 struct TwoMinuteWindow {
-    this: Histogram<u64>,
-    last: Histogram<u64>,
-    /// When this one began; none if nothing has happened yet.
+    current: Histogram<u64>,
+    previous: Histogram<u64>,
+    /// When the current minute began; `None` before the first use.
     began: Option<Instant>,
 }
 
@@ -44,11 +44,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 impl Latencies {
     pub(crate) fn record(&self, latency: Duration, now: Instant) {
         let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.at(now, |minutes| minutes.this.saturating_record(microseconds));
+        self.at(now, |window| window.current.saturating_record(microseconds));
     }
 
     pub(crate) fn read(&self, now: Instant) -> Latency {
-        let both = self.at(now, |minutes| minutes.both());
+        let both = self.at(now, |window| window.both());
         Latency {
             count: both.len(),
             p50_us: both.value_at_quantile(0.5),
@@ -59,32 +59,32 @@ impl Latencies {
     }
 
     fn at<R>(&self, now: Instant, act: impl FnOnce(&mut TwoMinuteWindow) -> R) -> R {
-        let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        minutes.turn(now);
-        act(&mut minutes)
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        window.advance(now);
+        act(&mut window)
     }
 }
 
 impl TwoMinuteWindow {
-    /// Forgets what is older than the minute before this one.
-    fn turn(&mut self, now: Instant) {
+    /// Drops what is older than the previous minute.
+    fn advance(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let age = now.saturating_duration_since(began);
         if age >= 2 * MINUTE {
-            self.last.reset();
-            self.this.reset();
+            self.previous.reset();
+            self.current.reset();
             self.began = Some(now);
         } else if age >= MINUTE {
-            mem::swap(&mut self.this, &mut self.last);
-            self.this.reset();
+            mem::swap(&mut self.current, &mut self.previous);
+            self.current.reset();
             self.began = Some(began + MINUTE);
         }
     }
 
     fn both(&self) -> Histogram<u64> {
-        let mut both = self.last.clone();
-        #[expect(clippy::expect_used, reason = "fails only for values out of the other's range")]
-        both.add(&self.this).expect("both have the same bounds");
+        let mut both = self.previous.clone();
+        #[expect(clippy::expect_used, reason = "fails only for values out of range")]
+        both.add(&self.current).expect("both have the same bounds");
         both
     }
 }
@@ -94,7 +94,7 @@ impl Default for TwoMinuteWindow {
         const TEN_MINUTES: u64 = 600_000_000;
         #[expect(clippy::expect_used, reason = "fails only for bounds or digits out of range")]
         let new = || Histogram::new_with_bounds(1, TEN_MINUTES, 2).expect("valid bounds");
-        Self { this: new(), last: new(), began: None }
+        Self { current: new(), previous: new(), began: None }
     }
 }
 

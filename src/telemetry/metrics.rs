@@ -1,14 +1,15 @@
-//! What the component does, through the facade of the crate `metrics` (feature `metrics`).
+//! The component's metrics, through the facade of the crate `metrics` (feature `metrics`).
 //!
-//! Whatever recorder the app installs gets these, and no other labels: no name of a gate, no user.
+//! The recorder that the app installs gets these metrics. Labels never contain the name of a gate or a
+//! user.
 //!
 //! | counter | what it counts |
 //! |---|---|
 //! | `statsig_requests_total` | requests received |
-//! | `statsig_names_total` | names they asked for |
+//! | `statsig_names_total` | names in those requests |
 //! | `statsig_cached_names_total` | names answered from the cache |
-//! | `statsig_stale_names_total` | of these, names answered with a stale evaluation, because Statsig failed |
-//! | `statsig_joined_names_total` | names that were in flight already when they were asked for |
+//! | `statsig_stale_names_total` | cached names answered with a stale evaluation, because Statsig failed |
+//! | `statsig_joined_names_total` | names that joined a call in flight |
 //! | `statsig_calls_total` | calls handed to the transport |
 //! | `statsig_refused_calls_total` | of these, calls refused without an attempt |
 //! | `statsig_retries_total` | attempts beyond the first of a call |
@@ -17,11 +18,11 @@
 //! | `statsig_answered_calls_total` | calls answered with evaluations |
 //! | `statsig_failed_requests_total{kind}` | requests answered with an error, by [`Error::kind`] |
 //! | `statsig_abandoned_requests_total` | requests whose callers left before the answer |
-//! | `statsig_fallbacks_total{kind}` | defaults that stood in for answers, by [`Error::kind`] |
-//! | `statsig_missed_hook_events_total` | events a hook was not told of |
+//! | `statsig_fallbacks_total{kind}` | defaults used in place of answers, by [`Error::kind`] |
+//! | `statsig_missed_hook_events_total` | events dropped because the hooks could not keep up |
 //! | `statsig_restarts_total` | restarts of the actors after a fault of their own |
 //!
-//! Each `kind` is there from the first publication on, with 0 where there was none.
+//! Each `kind` is published from the start, with 0 if it has not occurred.
 //!
 //! | gauge | what it shows |
 //! |---|---|
@@ -32,20 +33,20 @@
 //!
 //! | histogram | unit | what it measures |
 //! |---|---|---|
-//! | `statsig_call_duration_seconds{operation, outcome}` | seconds | a call in the transport: its wait for a place, its attempts and the pauses between them |
+//! | `statsig_call_duration_seconds{operation, outcome}` | seconds | a call in the transport: its wait in the queue, its attempts and the pauses between them |
 //! | `statsig_attempt_duration_seconds{operation, outcome}` | seconds | one HTTP attempt of a call; the circuit breaker's probes are not counted |
-//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait before its first attempt: for a place in flight, for a probe of the circuit breaker, or until calm that Statsig asked for is over; also of one that was answered without an attempt |
-//! | `statsig_call_names{operation}` | names | how many a call asks for |
+//! | `statsig_queue_duration_seconds{operation}` | seconds | a call's wait before its first attempt: in the queue, for a probe of the circuit breaker, or until a `Retry-After` has passed; calls without an attempt count too |
+//! | `statsig_call_names{operation}` | names | the names in a call |
 //!
 //! `operation` is `check_gate` or `get_config`; `outcome` is `ok` or an [`Error::kind`]. Several
 //! components of one process add up.
 //!
-//! Histograms are recorded as things happen. Counters and gauges are counted by the component
-//! itself, so that an answer from the cache stays as cheap as it is, and are brought up to date by
-//! [`Statsig::publish_metrics`]: just before each scrape, or every few seconds by
-//! [`Statsig::publish_metrics_every`]. Install the recorder before the component starts: what is
-//! published without one is lost. That of `metrics-exporter-prometheus` makes summaries of histograms
-//! unless it is given buckets (`PrometheusBuilder::set_buckets`).
+//! Histograms are recorded at once. Counters and gauges are counted by the component itself, so that an
+//! answer from the cache stays cheap. Call [`Statsig::publish_metrics`] to publish them just before each
+//! scrape, or [`Statsig::publish_metrics_every`] to publish them every few seconds. Install the recorder
+//! before the component starts: what is published without a recorder is lost. The recorder of
+//! `metrics-exporter-prometheus` makes summaries of histograms unless you set buckets
+//! (`PrometheusBuilder::set_buckets`).
 //!
 //! [`Statsig::publish_metrics`]: crate::Statsig::publish_metrics
 //! [`Statsig::publish_metrics_every`]: crate::Statsig::publish_metrics_every
@@ -63,18 +64,18 @@ use metrics::{
 use super::stats::{BreakerState, Stats};
 use crate::model::{
     call_kind::CallKind,
-    error::{Error, KINDS, outcome},
+    error::{Error, ErrorKind, outcome},
 };
 
-type ByKind = BTreeMap<&'static str, u64>;
+type ByKind = BTreeMap<ErrorKind, u64>;
 
-/// What has been published of the statistics so far.
+/// The statistics that have been published so far.
 #[derive(Debug, Default)]
 pub(crate) struct Published(Mutex<Option<Stats>>);
 
 impl Published {
-    /// Brings counters and gauges up to date: by what has changed, for other components of the
-    /// process add to the same. What is read last is published last.
+    /// Publishes the changes of counters and gauges since the last publication: other components of the
+    /// process add to the same metrics. The lock covers the read, so statistics are published in order.
     pub(crate) fn publish(&self, read: impl FnOnce() -> Stats) {
         let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = read();
@@ -90,7 +91,7 @@ impl Published {
 }
 
 impl Drop for Published {
-    /// What is gone has nothing buffered and is not ready.
+    /// Resets the gauges: a component that has ended has nothing buffered and is not ready.
     fn drop(&mut self) {
         let published = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         show(published.as_ref(), None);
@@ -116,25 +117,26 @@ fn count(before: &Stats, now: &Stats) {
     ] {
         counter.increment(now.saturating_sub(before));
     }
-    // Each kind, also while there is none of it: what Prometheus first sees as 5 rose by nothing.
-    for kind in KINDS {
+    // Each kind from the start: Prometheus sees no increase in a counter whose first value is 5.
+    for kind in ErrorKind::ALL {
         let errors = more(&before.errors, &now.errors, kind);
-        counter!("statsig_failed_requests_total", "kind" => kind).increment(errors);
+        counter!("statsig_failed_requests_total", "kind" => kind.as_str()).increment(errors);
         let fallbacks = more(&before.fallbacks, &now.fallbacks, kind);
-        counter!("statsig_fallbacks_total", "kind" => kind).increment(fallbacks);
+        counter!("statsig_fallbacks_total", "kind" => kind.as_str()).increment(fallbacks);
     }
 }
 
-fn more(before: &ByKind, now: &ByKind, kind: &str) -> u64 {
-    let of = |counts: &ByKind| counts.get(kind).copied().unwrap_or_default();
+fn more(before: &ByKind, now: &ByKind, kind: ErrorKind) -> u64 {
+    let of = |counts: &ByKind| counts.get(&kind).copied().unwrap_or_default();
     of(now).saturating_sub(of(before))
 }
 
-/// What has been published once `now` is. Some counts go back: an answer that found nobody was none.
+/// Returns what is published after `now`. Some counts decrease: an answer whose caller has left is taken
+/// back.
 fn highest(before: Stats, now: Stats) -> Stats {
     let Stats { answered, mut errors, .. } = before;
     for (kind, count) in &now.errors {
-        let highest = errors.entry(kind).or_default();
+        let highest = errors.entry(*kind).or_default();
         *highest = (*highest).max(*count);
     }
     Stats { answered: answered.max(now.answered), errors, ..now }
@@ -163,17 +165,17 @@ fn show(before: Option<&Stats>, now: Option<&Stats>) {
     }
 }
 
-/// A call is handed to a transport.
+/// Records that a call is handed to a transport.
 pub(crate) fn call_began(kind: CallKind, names: usize) {
     histogram!("statsig_call_names", "operation" => kind.operation()).record(names as f64);
 }
 
-/// A call has waited for a place in flight, and got it or was answered without.
+/// Records the wait of a call before its first attempt, or before it ended without one.
 pub(crate) fn call_waited(kind: CallKind, waited: Duration) {
     histogram!("statsig_queue_duration_seconds", "operation" => kind.operation()).record(waited);
 }
 
-/// An attempt has ended.
+/// Records the end of an attempt.
 pub(crate) fn attempt_ended<T>(kind: CallKind, took: Duration, result: Result<T, &Error>) {
     histogram!(
         "statsig_attempt_duration_seconds",
@@ -182,7 +184,7 @@ pub(crate) fn attempt_ended<T>(kind: CallKind, took: Duration, result: Result<T,
     .record(took);
 }
 
-/// A call has ended.
+/// Records the end of a call.
 pub(crate) fn call_ended<T>(kind: CallKind, took: Duration, result: Result<T, &Error>) {
     histogram!(
         "statsig_call_duration_seconds",
@@ -194,10 +196,10 @@ pub(crate) fn call_ended<T>(kind: CallKind, took: Duration, result: Result<T, &E
 fn describe() {
     for (name, unit, text) in [
         ("statsig_requests_total", Unit::Count, "requests received"),
-        ("statsig_names_total", Unit::Count, "names that requests asked for"),
+        ("statsig_names_total", Unit::Count, "names in requests"),
         ("statsig_cached_names_total", Unit::Count, "names answered from the cache"),
         ("statsig_stale_names_total", Unit::Count, "names answered with a stale evaluation"),
-        ("statsig_joined_names_total", Unit::Count, "names in flight already when asked for"),
+        ("statsig_joined_names_total", Unit::Count, "names that joined a call in flight"),
         ("statsig_calls_total", Unit::Count, "calls handed to the transport"),
         ("statsig_refused_calls_total", Unit::Count, "calls refused without an attempt"),
         ("statsig_retries_total", Unit::Count, "attempts beyond the first of a call"),
@@ -206,8 +208,12 @@ fn describe() {
         ("statsig_answered_calls_total", Unit::Count, "calls answered with evaluations"),
         ("statsig_failed_requests_total", Unit::Count, "requests answered with an error"),
         ("statsig_abandoned_requests_total", Unit::Count, "requests whose callers left"),
-        ("statsig_fallbacks_total", Unit::Count, "defaults that stood in for answers"),
-        ("statsig_missed_hook_events_total", Unit::Count, "events a hook was not told of"),
+        ("statsig_fallbacks_total", Unit::Count, "defaults used in place of answers"),
+        (
+            "statsig_missed_hook_events_total",
+            Unit::Count,
+            "events dropped because the hooks could not keep up",
+        ),
         ("statsig_restarts_total", Unit::Count, "restarts of the actors"),
     ] {
         describe_counter!(name, unit, text);
@@ -223,8 +229,8 @@ fn describe() {
     for (name, unit, text) in [
         ("statsig_call_duration_seconds", Unit::Seconds, "a call in the transport"),
         ("statsig_attempt_duration_seconds", Unit::Seconds, "one HTTP attempt"),
-        ("statsig_queue_duration_seconds", Unit::Seconds, "a call's wait for a place in flight"),
-        ("statsig_call_names", Unit::Count, "names that a call asks for"),
+        ("statsig_queue_duration_seconds", Unit::Seconds, "a call's wait before its first attempt"),
+        ("statsig_call_names", Unit::Count, "names in a call"),
     ] {
         describe_histogram!(name, unit, text);
     }
@@ -237,7 +243,7 @@ mod tests {
     use super::*;
 
     fn stats(answered: u64, timeouts: u64) -> Stats {
-        let errors = [("timeout", timeouts)].into_iter().filter(|(_, count)| *count > 0);
+        let errors = [(ErrorKind::Timeout, timeouts)].into_iter().filter(|(_, count)| *count > 0);
         Stats { answered, errors: errors.collect(), ..Stats::default() }
     }
 

@@ -6,5 +6,6 @@ pub(crate) mod latency;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub(crate) mod spans;
+pub(crate) mod stale;
 pub(crate) mod stats;
 pub(crate) mod striped_counter;

@@ -1,5 +1,5 @@
-//! What a request, a flush, a call and an attempt are in a trace. Their levels, names and fields
-//! stand here, and nowhere else; the crate's documentation lists them.
+//! The spans of a request, a flush, a call and an attempt. Only this file has their levels, names and
+//! fields; the crate's documentation lists them.
 
 use std::{future::poll_fn, mem, ops::Deref, pin::pin};
 
@@ -8,12 +8,12 @@ use tracing::{
     level_filters::LevelFilter,
 };
 
-/// A span that begins and ends under one subscriber, its parent's, on whatever thread. Another, which
-/// that thread may have, would look among its own spans for the parent, and panic if there is none.
+/// A span that begins and ends under the subscriber of its parent, on any thread. The current thread may
+/// have another subscriber, which would look for the parent among its own spans and panic.
 #[derive(Debug)]
 pub(crate) struct OwnedSpan(Span);
 
-/// A span, or one word where there is none: a span is five, and travels with each request.
+/// An optional span in one word: each request carries one, and a span has five words.
 pub(crate) type MaybeSpan = Option<Box<OwnedSpan>>;
 
 impl OwnedSpan {
@@ -45,15 +45,20 @@ impl Drop for OwnedSpan {
     }
 }
 
-/// Does this under the subscriber that has the span.
+/// Runs work under the subscriber of the span.
 pub(crate) fn under<T>(span: &Span, work: impl FnOnce() -> T) -> T {
     as_default(subscriber(span), work)
 }
 
-/// The same for work that takes longer, which stands within the span.
+/// Runs work within the span, under its subscriber.
+pub(crate) fn within<T>(span: &Span, work: impl FnOnce() -> T) -> T {
+    under(span, || span.in_scope(work))
+}
+
+/// Runs a future within the span, under its subscriber.
 pub(crate) async fn inside<T>(span: &Span, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
-    poll_fn(|context| under(span, || span.in_scope(|| work.as_mut().poll(context)))).await
+    poll_fn(|context| within(span, || work.as_mut().poll(context))).await
 }
 
 fn subscriber(span: &Span) -> Option<Dispatch> {
@@ -67,17 +72,18 @@ fn as_default<T>(subscriber: Option<Dispatch>, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// The caller's span, if a request's could be seen at all.
+/// Returns the caller's span, if a subscriber may record spans at DEBUG.
 ///
-/// The level is only looked at: where layers filter for themselves, `tracing::enabled!` with no span
-/// or event after it has them drop the next one, which is the app's (tokio-rs/tracing#2519).
+/// Only the level is checked: `tracing::enabled!` without a span or event after it makes layers with
+/// filters drop the app's next one (tokio-rs/tracing#2519).
 pub(crate) fn current() -> MaybeSpan {
     (LevelFilter::current() >= LevelFilter::DEBUG)
         .then(|| OwnedSpan(Span::current()))
         .and_then(OwnedSpan::into_maybe)
 }
 
-/// From a request's acceptance to its answer, within the span in which its message was made.
+/// Makes the span of a request, from its acceptance to its answer. Its parent is the span in which the
+/// message was made.
 pub(crate) fn request(parent: &MaybeSpan, operation: &'static str, names: usize) -> MaybeSpan {
     let parent = parent.as_deref().map_or_else(Span::none, |parent| parent.0.clone());
     let span =
@@ -85,26 +91,26 @@ pub(crate) fn request(parent: &MaybeSpan, operation: &'static str, names: usize)
     OwnedSpan::within(&parent, span).into_maybe()
 }
 
-/// The making of calls; it follows from the requests that they serve.
+/// Makes the span of a flush. It follows from the requests whose calls it makes.
 pub(crate) fn flush(calls: usize) -> OwnedSpan {
     OwnedSpan(debug_span!(parent: None, "statsig.flush", calls))
 }
 
-/// From the `BatchActor` to the outcome, within the flush, or within the call whose names it asks
-/// for again. It follows from the requests that it is made for, and from those that join it.
+/// Makes the span of a call, from the `BatchActor` to the outcome. Its parent is the flush, or the call
+/// whose names it asks for again. It follows from its requests, those that join later included.
 pub(crate) fn call(parent: &Span, operation: &'static str, names: usize) -> OwnedSpan {
     let span = || debug_span!(parent: parent, "statsig.call", operation, names, outcome = Empty);
     OwnedSpan::within(parent, span)
 }
 
-/// One HTTP attempt of a call.
+/// Makes the span of one HTTP attempt of a call.
 pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> OwnedSpan {
     let span = || debug_span!(parent: call, "statsig.attempt", operation, number, outcome = Empty);
     OwnedSpan::within(call, span)
 }
 
-/// Notes that the span follows from these requests, as far as its own subscriber has them. Two can't
-/// be compared, but it is the one that finds the span entered.
+/// Notes that the span follows from these requests, if they have the same subscriber. Subscribers cannot
+/// be compared, but only that of the span finds the span entered.
 pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) {
     let entered = |(_, subscriber): (&Id, &Dispatch)| subscriber.current_span().id().cloned();
     let known = |request: &&Span| request.with_subscriber(entered).flatten() == span.id();
@@ -113,23 +119,23 @@ pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) 
             span.follows_from(request);
         })
     };
-    under(span, || span.in_scope(follow));
+    within(span, follow);
 }
 
-/// Nobody waits for it any more.
+/// All callers have left.
 pub(crate) const ABANDONED: &str = "abandoned";
 
-/// The transport lost it, and gets it again.
+/// The transport lost the call, which is sent again.
 pub(crate) const LOST: &str = "lost";
 
-/// A request has ended: with an [`outcome`](crate::model::error::outcome), or as above.
+/// Records the end of a request, with an [`outcome`](crate::model::error::outcome) or one of the above.
 pub(crate) fn request_ended(request: &MaybeSpan, outcome: &'static str) {
     if let Some(request) = request {
         ended(request, outcome);
     }
 }
 
-/// The same of a call or an attempt.
+/// Records the end of a call or an attempt.
 pub(crate) fn ended(span: &Span, outcome: &'static str) {
     span.record("outcome", outcome);
 }

@@ -1,4 +1,4 @@
-//! Counters, and the snapshot of them that the app sees.
+//! Counters, and their snapshot for the app.
 
 use std::{
     array,
@@ -14,83 +14,82 @@ use super::{
     striped_counter::StripedCounter,
 };
 use crate::model::{
-    error::{Error, KINDS},
+    error::{Error, ErrorKind},
     evaluation::{Evaluation, Origin},
 };
 
-/// What the component has done so far, as [`Statsig::stats`](crate::Statsig::stats) saw it.
+/// A snapshot of what the component has done so far, from [`Statsig::stats`](crate::Statsig::stats).
 ///
 /// At a quiet moment `requests` is the sum of `answered`, all `errors` and `abandoned`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests received, those that were refused included.
+    /// Requests received, including refused ones.
     pub requests: u64,
-    /// Names those requests asked for, duplicates included.
+    /// Names in those requests, duplicates included.
     pub names: u64,
     /// Names answered from the cache.
     pub cached: u64,
-    /// Of these, names answered with a stale evaluation, because Statsig failed.
+    /// Cached names answered with a stale evaluation, because Statsig failed.
     pub stale: u64,
-    /// Names that were in flight already when they were asked for, and were not asked again.
+    /// Names that joined a call in flight.
     pub joined: u64,
     /// Calls handed to the transport; retries of a call are not counted again.
     pub calls: u64,
-    /// Of these, calls refused without an attempt: by the open circuit breaker, or while Statsig asks
-    /// for calm.
+    /// Of these, calls refused without an attempt: by the open circuit breaker, or during a
+    /// `Retry-After`.
     pub refused_calls: u64,
-    /// Attempts beyond the first of a call, those for a connection that died as it was reused
-    /// included, and calls for a part of the names of one that was refused.
+    /// Attempts beyond the first of a call, including those after a reused connection broke, and calls
+    /// for a part of the names of a refused call.
     pub retries: u64,
     /// Requests answered with evaluations.
     pub answered: u64,
-    /// Names answered with evaluations, stale ones included. Less `stale` and `answered_calls`, it is
-    /// how many calls were saved: one for each name would have been as many more.
+    /// Names answered with evaluations, stale ones included. `answered_names - stale - answered_calls`
+    /// is how many calls were saved, compared with one call for each name.
     pub answered_names: u64,
     /// Calls that were answered with evaluations.
     pub answered_calls: u64,
     /// Requests answered with an error, by [`Error::kind`]; kinds that never occurred are left out.
-    pub errors: BTreeMap<&'static str, u64>,
-    /// Defaults that stood in for answers, by the [`Error::kind`] of what kept them away; kinds that
-    /// never occurred are left out.
-    pub fallbacks: BTreeMap<&'static str, u64>,
-    /// Events that a hook was not told of, because it could not keep up.
+    pub errors: BTreeMap<ErrorKind, u64>,
+    /// Defaults used in place of answers, by the [`Error::kind`] of the error; kinds that never occurred
+    /// are left out.
+    pub fallbacks: BTreeMap<ErrorKind, u64>,
+    /// Events dropped because the hooks could not keep up.
     pub hooks_missed: u64,
     /// Requests whose callers left before the answer.
     pub abandoned: u64,
     /// Distinct names waiting for the next flush, now.
     pub buffered: u64,
-    /// Calls the transport has taken and not yet answered, now.
+    /// Calls without an outcome yet, now.
     pub in_flight: u64,
     /// Restarts of the `BatchActor` and the `TransportActor` after a panic or another fault of their
     /// own.
     pub restarts: u64,
-    /// Whether calls are let through, now.
+    /// The state of the circuit breaker, now.
     pub breaker: BreakerState,
-    /// Whether the last call that has ended failed: by an outage or a refusal of the key, not by a
-    /// refusal of what was asked. A probe of the circuit breaker that is answered ends it as well.
+    /// Whether the last call failed: by an outage or a refusal of the key, not by a refusal of its user
+    /// or names. An answered probe of the circuit breaker resets it too.
     ///
-    /// A call that fails for a user whose call failed last, while other users have been answered
-    /// since, changes nothing: it is that user's own trouble.
+    /// A call does not count if only its user is affected: that user's last call failed too, and other
+    /// users have been answered since.
     pub last_call_failed: bool,
-    /// Whether it was told to leave: a shutdown has begun, or the server around it has had its signal
+    /// Whether a shutdown has begun, or the server has received its signal to shut down
     /// (`web::serve`).
     pub is_leaving: bool,
-    /// How long calls waited before their first attempt, lately: for a place in flight, for a probe of
-    /// the circuit breaker, or until calm that Statsig asked for was over. Those are included that were
-    /// answered without an attempt.
+    /// Recent waits of calls before their first attempt: in the queue, for a probe of the circuit
+    /// breaker, or until a `Retry-After` has passed. Calls without an attempt count too.
     pub queueing: Latency,
-    /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
+    /// Recent durations of calls, from the `BatchActor` to their outcome: queueing, attempts and the
     /// pauses between them. Calls refused without an attempt are not included.
     pub call: Latency,
 }
 
 impl Stats {
-    /// Whether a question that no cache answers is likely to get its answer now: the circuit breaker
-    /// is closed, the last call has not failed, and nobody has told the component to leave.
+    /// Returns `true` if Statsig is likely to answer now: the circuit breaker is closed, the last call has
+    /// not failed, and no shutdown has begun.
     ///
-    /// Only a call can show that Statsig is back. Where this decides whether there is traffic, and so
-    /// calls, [`probe`](crate::Statsig::probe) while it is not.
+    /// Only a call can show that Statsig is back. If readiness decides whether the app gets traffic, call
+    /// [`probe`](crate::Statsig::probe) while the component is not ready.
     pub fn is_ready(&self) -> bool {
         self.breaker == BreakerState::Closed && !self.last_call_failed && !self.is_leaving
     }
@@ -99,17 +98,18 @@ impl Stats {
 /// The state of the circuit breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BreakerState {
-    /// Calls are let through.
+    /// Calls are sent.
     #[default]
     Closed,
-    /// The last calls failed in a row. Others wait for the next probe, for two seconds at the most.
+    /// The last calls failed in a row. New calls wait for the next probe, for at most two seconds.
     Open,
-    /// A probe is on its way, and decides.
+    /// A probe is in flight, and decides.
     HalfOpen,
 }
 
-/// The counters behind [`Stats`], written by the actors and, for what it refuses, by the handle.
+/// The counters behind [`Stats`]. The actors write them; the handle counts hits and refusals.
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
@@ -129,8 +129,8 @@ pub(crate) struct Counters {
     pub(crate) restarts: AtomicU64,
     pub(crate) queueing: Latencies,
     pub(crate) call: Latencies,
-    /// Requests answered whole from the cache, by the handle: in `requests`, `names`, `cached`,
-    /// `answered` and `answered_names` of the snapshot, but not of this.
+    /// Requests answered by the handle from the cache. The snapshot adds them to `requests`, `names`,
+    /// `cached`, `answered` and `answered_names`.
     pub(crate) hits: StripedCounter,
     breaker: AtomicU8,
     last_call_failed: AtomicBool,
@@ -139,7 +139,7 @@ pub(crate) struct Counters {
 }
 
 /// A count for each kind of error.
-type ByKind = [AtomicU64; KINDS.len()];
+type ByKind = [AtomicU64; ErrorKind::ALL.len()];
 
 impl Default for Counters {
     fn default() -> Self {
@@ -176,7 +176,7 @@ impl Counters {
         self.names.fetch_add(names as u64, Relaxed);
     }
 
-    /// The handle has answered a request whole from the cache.
+    /// Counts a request that the handle answered from the cache.
     pub(crate) fn hit(&self, names: usize, stale: usize) {
         self.hits.add(names);
         if stale > 0 {
@@ -184,13 +184,13 @@ impl Counters {
         }
     }
 
-    /// An answer is about to go out: how much is it, and what of it was kept?
+    /// Counts the names of an answer, and which of them came from the cache.
     pub(crate) fn answered_with(&self, evaluations: &[Evaluation]) {
         self.answered_names.fetch_add(evaluations.len() as u64, Relaxed);
         let origins = evaluations.iter().map(Evaluation::origin);
-        let kept = origins.filter(|origin| *origin != Origin::Network);
-        let (cached, stale) = kept.fold((0, 0), |(cached, stale), origin| {
-            (cached + 1, stale + u64::from(matches!(origin, Origin::Stale { .. })))
+        let hits = origins.filter(|origin| *origin != Origin::Network);
+        let (cached, stale) = hits.fold((0, 0), |(cached, stale), origin| {
+            (cached + 1, stale + u64::from(origin.is_stale()))
         });
         if cached > 0 {
             self.cached.fetch_add(cached, Relaxed);
@@ -206,18 +206,18 @@ impl Counters {
         self.abandoned.fetch_add(1, Relaxed);
     }
 
-    /// What was counted as answered found nobody.
+    /// Takes back an answer whose caller has left, and counts it as abandoned.
     pub(crate) fn abandoned_instead<T>(&self, result: &Result<T, Error>) {
         self.count_of(result).fetch_sub(1, Relaxed);
         self.abandoned();
     }
 
     pub(crate) fn fell_back(&self, error: &Error) {
-        self.fallbacks[error.index()].fetch_add(1, Relaxed);
+        self.fallbacks[error.kind() as usize].fetch_add(1, Relaxed);
     }
 
-    /// A call has ended; whether it failed, and whether that is new. A failure that is one user's own
-    /// trouble changes nothing.
+    /// Counts the end of a call. Returns whether the call failed, and whether that is a change. A failure
+    /// that affects one user alone changes nothing.
     pub(crate) fn call_ended<T>(
         &self,
         outcome: &Result<T, Error>,
@@ -233,12 +233,12 @@ impl Counters {
         (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
     }
 
-    /// Notes that Statsig answers, as a probe has shown; whether that is new.
+    /// Notes that Statsig answered a probe. Returns `true` if that is a change.
     pub(crate) fn is_answering(&self) -> bool {
         self.last_call_failed.swap(false, Relaxed)
     }
 
-    /// Notes the breaker's state; the one before.
+    /// Sets the breaker's state. Returns the previous state.
     pub(crate) fn breaker_is(&self, state: BreakerState) -> BreakerState {
         BreakerState::ALL[usize::from(self.breaker.swap(state as u8, Relaxed))]
     }
@@ -246,7 +246,7 @@ impl Counters {
     fn count_of<T>(&self, result: &Result<T, Error>) -> &AtomicU64 {
         match result {
             Ok(_) => &self.answered,
-            Err(error) => &self.errors[error.index()],
+            Err(error) => &self.errors[error.kind() as usize],
         }
     }
 
@@ -280,9 +280,9 @@ impl Counters {
     }
 }
 
-fn by_kind(counts: &ByKind) -> BTreeMap<&'static str, u64> {
+fn by_kind(counts: &ByKind) -> BTreeMap<ErrorKind, u64> {
     let counts = counts.iter().map(|count| count.load(Relaxed));
-    KINDS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
+    ErrorKind::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
 impl BreakerState {
@@ -312,7 +312,7 @@ mod tests {
         let stats = snapshot(&counters);
 
         assert_eq!((stats.requests, stats.names, stats.answered), (2, 3, 1));
-        assert_eq!(stats.errors, BTreeMap::from([("shutting_down", 1)]));
+        assert_eq!(stats.errors, BTreeMap::from([(ErrorKind::ShuttingDown, 1)]));
     }
 
     #[test]
@@ -350,7 +350,7 @@ mod tests {
             assert!(is_ready());
         }
         counters.call_ended::<()>(&Err(Error::Refused { path, status: 400, excerpt }), false);
-        assert!(is_ready(), "whoever refuses a name answers");
+        assert!(is_ready(), "a refusal is an answer");
 
         counters.breaker_is(BreakerState::HalfOpen);
         assert!(!is_ready());

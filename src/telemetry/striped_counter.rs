@@ -1,20 +1,20 @@
-//! What was answered from the cache, counted without one thread waiting for another.
+//! Counts answers from the cache without contention between threads.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 
-/// Requests answered on their callers' own threads, and their names.
+/// Counts requests answered on their callers' threads, and their names.
 ///
-/// A counter that all threads add to moves between their caches with each addition; here each thread
-/// has one of its own, shared with few others.
+/// One counter for all threads would move between CPU caches with each addition. Here each thread has a
+/// stripe, which it shares with few others.
 #[derive(Debug, Default)]
 pub(crate) struct StripedCounter([CachePadded<Stripe>; STRIPES]);
 
 #[derive(Debug, Default)]
 struct Stripe {
     requests: AtomicU64,
-    /// Names beyond the first of a request, for most have no others: then there is one addition.
+    /// Names beyond the first of each request. Most requests have one name, and so need one addition.
     more_names: AtomicU64,
 }
 
@@ -27,7 +27,7 @@ thread_local! {
 }
 
 impl StripedCounter {
-    /// Counts a request for one name or more.
+    /// Counts a request with at least one name.
     pub(crate) fn add(&self, names: usize) {
         let stripe = &self.0[STRIPE.with(|stripe| *stripe)];
         stripe.requests.fetch_add(1, Relaxed);
@@ -36,7 +36,7 @@ impl StripedCounter {
         }
     }
 
-    /// The requests, and their names.
+    /// Returns the number of requests and the number of their names.
     pub(crate) fn sum(&self) -> (u64, u64) {
         let sum = |count: fn(&Stripe) -> &AtomicU64| {
             self.0.iter().map(|stripe| count(stripe).load(Relaxed)).sum::<u64>()

@@ -47,13 +47,17 @@ mod unique;
 
 pub use self::fault::Fault;
 pub use self::local_statsig::LocalStatsig;
-pub use self::parsers::{answer_request, frame_answer, parse_answer};
-pub use self::pure_buffer::PureBuffer;
 pub use self::record::RecordedRequest;
 pub use self::rules::{Rule, Rules};
 pub use self::rules_file::RulesError;
 
-pub use crate::rt::{
-    clock::pretended::suspend_machine,
-    failpoint::{FAILPOINTS, panic_at},
+pub use crate::rt::failpoint::{FAILPOINTS, panic_at};
+
+// For this crate's own tests, benchmarks and fuzzing.
+#[doc(hidden)]
+pub use self::{
+    parsers::{answer_request, frame_answer, parse_answer},
+    pure_buffer::PureBuffer,
 };
+#[doc(hidden)]
+pub use crate::rt::clock::pretended::suspend_machine;

@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use crate::{message::share::share, model::user::User};
+use crate::{message::share::fair_share, model::user::User};
 
 /// Round robin among users, and first in first out for each of them. So a user with many calls does
 /// not starve the others.
@@ -127,7 +127,7 @@ impl<T> FairQueue<T> {
     pub(super) fn has_slot_for(&self, user: &User) -> bool {
         let own = self.users.get(user).map_or(0, |calls| calls.in_flight);
         let others = self.in_flight.saturating_sub(own);
-        own < share(self.slots, others, 1)
+        own < fair_share(self.slots, others, 1)
     }
 
     /// Removes the items whose deadline has come.
@@ -318,7 +318,7 @@ mod tests {
                         running.push(next);
                         break;
                     }
-                    prop_assert!(held(who) <= share(slots, 0, 1));
+                    prop_assert!(held(who) <= fair_share(slots, 0, 1));
                 }
             }
             while let Some((who, _)) = running.pop() {

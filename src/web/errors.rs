@@ -201,6 +201,6 @@ mod tests {
 
     fn wrong_type(source: Arc<serde_json::Error>) -> Error {
         let (config, at) = ("shop".into(), "key `theme`".into());
-        Error::WrongType { config, at, found: "a string", wanted: "u8", source }
+        Error::WrongType { config, at, found: "a string", expected: "u8", source }
     }
 }

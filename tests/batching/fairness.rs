@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_rt::time::timeout;
-use actix_statsig::{CheckGates, Error, GetConfigs, User, test_util::Fault};
+use actix_statsig::{CheckGates, Error, ErrorKind, GetConfigs, User, test_util::Fault};
 use futures_util::future::join_all;
 
 use crate::support::{
@@ -34,7 +34,11 @@ fn promise_3_more_names_of_one_user_than_there_are_places_have_nobody_else_refus
         });
         let (by_address, by_handle): (Vec<_>, Vec<_>) = (by_address.collect(), by_handle.collect());
         settle().await;
-        assert_eq!(statsig.stats().errors["overloaded"], 300, "of 1,050 with ten names each");
+        assert_eq!(
+            statsig.stats().errors[&ErrorKind::Overloaded],
+            300,
+            "of 1,050 with ten names each"
+        );
 
         for n in 0..250 {
             let answer = match n % 2 {
@@ -45,7 +49,11 @@ fn promise_3_more_names_of_one_user_than_there_are_places_have_nobody_else_refus
         }
         let refused = statsig.check_gate(&hog, "one more").await.unwrap_err();
         assert!(matches!(refused, Error::OverloadedUser { limit: 7_500, .. }), "{refused:?}");
-        assert!(refused.is_overload() && refused.is_retryable() && refused.kind() == "overloaded");
+        assert!(
+            refused.is_overload()
+                && refused.is_retryable()
+                && refused.kind() == ErrorKind::Overloaded
+        );
 
         script.release();
         settle().await;
@@ -66,12 +74,12 @@ fn promise_4_requests_are_bounded_in_bytes_by_the_handle_and_the_address() {
         let held: Vec<_> =
             (0..20).map(|n| statsig.addr().send(GetConfigs::new(large(n), ["aa"]))).collect();
         settle().await;
-        assert_eq!(statsig.stats().errors["overloaded"], 3);
+        assert_eq!(statsig.stats().errors[&ErrorKind::Overloaded], 3);
 
         let refused = statsig.check_gate(&large(100), "aa").await.unwrap_err();
         let by_address = statsig.addr().send(CheckGates::new(large(100), ["aa"])).await.unwrap();
 
-        assert!(matches!(refused, Error::OverloadedBytes { limit: 1_048_576 }), "{refused:?}");
+        assert!(matches!(refused, Error::OverloadedBytes { limit: 1_048_576, .. }), "{refused:?}");
         assert!(matches!(by_address, Err(Error::OverloadedBytes { .. })), "{by_address:?}");
         drop(held);
         settle().await;

@@ -220,11 +220,7 @@ fn flush_resolves_when_what_it_flushed_is_answered() {
 fn flush_does_not_wait_for_a_caller_who_left_before_being_asked_for_again() {
     virtual_time(async {
         let script = Script::new(|call| match &*call.names[0] {
-            "slow" => {
-                let path = call.kind.path();
-                let error = Error::Unavailable { path, status: 503, retry_after: None };
-                Reaction::ReplyAfter(SECOND, Err(error))
-            }
+            "slow" => Reaction::ReplyAfter(SECOND, Err(Error::unavailable(call.kind, 503, None))),
             _ => Reaction::Answer,
         });
         let statsig = script.start(config());

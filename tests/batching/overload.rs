@@ -1,6 +1,6 @@
 //! Promise 4: at most `max_pending` names are admitted, by the handle and by the actor.
 
-use actix_statsig::{CheckGates, Error};
+use actix_statsig::{CheckGates, Error, ErrorKind};
 use futures_util::FutureExt;
 
 use crate::support::{Reaction, Script, settle, user, with_each_variant};
@@ -21,7 +21,7 @@ fn promise_4_names_beyond_max_pending_are_refused_at_once_through_the_address() 
 
         let refused = ask(1).await.unwrap();
 
-        assert!(matches!(refused, Err(Error::Overloaded { limit: 10 })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Overloaded { limit: 10, .. })), "{refused:?}");
         settle().await;
         script.release();
         actix_rt::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -30,7 +30,7 @@ fn promise_4_names_beyond_max_pending_are_refused_at_once_through_the_address() 
         in_flight.await.unwrap().unwrap();
         let again = ask(10);
         settle().await;
-        assert_eq!(statsig.stats().errors["overloaded"], 1, "the places are free again");
+        assert_eq!(statsig.stats().errors[&ErrorKind::Overloaded], 1, "the places are free again");
         drop(again);
     });
 }
@@ -45,7 +45,7 @@ fn promise_4_the_handle_refuses_before_it_sends() {
 
         let refused = statsig.check_gate(&who, "cc").now_or_never();
 
-        assert!(matches!(refused, Some(Err(Error::Overloaded { limit: 2 }))), "{refused:?}");
+        assert!(matches!(refused, Some(Err(Error::Overloaded { limit: 2, .. }))), "{refused:?}");
         drop(first);
         // The message holds its places until the actor finds that its caller has left.
         settle().await;
@@ -65,7 +65,7 @@ fn promise_4_messages_that_nobody_waits_for_take_their_places_too() {
         }
         settle().await;
 
-        assert_eq!(statsig.stats().errors["overloaded"], 8);
+        assert_eq!(statsig.stats().errors[&ErrorKind::Overloaded], 8);
         statsig.flush().await.unwrap();
         assert!(script.calls().is_empty());
         assert!(

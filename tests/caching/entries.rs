@@ -19,7 +19,7 @@ fn caching() -> actix_statsig::ConfigBuilder {
 }
 
 fn down() -> Error {
-    Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None }
+    Error::unavailable(CallKind::CheckGate, 503, None)
 }
 
 /// How calls fail, if they do.
@@ -268,12 +268,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 fn refusing_on_demand(status: u16) -> (Statsig, Rc<Cell<bool>>) {
     let refused = Rc::new(Cell::new(false));
     let its = Rc::clone(&refused);
-    let script = Script::new(move |call| {
-        let path = call.kind.path();
-        match its.get() {
-            true => Reaction::Reply(Err(Error::Unauthorized { path, status })),
-            false => Reaction::Answer,
-        }
+    let script = Script::new(move |call| match its.get() {
+        true => Reaction::Reply(Err(Error::unauthorized(call.kind, status))),
+        false => Reaction::Answer,
     });
     (script.start(caching().cache_ttl(10 * PAUSE)), refused)
 }
@@ -330,10 +327,7 @@ fn a_key_that_is_accepted_between_two_refusals_forgets_nothing() {
 fn what_was_asked_before_the_key_was_refused_for_good_is_not_kept_though_it_comes_after() {
     virtual_time(async {
         let script = Script::new(|call| match call.user == user("refused") {
-            true => {
-                let path = call.kind.path();
-                Reaction::ReplyAfter(SECOND, Err(Error::Unauthorized { path, status: 401 }))
-            }
+            true => Reaction::ReplyAfter(SECOND, Err(Error::unauthorized(call.kind, 401))),
             false => Reaction::AnswerAfter(2 * SECOND),
         });
         let statsig = script.start(caching());
@@ -363,11 +357,7 @@ fn a_refusal_is_an_answer_and_nothing_stale_stands_in_for_it() {
         let statsig = script.start(caching());
         statsig.check_gate(&user("u-1"), "beta").await.unwrap();
         sleep(TTL).await;
-        fault.set(Some(|| Error::Refused {
-            path: "/v1/check_gate",
-            status: 404,
-            excerpt: String::new(),
-        }));
+        fault.set(Some(|| Error::refused(CallKind::CheckGate, 404, "")));
         let refused = statsig.check_gate(&user("u-1"), "beta").await;
         assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
         assert_eq!(script.calls().len(), 2);
@@ -400,6 +390,7 @@ fn promise_6_there_are_no_cached_answers_while_it_drains_nor_after_it_has_shut_d
         let script = Script::new(|call| match call.kind {
             CallKind::CheckGate => Reaction::Answer,
             CallKind::GetConfig => Reaction::AnswerAfter(SECOND),
+            other => unreachable!("{other:?}"),
         });
         let statsig = script.start(caching());
         let who = user("u-1");
@@ -475,6 +466,7 @@ fn a_request_that_the_cache_answers_needs_no_place() {
         let script = Script::new(|call| match call.kind {
             CallKind::CheckGate => Reaction::Answer,
             CallKind::GetConfig => Reaction::Hold,
+            other => unreachable!("{other:?}"),
         });
         let statsig = script.start(caching().max_pending(1));
         let who = user("u-1");

@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{
-    Call, CallKind, CallRequest, ConfigEvaluation, Error, Evaluation, FlushPolicy, GateEvaluation,
-    Statsig,
+    CallKind, ConfigEvaluation, Error, Evaluation, FlushPolicy, GateEvaluation, Statsig,
+    transport::{Call, CallRequest},
 };
 use stats_alloc::Region;
 
@@ -78,6 +78,7 @@ async fn heap(kind: CallKind, answer: Answer, users: usize, names: usize) -> usi
             match kind {
                 CallKind::CheckGate => drop(statsig.gate_evaluation(&who, name).await.unwrap()),
                 CallKind::GetConfig => drop(statsig.get_config(&who, name).await.unwrap()),
+                other => unreachable!("{other:?}"),
             }
         }
     }

@@ -1,14 +1,14 @@
 //! What becomes of a call.
 
 use std::{
-    fmt, io,
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix_statsig::{
-    CallKind, CallRequest, ConfigEvaluation, ConnectFault, Error, Evaluation, GateEvaluation,
-    Outcome, Source,
+    CallKind, ConfigEvaluation, ConnectFault, Error, Evaluation, GateEvaluation, Source,
+    transport::{CallRequest, Outcome},
 };
 use fastrand::Rng;
 use serde_json::json;
@@ -118,8 +118,8 @@ impl Weather {
         }
         // A transport keeps to the deadline.
         if after > left || fault == Some(Fault::TimeOut) {
-            let last = Some(Arc::new(Error::AttemptTimeout { limit: as_time(number) }));
-            let timeout = Error::Timeout { limit: Duration::ZERO, last };
+            let last = Error::attempt_timeout(as_time(number));
+            let timeout = Error::timeout(Duration::ZERO, Some(last));
             return Fate { fault: Some(Fault::TimeOut), outcome: Some(Err(timeout)), after: left };
         }
         let outcome = match fault {
@@ -149,7 +149,7 @@ impl Fate {
 pub(crate) fn call_of(error: &Error) -> Option<usize> {
     match error {
         Error::Unavailable { retry_after: Some(time), .. }
-        | Error::AttemptTimeout { limit: time } => usize::try_from(time.as_nanos()).ok(),
+        | Error::AttemptTimeout { limit: time, .. } => usize::try_from(time.as_nanos()).ok(),
         Error::Intermediary { status, .. } => Some(usize::from(*status)),
         Error::Timeout { last: Some(last), .. } => call_of(last),
         Error::Connect { source, .. } => source.to_string().parse().ok(),
@@ -163,33 +163,28 @@ pub(crate) fn call_of(error: &Error) -> Option<usize> {
 fn failure_for_now(rng: &mut Rng, number: usize, kind: CallKind) -> Error {
     let short = u16::try_from(number).ok();
     match rng.u8(0..4) {
-        0 => Error::Unavailable {
-            path: kind.path(),
-            status: rng.choice([408, 429, 500, 503]).expect("some"),
-            retry_after: Some(as_time(number)),
-        },
-        1 => Error::AttemptTimeout { limit: as_time(number) },
-        2 if short.is_some() => Error::Intermediary {
-            path: kind.path(),
-            status: short.unwrap_or_default(),
-            content_type: "text/html",
-        },
+        0 => {
+            let status = rng.choice([408, 429, 500, 503]).expect("some");
+            Error::unavailable(kind, status, Some(as_time(number)))
+        }
+        1 => Error::attempt_timeout(as_time(number)),
+        2 if short.is_some() => Error::intermediary(kind, short.unwrap_or_default(), "text/html"),
         _ => connect(ConnectFault::Closed, number),
     }
 }
 
 fn failure_for_good(rng: &mut Rng, number: usize, kind: CallKind) -> Error {
-    let (path, excerpt) = (kind.path(), number.to_string());
+    let excerpt = number.to_string();
     match rng.u8(0..4) {
-        0 => Error::Unauthorized { path, status: rng.choice([401, 403]).expect("some") },
-        1 => Error::Refused { path, status: rng.choice([400, 404, 413]).expect("some"), excerpt },
-        2 => Error::InvalidResponse { path, reason: "scripted".to_owned(), excerpt },
+        0 => Error::unauthorized(kind, rng.choice([401, 403]).expect("some")),
+        1 => Error::refused(kind, rng.choice([400, 404, 413]).expect("some"), excerpt),
+        2 => Error::invalid_response(kind, "scripted", excerpt),
         _ => connect(ConnectFault::Tls, number),
     }
 }
 
 fn connect(fault: ConnectFault, number: usize) -> Error {
-    Error::Connect { fault, source: Arc::new(io::Error::other(number.to_string())) }
+    Error::connect(fault, number.to_string())
 }
 
 fn as_time(number: usize) -> Duration {
@@ -197,10 +192,11 @@ fn as_time(number: usize) -> Duration {
 }
 
 fn evaluations(call: &CallRequest, number: usize) -> Vec<Option<Evaluation>> {
-    let user = serde_json::to_string(&call.user).expect("a user is JSON");
+    let user = call.user.to_json();
     let one = |name: &Arc<str>| match call.kind {
         CallKind::CheckGate => GateEvaluation::of(&user, name, call.exposure, number).into(),
         CallKind::GetConfig => ConfigEvaluation::of(&user, name, call.exposure, number).into(),
+        other => unreachable!("{other:?}"),
     };
     call.names.iter().map(|name| Some(one(name))).collect()
 }

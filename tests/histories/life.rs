@@ -142,7 +142,7 @@ impl Life {
     fn ask(&mut self, question: Question) {
         let (id, lane) = self.model.borrow_mut().asked(&question, now());
         let user = self.model.borrow().user(lane.who);
-        let json = serde_json::to_string(&user).expect("a user is JSON");
+        let json = user.to_json();
         let Question { names, exposure, bypass_cache, through, patience, .. } = question;
         let asked = names.clone();
         let model = Rc::clone(&self.model);
@@ -176,6 +176,7 @@ impl Life {
         let task = match lane.kind {
             CallKind::CheckGate => ask!(CheckGates, GateEvaluation),
             CallKind::GetConfig => ask!(GetConfigs, ConfigEvaluation),
+            other => unreachable!("{other:?}"),
         };
         self.tasks.push(task);
     }

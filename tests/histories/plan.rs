@@ -240,6 +240,7 @@ fn names(rng: &mut Rng, kind: CallKind) -> Vec<Arc<str>> {
         CallKind::CheckGate => (160, 150),
         // Each of these is a call of its own.
         CallKind::GetConfig => (12, 12),
+        other => unreachable!("{other:?}"),
     };
     let count = match rng.u8(0..50) {
         0 => 0,

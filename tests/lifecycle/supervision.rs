@@ -1,7 +1,7 @@
 //! Promise 5: the component survives itself.
 #![cfg(feature = "test-util")]
 
-use std::{io, mem, sync::Arc, time::Duration};
+use std::{io, mem, time::Duration};
 
 use actix_rt::time::{sleep, timeout};
 use actix_statsig::{CheckGates, Error, Statsig, test_util::panic_at};
@@ -221,7 +221,7 @@ fn promise_5_a_transport_that_cannot_be_started_leaves_its_calls_to_the_others()
         let (its, mut is_first) = (script.clone(), true);
         let factory = move || match mem::take(&mut is_first) {
             true => Ok(its.transport()),
-            false => Err(Error::Start { source: Arc::new(io::Error::other("no more threads")) }),
+            false => Err(Error::start(io::Error::other("no more threads"))),
         };
         let config = config().transports(3).build().unwrap();
         let statsig =

@@ -1,6 +1,6 @@
 //! What a flag key names, and the types its value can be had in.
 
-use actix_statsig::test_util::Rules;
+use actix_statsig::{ErrorKind, test_util::Rules};
 use open_feature::{EvaluationErrorCode as Code, StructValue, Value};
 use serde_json::json;
 
@@ -155,5 +155,5 @@ async fn a_value_of_another_type_is_a_type_mismatch() {
     let message = gap.unwrap_err().message.unwrap();
     assert!(message.ends_with(": null in a list, which OpenFeature cannot represent"), "{message}");
     let mismatches = 1 + strings.len() + ints.len() + floats.len() + structs.len();
-    assert_eq!(app.statsig.stats().fallbacks["wrong_type"], mismatches as u64);
+    assert_eq!(app.statsig.stats().fallbacks[&ErrorKind::WrongType], mismatches as u64);
 }

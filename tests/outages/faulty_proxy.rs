@@ -276,7 +276,7 @@ fn is_out_of_time(error: &Error) -> bool {
 /// After a row of failures calls fail at once, with the last of them as the cause.
 fn root(error: Error) -> Error {
     match error {
-        Error::CircuitOpen { cause } => root((*cause).clone()),
+        Error::CircuitOpen { cause, .. } => root((*cause).clone()),
         error => error,
     }
 }

@@ -479,7 +479,7 @@ async fn promise_7_a_faulty_run_tells_no_secrets() {
         "through the proxy",
         "/v1/get_config",
         "restarts",
-        "a test has this panic",
+        "a test made this panic",
         "flush",
     ] {
         assert!(heard.contains(part), "nothing of {part:?} was logged");

@@ -27,8 +27,9 @@ use actix_rt::time::{Instant, sleep, sleep_until, timeout};
 #[cfg(feature = "test-util")]
 use actix_statsig::test_util::{LocalStatsig, Rules};
 use actix_statsig::{
-    Call, CallKind, CallRequest, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation,
-    FlushPolicy, GateEvaluation, Outcome, Statsig, User,
+    CallKind, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation, FlushPolicy,
+    GateEvaluation, Statsig, User,
+    transport::{Call, CallRequest, Outcome},
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -253,7 +254,7 @@ impl Handler<Call> for Scripted {
                 let deadline = call.request().deadline;
                 actix_rt::spawn(async move {
                     sleep_until(deadline.into()).await;
-                    call.complete(Err(Error::Timeout { limit: Duration::ZERO, last: None }));
+                    call.complete(Err(Error::timeout(Duration::ZERO, None)));
                 });
             }
             Reaction::Hold => script.held.borrow_mut().push(call),
@@ -275,6 +276,7 @@ pub fn answer(call: &CallRequest) -> Outcome {
     let one = |name: &Arc<str>| match call.kind {
         CallKind::CheckGate => Evaluation::from(gate(&call.user, name, call.exposure)),
         CallKind::GetConfig => Evaluation::from(value(&call.user, name, call.exposure)),
+        other => unreachable!("{other:?}"),
     };
     Ok(call.names.iter().map(|name| Some(one(name))).collect())
 }
@@ -285,7 +287,8 @@ pub fn gate(user: &User, name: &str, exposure: bool) -> GateEvaluation {
 }
 
 pub fn value(user: &User, name: &str, exposure: bool) -> ConfigEvaluation {
-    let value = json!({"user": user, "name": name});
+    let user_json: serde_json::Value = serde_json::from_str(&user.to_json()).expect("JSON");
+    let value = json!({"user": user_json, "name": name});
     ConfigEvaluation::new(name, value.as_object().cloned().expect("an object"))
         .with_rule(format!("{user:?}"), mode(exposure))
 }

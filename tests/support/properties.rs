@@ -92,11 +92,11 @@ fn check_user(user: Result<User, Error>) {
         Ok(user) => user,
         Err(error) => return assert!(matches!(error, Error::InvalidUser { .. }), "{error}"),
     };
-    let text = serde_json::to_string(&user).expect("a user is JSON");
+    let text = user.to_json();
     assert!(text.len() <= 64 * 1024, "{} bytes", text.len());
     let reread = User::from_json_text(&text).expect("a written user can be read");
     assert_eq!(reread, user);
-    assert_eq!(serde_json::to_string(&reread).expect("a user is JSON"), text);
+    assert_eq!(reread.to_json(), text);
     assert_eq!(HashSet::from([user.clone(), reread]).len(), 1);
 
     let shown = format!("{user:?}");
@@ -222,6 +222,7 @@ fn name(evaluation: &Evaluation) -> &str {
     match evaluation {
         Evaluation::Gate(gate) => gate.name(),
         Evaluation::Config(config) => config.name(),
+        other => unreachable!("{other:?}"),
     }
 }
 
@@ -229,6 +230,7 @@ fn json(evaluation: &Evaluation) -> Value {
     match evaluation {
         Evaluation::Gate(gate) => json!(gate),
         Evaluation::Config(config) => json!(config),
+        other => unreachable!("{other:?}"),
     }
 }
 
@@ -237,6 +239,7 @@ fn text(evaluation: &Evaluation) -> Vec<u8> {
     let text = match evaluation {
         Evaluation::Gate(gate) => serde_json::to_vec(gate),
         Evaluation::Config(config) => serde_json::to_vec(config),
+        other => unreachable!("{other:?}"),
     };
     text.expect("an evaluation is JSON")
 }

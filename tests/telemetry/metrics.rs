@@ -8,7 +8,7 @@ use std::{
 
 use actix_rt::System;
 use actix_statsig::{
-    Statsig,
+    ErrorKind, Statsig,
     test_util::{Fault, LocalStatsig, Rules},
 };
 use futures_util::future::join_all;
@@ -233,7 +233,10 @@ fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
         let statsig = &statsig;
         let ask = |n: u32| async move { statsig.check_gate(&user(n), "beta").await.unwrap_err() };
         let errors = join_all((0..20).map(ask)).await;
-        assert_eq!(errors.iter().filter(|error| error.kind() == "circuit_open").count(), 10);
+        assert_eq!(
+            errors.iter().filter(|error| error.kind() == ErrorKind::CircuitOpen).count(),
+            10
+        );
 
         // Then the others have waited as well
         let waits = r#"statsig_queue_duration_seconds{operation="check_gate"}"#;

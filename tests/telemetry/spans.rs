@@ -1,11 +1,11 @@
 //! Spans: which request led to which call, and how each ended.
 #![cfg(feature = "test-util")]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{cell::Cell, collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
-use actix_rt::System;
+use actix_rt::{System, time::sleep};
 use actix_statsig::{
-    CheckGates, Error, Statsig,
+    CallKind, CheckGates, ConfigEvaluation, Error, GateEvaluation, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
 };
 use futures_util::future::{join, join_all};
@@ -14,7 +14,7 @@ use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
 
 use crate::support::{
     Reaction, Script, config,
-    trace::{APP, SeenSpan, Trace},
+    trace::{APP, SeenEvent, SeenSpan, Trace},
     user, virtual_time,
 };
 
@@ -88,7 +88,7 @@ fn a_call_follows_from_a_request_that_ended_before_it() {
     virtual_time(async {
         // Given a transport that refuses one config at once, and has the other later
         let script = Script::new(|call| match &*call.names[0] {
-            "bad" => Reaction::Reply(Err(Error::Unauthorized { path: "", status: 401 })),
+            "bad" => Reaction::Reply(Err(Error::unauthorized(CallKind::GetConfig, 401))),
             _ => Reaction::AnswerAfter(Duration::from_millis(100)),
         });
         let statsig = script.start(config());
@@ -148,7 +148,7 @@ fn the_log_says_when_calls_begin_to_fail_and_when_they_are_answered_again() {
         let script = Script::new(move |_| {
             failures -= 1;
             match failures {
-                0.. => Reaction::Reply(Err(Error::AttemptTimeout { limit: Duration::ZERO })),
+                0.. => Reaction::Reply(Err(Error::attempt_timeout(Duration::ZERO))),
                 _ => Reaction::Answer,
             }
         });
@@ -224,4 +224,135 @@ fn the_apps_own_lines_reach_all_of_its_layers_though_each_filters_for_itself() {
         }
         assert_eq!((log.spans("statsig.call").len(), traces.spans("statsig.call").len()), (0, 1));
     });
+}
+
+/// The component's events with this message, at whatever level.
+fn events(trace: &Trace, message: &str) -> Vec<SeenEvent> {
+    let seen = trace.seen();
+    let is_it = |event: &&SeenEvent| event.fields.0["message"] == message;
+    seen.events.iter().filter(is_it).cloned().collect()
+}
+
+#[test]
+fn call_logs_its_names_values_and_rule_ids_in_one_event() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        let script = Script::new(|call| {
+            let one = |name: &Arc<str>| match &**name {
+                "beta" => Some(GateEvaluation::new("beta", true).with_rule("2RamGs", "g").into()),
+                "shop" => {
+                    let value = format!(r#"{{"theme": "{}"}}"#, "é".repeat(10_000));
+                    Some(ConfigEvaluation::from_json("shop", &value).unwrap().into())
+                }
+                "gone" => None,
+                name => Some(GateEvaluation::new(name, false).into()),
+            };
+            match &*call.names[0] {
+                "bad" => Reaction::Reply(Err(Error::unavailable(call.kind, 503, None))),
+                _ => Reaction::Reply(Ok(call.names.iter().map(one).collect())),
+            }
+        });
+        let statsig = script.start(config());
+        statsig.gate_evaluations(&user("u-1"), ["beta", "old", "gone"]).await.unwrap_err();
+        statsig.get_config(&user("u-1"), "shop").await.unwrap();
+        statsig.get_config(&user("u-1"), "bad").await.unwrap_err();
+    });
+    let answered = events(&trace, "a call was answered");
+    let calls = trace.spans("statsig.call");
+    assert_eq!(answered.len(), 2);
+    let (gates, config) = (&answered[0], &answered[1]);
+    assert_eq!((gates.level, gates.within), (Level::DEBUG, Some(calls[0].id)));
+    let answers = r#"beta: true, rule "2RamGs"; old: false; gone: not answered"#;
+    assert_eq!(gates.fields.0["answers"], answers);
+    let shop = &config.fields.0["answers"];
+    assert!(
+        shop.starts_with(r#"shop: "{\"theme\": \"ééé"#) && shop.chars().count() < 150,
+        "{shop}"
+    );
+    let failed = events(&trace, "a call failed");
+    assert_eq!((failed.len(), &*failed[0].fields.0["names"]), (1, "bad"));
+    assert!(failed[0].fields.0["error"].contains("503"));
+}
+
+#[test]
+fn promise_7_event_of_a_call_has_no_user_and_no_secret() {
+    const KEY: &str = "secret-hunter2-key";
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a server that repeats in its answers what it was sent
+        let script = Script::new(|call| {
+            let user: serde_json::Value = serde_json::from_str(&call.user.to_json()).unwrap();
+            let one = |name: &Arc<str>| match call.kind {
+                CallKind::CheckGate => {
+                    let rule = format!("{KEY}{user}");
+                    GateEvaluation::new(&**name, true).with_rule(rule, "").into()
+                }
+                _ => ConfigEvaluation::new(&**name, user.as_object().unwrap().clone()).into(),
+            };
+            Reaction::Reply(Ok(call.names.iter().map(|name| Some(one(name))).collect()))
+        });
+        let statsig = script.start(config().api_key(KEY));
+        let private = User::builder().user_id("marie").private_attribute("pass", "hunter2");
+        for user in [private.build().unwrap(), user("marie")] {
+            statsig.check_gate(&user, "beta").await.unwrap();
+        }
+        let private = User::builder().user_id("u").private_attribute("pass", "hunter2");
+        statsig.get_config(&private.build().unwrap(), "shop").await.unwrap();
+    });
+    let events = events(&trace, "a call was answered");
+    assert_eq!(events.len(), 3);
+    for event in events {
+        let shown = format!("{event:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("marie"), "{shown}");
+        assert!(shown.contains("[withheld: "), "{shown}");
+    }
+}
+
+#[test]
+fn stale_answers_log_a_line_when_they_begin_and_one_when_they_end() {
+    let (trace, _guard) = Trace::of_this_thread();
+    let is_down = Rc::new(Cell::new(false));
+    let its = Rc::clone(&is_down);
+    virtual_time(async move {
+        let script = Script::new(move |call| match its.get() {
+            true => Reaction::Reply(Err(Error::unavailable(call.kind, 503, None))),
+            false => Reaction::Answer,
+        });
+        let (ttl, stale) = (Duration::from_secs(10), Duration::from_secs(3_600));
+        let statsig = script.start(config().cache_ttl(ttl).stale_if_error(stale));
+        let check = async |user_id: u32| statsig.check_gate(&user(user_id), "beta").await.unwrap();
+        // When Statsig fails for a while, and then fails and answers in quick turns
+        check(0).await;
+        sleep(2 * ttl).await;
+        is_down.set(true);
+        for _ in 0..5 {
+            check(0).await;
+        }
+        for user_id in 1..6 {
+            is_down.set(false);
+            check(user_id).await;
+            is_down.set(true);
+            check(0).await;
+        }
+        // And fails and answers once more after a pause
+        is_down.set(false);
+        check(6).await;
+        sleep(Duration::from_secs(60)).await;
+        is_down.set(true);
+        check(0).await;
+        is_down.set(false);
+        check(7).await;
+    });
+    // Then the log has a line for each beginning and each end, and quick turns are quiet
+    let [begun, ended] = [
+        "Statsig fails: stale answers are served from the cache",
+        "Statsig answers again: stale answers are no longer served",
+    ]
+    .map(|message| events(&trace, message));
+    let loud = |events: &[SeenEvent], level| -> Vec<usize> {
+        (0..events.len()).filter(|at| events[*at].level == level).collect()
+    };
+    assert_eq!((begun.len(), loud(&begun, Level::WARN)), (7, vec![0, 6]), "{begun:?}");
+    assert_eq!((ended.len(), loud(&ended, Level::INFO)), (7, vec![0, 6]), "{ended:?}");
+    assert_eq!((&*ended[0].fields.0["names"], &*ended[6].fields.0["names"]), ("5", "1"));
 }

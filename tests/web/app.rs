@@ -65,5 +65,6 @@ pub fn asked(server: &LocalStatsig) -> Vec<Vec<String>> {
 }
 
 pub fn fallbacks(statsig: &Statsig) -> BTreeMap<&'static str, u64> {
-    statsig.stats().fallbacks
+    let fallbacks = statsig.stats().fallbacks.into_iter();
+    fallbacks.map(|(kind, count)| (kind.as_str(), count)).collect()
 }

@@ -104,7 +104,10 @@ async fn when_statsig_fails_the_app_has_chosen_and_what_stands_in_is_counted_and
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
     let config = config(&server).on_fallback(move |fallback| {
-        tell.lock().unwrap().send((fallback.name.to_string(), fallback.error.kind())).unwrap();
+        tell.lock()
+            .unwrap()
+            .send((fallback.name.to_string(), fallback.error.kind().as_str()))
+            .unwrap();
     });
     let statsig = Statsig::start(config.build().unwrap()).unwrap();
     let gate = || RequireGate::new("insiders");

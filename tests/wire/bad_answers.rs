@@ -274,7 +274,7 @@ async fn a_body_that_is_packed_and_cannot_be_unpacked_is_an_error_that_says_so()
         let error = ask(&statsig, One, &user(n)).await.unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("/v1/check_gate") && text.contains(says), "{text}");
-        assert_eq!(error.kind(), "invalid_response");
+        assert_eq!(error.kind().as_str(), "invalid_response");
         assert!(statsig.check_gate(&user(n), "open").await.unwrap());
     }
 }
@@ -407,7 +407,7 @@ async fn a_refusal_whose_body_never_comes_is_still_the_refusal() {
 
         let error = ask(&statsig, One, &user("u-1")).await.unwrap_err();
 
-        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.kind().as_str(), kind, "{error}");
         if let Error::Refused { excerpt, .. } = &error {
             assert_eq!(excerpt, "{");
         }

@@ -52,8 +52,7 @@ fn promise_2_users_whose_numbers_differ_beyond_64_bits_get_their_own_answers() {
         }
 
         assert_eq!((statsig.stats().cached, statsig.stats().calls), (0, 6));
-        let sent: Vec<_> =
-            script.calls().iter().map(|call| serde_json::to_string(&call.user).unwrap()).collect();
+        let sent: Vec<_> = script.calls().iter().map(|call| call.user.to_json()).collect();
         for (sent, number) in sent.iter().zip(numbers) {
             assert_eq!(*sent, format!(r#"{{"custom":{{"n":{number}}},"userID":"u"}}"#));
         }

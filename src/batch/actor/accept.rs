@@ -11,7 +11,6 @@ use crate::{
     model::{
         call_kind::CallKind,
         error::{Error, outcome},
-        evaluation::Evaluation,
         name::check_name,
     },
     rt::{clock, failpoint::failpoint},
@@ -98,11 +97,12 @@ impl BatchActor {
         if bypass_cache || !self.shared.cache.is_on() {
             return cached;
         }
+        let reader = self.shared.cache.reader();
         for (position, name) in names.iter().enumerate() {
             let key = KeyRef { user: &key.user, exposure: key.exposure, kind, name };
-            if let Some(evaluation) = self.shared.get_with(key, Evaluation::with_origin) {
+            if let Some((evaluation, origin)) = self.shared.lookup(&reader, key) {
                 cached.resize(position, None);
-                cached.push(Some(evaluation));
+                cached.push(Some(evaluation.with_origin(origin)));
             }
         }
         cached

@@ -1,9 +1,6 @@
 //! How the actor handles the outcome of a call.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use actix::{AsyncContext, Context};
 use tracing::Span;
@@ -58,12 +55,14 @@ impl BatchActor {
             None => Err(Error::Internal { detail: "the transport lost the call" }),
         };
         self.resent.remove(&call);
+        if let Some(request) = self.buffer.call(call) {
+            self.shared.log_call(span, request, &outcome);
+        }
         self.record_outcome(call, &outcome, span);
         self.follow(span, self.buffer.joiners_of(call));
         let now = clock::now();
-        let age_base = self.shared.ageing(now);
-        self.record_in_cache(call, &outcome, now, age_base);
-        let stale = self.stale_results(call, &outcome, age_base);
+        self.record_in_cache(call, &outcome, now);
+        let stale = self.stale_results(call, &outcome, now);
         let effects = self.buffer.complete(call, outcome, stale, now);
         self.perform(effects, Some(span), ctx);
     }
@@ -109,10 +108,10 @@ impl BatchActor {
 
     /// Caches the evaluations that the call brought. Clears the cache if Statsig refuses the API key
     /// for good: answers to a refused key, cached or on their way, are not valid any more.
-    fn record_in_cache(&mut self, id: CallId, outcome: &Outcome, now: Instant, age_base: Duration) {
+    fn record_in_cache(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
         match (outcome, self.buffer.call(id)) {
             (Ok(evaluations), Some(call)) if self.key_status.record_answer(id) => {
-                self.cache_evaluations(id, call, evaluations, age_base);
+                self.cache_evaluations(id, call, evaluations, now);
             }
             (Err(Error::Unauthorized { status, .. }), _) => {
                 let verdict = self.key_status.record_refusal(id, self.buffer.last_call(), now);
@@ -135,31 +134,31 @@ impl BatchActor {
         id: CallId,
         call: &CallRequest,
         evaluations: &[Option<Evaluation>],
-        age_base: Duration,
+        now: Instant,
     ) {
         if !self.shared.cache.is_on() {
             return;
         }
+        let cache_time = self.shared.cache_time(now);
         let results = call.names.iter().zip(evaluations).zip(self.buffer.is_superseded(id));
         for ((name, evaluation), is_superseded) in results {
             let Some(evaluation) = evaluation.as_ref().filter(|_| !is_superseded) else { continue };
             let (user, name) = (call.user.clone(), Arc::clone(name));
             let key = Key { user, exposure: call.exposure, kind: call.kind, name };
-            self.shared.cache.insert(key, evaluation.clone(), age_base);
+            self.shared.cache.insert(key, evaluation.clone(), cache_time);
         }
     }
 
     /// The stale evaluations to deliver in place of an outage's error.
-    fn stale_results(&self, call: CallId, outcome: &Outcome, age_base: Duration) -> PartialResults {
+    fn stale_results(&self, call: CallId, outcome: &Outcome, now: Instant) -> PartialResults {
         let is_outage = outcome.as_ref().is_err_and(Error::is_outage);
         let call = self.buffer.call(call).filter(|_| is_outage);
         let Some(CallRequest { user, exposure, kind, names, .. }) = call else {
             return PartialResults::new();
         };
-        let cache = &self.shared.cache;
         let results = names.iter().map(|name| {
             let key = KeyRef { user, exposure: *exposure, kind: *kind, name };
-            cache.get_with(key, || age_base, || true, Evaluation::with_origin)
+            self.shared.in_place_of_error(key, now)
         });
         results.collect()
     }

@@ -14,7 +14,7 @@ mod shutdown;
 
 use std::{
     collections::HashSet,
-    mem,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -111,6 +111,12 @@ impl BatchActor {
             ctx.stop();
         }
         done.ok()
+    }
+}
+
+impl fmt::Debug for BatchActor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchActor").finish_non_exhaustive()
     }
 }
 

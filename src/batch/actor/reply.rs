@@ -140,6 +140,7 @@ impl From<Sender<ConfigEvaluation>> for ReplySender {
 }
 
 /// What the handlers of [`BatchRequest`] messages return.
+#[expect(unnameable_types, missing_debug_implementations, reason = "only actix handles it")]
 pub struct DeferredReply<M: BatchRequest>(Reply<M>);
 
 enum Reply<M: BatchRequest> {
@@ -177,6 +178,7 @@ where
 }
 
 /// One reply to any number of callers, also to those who ask after it was sent.
+#[expect(unnameable_types, missing_debug_implementations, reason = "only actix handles it")]
 pub struct SharedReply<T>(Rc<RefCell<SharedState<T>>>);
 
 enum SharedState<T> {

@@ -1,43 +1,43 @@
-//! What kind of connection failure it was.
+//! The kinds of connection failure.
 
 use thiserror::Error as ThisError;
 
-/// What kind of connection failure [`Error::Connect`](crate::Error::Connect) was.
+/// The kind of failure of an [`Error::Connect`](crate::Error::Connect).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum ConnectFault {
-    /// The host's name could not be resolved.
+    /// The host name could not be resolved.
     #[error("the host name could not be resolved")]
     Resolve,
-    /// Nobody listens at the address.
+    /// Nothing listens at the address.
     #[error("the connection was refused")]
     Refused,
     /// The connection was closed or reset before the answer was complete.
     #[error("the connection was closed before the answer was complete")]
     Closed,
     /// The server's certificate has expired or is not valid yet.
-    #[error("the server's certificate is outside its time of validity")]
+    #[error("the server's certificate has expired or is not valid yet")]
     CertificateExpired,
     /// The server's certificate is for another host.
     #[error("the server's certificate is for another host")]
     CertificateWrongHost,
-    /// The server's certificate was issued by nobody who is trusted here.
-    #[error("the server's certificate was issued by nobody who is trusted here")]
+    /// The server's certificate is signed by an untrusted authority.
+    #[error("the server's certificate is signed by an untrusted authority")]
     CertificateUntrusted,
     /// Any other failure of the TLS handshake.
     #[error("the TLS handshake failed")]
     Tls,
-    /// The proxy could not be reached, or did not connect to the server.
+    /// The proxy could not be reached, or refused to connect to the server.
     #[error("the proxy could not be reached or refused to connect")]
     Proxy,
     /// Any other failure of the connection.
-    #[error("input or output failed")]
+    #[error("an I/O error")]
     Io,
 }
 
 impl ConnectFault {
-    /// Whether the fault lies in the server's certificate or TLS set-up, which another attempt
-    /// does not change.
+    /// Returns `true` if the server's certificate or the TLS handshake failed. Another attempt would
+    /// fail the same way.
     pub fn is_tls(self) -> bool {
         matches!(
             self,

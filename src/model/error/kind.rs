@@ -1,171 +1,174 @@
-//! What an error means: whether to try again, who is at fault, and the word it is counted by.
+//! The kinds of error, each with a short word for logs, metrics and statistics.
+
+use std::fmt;
+
+use serde::Serialize;
 
 use super::Error;
 
+/// The kind of an [`Error`]. [`Stats`](crate::Stats) counts errors by it.
+///
+/// Each kind has a short, fixed word, which logs, spans and metrics use:
+///
+/// ```
+/// use actix_statsig::{Error, ErrorKind};
+///
+/// let error = Error::ShuttingDown;
+/// assert_eq!(error.kind(), ErrorKind::ShuttingDown);
+/// assert_eq!(error.kind().as_str(), "shutting_down");
+/// ```
+// In alphabetical order, so that maps sorted by kind are sorted by word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// `attempt_timeout`: [`Error::AttemptTimeout`]
+    AttemptTimeout,
+    /// `circuit_open`: [`Error::CircuitOpen`]
+    CircuitOpen,
+    /// `closed`: [`Error::Closed`]
+    Closed,
+    /// `connect`: [`Error::Connect`]
+    Connect,
+    /// `intermediary`: [`Error::Intermediary`]
+    Intermediary,
+    /// `internal`: [`Error::Internal`]
+    Internal,
+    /// `invalid_config`: [`Error::InvalidConfig`]
+    InvalidConfig,
+    /// `invalid_name`: [`Error::InvalidName`]
+    InvalidName,
+    /// `invalid_response`: [`Error::InvalidResponse`]
+    InvalidResponse,
+    /// `invalid_user`: [`Error::InvalidUser`]
+    InvalidUser,
+    /// `missing_key`: [`Error::MissingKey`]
+    MissingKey,
+    /// `missing_name`: [`Error::MissingName`]
+    MissingName,
+    /// `no_arbiter`: [`Error::NoArbiter`]
+    NoArbiter,
+    /// `overloaded`: [`Error::Overloaded`], [`Error::OverloadedBytes`] and [`Error::OverloadedUser`]
+    Overloaded,
+    /// `refused`: [`Error::Refused`]
+    Refused,
+    /// `shutting_down`: [`Error::ShuttingDown`]
+    ShuttingDown,
+    /// `start`: [`Error::Start`]
+    Start,
+    /// `timeout`: [`Error::Timeout`]
+    Timeout,
+    /// `unauthorized`: [`Error::Unauthorized`]
+    Unauthorized,
+    /// `unavailable`: [`Error::Unavailable`]
+    Unavailable,
+    /// `wrong_type`: [`Error::WrongType`]
+    WrongType,
+}
+
+impl ErrorKind {
+    /// All kinds, each at the index `kind as usize`.
+    pub(crate) const ALL: [Self; 21] = [
+        Self::AttemptTimeout,
+        Self::CircuitOpen,
+        Self::Closed,
+        Self::Connect,
+        Self::Intermediary,
+        Self::Internal,
+        Self::InvalidConfig,
+        Self::InvalidName,
+        Self::InvalidResponse,
+        Self::InvalidUser,
+        Self::MissingKey,
+        Self::MissingName,
+        Self::NoArbiter,
+        Self::Overloaded,
+        Self::Refused,
+        Self::ShuttingDown,
+        Self::Start,
+        Self::Timeout,
+        Self::Unauthorized,
+        Self::Unavailable,
+        Self::WrongType,
+    ];
+
+    /// Returns the kind's word, for example `invalid_name`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AttemptTimeout => "attempt_timeout",
+            Self::CircuitOpen => "circuit_open",
+            Self::Closed => "closed",
+            Self::Connect => "connect",
+            Self::Intermediary => "intermediary",
+            Self::Internal => "internal",
+            Self::InvalidConfig => "invalid_config",
+            Self::InvalidName => "invalid_name",
+            Self::InvalidResponse => "invalid_response",
+            Self::InvalidUser => "invalid_user",
+            Self::MissingKey => "missing_key",
+            Self::MissingName => "missing_name",
+            Self::NoArbiter => "no_arbiter",
+            Self::Overloaded => "overloaded",
+            Self::Refused => "refused",
+            Self::ShuttingDown => "shutting_down",
+            Self::Start => "start",
+            Self::Timeout => "timeout",
+            Self::Unauthorized => "unauthorized",
+            Self::Unavailable => "unavailable",
+            Self::WrongType => "wrong_type",
+        }
+    }
+}
+
+/// Writes the kind's word.
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 impl Error {
-    /// Whether the same request may succeed when it is made again later, without a change to the
-    /// request, the configuration or the server's rules.
-    ///
-    /// ```
-    /// use actix_statsig::Error;
-    ///
-    /// assert!(Error::Overloaded { limit: 10_000 }.is_retryable());
-    /// assert!(!Error::ShuttingDown.is_retryable());
-    /// ```
-    pub fn is_retryable(&self) -> bool {
+    /// Returns the error's kind.
+    pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::InvalidConfig { .. } => ErrorKind::InvalidConfig,
+            Self::InvalidUser { .. } => ErrorKind::InvalidUser,
+            Self::InvalidName { .. } => ErrorKind::InvalidName,
             Self::Overloaded { .. }
             | Self::OverloadedBytes { .. }
-            | Self::OverloadedUser { .. }
-            | Self::Timeout { .. }
-            | Self::AttemptTimeout { .. }
-            | Self::CircuitOpen { .. }
-            | Self::Intermediary { .. }
-            | Self::Unavailable { .. } => true,
-            Self::Connect { fault, .. } => !fault.is_tls(),
-            _ => false,
-        }
-    }
-
-    /// Whether too much is pending already for this request to be taken: of all users or of its own,
-    /// in names or in bytes.
-    ///
-    /// ```
-    /// assert!(actix_statsig::Error::Overloaded { limit: 10_000 }.is_overload());
-    /// ```
-    pub fn is_overload(&self) -> bool {
-        matches!(
-            self,
-            Self::Overloaded { .. } | Self::OverloadedBytes { .. } | Self::OverloadedUser { .. }
-        )
-    }
-
-    /// Whether it is Statsig, or the way to it, that fails: a stale evaluation is then better than
-    /// none. A refusal is an answer, and what the component itself does wrong is not Statsig's.
-    pub(crate) fn is_outage(&self) -> bool {
-        matches!(
-            self,
-            Self::Timeout { .. }
-                | Self::AttemptTimeout { .. }
-                | Self::CircuitOpen { .. }
-                | Self::Unavailable { .. }
-                | Self::Connect { .. }
-                | Self::Intermediary { .. }
-                | Self::InvalidResponse { .. }
-        )
-    }
-
-    /// Whether a call that ends with it costs the component its readiness. A refusal is an answer.
-    pub(crate) fn is_failure(&self) -> bool {
-        self.is_outage() || matches!(self, Self::Unauthorized { .. } | Self::Internal { .. })
-    }
-
-    /// The error's kind as a short, fixed word: what [`Stats`](crate::Stats) counts errors by.
-    ///
-    /// ```
-    /// assert_eq!(actix_statsig::Error::ShuttingDown.kind(), "shutting_down");
-    /// ```
-    pub fn kind(&self) -> &'static str {
-        KINDS[self.index()]
-    }
-
-    pub(crate) fn index(&self) -> usize {
-        match self {
-            Self::InvalidConfig { .. } => 0,
-            Self::InvalidUser { .. } => 1,
-            Self::InvalidName { .. } => 2,
-            Self::Overloaded { .. }
-            | Self::OverloadedBytes { .. }
-            | Self::OverloadedUser { .. } => 3,
-            Self::ShuttingDown => 4,
-            Self::Closed => 5,
-            Self::NoArbiter => 6,
-            Self::Start { .. } => 7,
-            Self::Timeout { .. } => 8,
-            Self::AttemptTimeout { .. } => 9,
-            Self::Connect { .. } => 10,
-            Self::Unauthorized { .. } => 11,
-            Self::Refused { .. } => 12,
-            Self::Unavailable { .. } => 13,
-            Self::InvalidResponse { .. } => 14,
-            Self::MissingName { .. } => 15,
-            Self::MissingKey { .. } => 16,
-            Self::WrongType { .. } => 17,
-            Self::Internal { .. } => 18,
-            Self::CircuitOpen { .. } => 19,
-            Self::Intermediary { .. } => 20,
+            | Self::OverloadedUser { .. } => ErrorKind::Overloaded,
+            Self::ShuttingDown => ErrorKind::ShuttingDown,
+            Self::Closed => ErrorKind::Closed,
+            Self::NoArbiter => ErrorKind::NoArbiter,
+            Self::Start { .. } => ErrorKind::Start,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::AttemptTimeout { .. } => ErrorKind::AttemptTimeout,
+            Self::Connect { .. } => ErrorKind::Connect,
+            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::InvalidResponse { .. } => ErrorKind::InvalidResponse,
+            Self::MissingName { .. } => ErrorKind::MissingName,
+            Self::MissingKey { .. } => ErrorKind::MissingKey,
+            Self::WrongType { .. } => ErrorKind::WrongType,
+            Self::Internal { .. } => ErrorKind::Internal,
+            Self::CircuitOpen { .. } => ErrorKind::CircuitOpen,
+            Self::Intermediary { .. } => ErrorKind::Intermediary,
         }
     }
 }
-
-/// How it ended, as spans and metrics have it: `ok`, or the kind of the error.
-pub(crate) fn outcome<T>(result: Result<T, &Error>) -> &'static str {
-    result.err().map_or("ok", Error::kind)
-}
-
-/// The kinds of error, in the order of [`Error::index`].
-pub(crate) const KINDS: [&str; 21] = [
-    "invalid_config",
-    "invalid_user",
-    "invalid_name",
-    "overloaded",
-    "shutting_down",
-    "closed",
-    "no_arbiter",
-    "start",
-    "timeout",
-    "attempt_timeout",
-    "connect",
-    "unauthorized",
-    "refused",
-    "unavailable",
-    "invalid_response",
-    "missing_name",
-    "missing_key",
-    "wrong_type",
-    "internal",
-    "circuit_open",
-    "intermediary",
-];
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Arc, time::Duration};
-
     use super::*;
-    use crate::model::error::ConnectFault;
-
-    fn connect(fault: ConnectFault) -> Error {
-        Error::Connect { fault, source: Arc::new(io::Error::other("broken")) }
-    }
 
     #[test]
-    fn what_time_may_mend_is_retryable_and_what_it_cannot_is_not() {
-        let unavailable =
-            Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None };
-        for error in [
-            unavailable,
-            Error::Intermediary { path: "/v1/check_gate", status: 403, content_type: "text/html" },
-            connect(ConnectFault::Refused),
-            Error::Timeout { limit: Duration::from_secs(1), last: None },
-        ] {
-            assert!(error.is_retryable(), "{error}");
+    fn kinds_are_in_the_order_of_their_words_and_serialize_as_them() {
+        assert!(ErrorKind::ALL.is_sorted_by(|a, b| a < b && a.as_str() < b.as_str()));
+        for (index, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+            assert_eq!(format!("{kind:>16}"), format!("{:>16}", kind.as_str()));
         }
-        for error in [
-            Error::Unauthorized { path: "/v1/check_gate", status: 401 },
-            connect(ConnectFault::CertificateExpired),
-            Error::Internal { detail: "a panic" },
-            Error::Closed,
-        ] {
-            assert!(!error.is_retryable(), "{error}");
-        }
-    }
-
-    #[test]
-    fn each_kind_has_a_word_of_its_own() {
-        let distinct: std::collections::HashSet<_> = KINDS.iter().collect();
-        assert_eq!(distinct.len(), KINDS.len());
-        assert_eq!(Error::Internal { detail: "" }.kind(), "internal");
-        assert_eq!(connect(ConnectFault::Io).kind(), "connect");
     }
 }

@@ -1,28 +1,36 @@
-//! What can go wrong, as one clonable type.
+//! The error type. It is cheap to clone.
 
+mod classify;
 mod connect_fault;
+mod constructors;
 mod kind;
 
 use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error as ThisError;
 
-pub use self::connect_fault::ConnectFault;
-pub(crate) use self::kind::{KINDS, outcome};
+pub(crate) use self::classify::outcome;
+pub use self::{connect_fault::ConnectFault, kind::ErrorKind};
 
 /// Why a request was not answered with evaluations, or why the component could not be set up.
 ///
-/// It is cheap to clone: one failed call may be the answer to many callers. No variant carries the
-/// API key, a private attribute or a whole response body.
+/// It is cheap to clone: one failed call may answer many callers. No variant contains the API key, a
+/// private attribute or a whole response body.
+///
+/// [`kind`](Self::kind) is for statistics, [`is_retryable`](Self::is_retryable) and
+/// [`is_overload`](Self::is_overload) are for decisions. Variants may get more fields, so a pattern ends
+/// with `..`. Functions such as [`Error::unavailable`] make errors for a transport of your own or a
+/// test.
 #[derive(Clone, Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting of [`Config`](crate::Config) breaks one of its bounds.
     #[error("setting `{setting}` cannot be {value}: {rule}")]
+    #[non_exhaustive]
     InvalidConfig {
         /// The setting's name, as in the settings table.
         setting: &'static str,
-        /// What was given; `[redacted]` for the key.
+        /// The value that was set; `[redacted]` for the key.
         value: String,
         /// The rule it breaks.
         rule: String,
@@ -30,6 +38,7 @@ pub enum Error {
 
     /// A field of a [`User`](crate::User) breaks one of the API's rules.
     #[error("user field `{field}` {rule}")]
+    #[non_exhaustive]
     InvalidUser {
         /// The field by the API's name, for example `country` or `custom.plan`.
         field: String,
@@ -37,96 +46,110 @@ pub enum Error {
         rule: &'static str,
     },
 
-    /// A gate's or config's name breaks the API's rule for names. Nothing was sent.
+    /// The name of a gate or config breaks the API's rule for names. No call was made.
     #[error("name {name:?} {rule}")]
+    #[non_exhaustive]
     InvalidName {
-        /// The name as it was given, cut to the API's longest.
+        /// The first 100 characters of the name.
         name: String,
         /// The rule it breaks.
         rule: &'static str,
     },
 
-    /// As many names as [`max_pending`](crate::Config::max_pending) allows are waiting already.
+    /// More names would be pending than [`max_pending`](crate::Config::max_pending) allows.
     ///
-    /// The two that follow are overload as well: [`is_overload`](Self::is_overload) is for all three.
-    #[error("overloaded: more than {limit} names would be pending")]
+    /// [`is_overload`](Self::is_overload) covers this variant and the next two.
+    #[error("overloaded: more than {limit} names would be pending (`max_pending`)")]
+    #[non_exhaustive]
     Overloaded {
-        /// The bound that was reached.
+        /// The limit.
         limit: usize,
     },
 
-    /// The requests that are waiting already have as many bytes as
-    /// [`max_pending_bytes`](crate::Config::max_pending_bytes) allows. Or the evaluations that wait for
-    /// other names of their requests have more than that, and this request holds the most of them.
-    #[error("overloaded: more than {limit} bytes of requests would be pending")]
+    /// More bytes of requests would be pending than
+    /// [`max_pending_bytes`](crate::Config::max_pending_bytes) allows.
+    ///
+    /// Evaluations that wait for other names of their request count too. If they exceed the limit, the
+    /// request that holds the most of them gets this error.
+    #[error(
+        "overloaded: more than {limit} bytes of requests would be pending (`max_pending_bytes`)"
+    )]
+    #[non_exhaustive]
     OverloadedBytes {
-        /// The bound that was reached.
+        /// The limit.
         limit: usize,
     },
 
-    /// As much of this user is waiting already as one user may hold: three quarters of what others
-    /// leave. There is still room for other users.
+    /// This user has its share of the pending requests: three quarters of what other users leave. There
+    /// is still room for other users.
     #[error(
         "overloaded: more than {limit} {unit} of this user would be pending; the rest of \
-         `{setting}` is kept for other users"
+         `{setting}` is for other users"
     )]
+    #[non_exhaustive]
     OverloadedUser {
-        /// The most that this user may hold for now.
+        /// The user's share at present.
         limit: usize,
-        /// What it is counted in: `names` or `bytes`.
+        /// The unit of the limit: `names` or `bytes`.
         unit: &'static str,
-        /// The setting that it is a part of: `max_pending` or `max_pending_bytes`.
+        /// The setting that limits all users together: `max_pending` or `max_pending_bytes`.
         setting: &'static str,
     },
 
-    /// The component is draining or has been shut down.
+    /// The component is shutting down or has shut down.
     #[error("the component is shutting down")]
     ShuttingDown,
 
-    /// The component ended without a shutdown: the `System` or runtime it lived in was stopped.
-    #[error("the component has ended, because the runtime it lived in was stopped")]
+    /// The component ended without a shutdown: its `System` or runtime was stopped.
+    #[error("the component has ended, because its runtime was stopped")]
     Closed,
 
     /// [`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter) was called where no actix arbiter runs.
-    #[error("no actix arbiter runs on this thread: use `Statsig::start`, or call from inside one")]
+    #[error(
+        "no actix arbiter runs on this thread: use `Statsig::start`, or start inside an actix `System`"
+    )]
     NoArbiter,
 
     /// The component's own thread could not be started.
     #[error("the component's thread could not be started")]
+    #[non_exhaustive]
     Start {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: Arc<io::Error>,
     },
 
-    /// The request's [`timeout`](crate::Config::timeout) passed before it was answered.
+    /// The request was not answered within its [`timeout`](crate::Config::timeout).
     #[error("no answer within {limit:?}")]
+    #[non_exhaustive]
     Timeout {
-        /// The whole request's limit.
+        /// The limit for the whole request.
         limit: Duration,
-        /// How the last attempt failed, if one had.
+        /// The error of the last attempt, if one failed.
         #[source]
         last: Option<Arc<Error>>,
     },
 
-    /// One attempt took longer than [`attempt_timeout`](crate::Config::attempt_timeout), and it was
-    /// the last one that was allowed.
+    /// The last attempt took longer than [`attempt_timeout`](crate::Config::attempt_timeout).
     #[error("the attempt took longer than {limit:?}")]
+    #[non_exhaustive]
     AttemptTimeout {
-        /// The attempt's limit.
+        /// The limit for one attempt.
         limit: Duration,
     },
 
     /// The server could not be reached, or the connection broke before the answer was complete.
     #[error("connection failed: {fault}")]
+    #[non_exhaustive]
     Connect {
-        /// What kind of failure it was.
+        /// The kind of failure.
         fault: ConnectFault,
-        /// What the layer below said.
+        /// The error of the layer below.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
-    /// The server refused the API key (401 or 403, in JSON as the API answers). Never retried.
-    #[error("{path} answered {status}: the API key was refused")]
+    /// Statsig refused the API key: with 401 or 403, in JSON as the API answers. Never retried.
+    #[error("{path} answered {status}: Statsig refused the API key; check `api_key`")]
+    #[non_exhaustive]
     Unauthorized {
         /// The call's path.
         path: &'static str,
@@ -134,117 +157,126 @@ pub enum Error {
         status: u16,
     },
 
-    /// Something between here and Statsig answered in its place: a proxy, a firewall, a sign-in page.
+    /// Something between the app and Statsig answered in its place: a proxy, a firewall, a sign-in page.
     ///
-    /// Statsig's API answers a call with JSON. Neither a redirect, 204, 404 or 407 nor a page of HTML
-    /// comes from the API. This is an outage on the way: it may pass, and stale evaluations are given
-    /// meanwhile.
+    /// Statsig's API answers each call with JSON. It never answers with a redirect, 204, 404, 407 or a
+    /// page of HTML. The component treats this as an outage: it retries, and serves stale evaluations.
     #[error(
         "something between here and Statsig answered {status} {content_type} to {path}{}",
         hint(*status)
     )]
+    #[non_exhaustive]
     Intermediary {
         /// The call's path.
         path: &'static str,
         /// The HTTP status.
         status: u16,
-        /// The kind of body, for example `text/html`; a word of our own for what is uncommon.
+        /// The type of the body, for example `text/html`; a word of this crate for uncommon types.
         content_type: &'static str,
     },
 
-    /// Statsig's API refused the call for good: with 400, 409, 413, 422 or a status like these. Other
-    /// statuses have variants of their own.
+    /// Statsig's API refused the call for good: with 400, 409, 413, 422 or a similar status. Other
+    /// statuses have their own variants.
     #[error("{path} answered {status}: {excerpt:?}")]
+    #[non_exhaustive]
     Refused {
         /// The call's path.
         path: &'static str,
         /// The HTTP status.
         status: u16,
-        /// The beginning of what the server said about it.
+        /// The beginning of the response body.
         excerpt: String,
     },
 
-    /// The server could not answer for now (408, 429 or 5xx), in the last attempt that was allowed; or
-    /// it has asked to be left alone for longer than this call has time, and was not asked again.
+    /// Statsig was unavailable (408, 429 or 5xx) in the last attempt. Or its `Retry-After` is longer than
+    /// the call's remaining time.
     #[error("{path} answered {status}")]
+    #[non_exhaustive]
     Unavailable {
         /// The call's path.
         path: &'static str,
         /// The HTTP status.
         status: u16,
-        /// How long the server asked to be left alone, if it did.
+        /// The `Retry-After` of the answer, if there was one.
         retry_after: Option<Duration>,
     },
 
-    /// The last calls failed in a row, and so did a probe that began after this one came, or it took
-    /// longer than two seconds. See [`circuit_breaker`](crate::Config::circuit_breaker).
-    #[error("not tried, because the last calls failed")]
+    /// The circuit breaker is open: the last calls failed in a row, and so did the next probe, or it
+    /// took more than two seconds. See [`circuit_breaker`](crate::Config::circuit_breaker).
+    #[error("not sent: the circuit breaker is open, because the last calls failed")]
+    #[non_exhaustive]
     CircuitOpen {
-        /// How the last of them failed.
+        /// The error of the last failed call.
         #[source]
         cause: Arc<Error>,
     },
 
-    /// The server answered with something that is not what the API document describes.
-    #[error("{path} answered what the API does not describe: {reason}: {excerpt:?}")]
+    /// The response is not of the form that the API document describes.
+    #[error("{path} answered in an unexpected form: {reason}: {excerpt:?}")]
+    #[non_exhaustive]
     InvalidResponse {
         /// The call's path.
         path: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the response.
         reason: String,
-        /// The beginning of the body, if it was read.
+        /// The beginning of the response body, if it was read.
         excerpt: String,
     },
 
-    /// The server answered the call but left this name out.
-    #[error("{path} left out {name:?}")]
+    /// Statsig answered the call but left out this name.
+    #[error("{path} answered but left out {name:?}")]
+    #[non_exhaustive]
     MissingName {
         /// The call's path.
         path: &'static str,
-        /// The name that was asked for.
+        /// The name of the gate or config.
         name: Arc<str>,
     },
 
     /// A [`ConfigEvaluation`](crate::ConfigEvaluation) has no such key.
     #[error("config {config:?} has no key {key:?}")]
+    #[non_exhaustive]
     MissingKey {
         /// The config's name.
         config: Arc<str>,
-        /// The key that was asked for; of a long one the first 200 bytes.
+        /// The first 200 bytes of the key.
         key: String,
     },
 
-    /// A [`ConfigEvaluation`](crate::ConfigEvaluation), or one key of it, is not of the type asked for.
-    #[error("config {config:?}, {at}: found {found}, which is no {wanted}")]
+    /// The value of a [`ConfigEvaluation`](crate::ConfigEvaluation), or of one of its keys, has another
+    /// type than the app expects.
+    #[error("config {config:?}, {at}: expected {expected}, found {found}")]
+    #[non_exhaustive]
     WrongType {
         /// The config's name.
         config: Arc<str>,
-        /// Which part of it: ``key `…` `` or `the whole value`.
+        /// The part of the config: ``key `…` `` or `the whole value`.
         at: String,
-        /// The JSON type that is there.
+        /// The JSON type of the value, for example `a number`.
         found: &'static str,
-        /// The Rust type that was asked for.
-        wanted: &'static str,
-        /// What serde said; of a long text, which quotes the value, the first 1,000 bytes.
+        /// The expected type: `a string`, `a boolean` or the name of a Rust type.
+        expected: &'static str,
+        /// serde's error, which may quote the value: its first 1,000 bytes.
         source: Arc<serde_json::Error>,
     },
 
-    /// The component's own code failed: a handler or a task panicked while it served this request,
-    /// or the request was pending through a third restart.
-    #[error("internal failure: {detail}")]
+    /// The component's own code failed: a handler or a task panicked while it served this request, or
+    /// the request was pending during three restarts.
+    #[error("internal error: {detail}")]
+    #[non_exhaustive]
     Internal {
         /// What failed.
         detail: &'static str,
     },
 }
 
-/// What to look at first.
+/// Says what to check first.
 fn hint(status: u16) -> &'static str {
     match status {
-        300..=399 => ": redirects are not followed; is `base_url` right?",
-        404 | 405 | 410 => ": is `base_url` right?",
-        407 => ": the proxy wants credentials",
-        511 => ": the network wants a sign-in",
+        300..=399 => ": redirects are not followed; check `base_url`",
+        404 | 405 | 410 => ": check `base_url`",
+        407 => ": the proxy requires credentials",
+        511 => ": the network requires a sign-in",
         _ => "",
     }
 }
@@ -262,20 +294,20 @@ mod tests {
         let error = Error::Timeout { limit: Duration::from_secs(3), last: Some(last) }.clone();
 
         let attempt = std::error::Error::source(&error).expect("the last attempt");
-        let io = attempt.source().expect("what the connection said");
+        let io = attempt.source().expect("the I/O error");
 
         assert_eq!(io.to_string(), "broken");
     }
 
     #[test]
     fn an_intermediary_is_named_with_what_it_answered_and_what_to_look_at() {
-        let says = |status, content_type| {
+        let text = |status, content_type| {
             Error::Intermediary { path: "/v1/check_gate", status, content_type }.to_string()
         };
         assert_eq!(
-            says(403, "text/html"),
+            text(403, "text/html"),
             "something between here and Statsig answered 403 text/html to /v1/check_gate"
         );
-        assert!(says(404, "application/json").ends_with(": is `base_url` right?"));
+        assert!(text(404, "application/json").ends_with(": check `base_url`"));
     }
 }

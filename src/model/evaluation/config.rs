@@ -1,6 +1,6 @@
-//! A config's evaluation: its value, and how it is read.
+//! A config's evaluation, and reading its value.
 
-use std::{any::type_name as rust_type, sync::Arc};
+use std::{any::type_name, sync::Arc};
 
 use serde::{
     Serialize, Serializer,
@@ -13,12 +13,12 @@ use super::{ConfigEvaluation, ConfigValue};
 use crate::model::{error::Error, json};
 
 impl ConfigEvaluation {
-    /// An evaluation that no rule decided; for tests and scripted transports.
+    /// Makes an evaluation that no rule decided, for tests and for a transport of your own.
     pub fn new(name: impl Into<Arc<str>>, value: Map<String, Value>) -> Self {
         Self::from_parts(name.into(), ConfigValue::new(&value), None, None)
     }
 
-    /// The same, with the JSON text of its value.
+    /// Makes an evaluation from the JSON text of its value.
     ///
     /// # Errors
     /// If the text is not a JSON object, or has more than 126 levels of nesting.
@@ -35,11 +35,10 @@ impl ConfigEvaluation {
         Ok(Self::from_parts(name.into(), serde_json::from_str(&value)?, None, None))
     }
 
-    /// The whole value, a JSON object, as Statsig wrote it. It is `{}` for a config that Statsig does
-    /// not know.
+    /// Returns the whole value, a JSON object, as Statsig wrote it. The value of an unknown config is `{}`.
     ///
-    /// [`RawValue::get`] is the text; as a field of a struct that is serialised it is written unchanged.
-    /// [`deserialize`](Self::deserialize) reads it, as a `serde_json::Map` too.
+    /// [`RawValue::get`] returns the text. A serialised struct with this field writes it unchanged.
+    /// [`deserialize`](Self::deserialize) reads it into your type, or into a `serde_json::Map`.
     pub fn json(&self) -> &RawValue {
         &self.0.value
     }
@@ -51,13 +50,14 @@ impl ConfigEvaluation {
         text.strip_prefix('{').is_some_and(|text| text.trim_start() == "}")
     }
 
-    /// The value of one key. Of a key that stands twice the last counts, as in JavaScript.
+    /// Returns the value of one key. If the key is repeated, the last one counts, as in JavaScript.
     ///
-    /// A number that the type cannot hold is an error. `serde_json::value::RawValue` (boxed) holds all.
+    /// A number that does not fit the type is an error. `Box<serde_json::value::RawValue>` fits every
+    /// value.
     ///
     /// # Errors
-    /// [`Error::MissingKey`] if the config has no such key, [`Error::WrongType`] if it is of
-    /// another type.
+    /// [`Error::MissingKey`] if the config has no such key, [`Error::WrongType`] if its value has another
+    /// type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
         let value = json::get(&self.0.value, key).ok_or_else(|| Error::MissingKey {
             config: self.0.name.clone(),
@@ -69,20 +69,20 @@ impl ConfigEvaluation {
         })
     }
 
-    /// The value of one key, or the default where the key is missing or of another type. The
-    /// latter, which is a mistake on one of the two sides, is logged as a warning.
+    /// Returns the value of one key, or the default if the key is missing or has another type. Another type
+    /// is a mistake in the app or the config, and is logged as a warning.
     pub fn get_or<T: DeserializeOwned>(&self, key: &str, default: T) -> T {
         self.get(key).unwrap_or_else(|error| {
             if matches!(error, Error::WrongType { .. }) {
-                tracing::warn!(%error, "a default stands in for a config's value");
+                tracing::warn!(%error, "a config's value has another type: the default is used");
             }
             default
         })
     }
 
-    /// The whole value as a type of the app's.
+    /// Returns the whole value as a type of the app.
     ///
-    /// A derived struct refuses a key that stands twice, as serde does; a map takes the last value.
+    /// A derived struct refuses a repeated key, as serde does; a map takes the last value.
     ///
     /// # Errors
     /// [`Error::WrongType`], whose source names the field that does not fit.
@@ -95,7 +95,7 @@ impl ConfigEvaluation {
     ///
     /// let config = ConfigEvaluation::new("homepage", json!({"theme": 1}).as_object().cloned().unwrap());
     /// let error = config.deserialize::<Homepage>().err().unwrap();
-    /// assert!(error.to_string().starts_with("config \"homepage\", the whole value: found an object"));
+    /// assert!(error.to_string().starts_with("config \"homepage\", the whole value: expected Homepage"));
     /// ```
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let value = &*self.0.value;
@@ -108,23 +108,33 @@ impl ConfigEvaluation {
             config: self.0.name.clone(),
             at,
             found: json::type_name(found.get()),
-            wanted: rust_type::<T>(),
+            expected: expected::<T>(),
             source: Arc::new(short(source)),
         }
     }
 }
 
-/// The most of a key that an error repeats, in bytes: an error may be kept, and keys come from anywhere.
+/// Names a Rust type for an error. Types without parameters are named without their modules.
+fn expected<T>() -> &'static str {
+    match type_name::<T>() {
+        "alloc::string::String" | "alloc::sync::Arc<str>" | "alloc::boxed::Box<str>" => "a string",
+        "bool" => "a boolean",
+        name if name.contains(['<', '[', '(', '&']) => name,
+        name => name.rsplit_once("::").map_or(name, |(_, last)| last),
+    }
+}
+
+/// The most bytes of a key that an error repeats: errors may be stored, and a key may be long.
 const KEY: usize = 200;
 
-/// What serde says quotes the value, which may be 2 MiB.
+/// Shortens serde's error, which quotes the value: that may have 2 MiB.
 fn short(error: serde_json::Error) -> serde_json::Error {
     const LONGEST: usize = 1_000;
     let text = error.to_string();
     if text.len() <= LONGEST { error } else { serde_json::Error::custom(beginning(&text, LONGEST)) }
 }
 
-/// As many of the text's first bytes, and no part of a character.
+/// Returns at most this many bytes from the beginning of a text, cut between characters.
 pub(crate) fn beginning(text: &str, longest: usize) -> &str {
     let is_end = |at: &usize| text.is_char_boundary(*at);
     &text[..(0..=longest.min(text.len())).rev().find(is_end).unwrap_or(0)]
@@ -177,10 +187,7 @@ mod tests {
         let homepage = config(json!({"theme": 7}));
 
         let wrong = homepage.get::<String>("theme").unwrap_err().to_string();
-        assert_eq!(
-            wrong,
-            "config \"homepage\", key `theme`: found a number, which is no alloc::string::String"
-        );
+        assert_eq!(wrong, "config \"homepage\", key `theme`: expected a string, found a number");
         let missing = homepage.get::<u8>("columns").unwrap_err().to_string();
         assert_eq!(missing, "config \"homepage\" has no key \"columns\"");
         assert_eq!(homepage.get_or("theme", "light".to_owned()), "light");

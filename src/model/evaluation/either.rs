@@ -1,21 +1,22 @@
-//! An evaluation of either kind.
+//! An evaluation of any kind.
 
 use std::sync::Arc;
 
 use super::{ConfigEvaluation, ConfigValue, Evaluated, GateEvaluation, Origin};
 use crate::model::error::Error;
 
-/// Either kind: what travels through the batch, which treats both alike.
+/// An evaluation of any kind, as a transport returns it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Evaluation {
-    /// Of a gate.
+    /// The evaluation of a gate.
     Gate(GateEvaluation),
-    /// Of a config.
+    /// The evaluation of a config.
     Config(ConfigEvaluation),
 }
 
 impl Evaluation {
-    /// The same evaluation, from elsewhere.
+    /// Returns the same evaluation with another origin.
     pub(crate) fn with_origin(&self, origin: Origin) -> Self {
         match self {
             Self::Gate(gate) => Self::Gate(gate.with_origin(origin)),
@@ -30,7 +31,7 @@ impl Evaluation {
         }
     }
 
-    /// A config's value.
+    /// Returns a config's value.
     pub(crate) fn value(&self) -> Option<&ConfigValue> {
         match self {
             Self::Gate(_) => None,
@@ -38,7 +39,7 @@ impl Evaluation {
         }
     }
 
-    /// A config's evaluation with another copy of its value.
+    /// Returns a config's evaluation with another copy of its value.
     pub(crate) fn with_value(&self, value: ConfigValue) -> Self {
         match self {
             Self::Gate(gate) => gate.clone().into(),
@@ -49,16 +50,16 @@ impl Evaluation {
         }
     }
 
-    /// The bytes of all that the server may make as long as it likes.
+    /// Returns the bytes of the parts whose length the server decides.
     pub(crate) fn text_len(&self) -> usize {
         self.ids_len() + self.value().map_or(0, |value| value.get().len())
     }
 
-    /// Where the larger part of it lies: a clone's is the same.
+    /// Returns the address of the larger part. Clones have the same address.
     pub(crate) fn address(&self) -> usize {
         match self {
             Self::Gate(gate) => Arc::as_ptr(&gate.0).addr(),
-            // Equal values are one in the cache, whatever ids stand beside them.
+            // The cache shares equal values, whatever their rule ids.
             Self::Config(config) if config.0.value.get().len() > self.ids_len() => {
                 config.0.value.get().as_ptr().addr()
             }
@@ -66,7 +67,7 @@ impl Evaluation {
         }
     }
 
-    /// The bytes of the rule's id and the group's name, which may be of any length.
+    /// Returns the bytes of the rule id and the group name, which may have any length.
     pub(crate) fn ids_len(&self) -> usize {
         match self {
             Self::Gate(gate) => gate.0.ids_len(),
@@ -109,4 +110,4 @@ impl TryFrom<Evaluation> for ConfigEvaluation {
     }
 }
 
-const WRONG_KIND: &str = "an evaluation of the wrong kind, which only another transport can make";
+const WRONG_KIND: &str = "the transport returned an evaluation of the wrong kind";

@@ -1,4 +1,4 @@
-//! What Statsig says about a gate or a config.
+//! Evaluations of gates and configs.
 
 mod config;
 mod config_value;
@@ -15,8 +15,8 @@ pub use self::{either::Evaluation, source::Source};
 
 /// A feature gate's evaluation for one user (`CheckGateResponse` of the API).
 ///
-/// A clone shares what the server said; nothing is copied for each caller of a batch. Two are equal
-/// when the server said the same, wherever they came from.
+/// A clone shares the server's answer; callers of a batch do not each get a copy. Two evaluations are
+/// equal if the server's answers are equal, whatever their source.
 ///
 /// ```
 /// use actix_statsig::GateEvaluation;
@@ -33,8 +33,8 @@ pub struct GateEvaluation(Arc<Evaluated<bool>>, Origin);
 /// Its value is the JSON text that the server wrote, and the getters read from that text: no number
 /// loses a digit, and keys keep their order. A clone shares the text.
 ///
-/// Two are equal when the server said the same, wherever they came from. Values are compared as JSON:
-/// the order of keys does not matter, and `1` equals `1.0`.
+/// Two evaluations are equal if the server's answers are equal, whatever their source. Values are
+/// compared as JSON: the order of keys does not matter, and `1` equals `1.0`.
 ///
 /// ```
 /// use actix_statsig::ConfigEvaluation;
@@ -52,7 +52,7 @@ pub struct ConfigEvaluation(Arc<Evaluated<ConfigValue>>, Origin);
 struct Evaluated<T> {
     name: Arc<str>,
     value: T,
-    /// In place, for rules' ids and groups' names are nearly always short.
+    /// Inline: rule ids and group names are nearly always short.
     rule_id: Option<SmolStr>,
     group_name: Option<SmolStr>,
 }
@@ -66,7 +66,7 @@ impl<T> Evaluated<T> {
 macro_rules! shared_parts {
     ($type:ident, $value:ty) => {
         impl $type {
-            /// The same, decided by this rule and group.
+            /// Returns the same evaluation, decided by this rule and group.
             #[must_use]
             pub fn with_rule(self, rule_id: impl AsRef<str>, group_name: impl AsRef<str>) -> Self {
                 let Evaluated { name, value, .. } = Arc::unwrap_or_clone(self.0);
@@ -84,27 +84,27 @@ macro_rules! shared_parts {
                 Self(Arc::new(evaluated), Origin::Network)
             }
 
-            /// The same evaluation, from elsewhere.
+            /// Returns the same evaluation with another origin.
             pub(crate) fn with_origin(&self, origin: Origin) -> Self {
                 Self(Arc::clone(&self.0), origin)
             }
 
-            /// Where it came from.
+            /// Returns the source of the evaluation.
             pub fn source(&self) -> Source {
                 self.1.into()
             }
 
-            /// The name that was asked for.
+            /// Returns the name of the gate or config.
             pub fn name(&self) -> &str {
                 &self.0.name
             }
 
-            /// The id of the rule that decided, if one did.
+            /// Returns the id of the rule that decided, if a rule did.
             pub fn rule_id(&self) -> Option<&str> {
                 self.0.rule_id.as_deref()
             }
 
-            /// The name of the group the user fell into, if there is one.
+            /// Returns the name of the user's group, if there is one.
             pub fn group_name(&self) -> Option<&str> {
                 self.0.group_name.as_deref()
             }
@@ -122,12 +122,12 @@ shared_parts!(GateEvaluation, bool);
 shared_parts!(ConfigEvaluation, ConfigValue);
 
 impl GateEvaluation {
-    /// An evaluation that no rule decided; for tests and scripted transports.
+    /// Makes an evaluation that no rule decided, for tests and for a transport of your own.
     pub fn new(name: impl Into<Arc<str>>, value: bool) -> Self {
         Self::from_parts(name.into(), value, None, None)
     }
 
-    /// Whether the gate is open for the user. Statsig answers `false` for a gate it does not know.
+    /// Returns whether the gate is open for the user. An unknown gate is closed, as on Statsig.
     pub fn value(&self) -> bool {
         self.0.value
     }

@@ -1,4 +1,4 @@
-//! JSON that is kept and handed on as text.
+//! JSON that stays text.
 
 mod node;
 mod reading;
@@ -9,20 +9,20 @@ use std::borrow::Cow;
 #[cfg(feature = "test-util")]
 pub(crate) use self::reading::skip_string;
 pub(crate) use self::{
-    node::{Fields, Node, Unreadable, sort, write_field, write_string},
+    node::{Fields, Node, ReadError, sort, write_field, write_string},
     reading::{depth, get, type_name},
     same::is_same,
 };
 
 /// Replaces the escape of each lone surrogate by that of U+FFFD, `\ufffd`, which is as long.
 ///
-/// JavaScript makes lone surrogates where it cuts a string, and writes them as `"\ud800"`. They stand
-/// for no character: serde_json refuses a string that has one, but skips such a string unseen, as in a
-/// `RawValue`. Text that is no JSON is left as broken as it is.
+/// JavaScript makes lone surrogates where it cuts a string, and writes them as `"\ud800"`. They are no
+/// character: serde_json refuses to read such a string, but skips it unread in a `RawValue`. Text that is
+/// not JSON stays as it is.
 pub(crate) fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     let mut replaced: Option<String> = None;
     let mut at = 0;
-    // In JSON a backslash stands in strings alone, and always begins an escape.
+    // In JSON a backslash is only in strings, and always begins an escape.
     while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
         at += found;
         let escape = |at| json.get(at..).and_then(code_unit);

@@ -1,45 +1,44 @@
-//! Any JSON in memory: numbers keep their text, and text is read and written without losing any. Pure.
+//! JSON values whose numbers keep their text. Pure.
 //!
-//! serde_json cannot do it: it holds a number in 64 bits, unless some crate of the app turns on
-//! `arbitrary_precision`.
+//! serde_json holds a number in 64 bits, unless a crate of the app enables `arbitrary_precision`.
 
 use std::{borrow::Cow, mem};
 
 use serde_json::{Number, Value};
 
-/// Any JSON.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node<'a> {
     Null,
     Bool(bool),
-    /// As it is written.
+    /// The number's text.
     Number(Cow<'a, str>),
     String(Cow<'a, str>),
     List(Vec<Node<'a>>),
     Object(Fields<'a>),
 }
 
-/// An object's entries, in any order; where a key stands twice, the last one counts.
+/// An object's entries, in any order. The last of a repeated key counts.
 pub(crate) type Fields<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
 
-/// Why there is no node.
+/// Why a value cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Unreadable {
+pub(crate) enum ReadError {
     TooDeep,
     TooLong,
     NotJson,
 }
 
 impl<'a> Node<'a> {
-    /// Reads what is known to be JSON without a lone surrogate, in one pass over the text, as long as
-    /// it is at most so many levels deep, and not longer than this when it is written without a space.
-    pub(crate) fn read(json: &'a str, depth: usize, longest: usize) -> Result<Self, Unreadable> {
+    /// Reads valid JSON without lone surrogates, in one pass. `depth` and `longest` limit its nesting and
+    /// its length when written without spaces.
+    pub(crate) fn read(json: &'a str, depth: usize, longest: usize) -> Result<Self, ReadError> {
         Reader { rest: json, room: longest }.value(depth)
     }
 
-    /// Takes over a value, at most so many levels deep.
-    pub(crate) fn from_value(value: Value, depth: usize) -> Result<Self, Unreadable> {
-        let below = || depth.checked_sub(1).ok_or(Unreadable::TooDeep);
+    /// Converts a value of at most this depth.
+    pub(crate) fn from_value(value: Value, depth: usize) -> Result<Self, ReadError> {
+        let below = || depth.checked_sub(1).ok_or(ReadError::TooDeep);
         Ok(match value {
             Value::Null => Self::Null,
             Value::Bool(value) => Self::Bool(value),
@@ -64,12 +63,12 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// A number as serde_json writes it, if it is finite.
+    /// Makes a number as serde_json writes it, if it is finite.
     pub(crate) fn from_f64(value: f64) -> Option<Self> {
         Number::from_f64(value).map(|number| Self::Number(number.to_string().into()))
     }
 
-    /// What it is, without what it says.
+    /// Returns the type, without the value.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -81,19 +80,19 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Puts the keys of all objects in order, each there once.
-    pub(crate) fn settle(&mut self) {
+    /// Sorts the keys of all objects, and removes repeated ones.
+    pub(crate) fn normalize(&mut self) {
         match self {
-            Self::List(list) => list.iter_mut().for_each(Self::settle),
+            Self::List(list) => list.iter_mut().for_each(Self::normalize),
             Self::Object(fields) => {
                 sort(fields);
-                fields.iter_mut().for_each(|(_, node)| node.settle());
+                fields.iter_mut().for_each(|(_, node)| node.normalize());
             }
             _ => {}
         }
     }
 
-    /// Writes it without a space.
+    /// Writes the value without spaces.
     pub(crate) fn write(&self, out: &mut String) {
         match self {
             Self::Null => out.push_str("null"),
@@ -124,16 +123,16 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Puts the keys in order, each there once: the last one.
+/// Sorts the keys. Of a repeated key the last entry stays.
 pub(crate) fn sort(fields: &mut Fields<'_>) {
     if fields.is_sorted_by(|(a, _), (b, _)| a < b) {
         return;
     }
     fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-    fields.dedup_by(|later, kept| {
-        let is_same = later.0 == kept.0;
+    fields.dedup_by(|later, earlier| {
+        let is_same = later.0 == earlier.0;
         if is_same {
-            mem::swap(later, kept);
+            mem::swap(later, earlier);
         }
         is_same
     });
@@ -156,17 +155,17 @@ pub(crate) fn write_string(text: &str, out: &mut String) {
     }
 }
 
-/// What of the text has not been read, and how many bytes there is room for in what is made of it.
+/// The unread rest of a text, and how many more bytes the result may have.
 struct Reader<'a> {
     rest: &'a str,
     room: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn value(&mut self, depth: usize) -> Result<Node<'a>, Unreadable> {
+    fn value(&mut self, depth: usize) -> Result<Node<'a>, ReadError> {
         let node = match self.peek()? {
-            b'{' => Node::Object(self.fields(depth.checked_sub(1).ok_or(Unreadable::TooDeep)?)?),
-            b'[' => Node::List(self.list(depth.checked_sub(1).ok_or(Unreadable::TooDeep)?)?),
+            b'{' => Node::Object(self.fields(depth.checked_sub(1).ok_or(ReadError::TooDeep)?)?),
+            b'[' => Node::List(self.list(depth.checked_sub(1).ok_or(ReadError::TooDeep)?)?),
             b'"' => Node::String(self.string()?),
             _ => match self.word()? {
                 "null" => Node::Null,
@@ -178,7 +177,7 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn fields(&mut self, depth: usize) -> Result<Fields<'a>, Unreadable> {
+    fn fields(&mut self, depth: usize) -> Result<Fields<'a>, ReadError> {
         let mut fields = Fields::new();
         self.take(1)?;
         while self.peek()? != b'}' {
@@ -193,7 +192,7 @@ impl<'a> Reader<'a> {
         Ok(fields)
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Node<'a>>, Unreadable> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Node<'a>>, ReadError> {
         let mut list = Vec::new();
         self.take(1)?;
         while self.peek()? != b']' {
@@ -206,7 +205,7 @@ impl<'a> Reader<'a> {
         Ok(list)
     }
 
-    fn string(&mut self) -> Result<Cow<'a, str>, Unreadable> {
+    fn string(&mut self) -> Result<Cow<'a, str>, ReadError> {
         let bytes = self.rest.as_bytes();
         let mut end = 1;
         let mut has_escapes = false;
@@ -218,54 +217,54 @@ impl<'a> Reader<'a> {
                     end += 2;
                 }
                 Some(_) => end += 1,
-                None => return Err(Unreadable::NotJson),
+                None => return Err(ReadError::NotJson),
             }
         }
         let quoted = self.split(end + 1)?;
         if has_escapes {
-            let text: String = serde_json::from_str(quoted).map_err(|_| Unreadable::NotJson)?;
+            let text: String = serde_json::from_str(quoted).map_err(|_| ReadError::NotJson)?;
             self.spend(text.len() + 2)?;
             Ok(Cow::Owned(text))
         } else {
             self.spend(quoted.len())?;
-            Ok(Cow::Borrowed(quoted.get(1..end).ok_or(Unreadable::NotJson)?))
+            Ok(Cow::Borrowed(quoted.get(1..end).ok_or(ReadError::NotJson)?))
         }
     }
 
-    /// A number, or one of the three words that JSON has.
-    fn word(&mut self) -> Result<&'a str, Unreadable> {
+    /// Reads a number, `null`, `true` or `false`.
+    fn word(&mut self) -> Result<&'a str, ReadError> {
         let ends = |byte: u8| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace();
         let end = self.rest.bytes().position(ends).unwrap_or(self.rest.len());
         if end == 0 {
-            return Err(Unreadable::NotJson);
+            return Err(ReadError::NotJson);
         }
         self.spend(end)?;
         self.split(end)
     }
 
-    /// The next byte that says something.
-    fn peek(&mut self) -> Result<u8, Unreadable> {
+    /// Returns the next byte that is not space.
+    fn peek(&mut self) -> Result<u8, ReadError> {
         self.rest = self.rest.trim_ascii_start();
-        self.rest.bytes().next().ok_or(Unreadable::NotJson)
+        self.rest.bytes().next().ok_or(ReadError::NotJson)
     }
 
-    fn punctuation(&mut self, byte: u8) -> Result<(), Unreadable> {
-        if self.peek()? == byte { self.take(1) } else { Err(Unreadable::NotJson) }
+    fn punctuation(&mut self, byte: u8) -> Result<(), ReadError> {
+        if self.peek()? == byte { self.take(1) } else { Err(ReadError::NotJson) }
     }
 
-    fn take(&mut self, bytes: usize) -> Result<(), Unreadable> {
+    fn take(&mut self, bytes: usize) -> Result<(), ReadError> {
         self.spend(bytes)?;
         self.split(bytes).map(drop)
     }
 
-    fn split(&mut self, at: usize) -> Result<&'a str, Unreadable> {
-        let (first, rest) = self.rest.split_at_checked(at).ok_or(Unreadable::NotJson)?;
+    fn split(&mut self, at: usize) -> Result<&'a str, ReadError> {
+        let (first, rest) = self.rest.split_at_checked(at).ok_or(ReadError::NotJson)?;
         self.rest = rest;
         Ok(first)
     }
 
-    fn spend(&mut self, bytes: usize) -> Result<(), Unreadable> {
-        self.room = self.room.checked_sub(bytes).ok_or(Unreadable::TooLong)?;
+    fn spend(&mut self, bytes: usize) -> Result<(), ReadError> {
+        self.room = self.room.checked_sub(bytes).ok_or(ReadError::TooLong)?;
         Ok(())
     }
 }

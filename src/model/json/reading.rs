@@ -1,11 +1,11 @@
-//! What a JSON text holds, without a parsed copy.
+//! Reads parts of a JSON text without parsing all of it.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// How deeply arrays and objects are nested in a JSON text.
+/// Returns the nesting of arrays and objects in a JSON text.
 pub(crate) fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut bytes = json.bytes();
@@ -21,7 +21,7 @@ pub(crate) fn depth(json: &str) -> usize {
     deepest
 }
 
-/// Past the end of a string that has begun.
+/// Skips to the end of a string whose opening quote was read.
 pub(crate) fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
     while let Some(byte) = bytes.next() {
         match byte {
@@ -32,7 +32,7 @@ pub(crate) fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
     }
 }
 
-/// A JSON value's type, in words.
+/// Returns the type of a JSON value, in words.
 pub(crate) fn type_name(json: &str) -> &'static str {
     match json.bytes().next() {
         Some(b'n') => "null",
@@ -44,18 +44,18 @@ pub(crate) fn type_name(json: &str) -> &'static str {
     }
 }
 
-/// The text of a key's value in an object. Of a key that stands twice the last counts, as it does for
-/// JavaScript and for serde_json's maps.
+/// Returns the text of a key's value in an object. The last of a repeated key counts, as in JavaScript and
+/// in serde_json's maps.
 pub(crate) fn get<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
     let mut json = serde_json::Deserializer::from_str(object.get());
-    json.deserialize_map(Find { key }).ok().flatten()
+    json.deserialize_map(FindKey { key }).ok().flatten()
 }
 
-struct Find<'k> {
+struct FindKey<'k> {
     key: &'k str,
 }
 
-impl<'de> Visitor<'de> for Find<'_> {
+impl<'de> Visitor<'de> for FindKey<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for Find<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(is_key) = object.next_key_seed(Is(self.key))? {
+        while let Some(is_key) = object.next_key_seed(MatchKey(self.key))? {
             if is_key {
                 found = Some(object.next_value()?);
             } else {
@@ -75,10 +75,10 @@ impl<'de> Visitor<'de> for Find<'_> {
     }
 }
 
-/// Whether a string is this one.
-struct Is<'k>(&'k str);
+/// Compares a key without copying it.
+struct MatchKey<'k>(&'k str);
 
-impl<'de> DeserializeSeed<'de> for Is<'_> {
+impl<'de> DeserializeSeed<'de> for MatchKey<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
@@ -86,7 +86,7 @@ impl<'de> DeserializeSeed<'de> for Is<'_> {
     }
 }
 
-impl Visitor<'_> for Is<'_> {
+impl Visitor<'_> for MatchKey<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,27 +1,27 @@
-//! When two JSON texts are the same value.
+//! Compares JSON texts by value.
 
 use super::Node;
 
-/// Whether two JSON texts are the same value. The order of an object's keys does not matter, nor how a
-/// number or a string is written: `1`, `1.0` and `10e-1` are the same. Digits count at any length;
-/// exponents beyond 64 bits are compared as text.
+/// Whether two JSON texts are the same value. The order of keys does not matter, nor how a number or a
+/// string is written: `1`, `1.0` and `10e-1` are the same. All digits count; exponents beyond 64 bits are
+/// compared as text.
 ///
-/// It compares texts, not serde_json's values, which hold other numbers with other features. Each text is
-/// read once, however deep it is.
+/// serde_json's values cannot be compared instead: their numbers depend on its features. Each text is read
+/// once, however deep it is.
 pub(crate) fn is_same(one: &str, other: &str) -> bool {
     if one == other {
         return true;
     }
-    match (settled(one), settled(other)) {
+    match (normalized(one), normalized(other)) {
         (Some(one), Some(other)) => are_same(&one, &other),
         _ => false,
     }
 }
 
-/// The value, with the keys of its objects in order.
-fn settled(json: &str) -> Option<Node<'_>> {
+/// Reads a value with sorted keys.
+fn normalized(json: &str) -> Option<Node<'_>> {
     let mut node = Node::read(json, usize::MAX, usize::MAX).ok()?;
-    node.settle();
+    node.normalize();
     Some(node)
 }
 

@@ -1,4 +1,4 @@
-//! Setting a user's fields one by one.
+//! The builder of users.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -11,14 +11,14 @@ use crate::model::{
     json::{Fields, Node},
 };
 
-/// Sets the fields of a [`User`]; nothing is checked before [`build`](Self::build).
+/// Sets the fields of a [`User`]. [`build`](Self::build) checks them.
 #[derive(Clone, Default)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct UserBuilder {
     fields: Fields<'static>,
-    /// What was no value.
+    /// The error of the first value that is not valid.
     refused: Option<Error>,
-    /// The user agent and the locale are what a stranger wrote.
+    /// Whether the user agent and the locale come from a request's headers.
     has_headers: bool,
 }
 
@@ -33,12 +33,12 @@ impl UserBuilder {
         self.field("email", email.into())
     }
 
-    /// `ip`: the address that geographical rules look at.
+    /// `ip`: the address for geographical rules.
     pub fn ip(self, ip: impl Into<String>) -> Self {
         self.field("ip", ip.into())
     }
 
-    /// `userAgent`: what device and browser rules look at.
+    /// `userAgent`: for device and browser rules.
     pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
         self.field("userAgent", user_agent.into())
     }
@@ -74,8 +74,8 @@ impl UserBuilder {
         self.entry("customIDs", key.into(), Node::String(id.into().into()))
     }
 
-    /// `statsigEnvironment.tier`, in place of the tier that the component gives to users who have none:
-    /// [`ConfigBuilder::environment`](crate::ConfigBuilder::environment).
+    /// `statsigEnvironment.tier`, in place of the component's
+    /// [`environment`](crate::ConfigBuilder::environment).
     pub fn environment(self, tier: impl Into<Tier>) -> Self {
         let tier = Node::String(tier.into().as_str().to_owned().into());
         self.entry(ENVIRONMENT, "tier".to_owned(), tier)
@@ -95,12 +95,12 @@ impl UserBuilder {
         if user.is_ok() || !self.has_headers {
             return user;
         }
-        // They may have made it too long.
+        // The headers may have made the user too long.
         self.fields.retain(|(field, _)| field != "userAgent" && field != "locale");
         User::from_fields(&mut self.fields)
     }
 
-    /// Says that the user agent and the locale are a request's: no user fails for their sake.
+    /// Marks the user agent and the locale as a request's headers: `build` drops them rather than fail.
     #[cfg(feature = "web")]
     pub(crate) fn with_headers(mut self) -> Self {
         self.has_headers = true;
@@ -135,7 +135,7 @@ impl UserBuilder {
     }
 }
 
-/// Shows which fields are set, not what they hold.
+/// Shows the names of the fields, without their values.
 impl fmt::Debug for UserBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: BTreeSet<_> = self.fields.iter().map(|(field, _)| field).collect();
@@ -145,8 +145,7 @@ impl fmt::Debug for UserBuilder {
 
 /// A value of `custom` or `privateAttributes`: a string, a number, a boolean or a list of strings.
 ///
-/// Made with `into()` from any of these. A number that is not finite is refused when the user is
-/// built.
+/// Made with `into()` from any of these. [`UserBuilder::build`] refuses a number that is not finite.
 #[derive(Clone, PartialEq)]
 pub struct Attribute(Option<Node<'static>>);
 
@@ -210,7 +209,7 @@ impl<const N: usize> From<[&str; N]> for Attribute {
     }
 }
 
-/// Shows the type only: the value may be private.
+/// Shows only the type: the value may be private.
 impl fmt::Debug for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Attribute({})", self.0.as_ref().map_or("no number", Node::type_name))

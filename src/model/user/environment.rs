@@ -1,4 +1,4 @@
-//! The tier that a component gives to every user who has none.
+//! The component's tier, for users without one.
 
 use std::{
     borrow::Cow,
@@ -19,20 +19,20 @@ pub(crate) struct Environment {
     field: String,
 }
 
-/// What a user's JSON lacks of a tier.
+/// The part of `statsigEnvironment.tier` that a user's JSON does not have.
 #[derive(Clone, Copy)]
-pub(super) enum Lack {
+pub(super) enum MissingTier {
     Nothing,
-    /// The environment has no tier.
+    /// `tier`: the environment has none.
     Tier,
-    /// There is no environment; this is where it belongs.
+    /// `statsigEnvironment`, which belongs at this position of the text.
     Environment {
         at: u32,
     },
 }
 
-/// The same user in the first environment that it was asked about in, by its tier: mostly there is
-/// one environment in a process.
+/// The same user with the tier of the first component that asked about them. Most processes have one
+/// environment.
 pub(super) type InEnvironment = OnceLock<Box<(Arc<str>, User)>>;
 
 impl Environment {
@@ -45,11 +45,11 @@ impl Environment {
 }
 
 impl User {
-    /// This user, with the environment's tier if it has none. It is made once for a user and its
-    /// clones, so that an answer from the cache allocates nothing.
+    /// Returns this user, with the environment's tier if the user has none. The result is stored for the
+    /// user and its clones, so that an answer from the cache allocates nothing.
     pub(crate) fn within(&self, environment: Option<&Environment>) -> Cow<'_, Self> {
         let Some(environment) = environment else { return Cow::Borrowed(self) };
-        if matches!(self.0.lack, Lack::Nothing) {
+        if matches!(self.0.missing_tier, MissingTier::Nothing) {
             return Cow::Borrowed(self);
         }
         let make = || Box::new((Arc::clone(&environment.tier), self.with_tier(environment)));
@@ -61,19 +61,21 @@ impl User {
         }
     }
 
-    /// The same as [`within`](Self::within), for a user who is handed on.
+    /// Does the same as [`within`](Self::within), for an owned user.
     pub(crate) fn into_environment(self, environment: Option<&Environment>) -> Self {
         if environment.is_some() { self.within(environment).into_owned() } else { self }
     }
 
-    /// May be longer than a user can be by this field.
+    /// The result may exceed a user's maximum length by this field.
     fn with_tier(&self, environment: &Environment) -> Self {
-        let json = match self.0.lack {
-            Lack::Nothing => return self.clone(),
-            Lack::Environment { at } => self.with_environment(at as usize, &environment.field),
-            Lack::Tier => self.with_tier_in_environment(&environment.tier),
+        let json = match self.0.missing_tier {
+            MissingTier::Nothing => return self.clone(),
+            MissingTier::Environment { at } => {
+                self.with_environment(at as usize, &environment.field)
+            }
+            MissingTier::Tier => self.with_tier_in_environment(&environment.tier),
         };
-        Self::of(json, self.0.is_private, Lack::Nothing)
+        Self::of(json, self.0.is_private, MissingTier::Nothing)
     }
 
     fn with_environment(&self, at: usize, field: &str) -> String {
@@ -97,7 +99,7 @@ impl User {
             }
         }
         if let Ok(mut user) = user {
-            user.settle();
+            user.normalize();
             user.write(&mut json);
         }
         json
@@ -107,24 +109,24 @@ impl User {
 /// For a field's quotes, its colon, comma and braces.
 const ROOM: usize = 64;
 
-/// Writes the canonical JSON of fields that are settled. Says what it lacks of a tier.
-pub(super) fn write(fields: &Fields<'_>) -> (String, Lack) {
+/// Writes the canonical JSON of normalized fields. Returns what it lacks of a tier, too.
+pub(super) fn write(fields: &Fields<'_>) -> (String, MissingTier) {
     let mut json = String::with_capacity(USUAL);
-    let (mut at, mut lack) = (None, None);
+    let (mut at, mut missing) = (None, None);
     for (field, node) in fields {
         json.push(if json.is_empty() { '{' } else { ',' });
         if let (ENVIRONMENT, Node::Object(entries)) = (&**field, node) {
             let has_tier = entries.iter().any(|(key, _)| key == "tier");
-            lack = Some(if has_tier { Lack::Nothing } else { Lack::Tier });
+            missing = Some(if has_tier { MissingTier::Nothing } else { MissingTier::Tier });
         } else if at.is_none() && **field > *ENVIRONMENT {
             at = Some(json.len());
         }
         write_field(field, node, &mut json);
     }
-    // What is longer is no user.
+    // A longer text is refused as a user.
     let at = u32::try_from(at.unwrap_or(json.len())).unwrap_or(u32::MAX);
     json.push('}');
-    (json, lack.unwrap_or(Lack::Environment { at }))
+    (json, missing.unwrap_or(MissingTier::Environment { at }))
 }
 
 /// Most users are not longer.

@@ -1,7 +1,7 @@
-//! What a user's fields may be. Pure.
+//! The rules for a user's fields. Pure.
 //!
-//! What Statsig may evaluate is passed on: a user breaks no call but its own. Refused is what Statsig
-//! surely refuses, for then its names would seem to be at fault.
+//! A field that Statsig may evaluate is sent: a bad user fails only its own calls. A field that Statsig
+//! certainly refuses is refused here, because Statsig's refusal would seem to concern the names.
 
 use std::mem;
 
@@ -10,8 +10,8 @@ use crate::model::{
     json::{Fields, Node, sort},
 };
 
-/// The deepest user the component takes: a part of a request, whose readers have limits, and written
-/// and read by code that calls itself for each level.
+/// The maximum nesting of a user. It is a part of a request, whose readers have limits, and recursive code
+/// reads and writes it.
 pub(super) const MAX_DEPTH: usize = 64;
 
 pub(super) const PRIVATE: &str = "privateAttributes";
@@ -24,44 +24,44 @@ const CUSTOM_IDS: &str = "customIDs";
 
 const USER_ID: &str = "userID";
 
-/// The fields that hold one text, besides the id.
+/// The fields of one text, without the user id.
 const TEXT_FIELDS: [&str; 6] = ["email", "ip", "userAgent", "country", "locale", "appVersion"];
 
-/// Whether this is one of the API's fields, other than the user id.
+/// Whether the API has a field of this name, other than the user id.
 #[cfg(feature = "open-feature")]
 pub(crate) fn is_field(name: &str) -> bool {
     TEXT_FIELDS.contains(&name) || [CUSTOM, PRIVATE, CUSTOM_IDS, ENVIRONMENT].contains(&name)
 }
 
-/// Puts the fields into the form that is compared and sent, or says which of them cannot be: keys in
-/// order, each there once, none that is null, ids as strings.
-pub(super) fn settle(fields: &mut Fields<'_>) -> Result<(), Error> {
+/// Normalizes the fields for comparison and sending: keys in order, without repetition and nulls, ids as
+/// strings. Returns an error for the first field that breaks a rule.
+pub(super) fn normalize(fields: &mut Fields<'_>) -> Result<(), Error> {
     sort_without_nulls(fields);
     let mut is_identified = false;
     for (field, node) in &mut *fields {
         match &**field {
-            USER_ID => is_identified |= settle_id(node).ok_or_else(|| no_id(USER_ID))?,
+            USER_ID => is_identified |= normalize_id(node).ok_or_else(|| id_type_error(USER_ID))?,
             text if TEXT_FIELDS.contains(&text) => {
                 let is_scalar = matches!(node, Node::String(_) | Node::Number(_) | Node::Bool(_));
                 require(is_scalar, field, "must be a string, a number or a boolean")?;
             }
             CUSTOM | PRIVATE => {
-                entries(field, node)?.iter_mut().for_each(|(_, node)| node.settle());
+                entries(field, node)?.iter_mut().for_each(|(_, node)| node.normalize());
             }
             CUSTOM_IDS => {
                 for (key, node) in entries(field, node)? {
-                    let no_id = || no_id(&format!("{CUSTOM_IDS}.{key}"));
-                    is_identified |= settle_id(node).ok_or_else(no_id)?;
+                    let id_error = || id_type_error(&format!("{CUSTOM_IDS}.{key}"));
+                    is_identified |= normalize_id(node).ok_or_else(id_error)?;
                 }
             }
             ENVIRONMENT => {
                 for (key, node) in entries(field, node)? {
                     let is_fit = key != "tier" || matches!(node, Node::String(_));
                     require(is_fit, "statsigEnvironment.tier", "must be a string")?;
-                    node.settle();
+                    node.normalize();
                 }
             }
-            _ => node.settle(),
+            _ => node.normalize(),
         }
     }
     if !fields.iter().any(|(field, _)| field == USER_ID)
@@ -83,12 +83,12 @@ fn sort_without_nulls(fields: &mut Fields<'_>) {
     fields.retain(|(_, node)| *node != Node::Null);
 }
 
-/// Makes a string of an id that is an integer. Says whether it identifies anybody, unless it cannot
-/// be an id.
-fn settle_id(node: &mut Node<'_>) -> Option<bool> {
+/// Makes a string of an integer id. Returns whether the id is not empty; `None` if the type cannot be an
+/// id.
+fn normalize_id(node: &mut Node<'_>) -> Option<bool> {
     match node {
         Node::String(id) => Some(!id.is_empty()),
-        // As JavaScript writes it.
+        // As JavaScript writes negative zero.
         Node::Number(number) if number == "-0" => {
             *node = Node::String("0".into());
             Some(true)
@@ -103,7 +103,7 @@ fn settle_id(node: &mut Node<'_>) -> Option<bool> {
     }
 }
 
-fn no_id(field: &str) -> Error {
+fn id_type_error(field: &str) -> Error {
     invalid(field, "must be a string or a number")
 }
 
@@ -121,10 +121,10 @@ fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(invalid(field, rule)) }
 }
 
-/// The error of a field, which names it by its beginning if it is long.
+/// Makes the error of a field, with at most the first 100 characters of its name.
 pub(crate) fn invalid(field: &str, rule: &'static str) -> Error {
     Error::InvalidUser { field: field.chars().take(MAX_FIELD).collect(), rule }
 }
 
-/// The longest part of a field's name that goes into an error, in characters.
+/// The most characters of a field's name in an error.
 const MAX_FIELD: usize = 100;

@@ -1,26 +1,17 @@
-//! Users in whatever serde reads and writes.
+//! Users in any format that serde reads.
 
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
-    ser::Error as _,
 };
 use serde_json::{Number, value::RawValue};
 
 use super::{User, fields::MAX_DEPTH};
 use crate::model::json::{Fields, Node};
 
-/// Writes the API's JSON form, private attributes included.
-impl Serialize for User {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let json: &RawValue = serde_json::from_str(self.json()).map_err(S::Error::custom)?;
-        json.serialize(serializer)
-    }
-}
-
-/// Reads the API's JSON form: from text as [`User::from_json_text`], and from anything else, as a
+/// Reads the API's JSON form: JSON text as [`User::from_json_text`], and other formats, such as a
 /// `serde_json::Value`, as [`User::from_json`].
 impl<'de> Deserialize<'de> for User {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -28,13 +19,12 @@ impl<'de> Deserialize<'de> for User {
     }
 }
 
-/// By this name [`RawValue`] asks serde_json for the text. Any other format takes it for the name of a
-/// type, and so would serde_json if it changed the name: then numbers would have 64 bits again, and a
-/// test would fail.
+/// The name by which [`RawValue`] asks serde_json for the text. Other formats take it for the name of a
+/// type. If serde_json changed the name, numbers would have 64 bits and a test would fail.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
-/// As an object's only key, it says that its value is a number's text. Made by serde_json where some
-/// crate of the app turns on `arbitrary_precision`.
+/// The only key of an object whose value is a number's text. serde_json makes such objects if a crate of
+/// the app enables `arbitrary_precision`.
 const NUMBER: &str = "$serde_json::private::Number";
 
 struct UserVisitor;
@@ -46,7 +36,7 @@ impl<'de> Visitor<'de> for UserVisitor {
         f.write_str("a user, an object")
     }
 
-    /// From a format that serde_json does not read.
+    /// From another format than JSON.
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<User, D::Error> {
         deserializer.deserialize_map(self)
     }
@@ -63,7 +53,7 @@ impl<'de> Visitor<'de> for UserVisitor {
     }
 }
 
-/// Reads any value that is at most so many levels deep.
+/// Reads any value of at most this depth.
 #[derive(Clone, Copy)]
 struct Nodes {
     depth: usize,

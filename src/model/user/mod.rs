@@ -1,4 +1,4 @@
-//! The user whom a check is about.
+//! The user of a check.
 
 mod builder;
 mod environment;
@@ -25,19 +25,19 @@ pub use self::{
 };
 pub(crate) use self::{environment::Environment, fields::invalid};
 use self::{
-    environment::{InEnvironment, Lack, write},
-    fields::{MAX_DEPTH, PRIVATE, settle},
+    environment::{InEnvironment, MissingTier, write},
+    fields::{MAX_DEPTH, PRIVATE, normalize},
 };
 use super::{
     error::Error,
-    json::{Fields, Node, Unreadable, replace_lone_surrogates},
+    json::{Fields, Node, ReadError, replace_lone_surrogates},
 };
 
 /// The longest user the component takes, in bytes of JSON: far above what an evaluation needs, low
 /// enough that `max_pending` bounds memory.
 pub(crate) const MAX_USER_BYTES: usize = 64 * 1024;
 
-/// Whom a gate or config is evaluated for: `StatsigUser` of Statsig's HTTP API.
+/// The user of a check: `StatsigUser` of Statsig's HTTP API.
 ///
 /// Two users are equal only when every field is equal, because every field can change an
 /// evaluation. A `User` is checked and serialised once, when it is built; a clone shares it.
@@ -59,8 +59,8 @@ pub(crate) const MAX_USER_BYTES: usize = 64 * 1024;
 ///
 /// # JSON
 ///
-/// A `User` is also read from JSON: with [`from_json_text`](Self::from_json_text), with serde, or from
-/// a value with [`from_json`](Self::from_json). Whatever Statsig may evaluate is passed on as it is:
+/// Read a `User` from JSON with [`from_json_text`](Self::from_json_text), with serde, or from a value
+/// with [`from_json`](Self::from_json). Everything that Statsig may evaluate is sent unchanged:
 ///
 /// - A field that is `null` counts as not set, and so does an entry of `custom`, `customIDs`,
 ///   `privateAttributes` or `statsigEnvironment`. Inside of lists and nested objects `null` stays.
@@ -71,26 +71,28 @@ pub(crate) const MAX_USER_BYTES: usize = 64 * 1024;
 /// - `custom` and `privateAttributes` hold any JSON, and the tier of `statsigEnvironment` is any string.
 /// - Numbers keep their text where text is read: `100000000000000000001` and `100000000000000000002`
 ///   are different users. So are `1` and `1.0`.
-/// - A lone surrogate, as `"\ud800"`, becomes U+FFFD.
-/// - A key that stands twice has its last value. Any other field is passed on as it is.
+/// - A lone surrogate, such as `"\ud800"`, becomes U+FFFD.
+/// - A repeated key has its last value. Any other field is sent unchanged.
 ///
-/// An [`Error::InvalidUser`] names the field and the rule it breaks. Refused is a user without an
-/// identifier (a user id or a custom id that is not empty), a field of another type than the above, a
-/// `userId` or `user_id` where there is no `userID`, and a user of more than 64 KiB as JSON or 64
-/// levels of nesting.
+/// An [`Error::InvalidUser`] names the field and the rule it breaks. These users are refused:
+///
+/// - a user without an identifier, which is a user id or custom id that is not empty
+/// - a field of another type than above
+/// - a `userId` or `user_id` without a `userID`
+/// - a user of more than 64 KiB as JSON, or more than 64 levels of nesting
 #[derive(Clone)]
 pub struct User(Arc<Inner>);
 
 struct Inner {
     hash: u64,
     is_private: bool,
-    lack: Lack,
+    missing_tier: MissingTier,
     json: Box<str>,
     in_environment: InEnvironment,
 }
 
 impl User {
-    /// A user known by nothing but its user id.
+    /// Makes a user with a user id only.
     ///
     /// # Errors
     /// [`Error::InvalidUser`] if the id is empty.
@@ -98,7 +100,7 @@ impl User {
         Self::builder().user_id(user_id).build()
     }
 
-    /// Starts a user with no field set.
+    /// Returns a builder without fields.
     pub fn builder() -> UserBuilder {
         UserBuilder::default()
     }
@@ -122,14 +124,14 @@ impl User {
     /// ```
     pub fn from_json_text(json: &str) -> Result<Self, Error> {
         let json: &RawValue =
-            serde_json::from_str(json).map_err(|_| unreadable(Unreadable::NotJson))?;
+            serde_json::from_str(json).map_err(|_| read_error(ReadError::NotJson))?;
         Self::try_from(json)
     }
 
-    /// Takes a user in the API's JSON form, `{"userID": "u-1", …}`.
+    /// Makes a user from a value in the API's JSON form, `{"userID": "u-1", …}`.
     ///
-    /// A [`Value`] holds a number in 64 bits and a number that is not finite as `null`; use
-    /// [`from_json_text`](Self::from_json_text) where the text is at hand.
+    /// A [`Value`] holds a number in 64 bits, and a number that is not finite as `null`. If you have the
+    /// text, use [`from_json_text`](Self::from_json_text).
     ///
     /// # Errors
     /// [`Error::InvalidUser`] names the field and the rule it breaks.
@@ -148,26 +150,58 @@ impl User {
         Self::from_node(Node::from_value(json, MAX_DEPTH))
     }
 
-    fn from_node(node: Result<Node<'_>, Unreadable>) -> Result<Self, Error> {
-        match node.map_err(unreadable)? {
+    fn from_node(node: Result<Node<'_>, ReadError>) -> Result<Self, Error> {
+        match node.map_err(read_error)? {
             Node::Object(mut fields) => Self::from_fields(&mut fields),
             _ => Err(invalid("user", "must be an object")),
         }
     }
 
     fn from_fields(fields: &mut Fields<'_>) -> Result<Self, Error> {
-        settle(fields)?;
+        normalize(fields)?;
         let is_private = fields.iter().any(|(field, _)| field == PRIVATE);
-        let (json, lack) = write(fields);
+        let (json, missing_tier) = write(fields);
         if json.len() > MAX_USER_BYTES {
-            return Err(unreadable(Unreadable::TooLong));
+            return Err(read_error(ReadError::TooLong));
         }
-        Ok(Self::of(json, is_private, lack))
+        Ok(Self::of(json, is_private, missing_tier))
     }
 
-    fn of(json: String, is_private: bool, lack: Lack) -> Self {
+    fn of(json: String, is_private: bool, missing_tier: MissingTier) -> Self {
         let (hash, json) = (HASHER.hash_one(&*json), json.into_boxed_str());
-        Self(Arc::new(Inner { hash, is_private, lack, json, in_environment: Default::default() }))
+        Self(Arc::new(Inner {
+            hash,
+            is_private,
+            missing_tier,
+            json,
+            in_environment: Default::default(),
+        }))
+    }
+
+    /// Returns the user in the API's JSON form, **private attributes included**. The text is not for
+    /// a log or a page.
+    ///
+    /// [`from_json_text`](Self::from_json_text) reads it back as an equal user. `User` does not
+    /// implement `Serialize`, so that no derived `Serialize` writes private attributes by accident:
+    ///
+    /// ```compile_fail,E0277
+    /// #[derive(serde::Serialize)]
+    /// struct LogLine {
+    ///     user: actix_statsig::User,
+    /// }
+    /// ```
+    ///
+    /// `Debug` leaves the private attributes out.
+    ///
+    /// ```
+    /// use actix_statsig::User;
+    ///
+    /// let user = User::builder().user_id("u-1").private_attribute("salary", 30_000).build()?;
+    /// assert_eq!(user.to_json(), r#"{"privateAttributes":{"salary":30000},"userID":"u-1"}"#);
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    pub fn to_json(&self) -> String {
+        self.json().to_owned()
     }
 
     /// The canonical JSON: what is compared, hashed and sent.
@@ -175,7 +209,7 @@ impl User {
         &self.0.json
     }
 
-    /// Whether a text that may repeat the user's fields may repeat a secret.
+    /// Whether a text that repeats the user's fields may contain a secret.
     pub(crate) fn has_private_attributes(&self) -> bool {
         self.0.is_private
     }
@@ -184,18 +218,18 @@ impl User {
 impl TryFrom<&RawValue> for User {
     type Error = Error;
 
-    /// The same as [`User::from_json_text`], for what is known to be JSON.
+    /// Does the same as [`User::from_json_text`], for valid JSON.
     fn try_from(json: &RawValue) -> Result<Self, Error> {
         let json = replace_lone_surrogates(json.get());
         Self::from_node(Node::read(&json, MAX_DEPTH, MAX_USER_BYTES))
     }
 }
 
-fn unreadable(why: Unreadable) -> Error {
+fn read_error(why: ReadError) -> Error {
     let rule = match why {
-        Unreadable::NotJson => "must be JSON",
-        Unreadable::TooDeep => "must have at most 64 levels of nesting",
-        Unreadable::TooLong => "must have at most 65536 bytes as JSON",
+        ReadError::NotJson => "must be JSON",
+        ReadError::TooDeep => "must have at most 64 levels of nesting",
+        ReadError::TooLong => "must have at most 65536 bytes as JSON",
     };
     invalid("user", rule)
 }
@@ -215,7 +249,7 @@ impl Hash for User {
     }
 }
 
-/// Shows the fields as JSON, with the private attributes left out.
+/// Shows the fields as JSON, without the private attributes.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut node = Node::read(self.json(), MAX_DEPTH, usize::MAX).map_err(|_| fmt::Error)?;
@@ -229,5 +263,5 @@ impl fmt::Debug for User {
     }
 }
 
-/// Seeded once a process, so that nobody outside can choose users that collide.
+/// Seeded once a process, so that no client can choose users whose hashes collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);

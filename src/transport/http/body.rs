@@ -79,7 +79,7 @@ mod tests {
             read(broken, None, LIMIT, &long, &user(0)).await,
             Err(PayloadError::Incomplete(_))
         ));
-        assert!(long.held().is_empty(), "each returned its permit");
+        assert!(long.holders().is_empty(), "each returned its permit");
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
         let mut of_hog: Vec<_> =
             (0..20).map(|_| Box::pin(read(hangs(), None, LIMIT, &long, &hog))).collect();
         assert!(of_hog.iter_mut().all(|read| read.now_or_never().is_none()));
-        assert_eq!(long.held().len(), 6, "three quarters");
+        assert_eq!(long.holders().len(), 6, "three quarters");
 
         for n in 1..100 {
             let who = user(n);
@@ -109,9 +109,9 @@ mod tests {
         // The hog's other bodies go on when one of its own ends.
         of_hog.drain(..3);
         of_hog.iter_mut().for_each(|read| assert!(read.now_or_never().is_none()));
-        assert_eq!(long.held().len(), 6);
+        assert_eq!(long.holders().len(), 6);
         drop(of_hog);
-        assert!(long.held().is_empty());
+        assert!(long.holders().is_empty());
     }
 
     /// Many long bodies arrive together, chunk by chunk. All are read, and they never hold more bytes

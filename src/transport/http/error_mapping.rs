@@ -182,7 +182,7 @@ mod tests {
     fn a_status_says_whether_the_key_the_call_or_the_server_is_at_fault() {
         let of = |code| {
             let status = StatusCode::from_u16(code).unwrap();
-            status_error(status, "/v1/check_gate", None, || "why".to_owned()).kind()
+            status_error(status, "/v1/check_gate", None, || "why".to_owned()).kind().as_str()
         };
         for (kind, codes) in [
             ("unauthorized", &[401, 403][..]),

@@ -166,7 +166,7 @@ mod tests {
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
         let error = ResponseHead::of(status, &map).intermediary(PATH, body)?;
-        assert_eq!(error.kind(), "intermediary");
+        assert_eq!(error.kind().as_str(), "intermediary");
         Some(error.to_string())
     }
 

@@ -1,7 +1,7 @@
 //! Whether what is counted is what happened, and nothing is left behind.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -97,9 +97,11 @@ impl Model {
             ("cached", stats.cached, given("from the cache") + given("stale"), names),
             ("stale", stats.stale, given("stale"), names),
         ];
-        let kinds: HashSet<_> = stats.errors.keys().chain(self.told.keys()).copied().collect();
+        let errors: BTreeMap<_, _> =
+            stats.errors.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+        let kinds: HashSet<_> = errors.keys().chain(self.told.keys()).copied().collect();
         for kind in kinds.into_iter().filter(|kind| *kind != "answered") {
-            let counted = stats.errors.get(kind).copied().unwrap_or_default();
+            let counted = errors.get(kind).copied().unwrap_or_default();
             counts.push((kind, counted, told(kind), requests));
         }
         for (what, counted, seen, unknown) in counts {

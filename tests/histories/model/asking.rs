@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::{CallKind, CallRequest, FlushPolicy};
+use actix_statsig::{CallKind, FlushPolicy, transport::CallRequest};
 
 use super::{End, Lane, Model, Request, made::CallMade};
 

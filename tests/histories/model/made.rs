@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::CallRequest;
+use actix_statsig::transport::CallRequest;
 
 use super::{Lane, Model};
 use crate::fate::Fault;

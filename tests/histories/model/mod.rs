@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::{CallKind, CallRequest, Error, ShutdownReport, Source, User};
+use actix_statsig::{CallKind, Error, ShutdownReport, Source, User, transport::CallRequest};
 use fastrand::Rng;
 
 use self::made::CallMade;
@@ -100,8 +100,7 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 
 impl Model {
     pub(crate) fn new(settings: Settings, people: Vec<User>, weather: Weather, fates: Rng) -> Self {
-        let json = |user: &User| serde_json::to_string(user).expect("a user is JSON");
-        let by_json: HashMap<_, _> = people.iter().map(json).zip(0..).collect();
+        let by_json: HashMap<_, _> = people.iter().map(User::to_json).zip(0..).collect();
         assert_eq!(by_json.len(), people.len(), "everybody differs from everybody else");
         Self {
             settings,
@@ -153,7 +152,7 @@ impl Model {
     /// A call has come to the transport: is it one that should have been made, and what becomes of
     /// it?
     pub(crate) fn called(&mut self, call: &CallRequest, now: Instant) -> Reaction {
-        let json = serde_json::to_string(&call.user).expect("a user is JSON");
+        let json = call.user.to_json();
         let Some(&who) = self.by_json.get(&json) else {
             self.violation(format_args!("a call about nobody who was asked about: {json}"));
             return Reaction::Lose;
@@ -179,7 +178,11 @@ impl Model {
             ends_at: now + fate.after,
             fault: fate.fault,
             answered: answered.map(|(name, _)| Arc::clone(name)).collect(),
-            error: fate.outcome.as_ref().and_then(|it| it.as_ref().err()).map(Error::kind),
+            error: fate
+                .outcome
+                .as_ref()
+                .and_then(|it| it.as_ref().err())
+                .map(|error| error.kind().as_str()),
             doubt: None,
         });
         for name in call.names.iter() {
@@ -197,13 +200,13 @@ impl Model {
     pub(crate) fn told(&mut self, request: usize, told: &Told, now: Instant) {
         let word = match told {
             Told::Right(_) | Told::Wrong(_) => "answered",
-            Told::Failed(error) => error.kind(),
+            Told::Failed(error) => error.kind().as_str(),
             Told::MailboxClosed => "mailbox_closed",
         };
         *self.told.entry(word).or_default() += 1;
         let waited = now - self.requests[request].at;
         self.trace.push(format!("{request} {word} after {waited:?}"));
-        if let Told::Failed(Error::Internal { detail }) = told {
+        if let Told::Failed(Error::Internal { detail, .. }) = told {
             self.broken.push((detail, self.requests[request].lane, now));
         }
         let complaint = match told {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_statsig::Error;
+use actix_statsig::{Error, ErrorKind};
 
 use super::{End, Model, Request, made::CallMade};
 use crate::fate::{Fault, call_of};
@@ -39,7 +39,7 @@ impl Model {
             Error::InvalidName { name, .. } => {
                 names.iter().any(|asked| **asked == **name) && !name.starts_with("name ")
             }
-            Error::Overloaded { limit } => {
+            Error::Overloaded { limit, .. } => {
                 // Others may have ended between the refusal and now.
                 let was_open = |end: Option<End>| end.is_none_or(|end| end == End::Answered(now));
                 let open = self.requests.iter().filter(|request| was_open(request.end));
@@ -60,7 +60,7 @@ impl Model {
                 };
                 names.contains(name) && calls.any(left_out)
             }
-            Error::Internal { detail } => {
+            Error::Internal { detail, .. } => {
                 let lost = calls.any(CallMade::is_lost)
                     || self.calls.iter().any(|call| call.at >= at && call.ends_transport());
                 let panics = self.panics();
@@ -83,8 +83,10 @@ impl Model {
                     call.lane == lane && call.names.iter().any(|name| names.contains(name));
                 // Who joined a call under way has had only a part of its time, and another chance.
                 let has_a_chance = call.at < at && error.is_retryable() && !left.is_zero();
-                let is_early = error.kind() == "timeout" && left > WORTHWHILE + self.slack();
-                let is_it = call.error == Some(error.kind()) && (at..=now).contains(&call.ends_at);
+                let is_early =
+                    error.kind() == ErrorKind::Timeout && left > WORTHWHILE + self.slack();
+                let is_it =
+                    call.error == Some(error.kind().as_str()) && (at..=now).contains(&call.ends_at);
                 is_ours && is_it && !has_a_chance && !is_early
             }
         }

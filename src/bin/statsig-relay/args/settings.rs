@@ -69,7 +69,7 @@ impl Settings {
     /// Formats an error with the flag or variable to fix in place of the setting's name.
     pub(crate) fn explain(&self, error: Error) -> String {
         match error {
-            Error::InvalidConfig { setting, value, rule } => {
+            Error::InvalidConfig { setting, value, rule, .. } => {
                 self.explain_setting(setting, &value, &rule)
             }
             other => other.to_string(),

@@ -125,7 +125,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let problem = Self::new(status(&error), error.kind(), error.to_string());
+        let problem = Self::new(status(&error), error.kind().as_str(), error.to_string());
         match error {
             error if error.is_overload() => problem.with(RETRY_AFTER, "1"),
             Error::CircuitOpen { .. } => problem.with(RETRY_AFTER, "1"),
@@ -199,42 +199,37 @@ fn status(error: &Error) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Arc};
-
-    use actix_statsig::{ConnectFault, User};
+    use actix_statsig::{CallKind, ConnectFault, User};
 
     use super::*;
 
-    const PATH: &str = "/v1/check_gate";
+    const KIND: CallKind = CallKind::CheckGate;
 
     #[test]
     fn a_status_says_whose_fault_it_is() {
         let limit = Duration::from_secs(1);
-        let connect = Error::Connect {
-            fault: ConnectFault::Refused,
-            source: Arc::new(io::Error::other("broken")),
-        };
+        let connect = Error::connect(ConnectFault::Refused, "broken");
         for (code, error) in [
             (400, User::new("").unwrap_err()),
-            (400, Error::InvalidName { name: "a".into(), rule: "is short" }),
-            (429, Error::Overloaded { limit: 1 }),
-            (429, Error::OverloadedBytes { limit: 1 }),
-            (429, Error::OverloadedUser { limit: 1, unit: "names", setting: "max_pending" }),
+            (400, Error::invalid_name("a", "is short")),
+            (429, Error::overloaded(1)),
+            (429, Error::overloaded_bytes(1)),
+            (429, Error::overloaded_user(1, "names", "max_pending")),
             (503, Error::ShuttingDown),
             (503, Error::Closed),
-            (503, Error::CircuitOpen { cause: Arc::new(Error::AttemptTimeout { limit }) }),
-            (504, Error::Timeout { limit, last: None }),
-            (504, Error::AttemptTimeout { limit }),
+            (503, Error::circuit_open(Error::attempt_timeout(limit))),
+            (504, Error::timeout(limit, None)),
+            (504, Error::attempt_timeout(limit)),
             (502, connect),
-            (502, Error::Unauthorized { path: PATH, status: 401 }),
-            (502, Error::Refused { path: PATH, status: 400, excerpt: String::new() }),
-            (502, Error::Unavailable { path: PATH, status: 503, retry_after: None }),
-            (503, Error::Unavailable { path: PATH, status: 503, retry_after: Some(limit) }),
-            (502, Error::Unavailable { path: PATH, status: 500, retry_after: Some(limit) }),
-            (429, Error::Unavailable { path: PATH, status: 429, retry_after: None }),
-            (502, Error::Intermediary { path: PATH, status: 403, content_type: "text/html" }),
-            (502, Error::MissingName { path: PATH, name: "beta".into() }),
-            (500, Error::Internal { detail: "a panic" }),
+            (502, Error::unauthorized(KIND, 401)),
+            (502, Error::refused(KIND, 400, "")),
+            (502, Error::unavailable(KIND, 503, None)),
+            (503, Error::unavailable(KIND, 503, Some(limit))),
+            (502, Error::unavailable(KIND, 500, Some(limit))),
+            (429, Error::unavailable(KIND, 429, None)),
+            (502, Error::intermediary(KIND, 403, "text/html")),
+            (502, Error::missing_name(KIND, "beta")),
+            (500, Error::internal("a panic")),
             (500, Error::NoArbiter),
         ] {
             assert_eq!(status(&error).as_u16(), code, "{error}");
@@ -245,7 +240,7 @@ mod tests {
     fn calm_that_statsig_asks_for_is_passed_on_with_how_long() {
         let retry_after = |status, millis: Option<u64>| {
             let retry_after = millis.map(Duration::from_millis);
-            let error = Error::Unavailable { path: PATH, status, retry_after };
+            let error = Error::unavailable(KIND, status, retry_after);
             let response = Problem::from(error).error_response();
             let header = response.headers().get(RETRY_AFTER)?.to_str().unwrap().to_owned();
             Some((response.status().as_u16(), header))
@@ -255,14 +250,14 @@ mod tests {
         assert_eq!(retry_after(429, Some(0)), Some((429, "1".to_owned())));
         assert_eq!(retry_after(429, None), Some((429, "1".to_owned())));
         assert_eq!(retry_after(503, None), None);
-        let cause = Arc::new(Error::AttemptTimeout { limit: Duration::from_secs(1) });
-        let open = Problem::from(Error::CircuitOpen { cause }).error_response();
+        let cause = Error::attempt_timeout(Duration::from_secs(1));
+        let open = Problem::from(Error::circuit_open(cause)).error_response();
         assert_eq!(open.headers().get(RETRY_AFTER).unwrap(), "1");
     }
 
     #[test]
     fn overload_says_when_to_come_back_and_a_wrong_method_which_is_right() {
-        let overloaded = Problem::from(Error::Overloaded { limit: 1 }).error_response();
+        let overloaded = Problem::from(Error::overloaded(1)).error_response();
         assert_eq!(overloaded.headers().get(RETRY_AFTER).unwrap(), "1");
         let wrong_method = Problem::wrong_method("POST").error_response();
         assert_eq!(wrong_method.status(), 405);

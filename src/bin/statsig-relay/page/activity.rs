@@ -27,7 +27,7 @@ impl Activity {
     /// Returns the component's hook for errors.
     pub(crate) fn error_hook(&self) -> impl Fn(&Error) + Send + Sync + 'static {
         let activity = self.clone();
-        move |error| activity.errors().record(error.kind(), &error.to_string(), now())
+        move |error| activity.errors().record(error.kind().as_str(), &error.to_string(), now())
     }
 
     /// Records that a request was refused for its body. The component never saw it.

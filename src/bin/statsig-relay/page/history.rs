@@ -79,7 +79,7 @@ mod tests {
     fn sample_counts_refused_bodies_as_errors_and_refused_calls_not_as_calls() {
         let mut stats = Stats::default();
         (stats.calls, stats.refused_calls) = (10, 7);
-        stats.errors.insert("circuit_open", 7);
+        stats.errors.insert(actix_statsig::ErrorKind::CircuitOpen, 7);
         let sample = Sample::new(Duration::from_millis(1_500), &stats, 2);
         assert_eq!((sample.uptime_ms, sample.calls, sample.errors), (1_500, 3, 9));
     }

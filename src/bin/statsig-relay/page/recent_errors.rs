@@ -66,7 +66,7 @@ fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::
 
 #[cfg(test)]
 mod tests {
-    use actix_statsig::Error;
+    use actix_statsig::{CallKind, Error};
 
     use super::*;
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn record(recent: &mut RecentErrors, error: &Error, now: Instant) {
-        recent.record(error.kind(), &error.to_string(), now);
+        recent.record(error.kind().as_str(), &error.to_string(), now);
     }
 
     fn times(recent: &RecentErrors, now: Instant) -> Vec<(&str, u64)> {
@@ -88,12 +88,12 @@ mod tests {
     #[test]
     fn equal_errors_are_one_entry_also_where_others_came_between() {
         let (start, mut recent) = (start(), RecentErrors::default());
-        let overloaded = Error::Overloaded { limit: 7 };
+        let overloaded = Error::overloaded(7);
 
         record(&mut recent, &overloaded, start);
         record(&mut recent, &Error::ShuttingDown, start + SECOND);
         record(&mut recent, &overloaded, start + 3 * SECOND);
-        record(&mut recent, &Error::Overloaded { limit: 8 }, start + 4 * SECOND);
+        record(&mut recent, &Error::overloaded(8), start + 4 * SECOND);
 
         let now = start + 5 * SECOND;
         assert_eq!(
@@ -101,7 +101,7 @@ mod tests {
             [("overloaded", 1), ("overloaded", 2), ("shutting_down", 1)]
         );
         let seen = serde_json::to_value(recent.at(now)).unwrap();
-        let message = "overloaded: more than 7 names would be pending";
+        let message = "overloaded: more than 7 names would be pending (`max_pending`)";
         let expected = serde_json::json!(
             {"kind": "overloaded", "message": message, "times": 2, "ago_ms": 2000}
         );
@@ -111,8 +111,7 @@ mod tests {
     #[test]
     fn only_so_many_are_kept_and_no_message_is_long() {
         let (now, mut recent) = (start(), RecentErrors::default());
-        let refused =
-            |status| Error::Refused { path: "/v1/get_config", status, excerpt: "é".repeat(400) };
+        let refused = |status| Error::refused(CallKind::GetConfig, status, "é".repeat(400));
 
         for status in 400..450 {
             record(&mut recent, &refused(status), now);

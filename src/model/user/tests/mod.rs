@@ -92,7 +92,7 @@ fn sent(json: &str) -> String {
     let user = User::from_json_text(json).unwrap_or_else(|error| panic!("{json}: {error}"));
     let again = serde_json::from_str::<User>(json).expect("the same");
     assert_eq!(user, again);
-    assert_eq!(serde_json::to_string(&user).expect("JSON"), user.json());
+    assert_eq!(user.to_json(), user.json());
     assert!(format!("{user:?}").starts_with("User({"));
     user.json().to_owned()
 }

@@ -123,7 +123,7 @@ fn while_it_is_open_a_probe_begins_every_half_second_and_the_first_answer_closes
     breaker.on_probe_failure(probe(500), &down(), after(1_500));
     assert_eq!(breaker.state(), BreakerState::Open);
     let (failed_probe, cause) = breaker.outage().unwrap();
-    assert_eq!((failed_probe, cause.kind()), (Some(after(1_000)), "unavailable"));
+    assert_eq!((failed_probe, cause.kind().as_str()), (Some(after(1_000)), "unavailable"));
 
     assert_eq!(breaker.start_probes(last_request, after(1_500)), [probe(1_500)]);
     breaker.on_answer(after(1_501));

@@ -1,4 +1,4 @@
-//! What the kept evaluations weigh together, in bytes, with what they share counted once. Pure.
+//! The memory footprint of the cache, in bytes, with shared parts counted once. Pure.
 
 use std::{borrow::Borrow, hash::Hash};
 
@@ -11,37 +11,38 @@ use crate::model::{
     user::User,
 };
 
-/// Counts the bytes of all entries, and has equal users and equal values share one copy.
+/// Counts the bytes of all entries, and lets equal users and equal values share one copy.
 ///
-/// Each request brings a `User` of its own, and each answer a text of its own, however often they are
-/// equal. With one copy the count is exact: if each entry weighed the whole of what it shares, entries
-/// would be evicted though there is room.
+/// Each request brings its own `User`, and each answer its own text, even where they are equal. With
+/// one copy of each the count is exact. If each entry counted what it shares in full, the cache would
+/// evict entries though there is room.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct Footprint {
+    /// The number of entries that share each copy.
     users: HashMap<User, usize, RandomState>,
     values: HashMap<ByText, usize, RandomState>,
     bytes: usize,
 }
 
-/// A value compared by its text: an equal value that is written differently is handed on differently.
+/// A config's value, compared by its text: equal values that are written differently stay different.
 #[derive(Clone, Debug)]
 struct ByText(ConfigValue);
 
-/// What an entry takes beside its name, its user and its value: the parts of fixed size, which stand in
-/// the map and in the row, and what tables and the allocator add.
+/// The bytes of an entry without its name, user and value: the parts of fixed size, which are in the
+/// map and in the scan's order, and the overhead of tables and allocator.
 const ENTRY: usize = 2 * size_of::<Key>() + size_of::<Evaluation>() + 208;
 
-/// The same of a user and of a value, beside their texts.
+/// The overhead of a user or a value, in addition to its text.
 const SHARED: usize = 128;
 
-impl Ledger {
-    /// The weight of all entries.
+impl Footprint {
+    /// Returns the bytes of all entries.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// An entry comes. It gets the copy of its user and of its value that others have already.
-    pub(super) fn enter(&mut self, key: &mut Key, evaluation: &mut Evaluation) {
+    /// Adds an entry. Replaces its user and value by the copies that other entries share.
+    pub(super) fn add(&mut self, key: &mut Key, evaluation: &mut Evaluation) {
         self.bytes += own(key, evaluation);
         match share(&mut self.users, &key.user) {
             Some(user) => key.user = user,
@@ -60,22 +61,22 @@ impl Ledger {
         }
     }
 
-    /// An entry has gone.
-    pub(super) fn leave(&mut self, key: &Key, evaluation: &Evaluation) {
+    /// Removes an entry.
+    pub(super) fn remove(&mut self, key: &Key, evaluation: &Evaluation) {
         self.bytes -= own(key, evaluation);
-        if was_last(&mut self.users, &key.user) {
+        if unshare(&mut self.users, &key.user) {
             self.bytes -= of_user(&key.user);
         }
         if let Some(value) = evaluation.value()
-            && was_last(&mut self.values, value.get())
+            && unshare(&mut self.values, value.get())
         {
             self.bytes -= of_value(value);
         }
     }
 }
 
-/// What an entry weighs that shares nothing.
-pub(super) fn whole(key: &Key, evaluation: &Evaluation) -> usize {
+/// Returns the bytes of an entry that shares nothing.
+pub(super) fn unshared(key: &Key, evaluation: &Evaluation) -> usize {
     own(key, evaluation) + of_user(&key.user) + evaluation.value().map_or(0, of_value)
 }
 
@@ -91,7 +92,7 @@ fn of_value(value: &ConfigValue) -> usize {
     SHARED + value.get().len()
 }
 
-/// The copy that is there, for one entry more.
+/// Returns the shared copy, if there is one, and counts one more entry for it.
 fn share<K, Q>(copies: &mut HashMap<K, usize, RandomState>, key: &Q) -> Option<K>
 where
     K: Borrow<Q> + Clone + Eq + Hash,
@@ -102,8 +103,8 @@ where
     Some(copy.clone())
 }
 
-/// One entry fewer has the copy; whether it was the last.
-fn was_last<K, Q>(copies: &mut HashMap<K, usize, RandomState>, key: &Q) -> bool
+/// Counts one entry less for a copy. Removes the copy after the last entry, and returns `true` then.
+fn unshare<K, Q>(copies: &mut HashMap<K, usize, RandomState>, key: &Q) -> bool
 where
     K: Borrow<Q> + Eq + Hash,
     Q: Eq + Hash + ?Sized,
