@@ -1,7 +1,9 @@
-//! An app that asks for its flags through OpenFeature's SDK, and has them from Statsig. Runs against
-//! a server of its own, so it needs neither an account nor a network, and ends.
+//! Reads feature flags through the OpenFeature SDK, with Statsig as the provider. The example starts a
+//! server in place of Statsig, checks what it shows, and ends: it needs no account and no network.
 //!
 //! `cargo run --features test-util,open-feature --example open_feature`
+
+#![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::{error::Error, time::Duration};
 
@@ -11,77 +13,93 @@ use actix_statsig::{
     test_util::{Fault, LocalStatsig, Rule, Rules},
 };
 use open_feature::{
-    EvaluationContext, EvaluationContextFieldValue, EvaluationErrorCode, EvaluationReason,
-    OpenFeature, StructValue,
+    Client, EvaluationContext, EvaluationContextFieldValue, EvaluationError, EvaluationErrorCode,
+    EvaluationReason, OpenFeature, StructValue,
 };
 use serde_json::json;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let homepage = json!({"theme": "dark", "columns": 3, "banner": {"text": "Welcome"}});
-    let rules = Rules::new()
-        .gate("new_checkout", Rule::new(true).when("custom.plan", "pro").named("r-1", "Pros"))
-        .config("homepage", homepage);
-    let server = LocalStatsig::start(rules)?;
+    let server = LocalStatsig::start(rules())?;
     let config = Config::builder("secret-key").base_url(server.url()).build()?;
 
-    // Once in the app: the component, and the provider that asks it.
+    // When the app starts: one component, set as the SDK's provider once.
     let statsig = Statsig::start(config)?;
-    let client = {
-        let mut api = OpenFeature::singleton_mut().await;
-        api.set_provider(StatsigProvider::new(statsig.clone())).await;
-        api.create_client()
-    };
+    OpenFeature::singleton_mut().await.set_provider(StatsigProvider::new(statsig.clone())).await;
+    let client = OpenFeature::singleton().await.create_client();
 
-    // For each request of the app: whom its flags are about.
-    let ids = StructValue::default().with_field("companyID", "c-1");
-    let context = EvaluationContext::default()
-        .with_targeting_key("u-1")
-        .with_custom_field("country", "NL")
-        .with_custom_field("plan", "pro")
-        .with_custom_field("customIDs", EvaluationContextFieldValue::new_struct(ids));
-    let context = Some(&context);
+    // For each request: a context that describes the user, and any number of checks.
+    let user = context("u-1");
+    check_gate(&client, &user).await?;
+    read_config(&client, &user).await?;
+    assert_eq!(server.calls(), 2, "one call for the gate, one for the config");
 
-    // A gate, with what the SDK is told beside its value.
-    let gate = client.get_bool_details("new_checkout", context, None).await.map_err(told)?;
-    tell(&format!("new_checkout is {}: {:?} by {:?}", gate.value, gate.reason, gate.variant));
-    assert!(gate.value);
-    assert_eq!(gate.reason, Some(EvaluationReason::TargetingMatch));
-    assert_eq!(gate.variant.as_deref(), Some("Pros"));
-
-    // Keys of a config, an object in it, and all of it: one call to Statsig, the rest is kept.
-    let theme = client.get_string_value("homepage.theme", context, None).await.map_err(told)?;
-    let columns = client.get_int_value("homepage.columns", context, None).await.map_err(told)?;
-    let banner = client.get_struct_value::<StructValue>("homepage.banner", context, None).await;
-    let whole = client.get_struct_value::<StructValue>("homepage", context, None).await;
-    tell(&format!("a {theme} homepage of {columns} columns with the banner {banner:?}"));
-    assert_eq!((theme.as_str(), columns), ("dark", 3));
-    assert_eq!(banner.map_err(told)?.fields["text"].as_str(), Some("Welcome"));
-    assert_eq!(whole.map_err(told)?.fields.len(), 3);
-    assert_eq!(server.calls(), 2, "one for the gate, one for the config");
-
-    // What goes wrong is an error, where the app has its default, and is counted.
-    let missing = client.get_string_value("homepage.font", context, None).await;
-    tell(&format!("{missing:?}"));
-    assert_eq!(missing.as_ref().err().map(|e| &e.code), Some(&EvaluationErrorCode::FlagNotFound));
-    assert_eq!(missing.unwrap_or("serif".to_owned()), "serif");
-    server.inject(Fault::status(400));
-    let unasked = client.get_bool_value("beta", context, None).await;
-    assert!(!unasked.unwrap_or(false));
+    // When a check fails, the app uses a default. Each failure is counted.
+    fall_back(&client, &user, &server).await;
     assert_eq!(statsig.stats().fallbacks.values().sum::<u64>(), 2);
 
-    // What was asked last is answered before the process ends.
+    // Before the process ends: answer the last checks.
     let report = statsig.shutdown(Duration::from_secs(5)).await;
     assert_eq!(report.cut_off, 0);
     Ok(())
 }
 
-/// The SDK's error is none of the standard library's.
-fn told(error: open_feature::EvaluationError) -> String {
-    format!("{}: {}", error.code, error.message.unwrap_or_default())
+fn rules() -> Rules {
+    let homepage = json!({"theme": "dark", "columns": 3, "banner": {"text": "Welcome"}});
+    Rules::new()
+        .gate("new_checkout", Rule::new(true).when("custom.plan", "pro").named("r-1", "Pros"))
+        .config("homepage", homepage)
 }
 
-#[expect(clippy::print_stdout, reason = "it is what the example is for")]
-fn tell(what: &str) {
-    println!("{what}");
+/// Describes the user. The targeting key is Statsig's `userID`.
+fn context(id: &str) -> EvaluationContext {
+    let ids = StructValue::default().with_field("companyID", "c-1");
+    EvaluationContext::default()
+        .with_targeting_key(id)
+        .with_custom_field("country", "NL")
+        .with_custom_field("plan", "pro")
+        .with_custom_field("customIDs", EvaluationContextFieldValue::new_struct(ids))
+}
+
+/// A gate is a boolean flag. The details have the rule or group that decided.
+async fn check_gate(client: &Client, user: &EvaluationContext) -> Result<(), String> {
+    let gate = client.get_bool_details("new_checkout", Some(user), None).await.map_err(text)?;
+    println!("new_checkout is {}: {:?} by {:?}", gate.value, gate.reason, gate.variant);
+    assert!(gate.value);
+    assert_eq!(gate.reason, Some(EvaluationReason::TargetingMatch));
+    assert_eq!(gate.variant.as_deref(), Some("Pros"));
+    Ok(())
+}
+
+/// A config's keys are flags `config.key`; the whole config is a struct. The first flag makes a call,
+/// and the others come from the cache.
+async fn read_config(client: &Client, user: &EvaluationContext) -> Result<(), String> {
+    let user = Some(user);
+    let theme = client.get_string_value("homepage.theme", user, None).await.map_err(text)?;
+    let columns = client.get_int_value("homepage.columns", user, None).await.map_err(text)?;
+    let banner = client.get_struct_value::<StructValue>("homepage.banner", user, None).await;
+    let homepage = client.get_struct_value::<StructValue>("homepage", user, None).await;
+    println!("the homepage is {theme}, with {columns} columns and the banner {banner:?}");
+    assert_eq!((theme.as_str(), columns), ("dark", 3));
+    assert_eq!(banner.map_err(text)?.fields["text"].as_str(), Some("Welcome"));
+    assert_eq!(homepage.map_err(text)?.fields.len(), 3);
+    Ok(())
+}
+
+/// A missing key and a failing server are errors of the SDK.
+async fn fall_back(client: &Client, user: &EvaluationContext, server: &LocalStatsig) {
+    let font = client.get_string_value("homepage.font", Some(user), None).await;
+    println!("homepage.font: {font:?}");
+    assert_eq!(font.as_ref().unwrap_err().code, EvaluationErrorCode::FlagNotFound);
+    assert_eq!(font.unwrap_or("serif".to_owned()), "serif");
+
+    server.inject(Fault::status(400));
+    let beta = client.get_bool_value("beta", Some(user), None).await;
+    println!("beta: {beta:?}");
+    assert!(!beta.unwrap_or(false));
+}
+
+/// The SDK's error does not implement `std::error::Error`.
+fn text(error: EvaluationError) -> String {
+    format!("{}: {}", error.code, error.message.unwrap_or_default())
 }

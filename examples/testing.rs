@@ -1,11 +1,11 @@
-//! Testing an app that asks Statsig: `LocalStatsig` stands in for it, by rules that the test gives,
-//! and says what it was asked. Copy the tests to where yours are.
+//! Tests an app that uses feature flags. `LocalStatsig` replaces Statsig: it follows the test's rules and
+//! records its requests. Copy the tests into your app.
 //!
 //! `cargo test --features test-util,web --example testing`
 
 use actix_statsig::{
     Statsig, User,
-    web::{Flags, RequestUser},
+    web::{Flags, FlagsConfig, RequestUser},
 };
 use actix_web::{HttpRequest, error::ErrorUnauthorized, get, web::ServiceConfig};
 
@@ -17,23 +17,23 @@ async fn checkout(flags: Flags) -> &'static str {
     }
 }
 
-/// The app, but for its server: what an app's `main` and its tests have in common.
-#[cfg_attr(not(test), expect(dead_code, reason = "here it is only tested"))]
-fn shop(statsig: &Statsig) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
-    let flags = statsig.configure(identify);
-    move |app| {
-        app.configure(&flags).service(checkout);
-    }
-}
-
 fn identify(request: &HttpRequest) -> actix_web::Result<User> {
     let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("log in first"))?;
     Ok(RequestUser::new().user(request).user_id(id.value()).build()?)
 }
 
-#[expect(clippy::print_stdout, reason = "it says where to look")]
+/// Configures the app. An app's `main` and its tests both use this function.
+#[cfg_attr(not(test), expect(dead_code, reason = "the example has only tests"))]
+fn shop(statsig: &Statsig) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
+    let flags = FlagsConfig::new(statsig.clone(), identify);
+    move |app| {
+        app.app_data(flags.clone()).service(checkout);
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the example prints how to run its tests")]
 fn main() {
-    println!("cargo test --features test-util,web --example testing");
+    println!("run: cargo test --features test-util,web --example testing");
 }
 
 #[cfg(test)]
@@ -52,12 +52,13 @@ mod tests {
 
     use super::*;
 
-    /// The component for one test. Without a cache, each test decides alone what the next answer is.
+    /// Starts a component for one test, without a cache: each check gets the answer of the current rules.
     fn statsig(server: &LocalStatsig) -> Statsig {
         let config = Config::builder("any-key").base_url(server.url()).cache_ttl(Duration::ZERO);
         Statsig::start(config.build().unwrap()).unwrap()
     }
 
+    /// Requests the page and returns its body.
     async fn visit(statsig: &Statsig, language: &'static str) -> String {
         let app = init_service(App::new().configure(shop(statsig))).await;
         let request = TestRequest::with_uri("/checkout")

@@ -1,81 +1,89 @@
-//! An actix-web app with a part that only some may see: a gate around a scope, and what it answers
-//! when the gate is closed and when Statsig fails. It starts a server with sample rules in Statsig's
-//! place, asks its own pages, and ends; with `--serve` it goes on until ctrl-c.
+//! An actix-web app with two guarded scopes. One closes and one opens when Statsig fails. The example
+//! starts a server in place of Statsig, requests its own pages, and ends. With `--serve` it serves until
+//! ctrl-c.
 //!
 //! `cargo run --features test-util,web --example web_guard -- --serve`
+
+#![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::{env, error::Error, time::Duration};
 
 use actix_statsig::{
     Config, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
-    web::{self, RequireGate},
+    web::{FlagsConfig, RequireGate, serve},
 };
-use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer, Responder, dev::HttpServiceFactory, get,
-};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::HttpServiceFactory, web};
 use futures_util::future::{Either, select};
 
-#[get("")]
-async fn page() -> impl Responder {
+async fn welcome() -> &'static str {
     "welcome"
 }
 
-/// For a visitor whom Statsig cannot be asked about, it stays closed.
+/// Answers 404 while the gate is closed, and also when Statsig fails.
 fn beta() -> impl HttpServiceFactory {
-    actix_web::web::scope("/beta").wrap(RequireGate::new("beta").fail_closed()).service(page)
+    let gate = RequireGate::new("beta").fail_closed();
+    web::scope("/beta").wrap(gate).route("", web::get().to(welcome))
 }
 
-/// Who may not pay the new way is sent to the old one, and nobody is kept from paying.
-fn payment() -> impl HttpServiceFactory {
-    let to_the_old_one = |_: &HttpRequest| {
+/// Redirects to the old payment page while the gate is closed. When Statsig fails, the new page is open,
+/// so that every visitor can pay.
+fn new_payment() -> impl HttpServiceFactory {
+    let old_payment = |_: &HttpRequest| {
         HttpResponse::TemporaryRedirect().insert_header(("location", "/pay")).finish()
     };
-    let gate = RequireGate::new("new_payment").when_closed(to_the_old_one).fail_open();
-    actix_web::web::scope("/pay/new").wrap(gate).service(page)
+    let gate = RequireGate::new("new_payment").when_closed(old_payment).fail_open();
+    web::scope("/pay/new").wrap(gate).route("", web::get().to(welcome))
 }
 
-/// Whoever has no cookie is an anonymous visitor, and all of these are one.
+/// Takes the user's id from a cookie. All visitors without a cookie are one user, `anonymous`.
 fn identify(request: &HttpRequest) -> Result<User, actix_statsig::Error> {
-    let id = request.cookie("id");
-    User::new(id.as_ref().map_or("anonymous", |cookie| cookie.value()))
+    let cookie = request.cookie("id");
+    User::new(cookie.as_ref().map_or("anonymous", |cookie| cookie.value()))
 }
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let for_u_1 = || Rule::new(false).override_for("u-1", true);
-    let local =
-        LocalStatsig::start(Rules::new().gate("beta", for_u_1()).gate("new_payment", for_u_1()))?;
+    let local = LocalStatsig::start(rules())?;
     let config = Config::builder("secret-key").base_url(local.url()).retry_attempts(1).build()?;
+
     let statsig = Statsig::start(config)?;
-    let flags = statsig.configure(identify);
-    let app = move || App::new().configure(&flags).service(beta()).service(payment());
+    let flags = FlagsConfig::new(statsig.clone(), identify);
+    let app = move || App::new().app_data(flags.clone()).service(beta()).service(new_payment());
     let server = HttpServer::new(app).workers(2).bind(("127.0.0.1", 0))?;
     let url = format!("http://{}", server.addrs()[0]);
 
-    // Until SIGTERM or ctrl-c. What is then in flight is answered.
-    let serving = web::serve(server, &statsig, Duration::from_secs(30));
+    // Serves until SIGTERM or ctrl-c, and answers what is then in flight.
+    let serving = serve(server, &statsig, Duration::from_secs(30));
     if env::args().any(|arg| arg == "--serve") {
-        tell(&format!("serving to some, as in: curl --cookie id=u-1 {url}/beta {url}/pay/new"));
-        tell(&format!("{:?}", serving.await?));
+        println!("try: curl --include --cookie id=u-1 {url}/beta {url}/pay/new");
+        println!("{:?}", serving.await?);
         return Ok(());
     }
     match select(Box::pin(serving), Box::pin(check(&url, &local, &statsig))).await {
-        Either::Left((served, _)) => Err(format!("it should not have ended: {served:?}").into()),
+        Either::Left((ended, _)) => Err(format!("the server ended too early: {ended:?}").into()),
         Either::Right((checked, _)) => checked,
     }
 }
 
+/// Opens both gates for `u-1` alone.
+fn rules() -> Rules {
+    let rule = Rule::new(false).override_for("u-1", true);
+    Rules::new().gate("beta", rule.clone()).gate("new_payment", rule)
+}
+
+/// Requests both pages as visitors do, and once more while Statsig fails.
 async fn check(url: &str, local: &LocalStatsig, statsig: &Statsig) -> Result<(), Box<dyn Error>> {
     for (user, beta, payment) in [("u-1", 200, 200), ("u-2", 404, 307)] {
         assert_eq!(status(&format!("{url}/beta"), user).await?, beta);
         assert_eq!(status(&format!("{url}/pay/new"), user).await?, payment);
+        println!("{user}: {beta} for /beta, {payment} for /pay/new");
     }
     local.inject(Fault::status(503).always());
     assert_eq!(status(&format!("{url}/beta"), "u-3").await?, 404);
     assert_eq!(status(&format!("{url}/pay/new"), "u-3").await?, 200);
-    // Neither was silent.
-    assert_eq!(statsig.stats().fallbacks["unavailable"], 2);
+    println!("while Statsig fails: 404 for /beta, 200 for /pay/new");
+    assert_eq!(statsig.stats().fallbacks["unavailable"], 2, "both fallbacks are counted");
     Ok(())
 }
 
@@ -83,9 +91,4 @@ async fn status(url: &str, user: &str) -> Result<u16, Box<dyn Error>> {
     let request = awc::Client::builder().disable_redirects().finish().get(url);
     let response = request.insert_header(("cookie", format!("id={user}"))).send().await;
     Ok(response.map_err(|error| error.to_string())?.status().as_u16())
-}
-
-#[expect(clippy::print_stdout, reason = "it is what the example is for")]
-fn tell(what: &str) {
-    println!("{what}");
 }

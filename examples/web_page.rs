@@ -1,62 +1,70 @@
-//! An actix-web app whose page depends on a gate and a config. It starts a server with sample rules
-//! in Statsig's place, asks its own page, and ends; with `--serve` it goes on until ctrl-c.
+//! An actix-web app with a page that depends on a gate and a config. The example starts a server in
+//! place of Statsig, requests its own page, and ends. With `--serve` it serves until ctrl-c.
 //!
 //! `cargo run --features test-util,web --example web_page -- --serve`
+
+#![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::{env, error::Error, time::Duration};
 
 use actix_statsig::{
-    Config, Statsig,
+    Config, Statsig, User,
     test_util::{LocalStatsig, Rule, Rules},
-    web::{self, Flags, RequestUser},
+    web::{Flags, FlagsConfig, RequestUser, serve},
 };
 use actix_web::{App, HttpRequest, HttpServer, Result, error::ErrorUnauthorized, get};
 use futures_util::future::{Either, select};
 use serde_json::json;
 
+/// If the gate cannot be checked, the request fails. For the color, a default is good enough.
 #[get("/checkout")]
 async fn checkout(flags: Flags) -> Result<String> {
-    // An error is the request's answer; for a colour, a default will do.
     let page = match flags.check_gate("new_checkout").await? {
         true => "the new checkout",
         false => "the old checkout",
     };
-    let color: String = flags.get_config_or("checkout", "color", "grey".to_owned()).await;
+    let color: String = flags.get_config_or("checkout_page", "color", "grey".to_owned()).await;
     Ok(format!("{page}, in {color}"))
+}
+
+/// Takes the user's id from a cookie, and ip, user agent and locale from the request.
+fn identify(request: &HttpRequest) -> Result<User> {
+    let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("log in first"))?;
+    Ok(RequestUser::new().user(request).user_id(id.value()).build()?)
 }
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let rules = Rules::new()
-        .gate("new_checkout", Rule::new(true).when("locale", "nl-NL"))
-        .config("checkout", json!({"color": "orange"}));
-    let local = LocalStatsig::start(rules)?;
+    let local = LocalStatsig::start(rules())?;
     let config = Config::builder("secret-key").base_url(local.url()).build()?;
 
     // One component for all workers, on a thread of its own.
     let statsig = Statsig::start(config)?;
-    let visitor = RequestUser::new();
-    let flags = statsig.configure(move |request: &HttpRequest| {
-        let id = request.cookie("id").ok_or_else(|| ErrorUnauthorized("who are you?"))?;
-        Ok::<_, actix_web::Error>(visitor.user(request).user_id(id.value()).build()?)
-    });
-    let app = move || App::new().configure(&flags).service(checkout);
+    let flags = FlagsConfig::new(statsig.clone(), identify);
+    let app = move || App::new().app_data(flags.clone()).service(checkout);
     let server = HttpServer::new(app).workers(2).bind(("127.0.0.1", 0))?;
     let url = format!("http://{}/checkout", server.addrs()[0]);
 
-    // Until SIGTERM or ctrl-c. What is then in flight is answered.
-    let serving = web::serve(server, &statsig, Duration::from_secs(30));
+    // Serves until SIGTERM or ctrl-c, and answers what is then in flight.
+    let serving = serve(server, &statsig, Duration::from_secs(30));
     if env::args().any(|arg| arg == "--serve") {
-        tell(&format!("serving whoever has a cookie, as in: curl --cookie id=u-1 {url}"));
-        tell(&format!("{:?}", serving.await?));
+        println!("try: curl --cookie id=u-1 --header 'accept-language: nl-NL' {url}");
+        println!("{:?}", serving.await?);
         return Ok(());
     }
     match select(Box::pin(serving), Box::pin(check(&url))).await {
-        Either::Left((served, _)) => Err(format!("it should not have ended: {served:?}").into()),
+        Either::Left((ended, _)) => Err(format!("the server ended too early: {ended:?}").into()),
         Either::Right((checked, _)) => checked,
     }
 }
 
+fn rules() -> Rules {
+    Rules::new()
+        .gate("new_checkout", Rule::new(true).when("locale", "nl-NL"))
+        .config("checkout_page", json!({"color": "orange"}))
+}
+
+/// Requests the page as a visitor does.
 async fn check(url: &str) -> Result<(), Box<dyn Error>> {
     for (language, page) in [
         ("nl-NL, en;q=0.5", "the new checkout, in orange"),
@@ -66,14 +74,10 @@ async fn check(url: &str) -> Result<(), Box<dyn Error>> {
         let response = request.insert_header(("cookie", "id=u-1")).send().await;
         let body = response.map_err(|error| error.to_string())?.body().await?;
         assert_eq!(body, page);
-        tell(&format!("{language}: {page}"));
+        println!("{language}: {page}");
     }
-    let nobody = awc::Client::new().get(url).send().await.map_err(|error| error.to_string())?;
-    assert_eq!(nobody.status().as_u16(), 401);
+    let response = awc::Client::new().get(url).send().await.map_err(|error| error.to_string())?;
+    assert_eq!(response.status().as_u16(), 401);
+    println!("without a cookie: 401");
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "it is what the example is for")]
-fn tell(what: &str) {
-    println!("{what}");
 }

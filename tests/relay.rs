@@ -435,7 +435,7 @@ async fn after_the_drain_delay_it_ends() {
     relay.signal("TERM");
     let ended = relay.ended().await;
     assert_eq!(ended.code, Some(0));
-    let (delayed, drained) = (ended.stderr.find("serving on"), ended.stderr.find("draining"));
+    let (delayed, drained) = (ended.stderr.find("still serving"), ended.stderr.find("draining"));
     assert!(delayed.is_some() && delayed < drained, "{}", ended.stderr);
 }
 

@@ -5,9 +5,10 @@
 
 #[path = "web/app.rs"]
 mod app;
+#[path = "support/log.rs"]
+mod log;
 
 use std::{
-    io,
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -21,7 +22,7 @@ use actix_rt::{task::yield_now, time::timeout};
 use actix_statsig::{
     CheckGates, Error, FlushPolicy, Statsig, User,
     test_util::{Fault, LocalStatsig, Rule, Rules},
-    web::{Flags, RequireGate, Unidentified},
+    web::{Flags, FlagsConfig, IdentifyError, RequireGate},
 };
 use actix_web::{
     App, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, Result,
@@ -32,8 +33,9 @@ use actix_web::{
     test::{TestRequest, call_service, init_service, read_body},
     web::{self, Data},
 };
-use app::{answer, asked, config, fallbacks, get, identify, start};
+use app::{answer, asked, config, fallbacks, flags, get, identify, start};
 use futures_util::future::{FutureExt as _, LocalBoxFuture, join, join_all, join3};
+use log::Log;
 use serde_json::json;
 
 #[actix_rt::test]
@@ -55,7 +57,7 @@ async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between()
         let config = config(&server).cache_ttl(cache_ttl).stale_if_error(Duration::ZERO);
         let statsig = Statsig::start(config.build().unwrap()).unwrap();
         let server = Data::new(server);
-        let app = App::new().configure(statsig.configure(identify)).app_data(server.clone());
+        let app = App::new().app_data(flags(&statsig)).app_data(server.clone());
         let app = init_service(app.route("/", web::get().to(before_and_after))).await;
 
         assert_eq!(answer(&app, get("/")).await.1, "(true, true) (true, true)");
@@ -64,7 +66,7 @@ async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between()
     }
     let (server, statsig) = start(rules);
     let server = Data::new(server);
-    let app = App::new().configure(statsig.configure(identify)).app_data(server.clone());
+    let app = App::new().app_data(flags(&statsig)).app_data(server.clone());
     let app = init_service(app.route("/", web::get().to(before_and_after))).await;
     assert_eq!(answer(&app, get("/")).await.1, "(true, true) (true, true)");
     assert_eq!(answer(&app, get("/")).await.1, "(false, false) (false, false)", "another request");
@@ -83,7 +85,7 @@ async fn a_name_asked_for_many_times_at_once_is_one_name_in_one_call() {
     }
     let rules = Rules::new().gate("dark_mode", true).config("banner", json!({"size": 7}));
     let (server, statsig) = start(rules);
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await.1, "[true, false, true]");
@@ -106,7 +108,7 @@ async fn the_names_of_one_call_go_out_together_without_those_that_are_known() {
     // Names that came apart would leave apart.
     let config = config(&server).flush_policy(FlushPolicy::Adaptive);
     let statsig = Statsig::start(config.build().unwrap()).unwrap();
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await.1, "false [true, false, false, true, true]");
@@ -127,7 +129,7 @@ async fn an_answer_comes_also_when_the_first_to_ask_has_left() {
     let (server, statsig) = start(Rules::new().gate("dark_mode", true));
     server.inject(Fault::delay(Duration::from_millis(200)));
     let server = Data::new(server);
-    let app = App::new().configure(statsig.configure(identify)).app_data(server.clone());
+    let app = App::new().app_data(flags(&statsig)).app_data(server.clone());
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await, (200, "true".into()));
@@ -178,7 +180,9 @@ async fn extractors_middlewares_and_the_handler_share_one_user_and_one_snapshot(
     }
     let (server, statsig) = start(Rules::new().gate("wide", true));
     let count = Arc::default();
-    let app = App::new().configure(statsig.configure_async(counting(&count))).wrap(from_fn(ahead));
+    let app = App::new()
+        .app_data(FlagsConfig::new_async(statsig.clone(), counting(&count)))
+        .wrap(from_fn(ahead));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     let user = r#"(true, true, true) User({"userID":"marie"})"#;
@@ -209,7 +213,8 @@ async fn who_it_is_may_be_looked_up_for_a_session_that_a_middleware_left_in_the_
         format!("{:?} {} {}", other.user(), layout.0, one.user() == other.user())
     }
     let (_server, statsig) = start(Rules::new().gate("wide", true));
-    let app = App::new().configure(statsig.configure_async(look_up)).wrap(from_fn(log_in));
+    let app =
+        App::new().app_data(FlagsConfig::new_async(statsig.clone(), look_up)).wrap(from_fn(log_in));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     let user = r#"User({"userID":"marie"}) true true"#;
@@ -221,7 +226,7 @@ async fn a_request_that_wants_no_flags_has_no_user_and_asks_nothing() {
     let (server, statsig) = start(Rules::new());
     let count = Arc::default();
     let app = App::new()
-        .configure(statsig.configure_async(counting(&count)))
+        .app_data(FlagsConfig::new_async(statsig.clone(), counting(&count)))
         .route("/plain", web::get().to(|| async { "no flags" }))
         .route("/idle", web::get().to(|_flags: Flags| async { "flags" }));
     let app = init_service(app).await;
@@ -245,13 +250,13 @@ async fn the_apps_own_error_reaches_the_client_and_nobody_is_identified_again() 
     let (_server, statsig) = start(Rules::new());
     let count = Arc::new(AtomicUsize::new(0));
     let its = Arc::clone(&count);
-    let redirecting = statsig.configure_async(async move |_: &HttpRequest| {
+    let redirecting = FlagsConfig::new_async(statsig.clone(), async move |_: &HttpRequest| {
         its.fetch_add(1, SeqCst);
         yield_now().await;
         Err::<User, _>(log_in())
     });
     let app = App::new()
-        .configure(redirecting)
+        .app_data(redirecting)
         .route("/", web::get().to(|_: Flags, _: Flags| async { "in" }))
         .route("/stubborn", web::get().to(stubborn));
     let app = init_service(app).await;
@@ -259,15 +264,15 @@ async fn the_apps_own_error_reaches_the_client_and_nobody_is_identified_again() 
     let response = call_service(&app, get("/").to_request()).await;
     assert_eq!(response.status().as_u16(), 303);
     assert_eq!(response.headers().get("location").unwrap(), "/login");
-    let unidentified = response.response().error().unwrap().as_error::<Unidentified>().unwrap();
-    assert!(unidentified.app_error().as_error::<InternalError<&str>>().is_some());
+    let error = response.response().error().unwrap().as_error::<IdentifyError>().unwrap();
+    assert!(error.app_error().as_error::<InternalError<&str>>().is_some());
     assert_eq!(read_body(response).await, "log in first");
     assert_eq!(count.load(SeqCst), 1);
 
     assert_eq!(answer(&app, get("/stubborn")).await.1, "no session no session");
     assert_eq!(count.load(SeqCst), 2);
 
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(|_: Flags| async { "in" }))).await;
     let nobody = TestRequest::get().uri("/");
     assert_eq!(answer(&app, nobody).await, (401, "who are you?".into()));
@@ -286,7 +291,7 @@ async fn an_error_answers_for_its_whole_request_and_tells_a_stranger_nothing() {
     }
     let (server, statsig) = start(Rules::new().gate("recs", true));
     server.inject(Fault::status(500));
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await, (503, "Service Unavailable".into()));
@@ -307,7 +312,7 @@ async fn a_name_that_fails_alone_leaves_the_others_of_its_call_their_answers() {
     }
     let (server, statsig) = start(Rules::new().gate("chat", true).gate("wide", true));
     server.inject(Fault::leave_out(["recs"]));
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await, (200, "[true, true]".into()));
@@ -324,7 +329,7 @@ async fn a_config_that_fails_leaves_the_others_of_its_call_their_answers() {
     }
     let (server, statsig) = start(Rules::new().config("shop", json!({"theme": "dark"})));
     server.inject(Fault::status(503).for_name("banner").always());
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await, (200, "dark".into()));
@@ -343,7 +348,7 @@ async fn promise_3_a_gate_that_the_server_refuses_is_no_trouble_of_those_it_was_
     }
     let (server, statsig) = start(Rules::new().gate("chat", true));
     server.inject(Fault::status(400).for_name("recs").always());
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await, (200, "true".into()));
@@ -372,7 +377,7 @@ async fn a_default_that_stands_in_is_counted_and_told_each_time() {
         tell.lock().unwrap().send((told, fallback.error.kind())).unwrap();
     });
     let statsig = Statsig::start(config.build().unwrap()).unwrap();
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await.1, "3 4 dark (true, false) true");
@@ -402,7 +407,7 @@ async fn what_is_asked_without_an_exposure_is_asked_of_the_component_and_is_no_p
         Ok(format!("{quiet} {}", flags.check_gate("chat").await?))
     }
     let (server, statsig) = start(Rules::new().gate("chat", true));
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await.1, "true true");
@@ -424,7 +429,7 @@ async fn evaluations_say_which_rule_decided() {
         .gate("beta-search", Rule::new(true).named("r-7", "Early birds"))
         .config("shop", Rule::from(json!({"theme": "dark"})).named("r-8", "Everybody"));
     let (_server, statsig) = start(rules);
-    let app = App::new().configure(statsig.configure(identify));
+    let app = App::new().app_data(flags(&statsig));
     let app = init_service(app.route("/", web::get().to(page))).await;
 
     assert_eq!(answer(&app, get("/")).await.1, r#"Some("Early birds") Some("r-8")"#);
@@ -445,9 +450,9 @@ async fn where_a_scope_is_wired_apart_what_is_nearer_counts() {
     }
     let (_server, statsig) = start(Rules::new());
     let company = |_: &HttpRequest| User::builder().custom_id("companyID", "acme").build();
-    let scope = web::scope("/company").configure(statsig.configure(company));
+    let scope = web::scope("/company").app_data(FlagsConfig::new(statsig.clone(), company));
     let app = App::new()
-        .configure(statsig.configure(identify))
+        .app_data(flags(&statsig))
         .wrap(from_fn(first_of_all))
         .service(scope.route("", web::get().to(whose)))
         .route("/", web::get().to(whose));
@@ -458,17 +463,22 @@ async fn where_a_scope_is_wired_apart_what_is_nearer_counts() {
     assert_eq!(answer(&app, get("/company")).await.1, company);
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
-        Ok(bytes.len())
+#[actix_rt::test]
+async fn flags_config_nearest_to_the_handler_overrides_the_others() {
+    async fn shown(flags: Flags) -> String {
+        format!("{:?}", flags.user())
     }
+    let (_server, statsig) = start(Rules::new());
+    let of = |id: &'static str| FlagsConfig::new(statsig.clone(), move |_| User::new(id));
+    let shows = |path| web::resource(path).get(shown);
+    let scope = web::scope("/scope").app_data(of("scope"));
+    let scope = scope.service(shows("/own").app_data(of("resource"))).service(shows("/inherited"));
+    let app = App::new().app_data(of("app")).service(scope).service(shows("/app"));
+    let app = init_service(app).await;
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    for (path, id) in [("/app", "app"), ("/scope/inherited", "scope"), ("/scope/own", "resource")] {
+        let user = format!(r#"User({{"userID":"{id}"}})"#);
+        assert_eq!(answer(&app, get(path)).await.1, user, "{path}");
     }
 }
 
@@ -476,12 +486,10 @@ impl io::Write for Log {
 async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stranger_learns_nothing()
  {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let _subscription = log.subscribe();
     let (_server, statsig) = start(Rules::new());
     let asks = || web::get().to(|_: Flags| async { "flags" });
-    let wired = web::scope("/wired").configure(statsig.configure(identify)).route("", asks());
+    let wired = web::scope("/wired").app_data(flags(&statsig)).route("", asks());
     let scope = web::scope("/scope").route("/{page}", asks());
     let app = App::new().route("/app", asks()).service(scope).service(wired);
     let app = init_service(app).await;
@@ -491,14 +499,83 @@ async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stra
     }
     assert_eq!(answer(&app, get("/wired")).await, (200, "flags".into()));
 
-    let log = log.0.lock().unwrap().clone();
+    let log = log.to_string();
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), 2, "{log}");
-    assert!(errors.iter().all(|line| line.contains(".configure(&flags)")), "{log}");
+    let missing = ".app_data(FlagsConfig::new(";
+    assert!(errors.iter().all(|line| line.contains(missing)), "{log}");
     assert!(errors[1].contains("/scope/{page}"), "{log}");
     let request = get("/").to_http_request();
     let error = Flags::extract(&request).await.unwrap_err();
-    assert!(error.to_string().contains("statsig.configure("), "{error}");
+    assert!(error.to_string().contains(missing), "{error}");
+}
+
+#[actix_rt::test]
+async fn invalid_name_is_logged_as_an_error_with_the_rule() {
+    async fn gates(flags: Flags) -> Result<String> {
+        Ok(format!("{:?}", flags.check_gates(["a", "b"]).await?))
+    }
+    async fn config(flags: Flags) -> Result<String> {
+        Ok(format!("{:?}", flags.get_config("a").await?))
+    }
+    async fn default(flags: Flags) -> String {
+        format!("{}", flags.check_gate_or("a", true).await)
+    }
+    let (server, statsig) = start(Rules::new());
+    for (path, status) in [("/gates", 500), ("/config", 500), ("/default", 200), ("/guard", 500)] {
+        let log = Log::default();
+        let _subscription = log.subscribe();
+        let guard = web::scope("/guard").wrap(RequireGate::new("a").fail_open());
+        let app = App::new()
+            .app_data(flags(&statsig))
+            .route("/gates", web::get().to(gates))
+            .route("/config", web::get().to(config))
+            .route("/default", web::get().to(default))
+            .service(guard);
+
+        assert_eq!(answer(&init_service(app).await, get(path)).await.0, status, "{path}");
+
+        let log = log.to_string();
+        let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        let [error] = errors[..] else { panic!("{path}: {log}") };
+        assert!(error.contains(r#"name "a" must have 2 to 100 characters"#), "{path}: {error}");
+    }
+    assert_eq!(server.calls(), 0);
+}
+
+#[actix_rt::test]
+async fn invalid_user_gets_400_and_a_warning_that_names_the_field() {
+    let log = Log::default();
+    let _subscription = log.subscribe();
+    let (_server, statsig) = start(Rules::new());
+    let app = App::new().app_data(flags(&statsig));
+    let app = init_service(app.route("/", web::get().to(|_: Flags| async { "flags" }))).await;
+
+    let request = TestRequest::get().uri("/").insert_header(("x-user", ""));
+    assert_eq!(answer(&app, request).await, (400, "Bad Request".into()));
+
+    let log = log.to_string();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+    let [warning] = warnings[..] else { panic!("{log}") };
+    assert!(warning.contains("user field `userID`"), "{warning}");
+}
+
+#[actix_rt::test]
+async fn refused_key_gets_502_and_a_warning() {
+    let log = Log::default();
+    let _subscription = log.subscribe();
+    let server = LocalStatsig::start(Rules::new()).unwrap();
+    server.inject(Fault::status(401).always());
+    let statsig = Statsig::start_in_current_arbiter(config(&server).build().unwrap()).unwrap();
+    let app = App::new().app_data(flags(&statsig)).wrap(RequireGate::new("beta"));
+
+    let answer = answer(&init_service(app).await, get("/")).await;
+
+    assert_eq!(answer, (502, "Bad Gateway".into()));
+    let log = log.to_string();
+    let warning = log.lines().find(|line| line.contains("WARN")).expect("a warning");
+    assert!(warning.contains("calls to Statsig fail"), "{log}");
+    assert!(warning.contains("the API key was refused"), "{log}");
 }
 
 /// Longer than any of this takes; only a hang waits for it.
@@ -521,19 +598,21 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
         flags.map(|flags| flags.user().clone())
     }
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-    let _listening = tracing::subscriber::set_default(subscriber.finish());
+    let _subscription = log.subscribe();
     let (server, statsig) = start(Rules::new());
     let handler = || web::get().to(|_: Flags, _: Flags| async { "flags" });
     let behind_a_gate = || web::scope("/gate").wrap(RequireGate::new("beta").fail_open());
     let scope = |path| web::scope(path).route("/page", handler());
     let app = App::new()
-        .service(scope("/async").configure(statsig.configure_async(asks)))
-        .service(scope("/sync").configure(statsig.configure(asks_at_once)))
-        .service(scope("/beside").configure(statsig.configure_async(asks_beside)))
-        .service(scope("/wired").configure(statsig.configure_async(asks)).service(behind_a_gate()))
-        .configure(statsig.configure(asks_at_once))
+        .service(scope("/async").app_data(FlagsConfig::new_async(statsig.clone(), asks)))
+        .service(scope("/sync").app_data(FlagsConfig::new(statsig.clone(), asks_at_once)))
+        .service(scope("/beside").app_data(FlagsConfig::new_async(statsig.clone(), asks_beside)))
+        .service(
+            scope("/wired")
+                .app_data(FlagsConfig::new_async(statsig.clone(), asks))
+                .service(behind_a_gate()),
+        )
+        .app_data(FlagsConfig::new(statsig.clone(), asks_at_once))
         .service(behind_a_gate());
     let app = init_service(app).await;
 
@@ -543,7 +622,7 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
         assert_eq!(answered, (500, "Internal Server Error".into()), "{path}");
     }
 
-    let log = log.0.lock().unwrap().clone();
+    let log = log.to_string();
     let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), paths.len(), "{log}");
     assert!(errors.iter().all(|line| line.contains("`identify` extracts `Flags`")), "{log}");
@@ -563,11 +642,9 @@ async fn identify_may_go_on_without_the_flags_that_it_did_not_get() {
     async fn page(flags: Flags, other: Flags) -> String {
         format!("{:?} {}", flags.user(), flags.user() == other.user())
     }
-    // So that the other test of this line of the log can hear it, whichever comes first.
-    let _listening =
-        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(io::sink).finish());
+    let _subscription = Log::default().subscribe();
     let (_server, statsig) = start(Rules::new());
-    let app = App::new().configure(statsig.configure_async(stubborn));
+    let app = App::new().app_data(FlagsConfig::new_async(statsig.clone(), stubborn));
     let app = init_service(app.route("/", web::get().to(page))).await;
     let user = r#"User({"userID":"marie"}) true"#;
     let answered = timeout(LONG, answer(&app, get("/"))).await.expect("it does not hang");
@@ -587,7 +664,7 @@ async fn flags_are_of_the_user_in_the_components_environment() {
     let statsig = Statsig::start(config).unwrap();
     let gated =
         web::scope("/gated").wrap(RequireGate::new("staged")).route("", web::get().to(page));
-    let app = App::new().configure(statsig.configure(identify)).route("/", web::get().to(page));
+    let app = App::new().app_data(flags(&statsig)).route("/", web::get().to(page));
     let app = init_service(app.service(gated)).await;
     let page = r#"User({"statsigEnvironment":{"tier":"staging"},"userID":"marie"}) true true"#;
     assert_eq!(answer(&app, get("/")).await, (200, page.into()));
@@ -604,7 +681,8 @@ fn debug_shows_no_private_attribute() {
     async fn shown(flags: Flags) -> String {
         format!("{flags:?}")
     }
-    let app = App::new().configure(statsig.configure(identify)).route("/", web::get().to(shown));
+    let flags = FlagsConfig::new(statsig.clone(), identify);
+    let app = App::new().app_data(flags).route("/", web::get().to(shown));
     let (_, shown) = system.block_on(async { answer(&init_service(app).await, get("/")).await });
     assert!(shown.contains("marie") && !shown.contains("hunter2"), "{shown}");
 }
@@ -617,7 +695,7 @@ async fn a_client_who_leaves_before_it_is_known_who_it_is_leaves_nothing_behind(
         std::future::pending::<()>().await;
         identify(request)
     };
-    let app = App::new().configure(statsig.configure_async(forever));
+    let app = App::new().app_data(FlagsConfig::new_async(statsig.clone(), forever));
     let app = init_service(app.route("/", web::get().to(|_: Flags| async { "flags" }))).await;
     let held = Rc::new(());
     let request = get("/").to_request();

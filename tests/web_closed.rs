@@ -14,7 +14,7 @@ use actix_statsig::{
     web::Flags,
 };
 use actix_web::{App, HttpServer, dev::Service, web};
-use app::{config, identify};
+use app::{config, flags};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -42,7 +42,7 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
     let local = LocalStatsig::start(Rules::new().gate("winter_sale", true)).unwrap();
     let config = config(&local).flush_interval(LONG).timeout(10 * LONG).build().unwrap();
     let statsig = Statsig::start(config).unwrap();
-    let wiring = statsig.configure(identify);
+    let flags = flags(&statsig);
     let (sender, mut dropped) = unbounded_channel();
     let app = move || {
         let sender = sender.clone();
@@ -54,7 +54,7 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
                 response.await
             }
         });
-        app.configure(&wiring).route("/", web::get().to(page))
+        app.app_data(flags.clone()).route("/", web::get().to(page))
     };
     let server = HttpServer::new(app).workers(1).h1_allow_half_closed(allow_half_closed);
     let server = server.bind("127.0.0.1:0").unwrap();

@@ -22,7 +22,7 @@ use actix_web::{
     test::{TestRequest, call_service, init_service},
     web,
 };
-use app::{answer, asked, config, fallbacks, get, identify, start};
+use app::{answer, asked, config, fallbacks, flags, get, start};
 
 async fn inside() -> &'static str {
     "inside"
@@ -40,19 +40,20 @@ fn get_as(user: &str, path: &str) -> TestRequest {
 #[actix_rt::test]
 async fn a_closed_gate_answers_404_around_an_app_a_scope_and_a_resource() {
     let (_server, statsig) = start(rules());
-    let wiring = statsig.configure(identify);
+    let flags = flags(&statsig);
     let gate = || RequireGate::new("insiders");
     let around_a_scope = web::scope("/scope").wrap(gate()).route("", web::get().to(inside));
     let around_a_resource = web::resource("/resource").wrap(gate()).route(web::get().to(inside));
     let parts = App::new()
-        .configure(&wiring)
+        .app_data(flags.clone())
         .service(around_a_scope)
         .service(around_a_resource)
         .route("/open", web::get().to(inside));
     let parts = init_service(parts).await;
-    let whole = App::new().configure(&wiring).wrap(gate()).route("/app", web::get().to(inside));
+    let whole =
+        App::new().app_data(flags.clone()).wrap(gate()).route("/app", web::get().to(inside));
     let whole = init_service(whole).await;
-    let wired_inside = web::scope("/scope").configure(&wiring).wrap(gate());
+    let wired_inside = web::scope("/scope").app_data(flags.clone()).wrap(gate());
     let nested = App::new().service(wired_inside.route("", web::get().to(inside)));
     let nested = init_service(nested).await;
 
@@ -74,7 +75,7 @@ async fn the_app_chooses_what_a_closed_gate_answers() {
         let list = format!("/waiting-list?for={}", request.path());
         HttpResponse::SeeOther().insert_header(("location", list)).finish()
     });
-    let app = App::new().configure(statsig.configure(identify)).wrap(waiting_list);
+    let app = App::new().app_data(flags(&statsig)).wrap(waiting_list);
     let app = init_service(app.route("/vault", web::get().to(inside))).await;
 
     let response = call_service(&app, get_as("olga", "/vault").to_request()).await;
@@ -92,7 +93,7 @@ async fn the_handler_behind_it_has_its_answer_and_asks_for_no_second_exposure() 
     let (server, statsig) = start(rules());
     let scope = web::scope("/vault").wrap(RequireGate::new("insiders"));
     let app = App::new()
-        .configure(statsig.configure(identify))
+        .app_data(flags(&statsig))
         .wrap(RequireGate::new("insiders"))
         .service(scope.route("", web::get().to(page)));
     let app = init_service(app).await;
@@ -115,7 +116,7 @@ async fn when_statsig_fails_the_app_has_chosen_and_what_stands_in_is_counted_and
     let gone = || HttpResponse::Gone().finish();
     let scope = |path, gate| web::scope(path).wrap(gate).route("", web::get().to(inside));
     let app = App::new()
-        .configure(statsig.configure(identify))
+        .app_data(flags(&statsig))
         .service(scope("/error", gate()))
         .service(scope("/open", gate().fail_open().when_closed(move |_| gone())))
         .service(scope("/closed", gate().when_closed(move |_| gone()).fail_closed()));
@@ -148,7 +149,7 @@ async fn who_is_not_identified_an_app_that_is_not_wired_and_a_gate_that_cannot_b
     let gate = || RequireGate::new("insiders").fail_open();
     let no_gate = web::scope("/typo").wrap(RequireGate::new("in/siders").fail_open());
     let wired = App::new()
-        .configure(statsig.configure(identify))
+        .app_data(flags(&statsig))
         .service(no_gate.route("", web::get().to(inside)))
         .service(web::resource("/").wrap(gate()).route(web::get().to(inside)));
     let wired = init_service(wired).await;
@@ -169,7 +170,7 @@ async fn middlewares_around_it_see_its_responses() {
     server.inject(Fault::status(500));
     let around = DefaultHeaders::new().add(("x-frame-options", "DENY"));
     let gate = RequireGate::new("insiders");
-    let app = App::new().configure(statsig.configure(identify)).wrap(gate).wrap(around);
+    let app = App::new().app_data(flags(&statsig)).wrap(gate).wrap(around);
     let app = init_service(app.route("/", web::get().to(inside))).await;
 
     for status in [503, 404] {

@@ -20,7 +20,7 @@ use actix_statsig::{Config, ConfigBuilder, Error, Statsig, User, web as statsig_
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::future::join_all;
 use program::{Program, limited};
-use statsig_web::Flags;
+use statsig_web::{Flags, FlagsConfig};
 use tokio::sync::oneshot;
 use upstream::{Mood, Upstream};
 
@@ -58,10 +58,10 @@ fn shown(user: &str) -> String {
 fn serve(start: fn(Config) -> Result<Statsig, Error>, config: ConfigBuilder, limit: Duration) {
     actix_rt::System::new().block_on(async {
         let statsig = start(config.build().unwrap()).unwrap();
-        let wiring = statsig.configure(identify);
+        let flags = FlagsConfig::new(statsig.clone(), identify);
         let data = web::Data::new(statsig.clone());
         let app = move || {
-            let app = App::new().app_data(data.clone()).configure(&wiring);
+            let app = App::new().app_data(data.clone()).app_data(flags.clone());
             app.route("/{user}", web::get().to(page))
         };
         // A `System` that exits would take the component along.
@@ -173,9 +173,10 @@ fn promise_6_what_had_arrived_when_the_signal_came_is_answered() {
 async fn promise_6_an_app_that_ends_by_itself_answers_what_it_has() {
     let upstream = Upstream::start(Mood::Hold);
     let statsig = Statsig::start(config(&upstream.url).build().unwrap()).unwrap();
-    let (wiring, data) = (statsig.configure(identify), web::Data::new(statsig.clone()));
+    let (flags, data) =
+        (FlagsConfig::new(statsig.clone(), identify), web::Data::new(statsig.clone()));
     let app = move || {
-        let app = App::new().app_data(data.clone()).configure(&wiring);
+        let app = App::new().app_data(data.clone()).app_data(flags.clone());
         app.route("/{user}", web::get().to(page))
     };
     let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0").unwrap();

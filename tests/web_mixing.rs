@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use actix_statsig::{
     Config, FlushPolicy, Statsig, User,
     test_util::{LocalStatsig, Rule, Rules},
-    web::{Flags, RequireGate},
+    web::{Flags, FlagsConfig, RequireGate},
 };
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, Result,
@@ -116,9 +116,9 @@ async fn all_get_their_own(world: World, visits: Vec<Visit>, policy: FlushPolicy
     let local = LocalStatsig::start(world.rules()).unwrap();
     let config = Config::builder("secret-key").base_url(local.url()).flush_policy(policy);
     let statsig = Statsig::start(config.build().unwrap()).unwrap();
-    let (wiring, gates) = (statsig.configure(identify), world.gates.clone());
+    let (flags, gates) = (FlagsConfig::new(statsig.clone(), identify), world.gates.clone());
     let app = move || {
-        let app = App::new().configure(&wiring);
+        let app = App::new().app_data(flags.clone());
         gates.iter().fold(app, |app, gate| app.service(scope(gate)))
     };
     let server = HttpServer::new(app).workers(3).disable_signals().bind("127.0.0.1:0").unwrap();

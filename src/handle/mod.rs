@@ -304,7 +304,10 @@ impl fmt::Debug for Statsig {
     }
 }
 
-/// What a gate or a config may be named with: `&str`, `String`, `Arc<str>` and the like.
+/// A type that can name a gate or a config: `&str`, `String`, `Arc<str>` and the like.
+///
+/// Statsig allows names of 2 to 100 characters: `a-z A-Z 0-9 _ - .` and space. A request with any other
+/// name gets [`Error::InvalidName`], and nothing is sent.
 pub trait Name: AsRef<str> + Into<Arc<str>> {}
 
 impl<N: AsRef<str> + Into<Arc<str>>> Name for N {}

@@ -1,6 +1,6 @@
-//! What goes wrong, as responses: a fitting status, and a body that tells a stranger nothing else.
+//! Errors as responses: a fitting status, and a body that tells strangers nothing else.
 
-use std::fmt;
+use std::{fmt, rc::Rc};
 
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
@@ -10,10 +10,8 @@ use thiserror::Error as ThisError;
 
 use crate::model::error::Error;
 
-/// `?` works in handlers. The status is 503 for what time may mend and while the component leaves,
-/// 502 for what Statsig or the way to it does wrong for good, 400 for a [`User`](crate::User) whom
-/// the API would refuse, for it is made from the request, and 500 otherwise. The body is no more than
-/// the status.
+/// Handlers can return the component's errors with `?`. The body names the status and nothing else.
+/// [Statuses](crate::web#statuses) lists the status of each error, and what the log says.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -30,61 +28,116 @@ impl ResponseError for Error {
     }
 
     fn error_response(&self) -> HttpResponse {
-        bare(self.status_code())
+        status_only(self.status_code())
     }
 }
 
-/// An `App` that asks for flags, and was not told how. What it says is for the developer.
+/// No `FlagsConfig` is set for the request. The text is for the developer.
 #[derive(Debug, ThisError)]
 #[error(
-    "this part of the app asks for flags and is not wired: its `App` lacks the line \
-     `.configure(&flags)`, where `flags` is `statsig.configure(|request| …)`"
+    "no `FlagsConfig` for this request: add `.app_data(FlagsConfig::new(statsig.clone(), identify))` to \
+     the `App`, or to the scope or resource that uses `Flags` or `RequireGate`"
 )]
-pub(super) struct NotConfigured;
+pub(super) struct MissingConfig;
 
-impl NotConfigured {
+impl MissingConfig {
     pub(super) fn log(request: &HttpRequest) -> Self {
         log(request, &Self);
         Self
     }
 }
 
-impl ResponseError for NotConfigured {
+impl ResponseError for MissingConfig {
     fn error_response(&self) -> HttpResponse {
-        bare(self.status_code())
+        status_only(self.status_code())
     }
 }
 
-/// A function that identifies the user asks for the user's flags. What it says is for the developer.
+/// `identify` extracted `Flags`. The text is for the developer.
 #[derive(Debug, ThisError)]
 #[error(
-    "`identify` extracts `Flags`, which need the user that it is about to make: build the user from the \
-     request alone, and ask for flags in the handler, or ask `Statsig` about a user of your own"
+    "`identify` extracts `Flags`, which need the user that `identify` builds: build the user from the \
+     request alone, and ask for flags in the handler; or call `Statsig` with another user"
 )]
-pub(super) struct AsksWithin;
+pub(super) struct FlagsInIdentify;
 
-impl AsksWithin {
+impl FlagsInIdentify {
     pub(super) fn log(request: &HttpRequest) -> Self {
         log(request, &Self);
         Self
     }
 }
 
-impl ResponseError for AsksWithin {
+impl ResponseError for FlagsInIdentify {
     fn error_response(&self) -> HttpResponse {
-        bare(self.status_code())
+        status_only(self.status_code())
     }
 }
 
 fn log(request: &HttpRequest, error: &impl fmt::Display) {
-    let handler = request.match_pattern();
-    let handler = handler.as_deref().unwrap_or_else(|| request.path());
-    tracing::error!(handler, "{error}");
+    tracing::error!(handler = handler(request), "{error}");
 }
 
-fn bare(status: StatusCode) -> HttpResponse {
+/// Returns the pattern of the request's route; its path where actix has not chosen the route yet.
+pub(super) fn handler(request: &HttpRequest) -> String {
+    request.match_pattern().unwrap_or_else(|| request.path().to_owned())
+}
+
+fn status_only(status: StatusCode) -> HttpResponse {
     let reason = status.canonical_reason().unwrap_or_default();
     HttpResponse::build(status).content_type(ContentType::plaintext()).body(reason)
+}
+
+/// The error that the app's `identify` returned, shared by everything in the request that needed the
+/// user. Its response and its texts are those of the app's own error.
+///
+/// ```
+/// # use actix_statsig::web::IdentifyError;
+/// # #[derive(Debug)] struct LoginRequired;
+/// /// For a middleware that looks at responses.
+/// fn is_login_required(error: &actix_web::Error) -> bool {
+///     let error = error.as_error::<IdentifyError>();
+///     error.is_some_and(|error| error.app_error().as_error::<LoginRequired>().is_some())
+/// }
+/// # impl std::fmt::Display for LoginRequired {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("log in") }
+/// # }
+/// # impl actix_web::ResponseError for LoginRequired {}
+/// ```
+#[derive(Clone)]
+pub struct IdentifyError(Rc<actix_web::Error>);
+
+impl IdentifyError {
+    pub(super) fn new(error: actix_web::Error) -> Self {
+        Self(Rc::new(error))
+    }
+
+    /// Returns the app's own error.
+    pub fn app_error(&self) -> &actix_web::Error {
+        &self.0
+    }
+}
+
+impl fmt::Display for IdentifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for IdentifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl ResponseError for IdentifyError {
+    fn status_code(&self) -> StatusCode {
+        self.0.as_response_error().status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.0.error_response()
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +145,10 @@ mod tests {
     use std::{io, sync::Arc, time::Duration};
 
     use super::*;
-    use crate::model::{error::ConnectFault, user::User};
+    use crate::{
+        config::Config,
+        model::{error::ConnectFault, user::User},
+    };
 
     const PATH: &str = "/v1/check_gate";
 
@@ -104,9 +160,14 @@ mod tests {
     fn a_status_says_whether_to_come_back_and_whose_fault_it_is() {
         let limit = Duration::from_secs(1);
         let unavailable = Error::Unavailable { path: PATH, status: 500, retry_after: None };
+        let (unit, setting) = ("names", "max_pending");
+        let not_json = Arc::new(serde_json::from_str::<u8>("").unwrap_err());
         for (code, error) in [
             (503, Error::Overloaded { limit: 1 }),
+            (503, Error::OverloadedBytes { limit: 1 }),
+            (503, Error::OverloadedUser { limit: 1, unit, setting }),
             (503, Error::Timeout { limit, last: None }),
+            (503, Error::AttemptTimeout { limit }),
             (503, connect(ConnectFault::Refused)),
             (503, Error::CircuitOpen { cause: Arc::new(unavailable.clone()) }),
             (503, unavailable),
@@ -116,12 +177,30 @@ mod tests {
             (502, connect(ConnectFault::CertificateExpired)),
             (502, Error::Unauthorized { path: PATH, status: 401 }),
             (502, Error::Refused { path: PATH, status: 400, excerpt: String::new() }),
+            (
+                502,
+                Error::InvalidResponse {
+                    path: PATH,
+                    reason: String::new(),
+                    excerpt: String::new(),
+                },
+            ),
             (502, Error::MissingName { path: PATH, name: "beta".into() }),
             (400, User::new("").unwrap_err()),
             (500, Error::InvalidName { name: "a".into(), rule: "is short" }),
+            (500, Error::MissingKey { config: "shop".into(), key: "theme".into() }),
+            (500, wrong_type(not_json)),
             (500, Error::Internal { detail: "a panic" }),
+            (500, Config::builder("").build().unwrap_err()),
+            (500, Error::NoArbiter),
+            (500, Error::Start { source: Arc::new(io::Error::other("no thread")) }),
         ] {
             assert_eq!(error.status_code().as_u16(), code, "{error}");
         }
+    }
+
+    fn wrong_type(source: Arc<serde_json::Error>) -> Error {
+        let (config, at) = ("shop".into(), "key `theme`".into());
+        Error::WrongType { config, at, found: "a string", wanted: "u8", source }
     }
 }

@@ -1,4 +1,4 @@
-//! The extractor.
+//! The extractor `Flags`.
 
 use std::{fmt, rc::Rc, sync::Arc};
 
@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde::de::DeserializeOwned;
 
-use super::{snapshot::Snapshot, wiring};
+use super::{request_snapshot::request_snapshot, snapshot::Snapshot};
 use crate::{
     handle::{Name, Statsig, only},
     model::{
@@ -17,18 +17,23 @@ use crate::{
     },
 };
 
-/// The flags of the user whose request it is: an argument of handlers.
+/// Extractor for the feature flags of the request's user.
 ///
-/// All that is asked in one request, through whichever extractor or middleware, makes one consistent
-/// snapshot. A name asked for a second time has the answer of the first, or joins it where that is
-/// on its way; an error is an answer too, so that a request does not see a gate fail and then open.
-/// The names of one call that were not asked for yet go out together, and nothing else does: each
-/// name that Statsig is asked for is an exposure.
+/// A request has one consistent snapshot of its flags, shared by all its extractors and middlewares.
+/// Each name has one answer until the request ends, even if the cache changes meanwhile. An error is
+/// an answer too: a gate cannot fail first and be open later in the same request.
 ///
-/// Its `App` must be wired, with [`Statsig::configure`](crate::Statsig::configure). Where it is not,
-/// the request is answered with 500, and the log says at level ERROR which line is missing.
+/// A method that takes several names sends those that are new to the snapshot in one message. No other
+/// names are sent, because each name that Statsig is asked for is an exposure.
 ///
-/// A middleware gets it with `request.extract::<Flags>()`. Clones share the snapshot.
+/// Needs a [`FlagsConfig`](crate::web::FlagsConfig) in the `app_data`. Without one, the request is
+/// answered with 500, and the log names the missing line at level ERROR.
+///
+/// A name has 2 to 100 of the characters that [`Name`] lists. Any other name is a mistake in the app:
+/// the call fails with [`Error::InvalidName`] and sends nothing, and the log has the name and the rule
+/// at level ERROR, at most once a second.
+///
+/// Middlewares extract flags with `request.extract::<Flags>()`. Clones share the snapshot.
 ///
 /// ```
 /// use actix_statsig::web::Flags;
@@ -44,38 +49,38 @@ use crate::{
 pub struct Flags(Rc<Snapshot>);
 
 impl Flags {
-    /// Whom the answers are about.
+    /// Returns the user whose flags these are.
     pub fn user(&self) -> &User {
-        &self.0.user
+        self.0.user()
     }
 
-    /// The component, for questions outside of the snapshot: without an exposure, or past the cache.
+    /// Returns the component, for requests outside the snapshot: without an exposure, or past the cache.
     ///
     /// ```
     /// # use actix_statsig::{CheckGates, Error, web::Flags};
     /// # async fn menu(flags: Flags) -> Result<(), Error> {
-    /// let quietly = CheckGates::new(flags.user().clone(), ["beta"]).without_exposure();
-    /// let gates = flags.statsig().ask(quietly).await?;
+    /// let beta = CheckGates::new(flags.user().clone(), ["beta"]).without_exposure();
+    /// let gates = flags.statsig().ask(beta).await?;
     /// # Ok(())
     /// # }
     /// ```
     pub fn statsig(&self) -> &Statsig {
-        &self.0.statsig
+        self.0.statsig()
     }
 
-    /// Whether the gate is open.
+    /// Returns whether the gate is open.
     ///
     /// # Errors
-    /// Whatever kept the question from being answered: an error is never turned into `false`. As the
-    /// answer to a request, an [`Error`] is a fitting status and nothing else.
+    /// The [`Error`] that prevented an answer; it never becomes `false`. Returned from a handler, it
+    /// becomes a response with a [status](crate::web#statuses) that fits.
     pub async fn check_gate(&self, name: impl Name) -> Result<bool, Error> {
         Ok(self.gate_evaluation(name).await?.value())
     }
 
-    /// Whether each of the gates is open, in the order asked.
+    /// Returns whether each gate is open, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate): one for all of them.
+    /// As [`check_gate`](Self::check_gate). One error stands for all the names.
     pub async fn check_gates<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -84,10 +89,10 @@ impl Flags {
         Ok(gates.iter().map(GateEvaluation::value).collect())
     }
 
-    /// Whether the gate is open, or this default if there is no answer: for those who want no error.
+    /// Returns whether the gate is open, or the default if there is no answer.
     ///
-    /// That there was none is never invisible, but counted, logged and told as
-    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) says, each time.
+    /// Every fallback is counted, logged and reported, as
+    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) describes.
     pub async fn check_gate_or(&self, name: impl Name, default: bool) -> bool {
         let name = name.into();
         self.check_gate(Arc::clone(&name)).await.unwrap_or_else(|error| {
@@ -96,7 +101,7 @@ impl Flags {
         })
     }
 
-    /// A gate's whole evaluation: the value, with the rule and the group that decided it.
+    /// Returns a gate's whole evaluation: the value, with the rule and the group that decided it.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
@@ -104,18 +109,18 @@ impl Flags {
         only(self.0.gates(&[name.into()]).await?)
     }
 
-    /// Several gates' whole evaluations, in the order asked.
+    /// Returns several gates' whole evaluations, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate): one for all of them.
+    /// As [`check_gate`](Self::check_gate). One error stands for all the names.
     pub async fn gate_evaluations<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
     ) -> Result<Vec<GateEvaluation>, Error> {
-        self.0.gates(&all(names)).await
+        self.0.gates(&collect(names)).await
     }
 
-    /// A dynamic config's or experiment's evaluation.
+    /// Returns the evaluation of a dynamic config or an experiment.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).
@@ -123,19 +128,19 @@ impl Flags {
         only(self.0.configs(&[name.into()]).await?)
     }
 
-    /// Several configs' evaluations, in the order asked.
+    /// Returns several configs' evaluations, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate): one for all of them.
+    /// As [`check_gate`](Self::check_gate). One error stands for all the names.
     pub async fn get_configs<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
     ) -> Result<Vec<ConfigEvaluation>, Error> {
-        self.0.configs(&all(names)).await
+        self.0.configs(&collect(names)).await
     }
 
-    /// The value of one key of a config, or this default if there is no answer, no such key, or one
-    /// of another type. No more invisible than [`check_gate_or`](Self::check_gate_or).
+    /// Returns the value of one key of a config, or the default: if there is no answer or no such key,
+    /// or the value has another type. Reported the same way as [`check_gate_or`](Self::check_gate_or).
     pub async fn get_config_or<T: DeserializeOwned>(
         &self,
         name: impl Name,
@@ -145,14 +150,14 @@ impl Flags {
         let name = name.into();
         let config = self.get_config(Arc::clone(&name)).await;
         config.and_then(|config| config.get(key)).unwrap_or_else(|error| {
-            self.0.statsig.fell_back(CallKind::GetConfig, name, Some(key.into()), error);
+            self.statsig().fell_back(CallKind::GetConfig, name, Some(key.into()), error);
             default
         })
     }
 
-    /// A default is about to stand in for the gate's answer.
+    /// Reports that a default replaces the gate's answer.
     pub(super) fn fell_back(&self, name: Arc<str>, error: Error) {
-        self.0.statsig.fell_back(CallKind::CheckGate, name, None, error);
+        self.statsig().fell_back(CallKind::CheckGate, name, None, error);
     }
 }
 
@@ -162,17 +167,17 @@ impl FromRequest for Flags {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
-        async move { wiring::snapshot(&request).await.map(Self) }.boxed_local()
+        async move { request_snapshot(&request).await.map(Self) }.boxed_local()
     }
 }
 
-/// Shows the user without private attributes.
+/// Leaves out the user's private attributes.
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flags").field("user", self.user()).finish_non_exhaustive()
     }
 }
 
-fn all<N: Name>(names: impl IntoIterator<Item = N>) -> Vec<Arc<str>> {
+fn collect<N: Name>(names: impl IntoIterator<Item = N>) -> Vec<Arc<str>> {
     names.into_iter().map(Into::into).collect()
 }

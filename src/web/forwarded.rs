@@ -1,12 +1,12 @@
-//! Whose address it is, behind proxies. Pure.
+//! The client's address behind proxies. Pure.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The client's address, with so many trusted proxies between it and the app: each of them has added
-/// the address it was asked from to the right of `X-Forwarded-For`, whose entries these are. What is
-/// further left was written by nobody who is trusted.
+/// Returns the client's address, given the number of trusted proxies between the client and the app.
 ///
-/// Where an entry is missing or is no address, the one before it is the last that is known.
+/// Each trusted proxy has appended the address that connected to it to `X-Forwarded-For`, whose values
+/// are `forwarded_for`. Entries further left may be forged. At an entry that is missing or no address,
+/// the lookup stops with the last known address.
 pub(super) fn client<'a>(
     peer: Option<IpAddr>,
     forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,
@@ -17,7 +17,7 @@ pub(super) fn client<'a>(
     trusted.last().or(peer).map(|address| address.to_canonical())
 }
 
-/// An address as proxies write it: with or without a port, and IPv6 with or without brackets.
+/// Parses an address as proxies write it: with or without a port, IPv6 with or without brackets.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = std::str::from_utf8(entry).ok()?.trim();
     let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();

@@ -1,4 +1,4 @@
-//! What every request brings of its user.
+//! The part of a user that every request has: address, user agent and locale.
 
 use actix_web::{
     HttpRequest,
@@ -10,22 +10,22 @@ use actix_web::{
 use super::forwarded;
 use crate::model::user::{User, UserBuilder};
 
-/// Starts a user with what the request itself says: ip address, user agent and locale.
+/// Builds users from requests: ip address, user agent and locale.
 ///
-/// The app adds who it is. Statsig needs an id, a `user_id` or a `custom_id`: for a visitor who has
-/// not logged in, the app has to give one and keep it, in a cookie or a session, or such a visitor
-/// falls into another group with each request.
+/// Your app adds the id. Statsig needs a `user_id` or a `custom_id`. For an anonymous visitor, create an
+/// id and keep it in a cookie or a session: with a new id for each request, the visitor would change
+/// groups.
 ///
-/// The locale is the language tag that the request's `Accept-Language` likes best, for example
-/// `en-US`. A header that is not UTF-8, or longer than 1024 bytes, is left out, and so are user agent and
-/// locale where they would make the user too long: no header keeps a user from being built.
+/// The locale is the language tag that `Accept-Language` prefers, for example `en-US`. Headers that are
+/// not UTF-8 or exceed 1024 bytes are ignored. User agent and locale are left out if they would make the
+/// user too long, so no header can make a user invalid.
 ///
 /// ```
 /// use actix_statsig::{User, web::RequestUser};
 /// use actix_web::{HttpRequest, test::TestRequest};
 ///
-/// let visitor = RequestUser::new().trust_proxies(1);
-/// let identify = move |request: &HttpRequest| visitor.user(request).user_id("u-1").build();
+/// let request_user = RequestUser::new().trust_proxies(1);
+/// let identify = move |request: &HttpRequest| request_user.user(request).user_id("u-1").build();
 ///
 /// let request = TestRequest::get()
 ///     .insert_header(("x-forwarded-for", "192.0.2.1, 203.0.113.7"))
@@ -41,25 +41,24 @@ pub struct RequestUser {
 }
 
 impl RequestUser {
-    /// The ip address is that of whoever is connected to the app: right where clients reach it
-    /// without a proxy.
+    /// Takes the ip address from the connection, which is right where clients connect without a proxy.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// So many proxies, one behind the other, stand between clients and the app, and each adds to
-    /// the right of `X-Forwarded-For` whom it was asked by. Default none: the header is then not
-    /// looked at, since anybody can write it.
+    /// Sets how many proxies stand between clients and the app, one behind the other. Each must append
+    /// the address that connected to it to `X-Forwarded-For`. Default 0: the header is ignored, because
+    /// anyone can write one.
     ///
-    /// It must be exactly as many as every request comes through. With more, the client chooses its
-    /// address; with fewer, it is that of a proxy. Where the header has too few entries, or one that
-    /// is no address, the address is the last that a trusted proxy has vouched for.
+    /// Set exactly the number of proxies that every request passes. With a higher number, clients can
+    /// choose their address; with a lower one, the address is a proxy's. If the header has too few
+    /// entries, or one that is not an address, the result is the last address that a trusted proxy saw.
     #[must_use]
     pub fn trust_proxies(self, proxies: usize) -> Self {
         Self { proxies }
     }
 
-    /// Starts the user whose request it is.
+    /// Returns a builder for the request's user.
     pub fn user(&self, request: &HttpRequest) -> UserBuilder {
         let mut user = User::builder().with_headers();
         if let Some(ip) = self.ip(request) {
@@ -82,7 +81,7 @@ impl RequestUser {
     }
 }
 
-/// The longest header that is taken over, in bytes.
+/// The longest header that is used, in bytes.
 const MAX_HEADER: usize = 1024;
 
 fn text(value: &HeaderValue) -> Option<&str> {
@@ -90,7 +89,7 @@ fn text(value: &HeaderValue) -> Option<&str> {
     (1..=MAX_HEADER).contains(&text.len()).then_some(text)
 }
 
-/// The first of those that are liked best.
+/// Returns the first language tag with the highest quality.
 fn locale(request: &HttpRequest) -> Option<String> {
     let length: usize = request.headers().get_all(ACCEPT_LANGUAGE).map(HeaderValue::len).sum();
     if length > MAX_HEADER {
@@ -112,9 +111,9 @@ mod tests {
 
     use super::*;
 
-    /// What Statsig would be sent.
-    fn sent(visitor: RequestUser, request: TestRequest) -> Value {
-        let user = visitor.user(&request.to_http_request()).user_id("u-4711").build().unwrap();
+    /// Returns the user as sent to Statsig.
+    fn sent(request_user: RequestUser, request: TestRequest) -> Value {
+        let user = request_user.user(&request.to_http_request()).user_id("u-4711").build().unwrap();
         let mut user = serde_json::to_value(user).unwrap();
         user.as_object_mut().unwrap().remove("userID");
         user
@@ -192,11 +191,11 @@ mod tests {
         }
         let too_long =
             RequestUser::new().user(&request).user_id("u").custom("a", "b".repeat(66_000));
-        assert!(too_long.build().is_err(), "that is the app's doing");
+        assert!(too_long.build().is_err(), "the app's own attribute is too long");
     }
 
     proptest! {
-        /// Any lines of these headers, most of them nearly what they should be.
+        /// Generates lines of these headers, most of them nearly valid.
         #[test]
         fn no_languages_or_addresses_keep_a_user_from_being_built(
             lines in vec((0..3usize, "[a-zA-Z]{0,3}[-_]?[a-zA-Z0-9*]{0,9}(;?q=[-0-9.eé]{0,8})?[ ,;:\\[\\]0-9.]{0,9}"), 0..8),

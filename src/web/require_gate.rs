@@ -1,4 +1,4 @@
-//! The middleware that closes a part of an app.
+//! The middleware `RequireGate`.
 
 use std::{
     fmt,
@@ -17,20 +17,21 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use super::flags::Flags;
 use crate::model::error::Error;
 
-/// Lets requests through only where a gate is open for their user: a middleware, for an `App`, a
-/// scope or a resource. Where the gate is closed, the answer is 404 and no more, as for a path that
-/// an `App` without a page for it does not serve; an app that has such a page gives it with
-/// [`when_closed`](Self::when_closed).
+/// Middleware that answers 404 unless a gate is open for the request's user. Wrap an `App`, a scope or a
+/// resource with it.
 ///
-/// When Statsig fails to answer, so does the request, with the status of the [`Error`];
-/// [`fail_open`](Self::fail_open) and [`fail_closed`](Self::fail_closed) choose otherwise. Where the
-/// app could not identify the user or is not wired, or no gate can have this name, the request fails
-/// in any case.
+/// The 404 has no body, like actix's own answer for an unknown path. If your app has a page for that,
+/// return the page with [`when_closed`](Self::when_closed).
 ///
-/// What has to answer without a user, such as a preflight of CORS, goes around it: the middleware
-/// that is wrapped last runs first.
+/// If Statsig fails, the answer is the [`Error`]'s [status](crate::web#statuses).
+/// [`fail_open`](Self::fail_open) and [`fail_closed`](Self::fail_closed) choose otherwise. Three errors
+/// fail the request in any case: `identify` returns an error, no
+/// [`FlagsConfig`](crate::web::FlagsConfig) is set, or no gate can have this [name](crate::Name).
 ///
-/// The handlers behind it share its answer: their [`Flags`] have this gate already.
+/// A request that has no user, such as a CORS preflight, must be answered by a middleware outside this
+/// one: actix runs the middleware that was wrapped last first.
+///
+/// Handlers behind this middleware share its answer: their [`Flags`] already have the gate.
 ///
 /// ```
 /// use actix_statsig::web::RequireGate;
@@ -52,7 +53,7 @@ struct Requirement {
     when_closed: Rc<dyn Fn(&HttpRequest) -> HttpResponse>,
 }
 
-/// What happens when there is no answer.
+/// What to do if there is no answer.
 #[derive(Clone, Copy, Debug)]
 enum OnFailure {
     Fail,
@@ -61,25 +62,25 @@ enum OnFailure {
 }
 
 impl RequireGate {
-    /// Requires this gate, which is asked for with the request's other flags, once.
+    /// Requires this gate. A request asks for it once, in the snapshot of its [`Flags`].
     pub fn new(gate: impl Into<Arc<str>>) -> Self {
         let when_closed = Rc::new(|_: &_| HttpResponse::NotFound().finish());
         Self(Rc::new(Requirement { gate: gate.into(), on_failure: OnFailure::Fail, when_closed }))
     }
 
-    /// Lets requests through when Statsig fails. Each one is counted, logged and told, as
-    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) says.
+    /// Treats the gate as open if Statsig fails. Every fallback is counted, logged and reported, as
+    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) describes.
     pub fn fail_open(self) -> Self {
         self.with(|requirement| requirement.on_failure = OnFailure::Open)
     }
 
-    /// Answers as if the gate were closed when Statsig fails. Each one is counted, logged and told,
-    /// as [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) says.
+    /// Treats the gate as closed if Statsig fails. Every fallback is counted, logged and reported, as
+    /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or) describes.
     pub fn fail_closed(self) -> Self {
         self.with(|requirement| requirement.on_failure = OnFailure::Close)
     }
 
-    /// Answers with this where the gate is closed.
+    /// Sets the response while the gate is closed, in place of 404.
     pub fn when_closed(self, response: impl Fn(&HttpRequest) -> HttpResponse + 'static) -> Self {
         self.with(|requirement| requirement.when_closed = Rc::new(response))
     }
@@ -91,7 +92,7 @@ impl RequireGate {
 }
 
 impl Requirement {
-    /// Whether the request may pass.
+    /// Returns whether the request may pass.
     async fn admits(&self, request: &mut ServiceRequest) -> Result<bool, actix_web::Error> {
         let flags = request.extract::<Flags>().await?;
         let gate = || Arc::clone(&self.gate);
@@ -101,11 +102,8 @@ impl Requirement {
         };
         match (flags.check_gate(gate()).await, self.on_failure) {
             (Ok(is_open), _) => Ok(is_open),
-            // No failure of Statsig's: a gate that can't exist is open to nobody.
-            (Err(error @ Error::InvalidName { .. }), _) => {
-                tracing::error!(%error, "a gate that this part of the app requires can't exist");
-                Err(error.into())
-            }
+            // A mistake in the app and no failure of Statsig: `Flags` have logged it.
+            (Err(error @ Error::InvalidName { .. }), _) => Err(error.into()),
             (Err(error), OnFailure::Open) => Ok(fell_back(error, true)),
             (Err(error), OnFailure::Close) => Ok(fell_back(error, false)),
             (Err(error), OnFailure::Fail) => Err(error.into()),
@@ -140,7 +138,7 @@ where
     }
 }
 
-/// What a [`RequireGate`] makes of the service that it wraps.
+/// A service wrapped by [`RequireGate`].
 pub struct RequireGateService<S> {
     service: Rc<S>,
     requirement: Rc<Requirement>,
@@ -166,7 +164,7 @@ where
                     let response = (requirement.when_closed)(request.request());
                     Ok(request.into_response(response).map_into_right_body())
                 }
-                // As a response: the middlewares around this one see it as they see a handler's.
+                // A response and not an `Err`, so that outer middlewares see it like a handler's response.
                 Err(error) => Ok(request.error_response(error).map_into_right_body()),
             }
         }

@@ -1,10 +1,9 @@
-//! A server that leaves well when it is told to.
+//! Runs a server that shuts down gracefully.
 
-use std::{convert::Infallible, fmt, future::pending, io, pin::pin, time::Duration};
+use std::{fmt, future::pending, io, time::Duration};
 
 use actix_http::Request;
-use actix_rt::time::{sleep, timeout};
-use actix_server::{Server, ServerBuilder};
+use actix_server::ServerBuilder;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::{
     HttpServer,
@@ -12,41 +11,45 @@ use actix_web::{
     dev::{AppConfig, Response},
 };
 
-use super::signals::Signals;
-use crate::{
-    handle::Statsig,
-    message::{Flush, ShutdownReport},
-};
+use super::shutdown::run;
+use crate::{handle::Statsig, message::ShutdownReport};
 
-/// Runs the server until SIGTERM or ctrl-c, lets it leave, and shuts the component down.
+/// Runs the server until SIGTERM or ctrl-c, then shuts the server and the component down gracefully.
 ///
-/// Told to leave, the server reads what has arrived: until the component has been asked nothing new
-/// for a fifth of a second, at most for a second or a quarter of `limit`. Then it takes no more
-/// connections, and answers the requests it has. What these ask does not wait for the flush interval.
-/// The component ends last; what others than the server have asked it by then is answered too.
+/// # Steps of the shutdown
 ///
-/// With a [`delay`](Drain::after), the component reports that it is not ready as soon as the signal
-/// comes, and the server keeps serving until the delay is over: load balancers take a while to notice.
-/// Another signal ends the delay.
+/// 1. If there is a [`delay`](GracefulShutdown::delay), the component reports at once that it is not
+///    ready, and the server keeps serving: load balancers take a while to notice. Another signal ends
+///    the delay.
+/// 2. The server reads the requests that have arrived: until the component has had no new request for a
+///    fifth of a second, and at most for a second or a quarter of the limit.
+/// 3. The server accepts no more connections, and answers the requests it has. Their checks do not wait
+///    for the flush interval.
+/// 4. The component shuts down last. Requests from other parts of the app are answered until then.
 ///
-/// The rest takes `limit` at most, counted from the signal or the end of the delay. At the limit, or at
-/// a second signal, what is not answered is cut off, and what is left open is closed: connections over
-/// HTTP/2, WebSockets and streams do not end by themselves. Signals less than a tenth of a second apart
-/// are one, for some programs send it twice.
+/// Steps 2 to 4 take at most the limit, counted from the signal or the end of the delay. At the limit,
+/// or at a second signal, unanswered requests are cut off, and open connections are closed: HTTP/2
+/// connections, WebSockets and streams do not end by themselves. Signals less than a tenth of a second
+/// apart count as one, because some programs send each signal twice.
 ///
-/// Signals are caught as soon as this is called, and from then on: to the process they do nothing
-/// else any more, also when this is over. The server runs while the future is awaited, and stops when
-/// that is dropped. Its own handling of signals is switched off: it would stop the `System`, and with
-/// it a component that was [started here](Statsig::start_in_current_arbiter), before anything could be drained. Its
-/// `shutdown_timeout` gives way to `limit`, and `system_exit` has no effect. A `shutdown_signal` of
-/// its own it must not have, which would stop it without a word to the component:
-/// [`serve_until`] is for that.
+/// # Signals and the server's own settings
 ///
-/// A visitor who closes the connection normally (FIN) looks to the server like a client that has only
-/// said all it had to say. By default `HttpServer` answers such a half-closed connection, so what the
-/// visitor asked is still asked of Statsig, for nobody. Set
-/// [`h1_allow_half_closed(false)`](HttpServer::h1_allow_half_closed) to drop the request instead: a
-/// flag that is still buffered then costs no call. Few clients half-close and wait for an answer.
+/// The call itself installs the signal handlers. They stay installed after the future has completed, so
+/// the signals have no other effect on the process. The server runs while the future is awaited, and
+/// stops when the future is dropped.
+///
+/// The server's own signal handling is disabled: it would stop the `System`, and a component
+/// [in the current arbiter](Statsig::start_in_current_arbiter) with it, before the server has drained.
+/// The limit replaces `shutdown_timeout`, and `system_exit` has no effect. Do not set a
+/// `shutdown_signal` on the server, which would stop it without the component: use [`serve_until`].
+///
+/// # Visitors who close the connection
+///
+/// When a visitor closes a connection normally (FIN), the server cannot tell whether the visitor still
+/// reads. By default `HttpServer` answers such a half-closed connection, so Statsig is asked for a
+/// visitor who may be gone. Set [`h1_allow_half_closed(false)`](HttpServer::h1_allow_half_closed) to
+/// drop the request instead: a check that is still buffered then costs no call. Few clients half-close
+/// and wait for an answer.
 ///
 /// ```no_run
 /// # use actix_statsig::{Statsig, web};
@@ -63,18 +66,18 @@ use crate::{
 /// ```
 ///
 /// # Errors
-/// If signals cannot be caught, or the server fails; in the latter case the component has been shut
-/// down as well.
+/// If the signal handlers cannot be installed, or the server fails. If the server fails, the component
+/// is shut down first.
 ///
 /// # Panics
-/// Outside of a runtime, and as [`HttpServer::run`] does where nothing is bound.
+/// Outside a runtime, and like [`HttpServer::run`] if the server is bound to no address.
 pub fn serve<F, I, S, B, D>(
     server: HttpServer<F, I, S, B>,
     statsig: &Statsig,
-    limit: D,
+    shutdown: D,
 ) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, D>
 where
-    D: Into<Drain>,
+    D: Into<GracefulShutdown>,
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -85,40 +88,40 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    serve_until(server, statsig, limit, pending())
+    serve_until(server, statsig, shutdown, pending())
 }
 
-/// The same as [`serve`], and leaves as well when `told` is done: for an app that decides by itself
-/// when to end, and for tests. Two signals after that cut off what is left.
+/// Like [`serve`], and also shuts down when `stop` completes: for apps that decide themselves when to
+/// end, and for tests. After that, it takes two signals to cut off unanswered requests.
 ///
 /// ```no_run
 /// # use actix_statsig::{Statsig, web};
 /// # use actix_web::{App, HttpServer};
 /// # use std::time::Duration;
 /// # async fn run(statsig: Statsig) -> std::io::Result<()> {
-/// let (leave, told) = tokio::sync::oneshot::channel::<()>();
-/// let told = async { drop(told.await) };
+/// let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+/// let stop = async { drop(receiver.await) };
 /// let server = HttpServer::new(|| App::new()).bind(("127.0.0.1", 8080))?;
-/// let serving = web::serve_until(server, &statsig, Duration::from_secs(30), told);
-/// # let _ = leave.send(());
+/// let serving = web::serve_until(server, &statsig, Duration::from_secs(30), stop);
+/// # let _ = sender.send(());
 /// serving.await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// As [`serve`].
+/// See [`serve`].
 ///
 /// # Panics
-/// As [`serve`].
+/// See [`serve`].
 pub fn serve_until<F, I, S, B, D, T>(
     server: HttpServer<F, I, S, B>,
     statsig: &Statsig,
-    limit: D,
-    told: T,
+    shutdown: D,
+    stop: T,
 ) -> impl Future<Output = io::Result<ShutdownReport>> + use<F, I, S, B, D, T>
 where
-    D: Into<Drain>,
+    D: Into<GracefulShutdown>,
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -130,16 +133,16 @@ where
     B: MessageBody + 'static,
     T: Future<Output = ()>,
 {
-    let start = |patience| server.disable_signals().shutdown_timeout(patience).run();
-    run(start, statsig.clone(), limit.into(), told)
+    let start = |seconds| server.disable_signals().shutdown_timeout(seconds).run();
+    run(start, statsig.clone(), shutdown.into(), stop)
 }
 
-/// The same as [`serve`], for a server that was built without [`HttpServer`]: one that wraps its
-/// connections, or that speaks something else than HTTP beside it. The builder's own handling of
-/// signals and its `shutdown_timeout` are replaced, as [`serve`] replaces those of an `HttpServer`.
+/// Like [`serve`], for a server built without [`HttpServer`]: for example one that wraps its
+/// connections, or that speaks another protocol beside HTTP. The builder's signal handling and
+/// `shutdown_timeout` are replaced, as [`serve`] replaces those of an `HttpServer`.
 ///
-/// A service learns from the builder's `graceful_shutdown_signal` when to close its idle
-/// connections: the server waits for them until `limit`.
+/// Services should close their idle connections when the builder's `graceful_shutdown_signal` comes:
+/// the server waits for open connections until the limit.
 ///
 /// ```no_run
 /// # use actix_http::{HttpService, Response, error::Error};
@@ -157,179 +160,53 @@ where
 /// ```
 ///
 /// # Errors
-/// As [`serve`].
+/// See [`serve`].
 ///
 /// # Panics
-/// As [`serve`].
-pub fn serve_builder<D: Into<Drain>>(
+/// See [`serve`].
+pub fn serve_builder<D: Into<GracefulShutdown>>(
     builder: ServerBuilder,
     statsig: &Statsig,
-    limit: D,
+    shutdown: D,
 ) -> impl Future<Output = io::Result<ShutdownReport>> + use<D> {
-    let start = |patience| builder.disable_signals().shutdown_timeout(patience).run();
-    run(start, statsig.clone(), limit.into(), pending())
+    let start = |seconds| builder.disable_signals().shutdown_timeout(seconds).run();
+    run(start, statsig.clone(), shutdown.into(), pending())
 }
 
-/// How a server shuts down. A `Duration` is a limit without a delay.
+/// How long a graceful shutdown may take. A `Duration` is a limit without a delay.
 ///
 /// ```
-/// # use actix_statsig::web::Drain;
+/// # use actix_statsig::web::GracefulShutdown;
 /// # use std::time::Duration;
-/// let drain = Drain::within(Duration::from_secs(30)).after(Duration::from_secs(10));
-/// assert_eq!(Drain::from(Duration::from_secs(30)), Drain::within(Duration::from_secs(30)));
-/// # assert_ne!(drain, Drain::within(Duration::from_secs(30)));
+/// let limit = Duration::from_secs(30);
+/// let shutdown = GracefulShutdown::within(limit).delay(Duration::from_secs(10));
+/// # assert_eq!(GracefulShutdown::from(limit), GracefulShutdown::within(limit));
+/// # assert_ne!(shutdown, GracefulShutdown::within(limit));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drain {
-    limit: Duration,
-    delay: Duration,
+pub struct GracefulShutdown {
+    pub(super) limit: Duration,
+    pub(super) delay: Duration,
 }
 
-impl Drain {
-    /// Drains at once, and takes `limit` at most.
+impl GracefulShutdown {
+    /// Drains at once, for at most `limit`.
     pub const fn within(limit: Duration) -> Self {
         Self { limit, delay: Duration::ZERO }
     }
 
-    /// Keeps serving for this long before it drains. [`Stats::is_ready`] is false meanwhile. Set it to
-    /// the time your load balancer takes to notice.
+    /// Keeps serving for this long before draining. [`Stats::is_ready`] is false meanwhile. Set the time
+    /// that your load balancer takes to notice. Default zero.
     ///
     /// [`Stats::is_ready`]: crate::Stats::is_ready
     #[must_use]
-    pub const fn after(self, delay: Duration) -> Self {
+    pub const fn delay(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 }
 
-impl From<Duration> for Drain {
+impl From<Duration> for GracefulShutdown {
     fn from(limit: Duration) -> Self {
         Self::within(limit)
     }
 }
-
-/// Runs the server that `start` makes, given the seconds to wait for its connections.
-fn run<T: Future<Output = ()>>(
-    start: impl FnOnce(u64) -> Server,
-    statsig: Statsig,
-    Drain { limit, delay }: Drain,
-    told: T,
-) -> impl Future<Output = io::Result<ShutdownReport>> {
-    let signals = Signals::listen();
-    // Not before `limit`, so that nothing but that cuts anything off.
-    let patience = limit.as_secs().saturating_add(1);
-    async move {
-        let mut signals = signals?;
-        let mut server = start(patience);
-        let statsig = &statsig;
-        let serving = async {
-            let mut by = tokio::select! {
-                () = signals.received() => By::Signal,
-                () = told => By::App,
-            };
-            if !delay.is_zero() {
-                tracing::info!(?delay, "not ready for more, and serving on");
-                statsig.leave();
-                tokio::select! {
-                    () = sleep(delay) => {}
-                    () = by.impatient(&mut signals) => by = By::Signal,
-                }
-            }
-            by
-        };
-        let ended = tokio::select! {
-            ended = &mut server => Err(ended),
-            by = serving => Ok(by),
-        };
-        match ended {
-            Ok(by) => {
-                let draining = drain(server, statsig, limit);
-                Ok(leave(statsig, draining, by.impatient(&mut signals), limit).await)
-            }
-            Err(ended) => {
-                let impatience = By::App.impatient(&mut signals);
-                let report = leave(statsig, statsig.shutdown(limit), impatience, limit).await;
-                ended.map(|()| report)
-            }
-        }
-    }
-}
-
-/// Who told the server to leave.
-#[derive(Clone, Copy)]
-enum By {
-    Signal,
-    App,
-}
-
-impl By {
-    /// Done at a second signal.
-    async fn impatient(self, signals: &mut Signals) {
-        if matches!(self, Self::App) {
-            signals.received().await;
-        }
-        while timeout(A_MOMENT, signals.received()).await.is_ok() {}
-        signals.received().await;
-    }
-}
-
-/// Drains until that is done, somebody has lost patience, or the limit has come.
-async fn leave(
-    statsig: &Statsig,
-    draining: impl Future<Output = ShutdownReport>,
-    impatience: impl Future<Output = ()>,
-    limit: Duration,
-) -> ShutdownReport {
-    tracing::info!("draining");
-    statsig.leave();
-    let mut draining = pin!(draining);
-    tokio::select! {
-        report = &mut draining => return report,
-        () = impatience => {}
-        () = sleep(limit) => {}
-    }
-    // While the server is there still: its requests are told, and have a moment to say so.
-    let report = statsig.shutdown(Duration::ZERO).await;
-    tracing::warn!(cut_off = report.cut_off, "not all was drained: what is left open is closed");
-    let _ = timeout(A_MOMENT, draining).await;
-    report
-}
-
-/// Answers what has been received, and takes no more. The component ends last: the server's
-/// connections wait for its answers.
-async fn drain(server: Server, statsig: &Statsig, limit: Duration) -> ShutdownReport {
-    let handle = server.handle();
-    let stopped = async {
-        // However much arrives, most of the limit is for answering it.
-        let _ = timeout(limit / 4, arrivals_are_read(statsig)).await;
-        handle.stop(true).await;
-    };
-    tokio::select! {
-        // It serves until it has stopped, and then has nothing to say.
-        _ = server => {}
-        () = stopped => {}
-        never = flush_again_and_again(statsig) => match never {},
-    }
-    statsig.shutdown(limit).await
-}
-
-/// Waits until what had arrived has been read: a server that is told to stop closes connections it
-/// has not accepted or not read from yet. Does not wait for traffic to end that goes on and on.
-async fn arrivals_are_read(statsig: &Statsig) {
-    for _ in 0..5 {
-        let read = statsig.stats().requests;
-        sleep(2 * A_MOMENT).await;
-        if statsig.stats().requests == read {
-            return;
-        }
-    }
-}
-
-/// A handler may ask for its next flag when it has the last.
-async fn flush_again_and_again(statsig: &Statsig) -> Infallible {
-    loop {
-        statsig.addr().do_send(Flush);
-        sleep(A_MOMENT).await;
-    }
-}
-
-const A_MOMENT: Duration = Duration::from_millis(100);

@@ -1,11 +1,11 @@
-//! The signals that ask a server to leave: SIGTERM and ctrl-c.
+//! The signals that shut a server down: SIGTERM and ctrl-c.
 
 use std::io;
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Caught from here on, also while nobody waits for them.
+/// Catches the signals from its creation on, also while no task waits for one.
 #[cfg(unix)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -29,7 +29,7 @@ impl Signals {
     }
 }
 
-/// Ctrl-c alone, where there is no SIGTERM.
+/// Catches ctrl-c alone: Windows has no SIGTERM.
 #[cfg(windows)]
 pub(super) struct Signals(tokio::signal::windows::CtrlC);
 

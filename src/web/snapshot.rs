@@ -1,52 +1,73 @@
-//! What one request has asked, and for whom.
+//! One request's user, and the user's evaluations so far.
 
 use std::{rc::Rc, sync::Arc};
 
 use actix::Handler;
 use futures_util::FutureExt;
 
-use super::answers::{Answers, Outcome};
+use super::{
+    config::FlagsConfig,
+    memo::{Memo, SharedOutcome},
+};
 use crate::{
     batch::BatchActor,
     handle::Statsig,
     message::{BatchRequest, CheckGates, GetConfigs},
     model::{
+        call_kind::CallKind,
         error::Error,
         evaluation::{ConfigEvaluation, GateEvaluation},
         user::User,
     },
 };
 
-/// Lives as long as its request, or a [`Flags`](super::Flags) of it.
+/// Lives as long as its request and the [`Flags`](super::Flags) of the request.
 pub(super) struct Snapshot {
-    pub(super) statsig: Arc<Statsig>,
-    pub(super) user: User,
-    gates: Answers<GateEvaluation>,
-    configs: Answers<ConfigEvaluation>,
+    config: FlagsConfig,
+    user: User,
+    gates: Memo<GateEvaluation>,
+    configs: Memo<ConfigEvaluation>,
 }
 
 impl Snapshot {
-    pub(super) fn new(statsig: Arc<Statsig>, user: User) -> Self {
-        // A call has any number of gates, but one config.
-        Self { statsig, user, gates: Answers::new(usize::MAX), configs: Answers::new(1) }
+    pub(super) fn new(config: FlagsConfig, user: User) -> Self {
+        let user = config.statsig().in_environment(user);
+        // A call asks for many gates, but for one config.
+        Self { config, user, gates: Memo::new(usize::MAX), configs: Memo::new(1) }
+    }
+
+    pub(super) fn statsig(&self) -> &Statsig {
+        self.config.statsig()
+    }
+
+    pub(super) fn user(&self) -> &User {
+        &self.user
     }
 
     pub(super) async fn gates(&self, names: &[Arc<str>]) -> Result<Vec<GateEvaluation>, Error> {
-        let ask = |names| self.ask(CheckGates::new(self.user.clone(), names));
-        self.gates.of(names, ask).await
+        let send = |names| self.send(CheckGates::new(self.user.clone(), names));
+        let gates = self.gates.evaluations(names, send).await;
+        gates.inspect_err(|error| self.log_invalid_name(CallKind::CheckGate, error))
     }
 
     pub(super) async fn configs(&self, names: &[Arc<str>]) -> Result<Vec<ConfigEvaluation>, Error> {
-        let ask = |names| self.ask(GetConfigs::new(self.user.clone(), names));
-        self.configs.of(names, ask).await
+        let send = |names| self.send(GetConfigs::new(self.user.clone(), names));
+        let configs = self.configs.evaluations(names, send).await;
+        configs.inspect_err(|error| self.log_invalid_name(CallKind::GetConfig, error))
     }
 
-    fn ask<M: BatchRequest>(&self, message: M) -> Outcome<M::Evaluation>
+    fn send<M: BatchRequest>(&self, message: M) -> SharedOutcome<M::Evaluation>
     where
         BatchActor: Handler<M>,
     {
-        // It must not hold the snapshot, which holds it.
-        let statsig = Arc::clone(&self.statsig);
-        async move { statsig.ask(message).await.map(Rc::from) }.boxed_local().shared()
+        // The future holds the configuration and not the snapshot, because the snapshot holds the future.
+        let config = self.config.clone();
+        async move { config.statsig().ask(message).await.map(Rc::from) }.boxed_local().shared()
+    }
+
+    fn log_invalid_name(&self, kind: CallKind, error: &Error) {
+        if matches!(error, Error::InvalidName { .. }) {
+            self.config.log_invalid_name(kind, error);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use actix_statsig::{
     Config, ConfigBuilder, Statsig, User,
     test_util::{LocalStatsig, Rules},
+    web::FlagsConfig,
 };
 use actix_web::{
     HttpRequest,
@@ -31,7 +32,12 @@ pub fn start(rules: Rules) -> (LocalStatsig, Statsig) {
     (server, statsig)
 }
 
-/// The user's id stands in a header.
+/// Asks this component, for the user of [`identify`].
+pub fn flags(statsig: &Statsig) -> FlagsConfig {
+    FlagsConfig::new(statsig.clone(), identify)
+}
+
+/// Reads the user's id from a header.
 pub fn identify(request: &HttpRequest) -> actix_web::Result<User> {
     let id = request.headers().get("x-user").ok_or_else(|| ErrorUnauthorized("who are you?"))?;
     Ok(User::new(id.to_str().unwrap())?)

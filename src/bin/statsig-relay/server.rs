@@ -136,8 +136,9 @@ impl Serving {
             Ok(server)
         });
         let server = server.map_err(cannot)?;
-        let drain = web::Drain::within(timeout.saturating_add(LEAVE)).after(drain_delay);
-        let serving = web::serve_builder(server, &statsig, drain);
+        let shutdown =
+            web::GracefulShutdown::within(timeout.saturating_add(LEAVE)).delay(drain_delay);
+        let serving = web::serve_builder(server, &statsig, shutdown);
         // Whoever reads this may send a signal at once.
         for url in urls {
             output::say(format_args!("listening on {url}"));
