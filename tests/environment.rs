@@ -5,14 +5,10 @@ use std::{env, ffi::OsStr, os::unix::ffi::OsStrExt, process::Command};
 
 use actix_statsig::Config;
 
-/// What `Config::from_env` says in a process with this variable and a key.
+/// Returns what `Config::from_env` returns and logs in a process with this variable and a key.
 fn read(variable: &str, value: &OsStr) -> String {
     let child = Command::new(env::current_exe().expect("this program"))
-        .args([
-            "--exact",
-            "a_variable_that_is_not_text_is_refused_and_not_passed_over",
-            "--nocapture",
-        ])
+        .args(["--exact", "child_reads_its_environment", "--nocapture"])
         .env_clear()
         .env(IS_CHILD, "1")
         .env("STATSIG_API_KEY", "secret-key")
@@ -22,13 +18,19 @@ fn read(variable: &str, value: &OsStr) -> String {
     String::from_utf8(child.stdout).expect("text")
 }
 
-const IS_CHILD: &str = "TELL_WHAT_IS_READ";
+const IS_CHILD: &str = "IS_CHILD_OF_THE_TEST";
+
+/// Runs in a process of its own.
+#[test]
+fn child_reads_its_environment() {
+    if env::var_os(IS_CHILD).is_some() {
+        tracing_subscriber::fmt().with_ansi(false).init();
+        println!("{:?}", Config::from_env().map_err(|error| error.to_string()));
+    }
+}
 
 #[test]
 fn a_variable_that_is_not_text_is_refused_and_not_passed_over() {
-    if env::var_os(IS_CHILD).is_some() {
-        return println!("{:?}", Config::from_env().map_err(|error| error.to_string()));
-    }
     let fine = read("STATSIG_TIMEOUT", OsStr::new("2s"));
     assert!(fine.contains("timeout: 2s"), "{fine}");
 
@@ -37,4 +39,20 @@ fn a_variable_that_is_not_text_is_refused_and_not_passed_over() {
         let said = read(&variable, OsStr::from_bytes(b"\xff"));
         assert!(said.contains(&format!("Err(\"setting `{setting}` cannot be")), "{said}");
     }
+}
+
+#[test]
+fn unknown_variable_is_one_warning_without_its_value() {
+    let shown = read("STATSIG_TIMOUT", OsStr::new("hunter2"));
+
+    let (warnings, rest): (Vec<_>, Vec<_>) =
+        shown.lines().partition(|line| line.contains("STATSIG_TIMOUT"));
+    let [warning] = warnings[..] else { panic!("{shown}") };
+    assert!(warning.contains(" WARN "), "{warning}");
+    let hint = "there is no such setting; did you mean STATSIG_TIMEOUT?";
+    assert!(warning.ends_with(hint), "{warning}");
+    assert!(rest.iter().any(|line| line.contains("timeout: 3s")), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+
+    assert!(!read("STATSIG_RELAY_LISTEN", OsStr::new("127.0.0.1:1")).contains("WARN"));
 }

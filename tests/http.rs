@@ -293,7 +293,7 @@ async fn answers_that_the_api_does_not_describe_are_errors_that_say_so() {
         (two(json!([])), "expected an object of gates"),
         (two(gate.clone()), ""),
         (two(json!({"open": {"value": "yes"}})), "expected a boolean"),
-        (two(json!({"open": {"name": "shut", "value": true}})), "an answer for"),
+        (two(json!({"open": {"name": "shut", "value": true}})), "expected the name"),
         (Fault::body("[]").content_type("text/plain"), "expected an object of gates"),
         (Fault::body("[".repeat(100_000)), ""),
         (Fault::body(vec![b' '; 3 << 20]), "longer than"),

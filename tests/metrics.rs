@@ -90,6 +90,7 @@ fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
             ("statsig_stale_names_total", 0.0),
             ("statsig_joined_names_total", 0.0),
             ("statsig_calls_total", 3.0),
+            ("statsig_refused_calls_total", 0.0),
             ("statsig_retries_total", 1.0),
             ("statsig_answered_requests_total", 12.0),
             (r#"statsig_failed_requests_total{kind="unauthorized"}"#, 1.0),
@@ -232,6 +233,10 @@ fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
         // Then the others have waited as well
         let waits = r#"statsig_queue_duration_seconds{operation="check_gate"}"#;
         assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (20, Some(20.0)));
+
+        // And only attempts say how long a call takes
+        let stats = statsig.stats();
+        assert_eq!((stats.calls, stats.refused_calls, stats.call.count), (20, 10, 10));
     });
 }
 

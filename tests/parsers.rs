@@ -168,7 +168,7 @@ fn setting() -> impl Strategy<Value = String> {
     let settings =
         actix_statsig::Config::SETTINGS.iter().map(|&(setting, _)| setting).collect::<Vec<_>>();
     let value = prop_oneof![
-        "[0-9]{1,4}(ms|s|)",
+        "[0-9]{1,4}(ms|s|m|h|d|KiB|MiB|)",
         "(true|false|on|off|maybe)",
         "https?://[a-z.]{0,8}(:[0-9]{1,6})?/{0,3}[a-z/?#@]{0,6}",
         "\\PC{0,20}",

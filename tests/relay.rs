@@ -17,6 +17,8 @@ mod limits;
 mod memory;
 #[path = "relay/observing.rs"]
 mod observing;
+#[path = "relay/options.rs"]
+mod options;
 #[path = "relay/outputs.rs"]
 mod outputs;
 #[path = "relay/program.rs"]
@@ -179,7 +181,7 @@ async fn bad_input_is_refused_with_what_is_wrong_and_where() {
             "invalid_request",
             "gateNames must be a list",
         ),
-        (gate, r#"{"gateName":"aa"}"#, "invalid_request", "user must be given"),
+        (gate, r#"{"gateName":"aa"}"#, "invalid_request", "user is missing"),
         (gate, r#"{"gateName":"aa","user":"u"}"#, "invalid_user", "`user` must be an object"),
         (
             gate,
@@ -203,7 +205,7 @@ async fn bad_input_is_refused_with_what_is_wrong_and_where() {
             "/v1/get_config",
             r#"{"user":{"userID":"u"}}"#,
             "invalid_request",
-            "configName must be given",
+            "configName is missing",
         ),
         (
             "/v1/get_config",
@@ -338,7 +340,9 @@ async fn two_hundred_checks_for_one_user_are_a_handful_of_calls() {
     let (_, stats) = relay.get("/stats").await;
     assert_eq!(stats["requests"], 200);
     assert!((1..=5).contains(&stats["calls"].as_u64().unwrap()), "{stats}");
-    assert_eq!(stats["calls"], upstream.calls());
+    // On a busy machine an attempt may time out before the release.
+    let attempts = stats["calls"].as_u64().unwrap() + stats["retries"].as_u64().unwrap();
+    assert_eq!(attempts, upstream.calls() as u64);
 }
 
 #[actix_rt::test]

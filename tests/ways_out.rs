@@ -216,14 +216,20 @@ mod proxies {
             (Conduct::Says("HTTP/1.1 403 \r\n\r\n<html>"), "answered 403 Forbidden to CONNECT"),
             (Conduct::Says("HTTP/1.1 302 Found\r\nlocation: /\r\n\r\n"), "answered 302 Found"),
             (Conduct::Closes("HTTP/1.1 503 Busy\r\n\r\n"), "answered 503 Service Unavailable"),
-            (Conduct::Says("SSH-2.0-OpenSSH_9\r\n"), "answered something that is not HTTP/1.1"),
-            (Conduct::Says("\u{15}\u{3}\u{1}\0\u{2}\u{2}P"), "answered something that is not HTTP"),
-            (Conduct::Closes(""), "closed the connection before it had answered"),
-            (Conduct::Closes("HTTP/1.1 100 \r\n\r\n"), "closed the connection before it had"),
-            (Conduct::Closes("HTTP/1.1 200 OK\r\nx: "), "closed the connection before it had"),
+            (
+                Conduct::Says("SSH-2.0-OpenSSH_9\r\n"),
+                "answered CONNECT with something other than HTTP/1.1",
+            ),
+            (
+                Conduct::Says("\u{15}\u{3}\u{1}\0\u{2}\u{2}P"),
+                "answered CONNECT with something other than HTTP",
+            ),
+            (Conduct::Closes(""), "closed the connection before answering"),
+            (Conduct::Closes("HTTP/1.1 100 \r\n\r\n"), "closed the connection before answering"),
+            (Conduct::Closes("HTTP/1.1 200 OK\r\nx: "), "closed the connection before answering"),
             (
                 Conduct::Says("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
-                "sent 19 bytes of its own behind its answer",
+                "sent 19 unexpected bytes after its answer",
             ),
         ] {
             let behind = Behind::new();
@@ -250,7 +256,7 @@ mod proxies {
         let (fault, text) = failure(&ask(&statsig, "u-1").await.unwrap_err());
 
         assert_eq!(fault, Some(ConnectFault::Proxy), "{text}");
-        assert!(text.contains(&format!("the proxy {gone} could not be reached")), "{text}");
+        assert!(text.contains(&format!("could not reach the proxy {gone}")), "{text}");
     }
 
     #[actix_rt::test]

@@ -1,56 +1,35 @@
-//! The settings: names, units, defaults, bounds, and where they come from.
+//! The settings: their table, their builder, and how they are read from the environment.
 
+#[macro_use]
+mod table;
+#[macro_use]
+mod settings;
 mod builder;
 mod no_proxy;
 mod parse;
 mod policy;
 mod proxy;
-mod settings;
+mod setting_type;
+mod unknown;
 
-use std::{env, time::Duration};
+use std::env;
 
 use awc::http::Uri;
 use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::settings::Settings;
 pub use self::{builder::ConfigBuilder, policy::FlushPolicy};
 pub(crate) use self::{
     builder::check_api_key,
-    proxy::{Proxy, WayOut},
+    proxy::{Proxy, ProxyChoice},
 };
-use crate::{
-    model::{error::Error, user::Tier},
-    telemetry::hooks::Hooks,
-};
+use self::{setting_type::ApiKey, settings::Settings};
+use crate::{model::error::Error, telemetry::hooks::Hooks};
 
-/// How the component behaves. Made by [`Config::builder`] or [`Config::from_env`], which check every
+/// The component's settings. [`Config::builder`] and [`Config::from_env`] make them, and check each
 /// setting against its bounds.
 ///
-/// | setting | default | bounds |
-/// |---|---|---|
-/// | `api_key` | none | visible ASCII |
-/// | `base_url` | `https://api.statsig.com` | `https`, or `http` to loopback or with `allow_plain_http` |
-/// | `flush_interval` | 5 ms | 1 ms to 1 min, less than `timeout` |
-/// | `batch_size` | 100 | 1 to 100 |
-/// | `max_pending` | 10,000 | 1 to 10,000,000 |
-/// | `max_pending_bytes` | 64 MiB | 1 MiB to 1 TiB |
-/// | `timeout` | 3 s | 1 ms to 10 min |
-/// | `attempt_timeout` | 1 s | 1 ms to 10 min |
-/// | `retry_attempts` | 3 | 1 to 10 |
-/// | `max_in_flight` | 64 | 1 to 1,024 |
-/// | `exposure_logging` | on | |
-/// | `environment` | none | 1 to 100 characters; no text: none |
-/// | `extra_root_certificates` | none | PEM |
-/// | `allow_plain_http` | off | |
-/// | `proxy` | `env` | the URL of an HTTP proxy, `env` or `none` |
-/// | `circuit_breaker` | on | |
-/// | `flush_policy` | `interval` | [`FlushPolicy`] |
-/// | `transports` | 1 | 1 to 64, at most `max_in_flight` |
-/// | `cache_ttl` | 10 s | 0 (off) to 24 h |
-/// | `cache_entries` | 10,000 | 1 to 100,000,000 |
-/// | `cache_bytes` | 64 MiB | 1 MiB to 1 TiB |
-/// | `stale_if_error` | 1 h | 0 (off) to 7 days |
+#[doc = settings_table!()]
 ///
 /// ```
 /// use std::time::Duration;
@@ -70,61 +49,18 @@ use crate::{
 pub struct Config {
     settings: Settings,
     base_url: Uri,
-    way_out: WayOut,
+    proxy_choice: ProxyChoice,
     roots: Vec<CertificateDer<'static>>,
     hooks: Hooks,
 }
 
 impl Config {
-    /// The settings' names, each with a line on what it means, in the order of the table above.
-    pub const SETTINGS: &'static [(&'static str, &'static str)] = &[
-        ("api_key", "the server secret key"),
-        ("base_url", "where the Statsig HTTP API is"),
-        ("flush_interval", "longest a request waits in the buffer"),
-        ("batch_size", "distinct names of one user that flush that user at once (1 to 100)"),
-        ("max_pending", "names buffered, queued and in flight; more are refused as overload"),
-        (
-            "max_pending_bytes",
-            "bytes of the requests for these names, users included, and as many of answers that \
-             wait for other names; more are refused as overload",
-        ),
-        ("timeout", "longest a request takes, from acceptance to answer"),
-        ("attempt_timeout", "longest one HTTP attempt takes, body included"),
-        ("retry_attempts", "attempts of a call in total (1 to 10)"),
-        ("max_in_flight", "HTTP calls at once"),
-        ("exposure_logging", "whether Statsig logs exposures where a message does not say"),
-        ("environment", "tier of every user who has none, like staging"),
-        (
-            "extra_root_certificates",
-            "PEM, or a file of it: certificates to trust besides the roots",
-        ),
-        ("allow_plain_http", "whether plain http may leave this machine"),
-        (
-            "proxy",
-            "HTTP proxy that calls go through: a URL; env: as HTTPS_PROXY and the like say; none",
-        ),
-        (
-            "circuit_breaker",
-            "whether calls wait for a probe, at most 2 s, while the last ones failed in a row",
-        ),
-        ("flush_policy", "when buffered requests are flushed: interval or adaptive"),
-        ("transports", "threads that make HTTP calls; 1: the component's own"),
-        ("cache_ttl", "how long an evaluation is kept and given again; 0: not at all"),
-        ("cache_entries", "evaluations kept at once"),
-        ("cache_bytes", "most memory of the evaluations kept; in bytes, or with KiB, MiB or GiB"),
-        (
-            "stale_if_error",
-            "how much longer a kept evaluation may answer while Statsig fails; 0: not at all",
-        ),
-    ];
-
     /// Starts a configuration with this key and every default.
     pub fn builder(api_key: impl Into<String>) -> ConfigBuilder {
-        let settings = Settings::with_key(api_key.into());
-        ConfigBuilder { settings, hooks: Hooks::default() }
+        ConfigBuilder { settings: Settings::default(), hooks: Hooks::default() }.api_key(api_key)
     }
 
-    /// Every default, with this key.
+    /// Returns every default, with this key.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] if the key is empty or not visible ASCII.
@@ -132,21 +68,28 @@ impl Config {
         Self::builder(api_key).build()
     }
 
-    /// Reads the environment: `STATSIG_API_KEY`, `STATSIG_FLUSH_INTERVAL` and so on, one variable a
-    /// setting. One that is not set keeps the setting's default.
+    /// Reads the settings from the environment, one variable each: `STATSIG_API_KEY`,
+    /// `STATSIG_FLUSH_INTERVAL` and so on. A setting without a variable keeps its default.
     ///
-    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`). Sizes are whole bytes or have a
-    /// unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
-    /// are PEM or the path of a PEM file. A variable that is no setting is ignored.
+    /// Durations are whole milliseconds or have a unit (`5ms`, `3s`, `5m`, `1h`, `7d`). Sizes are whole
+    /// bytes or have a unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
+    /// are PEM or the path of a PEM file.
+    ///
+    /// A variable that begins with `STATSIG_` and is no setting causes a warning in the log, so start
+    /// the log first. `STATSIG_RELAY_…` belongs to the relay and causes none.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value, the bound it breaks and the variable.
     pub fn from_env() -> Result<Self, Error> {
+        for line in unknown::warnings(env::vars_os()) {
+            tracing::warn!("{line}");
+        }
         Self::from_lookup(variable)
     }
 
-    /// The same as [`from_env`](Self::from_env), with a look-up in place of the environment: for
-    /// `HTTPS_PROXY` and the like as well.
+    /// Reads the settings as [`from_env`](Self::from_env) does, with a lookup in place of the
+    /// environment, also for `HTTPS_PROXY` and the like. Unknown variables cause no warning, because a
+    /// lookup cannot list them.
     ///
     /// ```
     /// use actix_statsig::Config;
@@ -165,79 +108,31 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let mut builder = Self::builder("");
         for &(setting, _) in Self::SETTINGS {
-            let variable = format!("STATSIG_{}", setting.to_ascii_uppercase());
-            if let Some(text) = lookup(&variable) {
+            if let Some(text) = lookup(&variable_of(setting)) {
                 builder = builder.set(setting, &text).map_err(from_environment)?;
             }
+        }
+        let key = variable_of("api_key");
+        let missing = match lookup(&key) {
+            None => Some("unset"),
+            Some(text) => text.is_empty().then_some("empty"),
+        };
+        if let Some(missing) = missing {
+            let rule = format!("set the environment variable {key} to the server secret key");
+            return Err(invalid("api_key", missing, rule));
         }
         builder.build_in(&lookup).map_err(from_environment)
     }
 
-    /// Where the API is, without a slash at the end.
-    pub fn base_url(&self) -> &str {
-        &self.settings.base_url
-    }
-
-    /// The longest a request waits in the buffer.
-    pub fn flush_interval(&self) -> Duration {
-        self.settings.flush_interval
-    }
-
-    /// The number of distinct names of one user that flush that user at once.
-    pub fn batch_size(&self) -> usize {
-        self.settings.batch_size
-    }
-
-    /// The number of names that may be buffered, queued and in flight together.
-    pub fn max_pending(&self) -> usize {
-        self.settings.max_pending
-    }
-
-    /// The number of bytes that the requests may have that are buffered, queued and in flight
-    /// together.
-    pub fn max_pending_bytes(&self) -> u64 {
-        self.settings.max_pending_bytes
-    }
-
-    /// The longest a request takes, from acceptance to answer.
-    pub fn timeout(&self) -> Duration {
-        self.settings.timeout
-    }
-
-    /// The longest one HTTP attempt takes: connect, headers and body together.
-    pub fn attempt_timeout(&self) -> Duration {
-        self.settings.attempt_timeout
-    }
-
-    /// The number of attempts of one call, the first included.
-    pub fn retry_attempts(&self) -> u32 {
-        self.settings.retry_attempts
-    }
-
-    /// The number of HTTP calls at once.
-    pub fn max_in_flight(&self) -> usize {
-        self.settings.max_in_flight
-    }
-
-    /// Whether a message that does not choose for itself has its exposures logged.
-    pub fn exposure_logging(&self) -> bool {
-        self.settings.exposure_logging
-    }
-
-    /// The tier of every user who has none.
-    pub fn environment(&self) -> Option<&Tier> {
-        self.settings.environment.as_ref()
-    }
-
-    /// The HTTP proxy that calls go through, as `HOST:PORT`; none if they go straight to
-    /// [`base_url`](Self::base_url).
+    /// Returns the HTTP proxy that calls go through, as `HOST:PORT`; none if they connect to
+    /// [`base_url`](Self::base_url) directly.
     pub fn proxy(&self) -> Option<String> {
-        self.way_out.proxy.as_ref().map(ToString::to_string)
+        self.proxy_choice.proxy.as_ref().map(ToString::to_string)
     }
 
-    /// One setting by its name, as text that [`ConfigBuilder::set`] reads. None for the key, for
-    /// certificates, for a proxy with credentials, for a setting that is none, and where there is
-    /// no such setting.
+    /// Returns one setting by its name, as text that [`ConfigBuilder::set`] reads. Returns none for
+    /// the key, for certificates, for a proxy with credentials, for a setting without a value, and for
+    /// an unknown name.
     ///
     /// ```
     /// # use actix_statsig::Config;
@@ -250,52 +145,15 @@ impl Config {
         self.settings.text(setting)
     }
 
-    /// Whether calls fail without being tried, with [`Error::CircuitOpen`], while the last ones failed
-    /// in a row and no probe is answered.
-    pub fn circuit_breaker(&self) -> bool {
-        self.settings.circuit_breaker
-    }
-
-    /// When what is buffered leaves.
-    pub fn flush_policy(&self) -> FlushPolicy {
-        self.settings.flush_policy
-    }
-
-    /// The number of transports that make the HTTP calls.
-    pub fn transports(&self) -> usize {
-        self.settings.transports
-    }
-
-    /// How long an evaluation is kept and given again; zero if none is.
-    pub fn cache_ttl(&self) -> Duration {
-        self.settings.cache_ttl
-    }
-
-    /// The number of evaluations that may be kept at once.
-    pub fn cache_entries(&self) -> usize {
-        self.settings.cache_entries
-    }
-
-    /// The most bytes that the evaluations kept may take, with their users, names and values.
-    pub fn cache_bytes(&self) -> u64 {
-        self.settings.cache_bytes
-    }
-
-    /// How long past [`cache_ttl`](Self::cache_ttl) an evaluation may still answer while Statsig
-    /// fails.
-    pub fn stale_if_error(&self) -> Duration {
-        self.settings.stale_if_error
-    }
-
     pub(crate) fn api_key(&self) -> &str {
-        self.settings.api_key.expose_secret()
+        self.settings.api_key.0.expose_secret()
     }
 
     pub(crate) fn set_api_key(&mut self, key: SecretString) {
-        self.settings.api_key = key;
+        self.settings.api_key = ApiKey(key);
     }
 
-    /// [`max_pending_bytes`](Self::max_pending_bytes), as memory is counted.
+    /// Returns [`max_pending_bytes`](Self::max_pending_bytes) as a size of memory.
     pub(crate) fn pending_bytes(&self) -> usize {
         usize::try_from(self.settings.max_pending_bytes).unwrap_or(usize::MAX)
     }
@@ -304,8 +162,8 @@ impl Config {
         &self.base_url
     }
 
-    pub(crate) fn way_out(&self) -> &WayOut {
-        &self.way_out
+    pub(crate) fn proxy_choice(&self) -> &ProxyChoice {
+        &self.proxy_choice
     }
 
     pub(crate) fn hooks(&self) -> Hooks {
@@ -317,20 +175,24 @@ impl Config {
     }
 }
 
-/// A variable of the process. One that is not UTF-8 is set: it is refused for what it holds, not
-/// passed over.
+/// Returns a variable of the process. Bytes that are not UTF-8 are replaced, so that such a variable
+/// is refused rather than ignored.
 fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
-/// Says which variable is to be mended.
+/// What the variables of all settings begin with.
+const PREFIX: &str = "STATSIG_";
+
+/// Returns the name of a setting's variable.
+fn variable_of(setting: &str) -> String {
+    format!("{PREFIX}{}", setting.to_ascii_uppercase())
+}
+
+/// Adds the name of the variable to an error.
 fn from_environment(error: Error) -> Error {
     let Error::InvalidConfig { setting, value, rule } = error else { return error };
-    let variable = format!("STATSIG_{}", setting.to_ascii_uppercase());
-    let rule = match (setting, value.as_str()) {
-        ("api_key", "empty") => format!("{variable} must be set to the server secret key"),
-        _ => format!("{rule} ({variable})"),
-    };
+    let rule = format!("{rule} ({})", variable_of(setting));
     Error::InvalidConfig { setting, value, rule }
 }
 
@@ -340,9 +202,10 @@ fn invalid(setting: &'static str, value: impl Into<String>, rule: impl Into<Stri
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, time::Duration};
 
     use super::*;
+    use crate::model::user::Tier;
 
     fn from(variables: &[(&str, &str)]) -> Result<Config, Error> {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
@@ -468,7 +331,7 @@ mod tests {
             (
                 "FLUSH_INTERVAL",
                 "0",
-                "setting `flush_interval` cannot be 0ns: must be from 1ms to 60s",
+                "setting `flush_interval` cannot be 0s: must be from 1ms to 1m",
             ),
             (
                 "FLUSH_INTERVAL",
@@ -477,14 +340,14 @@ mod tests {
             ),
             (
                 "TIMEOUT",
-                "11m",
-                "setting `timeout` cannot be \"11m\": must be whole milliseconds, or a number with `ms` or `s`",
+                "11w",
+                "setting `timeout` cannot be \"11w\": must be whole milliseconds, or a number with `ms`, `s`, `m`, `h` or `d`",
             ),
-            ("TIMEOUT", "601s", "setting `timeout` cannot be 601s: must be from 1ms to 600s"),
+            ("TIMEOUT", "601s", "setting `timeout` cannot be 601s: must be from 1ms to 10m"),
             (
                 "ATTEMPT_TIMEOUT",
                 "-1",
-                "setting `attempt_timeout` cannot be \"-1\": must be whole milliseconds, or a number with `ms` or `s`",
+                "setting `attempt_timeout` cannot be \"-1\": must be whole milliseconds, or a number with `ms`, `s`, `m`, `h` or `d`",
             ),
             ("BATCH_SIZE", "101", "setting `batch_size` cannot be 101: must be from 1 to 100"),
             ("BATCH_SIZE", "ten", "setting `batch_size` cannot be \"ten\": must be a whole number"),
@@ -501,11 +364,7 @@ mod tests {
                 "setting `max_in_flight` cannot be 1025: must be from 1 to 1024",
             ),
             ("TRANSPORTS", "65", "setting `transports` cannot be 65: must be from 1 to 64"),
-            (
-                "CACHE_TTL",
-                "86401s",
-                "setting `cache_ttl` cannot be 86401s: must be from 0ns to 86400s",
-            ),
+            ("CACHE_TTL", "86401s", "setting `cache_ttl` cannot be 86401s: must be from 0s to 1d"),
             (
                 "CACHE_ENTRIES",
                 "0",
@@ -524,7 +383,7 @@ mod tests {
             (
                 "STALE_IF_ERROR",
                 "8d",
-                "setting `stale_if_error` cannot be \"8d\": must be whole milliseconds, or a number with `ms` or `s`",
+                "setting `stale_if_error` cannot be 8d: must be from 0s to 7d",
             ),
             (
                 "ENVIRONMENT",
@@ -539,12 +398,12 @@ mod tests {
             (
                 "PROXY",
                 "socks5://me:hunter2@proxy.internal:1080",
-                "setting `proxy` cannot be \"[redacted]@proxy.internal:1080\": must begin with http://, the only kind of proxy that is supported",
+                "setting `proxy` cannot be \"[redacted]@proxy.internal:1080\": must begin with http://, because only HTTP proxies are supported",
             ),
             (
                 "BASE_URL",
                 "https://api.statsig.com:99999/",
-                "setting `base_url` cannot be \"https://api.statsig.com:99999\": must have a port from 1 to 65535, or none and no colon",
+                "setting `base_url` cannot be \"https://api.statsig.com:99999\": must have a port from 1 to 65535, or neither a port nor a colon",
             ),
             (
                 "EXPOSURE_LOGGING",
@@ -560,10 +419,19 @@ mod tests {
             let variable = format!("STATSIG_{variable}");
             assert_eq!(refusal(&[(&variable, value)]), format!("{message} ({variable})"));
         }
-        assert_eq!(
-            Config::from_lookup(|_| None).unwrap_err().to_string(),
-            "setting `api_key` cannot be empty: STATSIG_API_KEY must be set to the server secret key"
-        );
+    }
+
+    #[test]
+    fn missing_key_is_unset_and_not_empty() {
+        for (variables, missing) in [(&[][..], "unset"), (&[("STATSIG_API_KEY", "")], "empty")] {
+            assert_eq!(
+                from(variables).unwrap_err().to_string(),
+                format!(
+                    "setting `api_key` cannot be {missing}: set the environment variable \
+                     STATSIG_API_KEY to the server secret key"
+                )
+            );
+        }
     }
 
     #[test]
@@ -604,6 +472,5 @@ mod tests {
         let config = Config::new("secret-key").unwrap();
         let shown = format!("{error} {error:?} {config:?} {:?}", Config::builder("secret-key"));
         assert!(!shown.contains("secret"), "{shown}");
-        assert!(from(&[]).unwrap_err().to_string().contains("`api_key` cannot be empty"));
     }
 }

@@ -2,28 +2,29 @@
 
 use std::net::IpAddr;
 
-/// Whether the list has this host: names, addresses and networks, with commas or spaces between them.
+/// Returns whether the list has this host. The list has names, addresses and networks, separated by
+/// commas or spaces.
 ///
-/// As curl reads it: a name matches itself and every name below it, with or without a dot or `*.` in
-/// front. As Go reads it: `*` matches everything wherever it stands, and a port restricts an entry.
+/// As in curl, a name matches itself and its subdomains, with or without a dot or `*.` in front. As in
+/// Go, `*` matches every host, also within a list, and a port restricts an entry.
 pub(super) fn matches(list: &str, host: &str, port: u16) -> bool {
-    let host = normal(host);
+    let host = normalized(host);
     let address = address(&host);
     list.split([',', ' ', '\t'])
         .filter(|entry| !entry.is_empty())
-        .any(|entry| entry_matches(&normal(entry), &host, address, port))
+        .any(|entry| entry_matches(&normalized(entry), &host, address, port))
 }
 
 fn entry_matches(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool {
-    let (entry, its_port) = split_port(entry);
-    if its_port.is_some_and(|its_port| its_port.parse() != Ok(port)) {
+    let (entry, entry_port) = split_port(entry);
+    if entry_port.is_some_and(|entry_port| entry_port.parse() != Ok(port)) {
         return false;
     }
     if entry == "*" {
         return true;
     }
     match address {
-        Some(address) => network(entry).is_some_and(|network| network.has(address)),
+        Some(address) => network(entry).is_some_and(|network| network.contains(address)),
         None => {
             let suffix = entry.strip_prefix('*').unwrap_or(entry);
             let suffix = suffix.trim_matches('.');
@@ -33,11 +34,11 @@ fn entry_matches(entry: &str, host: &str, address: Option<IpAddr>, port: u16) ->
     }
 }
 
-fn normal(text: &str) -> String {
+fn normalized(text: &str) -> String {
     text.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// An entry and its port. An IPv6 address with a port stands in brackets.
+/// Splits an entry from its port. An IPv6 address with a port has brackets.
 fn split_port(entry: &str) -> (&str, Option<&str>) {
     match entry.rsplit_once(':') {
         Some((before, port)) if !before.contains(':') || before.ends_with(']') => {
@@ -52,7 +53,7 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(bare.parse::<IpAddr>().ok()?.to_canonical())
 }
 
-/// An address, or all that begin with the same bits.
+/// All addresses that share their first bits with this one.
 struct Network {
     address: IpAddr,
     prefix: u32,
@@ -64,19 +65,19 @@ fn network(entry: &str) -> Option<Network> {
         None => (entry, None),
     };
     let address = address(text)?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = prefix.unwrap_or(most);
-    (prefix <= most).then_some(Network { address, prefix })
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = prefix.unwrap_or(longest);
+    (prefix <= longest).then_some(Network { address, prefix })
 }
 
 impl Network {
-    fn has(&self, address: IpAddr) -> bool {
-        let differ = match (self.address, address) {
+    fn contains(&self, address: IpAddr) -> bool {
+        let difference = match (self.address, address) {
             (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) << 96,
             (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits() ^ b.to_bits(),
             _ => return false,
         };
-        differ.leading_zeros() >= self.prefix
+        difference.leading_zeros() >= self.prefix
     }
 }
 
@@ -143,7 +144,7 @@ mod tests {
             ("[fd00::1]", "[fd00::1]", true),
             ("::ffff:10.1.2.3", "10.1.2.3", true),
             ("10.1.2.3", "[::ffff:10.1.2.3]", true),
-            // A suffix is one of names.
+            // Only names match by suffix.
             ("2.3", "10.1.2.3", false),
         ] {
             assert_eq!(matches(entry, host, 443), matched, "{entry} {host}");

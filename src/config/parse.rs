@@ -1,4 +1,4 @@
-//! Settings from text.
+//! Reads settings from text, and writes them as text.
 
 use std::{fs, net::IpAddr, time::Duration};
 
@@ -7,50 +7,60 @@ use awc::http::Uri;
 use super::{FlushPolicy, invalid};
 use crate::model::{error::Error, user::Tier};
 
+/// Reads a duration: a whole number of milliseconds, or of a unit.
 pub(super) fn duration(setting: &'static str, text: &str) -> Result<Duration, Error> {
-    let trimmed = text.trim();
-    let (number, unit) = match trimmed.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => trimmed.split_at(at),
-        None => (trimmed, "ms"),
-    };
-    let duration = match unit.trim() {
-        "ms" => number.parse().ok().map(Duration::from_millis),
-        "s" => number.parse().ok().map(Duration::from_secs),
-        _ => None,
-    };
-    let rule = "must be whole milliseconds, or a number with `ms` or `s`";
-    duration.ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
+    let milliseconds = whole(text, "ms", &TIME_UNITS);
+    let rule = "must be whole milliseconds, or a number with `ms`, `s`, `m`, `h` or `d`";
+    milliseconds
+        .map(Duration::from_millis)
+        .ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
 }
 
-/// What [`duration`] reads as this many milliseconds.
+/// Writes whole milliseconds as [`duration`] reads them.
 pub(super) fn duration_text(duration: Duration) -> String {
-    match duration.as_millis() {
-        ms if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
-        ms => format!("{ms}ms"),
+    match u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) {
+        0 => "0s".to_owned(),
+        milliseconds => in_largest_unit(milliseconds, &TIME_UNITS),
     }
 }
 
+/// Reads a size: a whole number of bytes, or of a unit.
 pub(super) fn bytes(setting: &'static str, text: &str) -> Result<u64, Error> {
-    let trimmed = text.trim();
-    let (number, unit) = match trimmed.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => trimmed.split_at(at),
-        None => (trimmed, ""),
-    };
-    let factor = UNITS.into_iter().find(|(name, _)| *name == unit.trim());
-    let bytes = factor.and_then(|(_, factor)| number.parse::<u64>().ok()?.checked_mul(factor));
     let rule = "must be whole bytes, or a number with `KiB`, `MiB`, `GiB` or `TiB`";
-    bytes.ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
+    whole(text, "", &SIZE_UNITS).ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
 }
 
-/// What [`bytes`] reads as this many.
+/// Writes a size as [`bytes`] reads it.
 pub(super) fn bytes_text(bytes: u64) -> String {
-    let whole = |(_, factor): &(&str, u64)| bytes > 0 && bytes.is_multiple_of(*factor);
-    let (unit, factor) = UNITS.into_iter().find(whole).unwrap_or(("", 1));
-    format!("{}{unit}", bytes / factor)
+    in_largest_unit(bytes, &SIZE_UNITS)
 }
 
-const UNITS: [(&str, u64); 5] =
+type Units = [(&'static str, u64); 5];
+
+/// In milliseconds.
+const TIME_UNITS: Units =
+    [("d", 24 * 60 * 60 * 1000), ("h", 60 * 60 * 1000), ("m", 60 * 1000), ("s", 1000), ("ms", 1)];
+
+const SIZE_UNITS: Units =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+
+/// Reads a whole number with a unit, or without one in the default unit.
+fn whole(text: &str, default_unit: &str, units: &Units) -> Option<u64> {
+    let text = text.trim();
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, default_unit),
+    };
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+/// Writes a number in the largest unit that keeps it whole.
+fn in_largest_unit(number: u64, units: &Units) -> String {
+    let keeps_whole = |(_, factor): &&(&str, u64)| number > 0 && number.is_multiple_of(*factor);
+    let (unit, factor) = units.iter().find(keeps_whole).unwrap_or(&units[4]);
+    format!("{}{unit}", number / factor)
+}
 
 pub(super) fn number<T: std::str::FromStr>(setting: &'static str, text: &str) -> Result<T, Error> {
     let parsed = text.trim().parse();
@@ -66,24 +76,24 @@ pub(super) fn flag(setting: &'static str, text: &str) -> Result<bool, Error> {
 }
 
 pub(super) fn flush_policy(setting: &'static str, text: &str) -> Result<FlushPolicy, Error> {
-    let wanted = text.trim().to_ascii_lowercase();
-    let policy = FlushPolicy::ALL.into_iter().find(|policy| policy.to_string() == wanted);
+    let name = text.trim().to_ascii_lowercase();
+    let policy = FlushPolicy::ALL.into_iter().find(|policy| policy.to_string() == name);
     policy.ok_or_else(|| invalid(setting, format!("{text:?}"), "must be interval or adaptive"))
 }
 
-/// Nothing is no tier.
+/// Reads a tier; empty text is none.
 pub(super) fn tier(text: &str) -> Option<Tier> {
     Some(text.trim()).filter(|name| !name.is_empty()).map(Tier::from)
 }
 
-/// PEM itself, or the path of a file of it.
-pub(super) fn pem(text: &str) -> Result<Vec<u8>, Error> {
+/// Reads PEM: the text itself, or the file at this path.
+pub(super) fn pem(setting: &'static str, text: &str) -> Result<Vec<u8>, Error> {
     if text.is_empty() || text.contains("-----BEGIN") {
         return Ok(text.as_bytes().to_vec());
     }
     fs::read(text).map_err(|error| {
-        let rule = format!("must be PEM or a file of it that can be read ({error})");
-        invalid("extra_root_certificates", format!("{text:?}"), rule)
+        let rule = format!("must be PEM, or the path of a PEM file that can be read ({error})");
+        invalid(setting, format!("{text:?}"), rule)
     })
 }
 
@@ -104,14 +114,14 @@ pub(super) fn base_url(text: &str, allow_plain_http: bool) -> Result<Uri, Error>
     match uri.scheme_str() {
         Some("https") => Ok(uri),
         Some("http") if allow_plain_http || is_loopback(authority.host()) => Ok(uri),
-        Some("http") => {
-            refuse("must be https, for the key would cross the network (or set `allow_plain_http`)")
-        }
+        Some("http") => refuse(
+            "must be https, because http would show the key to the network (or set `allow_plain_http`)",
+        ),
         _ => refuse("must begin with https:// or http://"),
     }
 }
 
-/// The URL's port, if it has one. awc takes one that it cannot read for none.
+/// Returns the URL's port, if any, and refuses one that cannot be. awc would ignore it.
 pub(super) fn port(uri: &Uri) -> Result<Option<u16>, String> {
     let host = uri.host().filter(|host| !host.is_empty());
     let Some((host, authority)) = host.zip(uri.authority()) else {
@@ -123,7 +133,7 @@ pub(super) fn port(uri: &Uri) -> Result<Option<u16>, String> {
         Some(text) => {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
             let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
-            let rule = "must have a port from 1 to 65535, or none and no colon";
+            let rule = "must have a port from 1 to 65535, or neither a port nor a colon";
             port.map(Some).ok_or_else(|| rule.to_owned())
         }
     }
@@ -135,7 +145,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
         || bare.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
-/// What stands before an `@` may be a password.
+/// Redacts the text before an `@`, which may be a password.
 fn without_userinfo(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, host)) => format!("[redacted]@{host}"),
@@ -151,10 +161,25 @@ mod tests {
 
     #[test]
     fn durations_are_milliseconds_unless_they_say_otherwise() {
-        for (text, milliseconds) in [("5", 5), ("5ms", 5), (" 3 s ", 3000), ("0s", 0)] {
-            assert_eq!(duration("timeout", text).unwrap(), Duration::from_millis(milliseconds));
+        for (text, milliseconds, again) in [
+            ("5", 5, "5ms"),
+            ("5ms", 5, "5ms"),
+            (" 3 s ", 3000, "3s"),
+            ("1500ms", 1500, "1500ms"),
+            ("0s", 0, "0s"),
+            ("5m", 5 * 60 * 1000, "5m"),
+            ("90s", 90 * 1000, "90s"),
+            ("1 h", 3600 * 1000, "1h"),
+            ("36h", 36 * 3600 * 1000, "36h"),
+            ("7d", 7 * 24 * 3600 * 1000, "7d"),
+        ] {
+            let read = duration("timeout", text).unwrap();
+            assert_eq!(read, Duration::from_millis(milliseconds), "{text:?}");
+            assert_eq!(duration_text(read), again);
         }
-        for text in ["", "s", "5 m", "1.5s", "99999999999999999999"] {
+        for text in
+            ["", "s", "5 M", "5min", "1.5s", "1h30m", "99999999999999999999", "9999999999999999d"]
+        {
             assert!(duration("timeout", text).is_err(), "{text:?}");
         }
     }
@@ -215,7 +240,7 @@ mod tests {
                 let url = format!("https://{host}:{port}{path}");
                 let error = base_url(&url, true).unwrap_err().to_string();
                 assert!(error.starts_with("setting `base_url` cannot be "), "{error}");
-                let rule = "must have a port from 1 to 65535, or none and no colon";
+                let rule = "must have a port from 1 to 65535, or neither a port nor a colon";
                 // The URL's own parser refuses a sign.
                 assert!(error.ends_with(rule) || port == "+80", "{error}");
             }

@@ -1,21 +1,21 @@
-//! When what is buffered leaves.
+//! When buffered requests are flushed.
 
 use std::fmt;
 
-/// When what is buffered leaves for Statsig.
+/// When buffered requests are flushed, that is, sent to Statsig as calls.
 ///
 /// [`flush_interval`](crate::Config::flush_interval) and [`batch_size`](crate::Config::batch_size)
 /// are upper bounds in both policies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlushPolicy {
-    /// When the interval has run, or a user's distinct names reach the batch size. The default: the
-    /// fewest calls where a user's questions are asked within a few milliseconds of each other but
-    /// not at once, for a delay of up to the interval.
+    /// When the interval ends, or a user's distinct names reach the batch size. This is the default.
+    /// It makes the fewest calls where a user's checks come within a few milliseconds of each other,
+    /// and delays each by up to the interval.
     #[default]
     Interval,
-    /// At once if no call for the user is in flight, otherwise when that call returns: no delay is
-    /// added while little is asked, and the busier a user is, the fuller the batches.
+    /// At once if no call for the user is in flight, otherwise when that call returns. A user with
+    /// few checks waits for no interval, and the busier a user is, the fuller its batches are.
     Adaptive,
 }
 
@@ -23,7 +23,7 @@ impl FlushPolicy {
     pub(super) const ALL: [Self; 2] = [Self::Interval, Self::Adaptive];
 }
 
-/// Writes what [`Config::from_env`](crate::Config::from_env) reads.
+/// Writes the form that [`Config::from_env`](crate::Config::from_env) reads.
 impl fmt::Display for FlushPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

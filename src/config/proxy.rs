@@ -1,4 +1,4 @@
-//! The way out: straight to Statsig, or through an HTTP proxy.
+//! How calls reach Statsig: directly, or through an HTTP proxy.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{invalid, no_proxy, parse};
 use crate::model::error::Error;
 
-/// An HTTP proxy. Shown as `HOST:PORT`, without credentials.
+/// An HTTP proxy. Shows itself as `HOST:PORT`, without credentials.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     host: String,
@@ -20,19 +20,19 @@ pub(crate) struct Proxy {
 
 /// Which proxy calls go through, and why.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct WayOut {
+pub(crate) struct ProxyChoice {
     pub(crate) proxy: Option<Proxy>,
-    /// The setting or variable that decided it.
+    /// The setting or variable that names the proxy.
     by: String,
-    /// Why a proxy that the environment names is not used.
+    /// Why calls do not use the proxy that the environment names.
     ignored: Option<String>,
 }
 
-/// Variables by their names, or what stands for them in a test.
+/// Finds a variable by its name.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-impl WayOut {
-    /// Reads the setting `proxy`, and the environment where the setting says so.
+impl ProxyChoice {
+    /// Reads the setting `proxy`, and the environment if the setting is `env`.
     pub(super) fn choose(setting: &str, target: &Uri, lookup: Lookup<'_>) -> Result<Self, Error> {
         let host = target.host().unwrap_or_default();
         let is_loopback = parse::is_loopback(host);
@@ -57,9 +57,9 @@ impl WayOut {
         let is_https = target.scheme_str() == Some("https");
         let own: &[_] = match is_https {
             true => &["https_proxy", "HTTPS_PROXY"],
-            // A CGI has the client's header `Proxy` in `HTTP_PROXY`.
+            // In a CGI, `HTTP_PROXY` is the client's header `Proxy`.
             false if lookup("REQUEST_METHOD").is_none() => &["http_proxy", "HTTP_PROXY"],
-            // Variables have no case on Windows.
+            // Windows ignores the case of variables.
             false if cfg!(windows) => &[],
             false => &["http_proxy"],
         };
@@ -81,23 +81,23 @@ impl WayOut {
         }
     }
 
-    /// Says in the log which way calls go, unless that is straight.
-    pub(crate) fn announce(&self) {
+    /// Logs which proxy calls go through, if any.
+    pub(crate) fn log(&self) {
         if let Some(why) = &self.ignored {
             tracing::warn!("calls use no proxy: {why}");
         }
         if let Some(proxy) = &self.proxy {
-            tracing::info!("calls go through the proxy {proxy}, as {} says", self.by);
+            tracing::info!("calls go through the proxy {proxy}, set by {}", self.by);
         }
     }
 }
 
 impl Proxy {
-    /// Reads a proxy's URL; the error is the rule that it breaks.
+    /// Reads a proxy's URL. The error is the rule that the URL breaks.
     fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         if !scheme.eq_ignore_ascii_case("http") {
-            return Err("must begin with http://, the only kind of proxy that is supported".into());
+            return Err("must begin with http://, because only HTTP proxies are supported".into());
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if !["", "/"].contains(&path) {
@@ -121,7 +121,7 @@ impl Proxy {
         Self::parse(url).expect("a proxy's URL")
     }
 
-    /// The proxy's host, with brackets around an IPv6 address.
+    /// Returns the proxy's host, with brackets around an IPv6 address.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -130,12 +130,12 @@ impl Proxy {
         self.port
     }
 
-    /// The value of `Proxy-Authorization`, if the proxy's URL has credentials. A secret.
+    /// Returns the value of `Proxy-Authorization`, a secret, if the proxy's URL has credentials.
     pub(crate) fn authorization(&self) -> Option<&str> {
         Some(self.authorization.as_ref()?.expose_secret())
     }
 
-    /// Why it answers 407.
+    /// Says why the proxy answers 407.
     pub(crate) fn credentials_hint(&self) -> &'static str {
         match self.authorization {
             None => "it wants credentials, and its URL has none",
@@ -143,13 +143,13 @@ impl Proxy {
         }
     }
 
-    /// Says that it has answered 407 to a request.
+    /// Returns the error text for an answer with status 407.
     pub(crate) fn wants_credentials(&self) -> String {
         format!("the proxy {self} answered 407 ({})", self.credentials_hint())
     }
 }
 
-/// Basic credentials (RFC 7617) from a URL's user information.
+/// Encodes a URL's user information as Basic credentials (RFC 7617).
 fn basic(userinfo: &str) -> SecretString {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
     let mut credentials: Vec<u8> = percent_decode_str(user).collect();
@@ -171,19 +171,14 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// The setting without what may be a password in it.
+/// Returns the setting without any part that may be a password.
 pub(super) fn redacted(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, address)) if !address.contains('%') => format!("[redacted]@{address}"),
-        // An `@` that is escaped by mistake leaves the password before it.
+        // If the `@` is escaped by mistake, the password is before the escape.
         _ if text.contains(['@', '%']) => "[redacted]".to_owned(),
         _ => text.to_owned(),
     }
-}
-
-/// The setting as text that can be read again, unless it has a secret in it.
-pub(super) fn text(setting: &str) -> Option<String> {
-    (redacted(setting) == setting).then(|| setting.to_owned())
 }
 
 #[cfg(test)]
@@ -191,16 +186,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::setting_type::{ProxyUrl, SettingType};
 
     const HTTPS: &str = "https://api.statsig.com";
     const HTTP: &str = "http://statsig.internal:81";
 
-    fn choose(setting: &str, target: &str, variables: &[(&str, &str)]) -> Result<WayOut, Error> {
+    fn choose(
+        setting: &str,
+        target: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<ProxyChoice, Error> {
         let lookup = |name: &str| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, text)| (*text).to_owned())
         };
-        WayOut::choose(setting, &target.parse().unwrap(), &lookup)
+        ProxyChoice::choose(setting, &target.parse().unwrap(), &lookup)
     }
 
     fn by_environment(target: &str, variables: &[(&str, &str)]) -> Option<String> {
@@ -274,8 +274,9 @@ mod tests {
         ] {
             for scheme in ["http", "https"] {
                 for setting in ["env", "http://proxy:3128"] {
-                    let way = choose(setting, &format!("{scheme}://{host}"), &variables).unwrap();
-                    assert!(way.proxy.is_none(), "{scheme} {host} {setting}");
+                    let choice =
+                        choose(setting, &format!("{scheme}://{host}"), &variables).unwrap();
+                    assert!(choice.proxy.is_none(), "{scheme} {host} {setting}");
                 }
             }
         }
@@ -298,16 +299,16 @@ mod tests {
             let error = choose(text, HTTPS, &[]).unwrap_err().to_string();
             assert!(error.starts_with("setting `proxy` cannot be \""), "{error}");
 
-            let way = choose("env", HTTPS, &[("HTTPS_PROXY", text)]).unwrap();
-            assert!(way.proxy.is_none());
-            let warning = way.ignored.unwrap();
+            let choice = choose("env", HTTPS, &[("HTTPS_PROXY", text)]).unwrap();
+            assert!(choice.proxy.is_none());
+            let warning = choice.ignored.unwrap();
             assert!(warning.starts_with("HTTPS_PROXY cannot be \""), "{warning}");
             assert!(!format!("{error}{warning}").contains("hunter2"), "{error} {warning}");
         }
         assert_eq!(
             choose("socks5://me:hunter2@p:1", HTTPS, &[]).unwrap_err().to_string(),
-            "setting `proxy` cannot be \"[redacted]@p:1\": must begin with http://, the only kind \
-             of proxy that is supported"
+            "setting `proxy` cannot be \"[redacted]@p:1\": must begin with http://, because only \
+             HTTP proxies are supported"
         );
     }
 
@@ -377,10 +378,10 @@ mod tests {
         ] {
             let shown = redacted(text);
             assert!(shown.contains("[redacted]") && !shown.contains("hunter2"), "{shown}");
-            assert_eq!(super::text(text), None);
+            assert_eq!(ProxyUrl::new(text).text(), None);
         }
         for text in ["env", "none", "http://p:3128", "p:1"] {
-            assert_eq!(super::text(text).as_deref(), Some(text));
+            assert_eq!(ProxyUrl::new(text).text().as_deref(), Some(text));
         }
     }
 
@@ -398,11 +399,11 @@ mod tests {
             let escaped: String = percent_encoding::utf8_percent_encode(
                 &password, percent_encoding::NON_ALPHANUMERIC).collect();
             let url = format!("http://{user}:{escaped}@proxy.internal:3128");
-            let way = choose(&url, HTTPS, &[]).unwrap();
-            let header = way.proxy.as_ref().unwrap().authorization().unwrap();
+            let choice = choose(&url, HTTPS, &[]).unwrap();
+            let header = choice.proxy.as_ref().unwrap().authorization().unwrap();
             let wanted = BASE64_STANDARD.encode(format!("{user}:{password}"));
             prop_assert_eq!(header, format!("Basic {wanted}"));
-            prop_assert_eq!(format!("{:?}", way.proxy.unwrap()),
+            prop_assert_eq!(format!("{:?}", choice.proxy.unwrap()),
                 "http://[redacted]@proxy.internal:3128");
         }
     }

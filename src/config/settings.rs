@@ -1,153 +1,149 @@
-//! The settings' values: their defaults, and how each is read from text and shown.
+//! The table of settings. A new setting is a new entry here.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-
-use super::{FlushPolicy, invalid, parse, proxy};
+use super::{
+    Config, ConfigBuilder, FlushPolicy, invalid,
+    setting_type::{ApiKey, Pem, ProxyUrl, SettingType, bounded},
+};
 use crate::model::{error::Error, user::Tier};
 
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) api_key: SecretString,
-    pub(super) base_url: String,
-    pub(super) flush_interval: Duration,
-    pub(super) batch_size: usize,
-    pub(super) max_pending: usize,
-    pub(super) max_pending_bytes: u64,
-    pub(super) timeout: Duration,
-    pub(super) attempt_timeout: Duration,
-    pub(super) retry_attempts: u32,
-    pub(super) max_in_flight: usize,
-    pub(super) exposure_logging: bool,
-    pub(super) environment: Option<Tier>,
-    pub(super) extra_root_certificates: Vec<u8>,
-    pub(super) allow_plain_http: bool,
-    pub(super) proxy: SecretString,
-    pub(super) circuit_breaker: bool,
-    pub(super) flush_policy: FlushPolicy,
-    pub(super) transports: usize,
-    pub(super) cache_ttl: Duration,
-    pub(super) cache_entries: usize,
-    pub(super) cache_bytes: u64,
-    pub(super) stale_if_error: Duration,
+settings! {
+    /// Requests carry the key in the header `statsig-api-key`. No log, error or `Debug` output shows
+    /// the key.
+    api_key: ApiKey, "the server secret key",
+        default(none), rule("visible ASCII characters"),
+        set(impl Into<String> => ApiKey::new), get(none);
+
+    /// The component appends the paths of the API's operations, and removes a slash at the end.
+    base_url: String, "the URL of the Statsig HTTP API",
+        default(text "https://api.statsig.com"),
+        rule("`https`, or `http` to loopback or with `allow_plain_http`"),
+        set(impl Into<String> => Into::into), get(&str => String::as_str);
+
+    flush_interval: Duration, "the longest time that a request waits in the buffer",
+        default(5 ms), bounds(1 ms ..= 1 min, "less than `timeout`");
+
+    /// One call has at most 100 names.
+    batch_size: usize, "the number of distinct names that flush a user's requests at once",
+        default(100), bounds(1 ..= 100);
+
+    /// One user may hold three quarters of the names that other users leave, or 100 names where there
+    /// is room. So a user with many requests leaves room for others.
+    max_pending: usize,
+        "the number of names that may be buffered, queued and in flight; more are refused as overload",
+        default(10_000), bounds(1 ..= 10_000_000);
+
+    /// A request counts its user's JSON, the text of its names, 512 bytes, and 256 bytes for each
+    /// name. Large evaluations that wait for other names of their request may hold as many bytes once
+    /// more.
+    ///
+    /// One user may hold three quarters of the bytes that other users leave, or 128 KiB where there is
+    /// room.
+    max_pending_bytes: u64,
+        "the number of bytes that pending requests may have, users included, and as many again for \
+         answers that wait for other names; more are refused as overload",
+        default(64 MiB), bounds(1 MiB ..= 1 TiB);
+
+    timeout: Duration, "the longest time that a request takes, from acceptance to answer",
+        default(3 s), bounds(1 ms ..= 10 min);
+
+    attempt_timeout: Duration,
+        "the longest time that one HTTP attempt takes: connect, headers and body together",
+        default(1 s), bounds(1 ms ..= 10 min);
+
+    /// A call makes one attempt more if its connection died as it was reused, or cannot be trusted.
+    retry_attempts: u32, "the number of attempts of one call, the first included",
+        default(3), bounds(1 ..= 10);
+
+    /// One user may have three quarters of the calls that other users leave, and one call wherever
+    /// there is room. So one user's calls that hang leave room for other users.
+    max_in_flight: usize, "the number of HTTP calls in flight at once",
+        default(64), bounds(1 ..= 1_024);
+
+    exposure_logging: bool, "whether Statsig logs exposures, unless a message says otherwise",
+        default(on);
+
+    /// The component sends and caches such a user as if it had been
+    /// [built](crate::UserBuilder::environment) with this tier.
+    ///
+    /// ```
+    /// # use actix_statsig::{Config, Tier};
+    /// let config = Config::builder("secret-key").environment(Tier::Staging).build()?;
+    /// assert_eq!(config.environment(), Some(&Tier::from("staging")));
+    /// # Ok::<(), actix_statsig::Error>(())
+    /// ```
+    environment: Option<Tier>, "the tier of every user without a tier, such as staging",
+        default(none),
+        rule("1 to 100 characters, no control character, no space at either end; empty text: none"),
+        set(impl Into<Tier> => some_tier), get(Option<&Tier> => Option::as_ref);
+
+    extra_root_certificates: Pem,
+        "the certificates to trust besides the roots of the TLS features, as PEM; text may name a PEM \
+         file instead",
+        default(none), rule("PEM"),
+        set(impl Into<Vec<u8>> => Pem::new), get(none);
+
+    /// The key then crosses the network in clear.
+    allow_plain_http: bool, "whether calls may use plain http to other machines",
+        default(off);
+
+    /// With `env`, [`build`](ConfigBuilder::build) reads `HTTPS_PROXY` for an `https` `base_url`,
+    /// `HTTP_PROXY` for an `http` one, or `ALL_PROXY`, unless `NO_PROXY` has the host.
+    ///
+    /// A URL is `http://HOST:PORT`, with percent-encoded credentials if the proxy requires them:
+    /// `http://USER:PASSWORD@HOST:PORT`. The default port is 80. No output shows the credentials. Any
+    /// other scheme, such as `socks5`, is an error as a setting; in the environment it is a warning,
+    /// and calls use no proxy.
+    ///
+    /// Calls to loopback never use a proxy. A lower-case variable wins over its upper-case form. In a
+    /// CGI, where `REQUEST_METHOD` is set, `HTTP_PROXY` is a client's header, so it is ignored.
+    /// `NO_PROXY` lists names, addresses, networks (`10.0.0.0/8`) and `*`, separated by commas or
+    /// spaces, each with or without a port. A name matches its subdomains as well, with or without a
+    /// dot or `*.` in front. `NO_PROXY` belongs to `env`: a URL holds for every host.
+    proxy: ProxyUrl,
+        "the HTTP proxy for calls: a URL, none, or env for the one in HTTPS_PROXY and the like",
+        default(text "env"), rule("the URL of an HTTP proxy, `env` or `none`"),
+        set(impl Into<String> => ProxyUrl::new), get(none);
+
+    /// The breaker opens after ten failures in a row of several users. While it is open, calls wait
+    /// for a probe for two seconds at most; then they fail, with
+    /// [`Error::CircuitOpen`](crate::Error::CircuitOpen), without being sent. A probe runs every half
+    /// second and is no user's check. The breaker closes as soon as a probe is answered.
+    circuit_breaker: bool,
+        "whether calls wait for a probe, at most 2 s, after ten failures in a row",
+        default(on);
+
+    /// See [`FlushPolicy`].
+    flush_policy: FlushPolicy, "when buffered requests are flushed: interval or adaptive",
+        default(interval);
+
+    /// One transport runs on the component's own thread. Several have a thread each, which pays where
+    /// HTTP, JSON and TLS need more than one core. They share `max_in_flight`.
+    transports: usize, "the number of transports, and so of threads, that make the HTTP calls",
+        default(1), bounds(1 ..= 64, "at most `max_in_flight`");
+
+    /// An answer from the cache makes no call and logs no exposure. Statsig's own SDKs also look for
+    /// changes every 10 s.
+    cache_ttl: Duration, "how long the cache keeps answering with an evaluation; 0: not at all",
+        default(10 s), bounds(0 s ..= 24 h);
+
+    /// An entry takes about 300 bytes, besides its user. More entries than the default no longer fit
+    /// into a core's own caches; they pay where more distinct checks recur within `cache_ttl`.
+    cache_entries: usize, "the number of evaluations that the cache may hold",
+        default(10_000), bounds(1 ..= 100_000_000);
+
+    /// Users, names and values count, and what several evaluations share counts once. The cache does
+    /// not hold an evaluation that takes more than a 128th of this.
+    cache_bytes: u64, "the number of bytes that the cache may hold",
+        default(64 MiB), bounds(1 MiB ..= 1 TiB);
+
+    /// Such an answer says so: [`Source::Stale`](crate::Source::Stale).
+    stale_if_error: Duration,
+        "how long after cache_ttl the cache may still answer while Statsig fails; 0: not at all",
+        default(1 h), bounds(0 s ..= 7 days);
 }
 
-impl Settings {
-    /// Every default.
-    pub(super) fn with_key(api_key: String) -> Self {
-        Self {
-            api_key: SecretString::from(api_key),
-            base_url: "https://api.statsig.com".to_owned(),
-            flush_interval: Duration::from_millis(5),
-            batch_size: 100,
-            max_pending: 10_000,
-            max_pending_bytes: 64 * 1024 * 1024,
-            timeout: Duration::from_secs(3),
-            attempt_timeout: Duration::from_secs(1),
-            retry_attempts: 3,
-            max_in_flight: 64,
-            exposure_logging: true,
-            environment: None,
-            extra_root_certificates: Vec::new(),
-            allow_plain_http: false,
-            proxy: SecretString::from("env"),
-            circuit_breaker: true,
-            flush_policy: FlushPolicy::Interval,
-            transports: 1,
-            cache_ttl: Duration::from_secs(10),
-            cache_entries: 10_000,
-            cache_bytes: 64 << 20,
-            stale_if_error: Duration::from_secs(3600),
-        }
-    }
-
-    /// Reads one by its name.
-    pub(super) fn set(&mut self, setting: &str, text: &str) -> Result<(), Error> {
-        match setting {
-            "api_key" => self.api_key = SecretString::from(text),
-            "base_url" => self.base_url = text.to_owned(),
-            "flush_interval" => self.flush_interval = parse::duration("flush_interval", text)?,
-            "batch_size" => self.batch_size = parse::number("batch_size", text)?,
-            "max_pending" => self.max_pending = parse::number("max_pending", text)?,
-            "max_pending_bytes" => {
-                self.max_pending_bytes = parse::bytes("max_pending_bytes", text)?;
-            }
-            "timeout" => self.timeout = parse::duration("timeout", text)?,
-            "attempt_timeout" => self.attempt_timeout = parse::duration("attempt_timeout", text)?,
-            "retry_attempts" => self.retry_attempts = parse::number("retry_attempts", text)?,
-            "max_in_flight" => self.max_in_flight = parse::number("max_in_flight", text)?,
-            "exposure_logging" => self.exposure_logging = parse::flag("exposure_logging", text)?,
-            "environment" => self.environment = parse::tier(text),
-            "extra_root_certificates" => self.extra_root_certificates = parse::pem(text)?,
-            "allow_plain_http" => self.allow_plain_http = parse::flag("allow_plain_http", text)?,
-            "proxy" => self.proxy = SecretString::from(text),
-            "circuit_breaker" => self.circuit_breaker = parse::flag("circuit_breaker", text)?,
-            "flush_policy" => self.flush_policy = parse::flush_policy("flush_policy", text)?,
-            "transports" => self.transports = parse::number("transports", text)?,
-            "cache_ttl" => self.cache_ttl = parse::duration("cache_ttl", text)?,
-            "cache_entries" => self.cache_entries = parse::number("cache_entries", text)?,
-            "cache_bytes" => self.cache_bytes = parse::bytes("cache_bytes", text)?,
-            "stale_if_error" => self.stale_if_error = parse::duration("stale_if_error", text)?,
-            _ => return Err(invalid("setting", setting, "must be one of the settings' names")),
-        }
-        Ok(())
-    }
-
-    /// Shows one by its name.
-    pub(super) fn text(&self, setting: &str) -> Option<String> {
-        Some(match setting {
-            "base_url" => self.base_url.clone(),
-            "flush_interval" => parse::duration_text(self.flush_interval),
-            "batch_size" => self.batch_size.to_string(),
-            "max_pending" => self.max_pending.to_string(),
-            "max_pending_bytes" => parse::bytes_text(self.max_pending_bytes),
-            "timeout" => parse::duration_text(self.timeout),
-            "attempt_timeout" => parse::duration_text(self.attempt_timeout),
-            "retry_attempts" => self.retry_attempts.to_string(),
-            "max_in_flight" => self.max_in_flight.to_string(),
-            "exposure_logging" => self.exposure_logging.to_string(),
-            "environment" => self.environment.as_ref()?.to_string(),
-            "allow_plain_http" => self.allow_plain_http.to_string(),
-            "proxy" => proxy::text(self.proxy.expose_secret())?,
-            "circuit_breaker" => self.circuit_breaker.to_string(),
-            "flush_policy" => self.flush_policy.to_string(),
-            "transports" => self.transports.to_string(),
-            "cache_ttl" => parse::duration_text(self.cache_ttl),
-            "cache_entries" => self.cache_entries.to_string(),
-            "cache_bytes" => parse::bytes_text(self.cache_bytes),
-            "stale_if_error" => parse::duration_text(self.stale_if_error),
-            _ => return None,
-        })
-    }
-}
-
-/// Shows every setting but the key and a proxy's credentials.
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("api_key", &"[redacted]")
-            .field("base_url", &self.base_url)
-            .field("flush_interval", &self.flush_interval)
-            .field("batch_size", &self.batch_size)
-            .field("max_pending", &self.max_pending)
-            .field("max_pending_bytes", &self.max_pending_bytes)
-            .field("timeout", &self.timeout)
-            .field("attempt_timeout", &self.attempt_timeout)
-            .field("retry_attempts", &self.retry_attempts)
-            .field("max_in_flight", &self.max_in_flight)
-            .field("exposure_logging", &self.exposure_logging)
-            .field("environment", &self.environment)
-            .field("extra_root_certificates", &self.extra_root_certificates.len())
-            .field("allow_plain_http", &self.allow_plain_http)
-            .field("proxy", &proxy::redacted(self.proxy.expose_secret()))
-            .field("circuit_breaker", &self.circuit_breaker)
-            .field("flush_policy", &self.flush_policy)
-            .field("transports", &self.transports)
-            .field("cache_ttl", &self.cache_ttl)
-            .field("cache_entries", &self.cache_entries)
-            .field("cache_bytes", &self.cache_bytes)
-            .field("stale_if_error", &self.stale_if_error)
-            .finish()
-    }
+fn some_tier(tier: impl Into<Tier>) -> Option<Tier> {
+    Some(tier.into())
 }

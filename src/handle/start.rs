@@ -141,7 +141,7 @@ fn http(
     config: &Config,
 ) -> Result<impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory + Send + use<>, Error> {
     let tls = tls::client_config(config)?;
-    config.way_out().announce();
+    config.proxy_choice().log();
     Ok(move |config: &Config, shared: &Arc<Shared>| transport::factory(config, tls, shared))
 }
 

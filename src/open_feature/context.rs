@@ -1,4 +1,4 @@
-//! An evaluation context as a user.
+//! Converts an evaluation context into a user.
 
 use std::any::Any;
 
@@ -13,15 +13,17 @@ use crate::model::{
     user::{CUSTOM, User, invalid, is_field},
 };
 
+/// Converts a context into a user.
+///
 /// # Errors
-/// [`Error::InvalidUser`]: of the field `userID` if nobody is named, and of no other.
+/// [`Error::InvalidUser`]. It names the field `userID` only if the user has no id.
 pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     let (mut fields, mut custom) = (Map::new(), Map::new());
     for (name, value) in &context.custom_fields {
-        // Every other attribute is one of the user's `custom` ones.
+        // Any other attribute becomes an entry of the user's `custom`.
         let is_field = is_field(name);
-        let place = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
-        let value = json(value, &place)?;
+        let path = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
+        let value = json(value, &path)?;
         let attributes = if is_field { &mut fields } else { &mut custom };
         attributes.insert(name.clone(), value);
     }
@@ -32,7 +34,7 @@ pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     User::from_json(Value::Object(fields))
 }
 
-/// Adds attributes to what there may be already as a struct; where both have one, these count.
+/// Adds attributes to the struct `custom` of the context, if any, and replaces those with equal names.
 fn add_custom(fields: &mut Map<String, Value>, custom: Map<String, Value>) {
     if custom.is_empty() {
         return;
@@ -42,42 +44,42 @@ fn add_custom(fields: &mut Map<String, Value>, custom: Map<String, Value>) {
         None | Some(Value::Null) => {
             fields.insert(CUSTOM.to_owned(), Value::Object(custom));
         }
-        // Is refused with the user.
+        // Building the user refuses it.
         Some(_) => {}
     }
 }
 
-/// Where a value stands in the user, for an error.
-type Place<'a> = &'a dyn Fn() -> String;
+/// Returns the path of a field in the user, for an error.
+type FieldPath<'a> = &'a dyn Fn() -> String;
 
-fn json(field: &Field, place: Place<'_>) -> Result<Value, Error> {
+fn json(field: &Field, path: FieldPath<'_>) -> Result<Value, Error> {
     match field {
         Field::Bool(value) => Ok(Value::from(*value)),
         Field::Int(value) => Ok(Value::from(*value)),
-        Field::Float(value) => number(*value, place),
+        Field::Float(value) => number(*value, path),
         Field::String(value) => Ok(Value::from(value.as_str())),
         Field::DateTime(value) => timestamp(*value)
             .map(Value::String)
-            .ok_or_else(|| invalid(&place(), "must be a date of the years 0 to 9999")),
-        Field::Struct(value) => structure(&**value, place),
+            .ok_or_else(|| invalid(&path(), "must be a date of the years 0 to 9999")),
+        Field::Struct(value) => structure(&**value, path),
     }
 }
 
-fn number(value: f64, place: Place<'_>) -> Result<Value, Error> {
+fn number(value: f64, path: FieldPath<'_>) -> Result<Value, Error> {
     let number = Number::from_f64(value).map(Value::Number);
-    number.ok_or_else(|| invalid(&place(), "must be a finite number"))
+    number.ok_or_else(|| invalid(&path(), "must be a finite number"))
 }
 
-/// In UTC, so that the same moment makes the same user.
+/// Formats a moment in UTC, so that equal moments make equal users.
 fn timestamp(moment: OffsetDateTime) -> Option<String> {
     moment.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok()
 }
 
-fn structure(value: &(dyn Any + Send + Sync), place: Place<'_>) -> Result<Value, Error> {
+fn structure(value: &(dyn Any + Send + Sync), path: FieldPath<'_>) -> Result<Value, Error> {
     if let Some(value) = value.downcast_ref::<StructValue>() {
-        object(value, place)
+        object(value, path)
     } else if let Some(value) = value.downcast_ref::<FlagValue>() {
-        from_flag_value(value, place)
+        from_flag_value(value, path)
     } else if let Some(value) = value.downcast_ref::<Value>() {
         Ok(value.clone())
     } else if let Some(value) = value.downcast_ref::<Map<String, Value>>() {
@@ -86,25 +88,25 @@ fn structure(value: &(dyn Any + Send + Sync), place: Place<'_>) -> Result<Value,
         Ok(Value::from(list.as_slice()))
     } else {
         let rule = "must be a StructValue, a Value of the SDK or of serde_json, or a Vec<String>";
-        Err(invalid(&place(), rule))
+        Err(invalid(&path(), rule))
     }
 }
 
-fn object(value: &StructValue, place: Place<'_>) -> Result<Value, Error> {
+fn object(value: &StructValue, path: FieldPath<'_>) -> Result<Value, Error> {
     let fields = value.fields.iter().map(|(key, value)| {
-        let place = || format!("{}.{key}", place());
-        Ok((key.clone(), from_flag_value(value, &place)?))
+        let path = || format!("{}.{key}", path());
+        Ok((key.clone(), from_flag_value(value, &path)?))
     });
     fields.collect()
 }
 
-fn from_flag_value(value: &FlagValue, place: Place<'_>) -> Result<Value, Error> {
+fn from_flag_value(value: &FlagValue, path: FieldPath<'_>) -> Result<Value, Error> {
     match value {
         FlagValue::Bool(value) => Ok(Value::from(*value)),
         FlagValue::Int(value) => Ok(Value::from(*value)),
-        FlagValue::Float(value) => number(*value, place),
+        FlagValue::Float(value) => number(*value, path),
         FlagValue::String(value) => Ok(Value::from(value.as_str())),
-        FlagValue::Array(list) => list.iter().map(|value| from_flag_value(value, place)).collect(),
-        FlagValue::Struct(value) => object(value, place),
+        FlagValue::Array(list) => list.iter().map(|value| from_flag_value(value, path)).collect(),
+        FlagValue::Struct(value) => object(value, path),
     }
 }

@@ -1,10 +1,10 @@
-//! What the SDK is told beside a value: reason, variant and metadata.
+//! Reason, variant and metadata, which the SDK gets with a value.
 
 use open_feature::{EvaluationReason as Reason, FlagMetadata, provider::ResolutionDetails};
 
 use crate::model::evaluation::{ConfigEvaluation, GateEvaluation, Source};
 
-/// How an evaluation came about.
+/// How an evaluation was decided.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decision<'a> {
     source: Source,
@@ -25,14 +25,14 @@ impl<'a> From<&'a ConfigEvaluation> for Decision<'a> {
 }
 
 impl<'a> Decision<'a> {
-    /// An empty id is none, as a server may write it.
+    /// Drops empty ids, which a server may write in place of null.
     fn new(source: Source, rule_id: Option<&'a str>, group_name: Option<&'a str>) -> Self {
         let [rule_id, group_name] = [rule_id, group_name].map(|id| id.filter(|id| !id.is_empty()));
         Self { source, rule_id, group_name }
     }
 
-    /// Neither a rule nor a group decided.
-    pub(super) fn is_of_nothing(&self) -> bool {
+    /// Returns whether neither a rule nor a group decided.
+    pub(super) fn is_undecided(&self) -> bool {
         self.rule_id.is_none() && self.group_name.is_none()
     }
 
@@ -48,10 +48,10 @@ impl<'a> Decision<'a> {
     fn reason(self) -> Reason {
         match (self.source, self.rule_id) {
             (Source::Cache { .. }, _) => Reason::Cached,
-            // In the specification, but not among the SDK's.
+            // The specification has this reason, the SDK does not.
             (Source::Stale { .. }, _) => Reason::Other("STALE".to_owned()),
-            // The API document has null where no rule matched; Statsig's own evaluators say
-            // `default`, or `disabled` of what is turned off.
+            // Without a matching rule the API document has null. Statsig's own evaluators have
+            // `default`, or `disabled` for a gate or config that is turned off.
             (Source::Network, None | Some("default")) => Reason::Default,
             (Source::Network, Some("disabled")) => Reason::Disabled,
             (Source::Network, Some(_)) => Reason::TargetingMatch,

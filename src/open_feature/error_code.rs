@@ -1,4 +1,4 @@
-//! Which error code of OpenFeature's specification an error is.
+//! Maps errors to the error codes of OpenFeature's specification.
 
 use std::{error::Error as StdError, iter::successors};
 
@@ -6,27 +6,28 @@ use open_feature::{EvaluationError, EvaluationErrorCode as Code};
 
 use crate::model::error::Error;
 
-/// The error as the SDK takes it. Its message begins with the [kind](Error::kind), and has the
-/// sources, for the SDK's error has none.
+/// Converts an error for the SDK. The message begins with the [kind](Error::kind) and includes the
+/// sources, because the SDK's error has no source.
 pub(super) fn evaluation_error(error: &Error) -> EvaluationError {
     let chain = successors(Some(error as &dyn StdError), |&error| error.source());
-    let message = chain.fold(error.kind().to_owned(), |told, error| format!("{told}: {error}"));
-    // serde quotes a value of the wrong type, however long.
-    let message = message.chars().take(LONGEST).collect();
+    let message = chain.fold(error.kind().to_owned(), |text, error| format!("{text}: {error}"));
+    // serde quotes a value of the wrong type in full.
+    let message = message.chars().take(MAX_MESSAGE).collect();
     EvaluationError { code: code(error), message: Some(message) }
 }
 
-const LONGEST: usize = 500;
+/// In characters.
+const MAX_MESSAGE: usize = 500;
 
 fn code(error: &Error) -> Code {
     match error {
         Error::ShuttingDown | Error::Closed => Code::ProviderNotReady,
-        // No flag can have a name that the API does not allow.
+        // The API does not allow the name, so no flag has it.
         Error::InvalidName { .. } | Error::MissingName { .. } | Error::MissingKey { .. } => {
             Code::FlagNotFound
         }
         Error::WrongType { .. } => Code::TypeMismatch,
-        // The targeting key is a string: all that can be wrong with it is that there is none.
+        // The targeting key is a string, so the only error in it is that it is missing.
         Error::InvalidUser { field, .. } if field == "userID" => Code::TargetingKeyMissing,
         Error::InvalidUser { .. } => Code::InvalidContext,
         Error::InvalidResponse { .. } => Code::ParseError,
@@ -60,8 +61,8 @@ mod tests {
     #[test]
     fn a_message_is_cut_between_characters() {
         let path = "/v1/get_config";
-        let error = Error::MissingName { path, name: "é".repeat(LONGEST).into() };
+        let error = Error::MissingName { path, name: "é".repeat(MAX_MESSAGE).into() };
         let message = evaluation_error(&error).message.unwrap();
-        assert_eq!(message.chars().count(), LONGEST);
+        assert_eq!(message.chars().count(), MAX_MESSAGE);
     }
 }

@@ -1,13 +1,13 @@
-//! What a flag key names: which config, and which key of it.
+//! Flag keys: the name of a config, and a key in it.
 
-/// A place in a config: one key's value, or the whole.
+/// The parts of a flag key. Without a key, it names the whole config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place<'a> {
+pub(super) struct FlagKey<'a> {
     pub(super) config: &'a str,
     pub(super) key: Option<&'a str>,
 }
 
-impl<'a> From<&'a str> for Place<'a> {
+impl<'a> From<&'a str> for FlagKey<'a> {
     fn from(flag_key: &'a str) -> Self {
         match flag_key.rsplit_once('.') {
             Some((config, "")) => Self { config, key: None },
@@ -34,7 +34,7 @@ mod tests {
             (".", "", None),
             ("", "", None),
         ] {
-            assert_eq!(Place::from(flag_key), Place { config, key }, "{flag_key:?}");
+            assert_eq!(FlagKey::from(flag_key), FlagKey { config, key }, "{flag_key:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A provider for the [OpenFeature](https://openfeature.dev) SDK, the crate `open-feature` 0.3: an
-//! app that asks for its flags through OpenFeature's API gets them from Statsig.
+//! A provider for the [OpenFeature](https://openfeature.dev) SDK, the crate `open-feature` 0.3. An app
+//! that evaluates its flags through OpenFeature's API gets them from Statsig.
 //!
 //! ```
 //! # #[cfg(feature = "test-util")]
@@ -19,7 +19,7 @@
 //! let mut api = OpenFeature::singleton_mut().await;
 //! api.set_provider(StatsigProvider::new(statsig.clone())).await;
 //! let client = api.create_client();
-//! drop(api); // it is a lock, for writing
+//! drop(api); // releases the singleton's write lock
 //!
 //! let user = EvaluationContext::default()
 //!     .with_targeting_key("u-1")
@@ -29,7 +29,7 @@
 //! let theme = client.get_string_value("homepage.theme", Some(&user), None).await;
 //! let homepage = client.get_struct_value::<StructValue>("homepage", Some(&user), None).await;
 //!
-//! // An error is where the app's default stands in.
+//! // On an error, the app uses its default.
 //! assert!(is_new.unwrap_or(false));
 //! assert_eq!(theme.unwrap_or("light".to_owned()), "dark");
 //! assert_eq!(homepage.unwrap_or_default().fields["columns"].as_i64(), Some(3));
@@ -42,11 +42,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! The provider is ready as soon as it is made, for its [`Statsig`](crate::Statsig) has been started
-//! already. Everything that is promised of the handle holds here too: flags are asked for in
-//! batches, kept for [`cache_ttl`](crate::Config::cache_ttl), and exposures are logged as
-//! [`exposure_logging`](crate::Config::exposure_logging) says. Its futures can be awaited in any
-//! runtime.
+//! The provider is ready at once, because its [`Statsig`](crate::Statsig) has started already. All
+//! promises of the handle hold here too: flags are evaluated in batches and cached for
+//! [`cache_ttl`](crate::Config::cache_ttl), and
+//! [`exposure_logging`](crate::Config::exposure_logging) decides whether Statsig logs exposures. You
+//! can await its futures in any runtime.
 //!
 //! # Flag keys
 //!
@@ -57,21 +57,20 @@
 //! | struct | the config's name | the whole config |
 //! | struct | `config.key` | the object under that key |
 //!
-//! **An unknown gate can't be told from a closed one**: Statsig answers `false` for both, without a
-//! rule. A mistyped gate is a closed gate.
+//! **An unknown gate looks like a closed one**: Statsig answers `false` for both, without a rule. So an
+//! unknown (or misspelt) gate is closed.
 //!
-//! A gate's name is taken as it is, dots included. Of a config, what comes after the *last* dot is
-//! the key, for a config's name may have dots as well: `shop.homepage.theme` is the key `theme` of
-//! the config `shop.homepage`. It follows that
+//! The flag key of a gate is its name, dots included. The flag key of a config splits at the *last*
+//! dot, because a config's name may have dots as well: `shop.homepage.theme` is the key `theme` of the
+//! config `shop.homepage`. Therefore:
 //!
-//! - a config whose name has a dot is read whole with a dot at the end: `shop.homepage.`;
-//! - a key that has a dot itself, and a boolean in a config, can only be read from the struct around
-//!   it.
+//! - To read a whole config whose name has a dot, add a dot at the end: `shop.homepage.`.
+//! - To read a key with a dot, or a boolean in a config, read the struct around it.
 //!
-//! An integer is any JSON number that is whole and fits into an `i64`, `3.0` too; a float is any
-//! number, as the nearest `f64`. In a struct, numbers that are written as integers and fit into an
-//! `i64` are integers, all others floats. OpenFeature has no null: a field that is null is left out
-//! of its struct, and a list with null in it is a `TYPE_MISMATCH`.
+//! An integer is any whole JSON number that fits into an `i64`, including `3.0`. A float is any number,
+//! as the nearest `f64`. In a struct, numbers written as integers that fit into an `i64` are integers,
+//! and all others are floats. OpenFeature has no null: a null field is left out of its struct, and a
+//! null in a list is a `TYPE_MISMATCH`.
 //!
 //! # The evaluation context
 //!
@@ -81,12 +80,12 @@
 //! | `email`, `ip`, `userAgent`, `country`, `locale`, `appVersion` | the field of that name |
 //! | `customIDs`, `privateAttributes`, `statsigEnvironment`, a struct each | the field of that name |
 //! | `custom`, a struct | `custom` |
-//! | every other attribute | in `custom`, under its name, in place of one that the struct `custom` has |
+//! | every other attribute | an entry of `custom` with that name; it replaces such an entry of the struct `custom` |
 //!
-//! The names are the API's, to the letter: `user_agent` is one of the other attributes, and so is
-//! `userID`. A date becomes a string, by RFC 3339 and in UTC. A struct, as OpenFeature has it, can be
-//! of any Rust type; those that can be read are the SDK's `StructValue` and `Value`, `Value` and
-//! `Map` of serde_json, and, for a list of strings, `Vec<String>`:
+//! The names are exactly the API's: `user_agent` is another attribute, and so is `userID`. A date
+//! becomes a string in the format of RFC 3339, in UTC. OpenFeature's structs can have any Rust type.
+//! The provider reads the SDK's `StructValue` and `Value`, serde_json's `Value` and `Map`, and
+//! `Vec<String>` for a list of strings:
 //!
 //! ```
 //! use open_feature::{EvaluationContext, EvaluationContextFieldValue, StructValue};
@@ -97,43 +96,43 @@
 //!     .with_custom_field("privateAttributes", EvaluationContextFieldValue::new_struct(private));
 //! ```
 //!
-//! A user needs a targeting key or a custom id that is not empty. What else a user must be is said
-//! at [`UserBuilder::build`](crate::UserBuilder::build); no attribute is dropped because it does not
-//! fit, the context is refused.
+//! A user needs a targeting key or a custom id that is not empty.
+//! [`UserBuilder::build`](crate::UserBuilder::build) lists the other rules. If an attribute breaks one,
+//! the provider refuses the context rather than drop the attribute.
 //!
 //! # Reasons
 //!
 //! | reason | when |
 //! |---|---|
-//! | `TARGETING_MATCH` | Statsig has answered now, by a rule |
-//! | `DEFAULT` | Statsig has answered now, and no rule decided: the rule id is null, empty or `default` |
-//! | `DISABLED` | the same with the rule id `disabled` |
+//! | `TARGETING_MATCH` | a new answer from Statsig, decided by a rule |
+//! | `DEFAULT` | a new answer without a rule: the rule id is null, empty or `default` |
+//! | `DISABLED` | a new answer with the rule id `disabled` |
 //! | `CACHED` | from the cache: [`Source::Cache`](crate::Source::Cache) |
-//! | `STALE` | from the cache, because Statsig fails: [`Source::Stale`](crate::Source::Stale). The SDK has it as `EvaluationReason::Other` |
+//! | `STALE` | from the cache, because Statsig fails: [`Source::Stale`](crate::Source::Stale). In the SDK this is `EvaluationReason::Other` |
 //!
-//! That the user fell into a rule's percentage, `SPLIT`, is not to be seen in Statsig's answers.
-//! The variant is the group's name, or without one the rule's id. The flag metadata has `rule_id`
-//! and `group_name` where there are any, and for what comes from the cache its age, `age_ms`.
+//! Statsig's answers do not show whether a rule's percentage decided, so no reason is `SPLIT`. The
+//! variant is the group's name, or the rule's id if there is no group. The flag metadata has `rule_id`
+//! and `group_name`, if any, and `age_ms`, the age of an answer from the cache.
 //!
 //! # Errors
 //!
-//! The message begins with the [kind](crate::Error::kind) of the [`Error`](crate::Error), and has
-//! its sources. No more than 500 characters of it are kept.
+//! The message begins with the [kind](crate::Error::kind) of the [`Error`](crate::Error) and includes
+//! its sources. It has at most 500 characters.
 //!
 //! | error code | when |
 //! |---|---|
-//! | `FLAG_NOT_FOUND` | the config is empty and has neither rule nor group, which is Statsig's answer for one it does not know; the config has no such key; the API allows no such name |
-//! | `TYPE_MISMATCH` | the value is of another type, or a number that an integer cannot hold; a whole config is a struct and nothing else |
+//! | `FLAG_NOT_FOUND` | the config is empty and has neither rule nor group, which is Statsig's answer for an unknown config; the config has no such key; the API does not allow the name |
+//! | `TYPE_MISMATCH` | the value has another type, or is a number that an integer cannot hold; a whole config is always a struct |
 //! | `TARGETING_KEY_MISSING` | the context has neither a targeting key nor a custom id |
-//! | `INVALID_CONTEXT` | the API takes no such user; the message names the field |
-//! | `PROVIDER_NOT_READY` | the component is shutting down, or has ended |
-//! | `PARSE_ERROR` | Statsig answered what its API does not describe |
-//! | general, as `EvaluationErrorCode::General` with the kind | all else: timeouts, connections, the open circuit breaker, the refused key, overload |
+//! | `INVALID_CONTEXT` | the API does not allow the user; the message names the field |
+//! | `PROVIDER_NOT_READY` | the component is shutting down or has ended |
+//! | `PARSE_ERROR` | Statsig's answer does not follow its API document |
+//! | `EvaluationErrorCode::General` with the kind | any other error: a timeout, a connection failure, an open circuit breaker, a refused key, overload |
 //!
-//! Each of them leaves the app with its default, and is made visible as
-//! [`check_gate_or`](crate::Statsig::check_gate_or) makes it: in [`Stats::fallbacks`](crate::Stats::fallbacks),
-//! in the log, and to [`on_fallback`](crate::ConfigBuilder::on_fallback). The SDK's own errors, from
-//! a hook or because a struct does not convert into the app's type, are not among them.
+//! After each of these errors the app uses its default. The component reports the fallback as for
+//! [`check_gate_or`](crate::Statsig::check_gate_or): in [`Stats::fallbacks`](crate::Stats::fallbacks), in
+//! the log, and to [`on_fallback`](crate::ConfigBuilder::on_fallback). It does not report the SDK's own
+//! errors, such as those of a hook or of a struct that does not convert into the app's type.
 
 mod context;
 mod details;

@@ -1,4 +1,4 @@
-//! The provider: asks, and tells the SDK what it was answered.
+//! The provider: evaluates flags for the SDK.
 
 use async_trait::async_trait;
 use open_feature::{
@@ -11,7 +11,7 @@ use super::{
     context,
     details::Decision,
     error_code::evaluation_error,
-    flag_key::Place,
+    flag_key::FlagKey,
     value::{Int, Struct},
 };
 use crate::{
@@ -19,12 +19,12 @@ use crate::{
     model::{call_kind::CallKind, error::Error, evaluation::ConfigEvaluation, user::User},
 };
 
-/// Statsig as a provider for the OpenFeature SDK; the [module](super) says what becomes of flag
-/// keys, contexts, answers and errors.
+/// Statsig as a provider for the OpenFeature SDK. The [module](super) describes how flag keys,
+/// contexts, answers and errors are converted.
 ///
-/// A clone shares the component, as a clone of [`Statsig`] does. The SDK keeps the provider until it
-/// is replaced or the SDK is shut down, neither of which shuts the component down: the app does,
-/// with [`Statsig::shutdown`], or it ends when the last handle is gone.
+/// A clone shares the component, as a clone of [`Statsig`] does. The SDK keeps the provider until the
+/// app replaces it or shuts the SDK down. Neither shuts the component down: call
+/// [`Statsig::shutdown`], or drop the last handle.
 #[derive(Clone, Debug)]
 pub struct StatsigProvider {
     statsig: Statsig,
@@ -32,7 +32,7 @@ pub struct StatsigProvider {
 }
 
 impl StatsigProvider {
-    /// A provider that asks through this handle, with the settings it was started with.
+    /// Returns a provider that evaluates flags through this handle.
     pub fn new(statsig: Statsig) -> Self {
         Self { statsig, metadata: ProviderMetadata::new("Statsig") }
     }
@@ -47,36 +47,36 @@ impl StatsigProvider {
         Ok(Decision::from(&gate).details(gate.value()))
     }
 
-    /// What is in this place, read as `T`.
+    /// Evaluates a config, or a key in it, and reads the value as `T`.
     async fn config<T: DeserializeOwned, V: From<T>>(
         &self,
         flag_key: &str,
         context: &EvaluationContext,
     ) -> EvaluationResult<ResolutionDetails<V>> {
-        let place = Place::from(flag_key);
+        let key = FlagKey::from(flag_key);
         let read = async {
-            let config = self.known_config(&context::user(context)?, place.config).await?;
-            let value: T = match place.key {
+            let config = self.known_config(&context::user(context)?, key.config).await?;
+            let value: T = match key.key {
                 Some(key) => config.get(key)?,
                 None => config.deserialize()?,
             };
             Ok(Decision::from(&config).details(value.into()))
         };
         let read: Result<_, Error> = read.await;
-        read.map_err(|error| self.fell_back(CallKind::GetConfig, place.config, place.key, error))
+        read.map_err(|error| self.fell_back(CallKind::GetConfig, key.config, key.key, error))
     }
 
     async fn known_config(&self, user: &User, name: &str) -> Result<ConfigEvaluation, Error> {
         let config = self.statsig.get_config(user, name).await?;
-        // The API's answer for a config that it does not know.
-        if config.is_empty() && Decision::from(&config).is_of_nothing() {
+        // This is the API's answer for an unknown config.
+        if config.is_empty() && Decision::from(&config).is_undecided() {
             let path = CallKind::GetConfig.path();
             return Err(Error::MissingName { path, name: name.into() });
         }
         Ok(config)
     }
 
-    /// The app has nothing but its default now.
+    /// Counts and logs a fallback to the app's default, and converts its error.
     fn fell_back(
         &self,
         kind: CallKind,
@@ -84,9 +84,9 @@ impl StatsigProvider {
         key: Option<&str>,
         error: Error,
     ) -> EvaluationError {
-        let told = evaluation_error(&error);
+        let sdk_error = evaluation_error(&error);
         self.statsig.fell_back(kind, name.into(), key.map(Into::into), error);
-        told
+        sdk_error
     }
 }
 
@@ -96,10 +96,10 @@ impl FeatureProvider for StatsigProvider {
         &self.metadata
     }
 
-    /// [`NotReady`](ProviderStatus::NotReady) once a shutdown has begun or the component has ended,
-    /// otherwise [`Ready`](ProviderStatus::Ready) or [`Error`](ProviderStatus::Error), as
-    /// [`Stats::is_ready`](crate::Stats::is_ready) has it: while Statsig fails, only what is kept of
-    /// earlier answers can be resolved.
+    /// Returns [`NotReady`](ProviderStatus::NotReady) after the beginning of a shutdown or the end of
+    /// the component. Otherwise returns [`Ready`](ProviderStatus::Ready) or
+    /// [`Error`](ProviderStatus::Error), by [`Stats::is_ready`](crate::Stats::is_ready). While Statsig
+    /// fails, the provider resolves flags only from cached answers.
     fn status(&self) -> ProviderStatus {
         if self.statsig.is_over() {
             ProviderStatus::NotReady

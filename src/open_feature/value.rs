@@ -1,10 +1,10 @@
-//! JSON as the SDK's values.
+//! Converts JSON into the SDK's values.
 
 use open_feature::{StructValue, Value};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Number, Value as Json};
 
-/// A whole number of 64 bits, however it is written: JSON's `3`, `3.0` and `3e0` are the same.
+/// A whole number of 64 bits. JSON's `3`, `3.0` and `3e0` are equal.
 #[derive(Debug, PartialEq)]
 pub(super) struct Int(i64);
 
@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for Int {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = Number::deserialize(deserializer)?;
         let value = number.as_i64().or_else(|| number.as_f64().and_then(whole));
-        value.map(Self).ok_or_else(|| D::Error::custom("not a whole number of 64 bits"))
+        value.map(Self).ok_or_else(|| D::Error::custom("expected a whole number of 64 bits"))
     }
 }
 
@@ -39,14 +39,14 @@ impl<'de> Deserialize<'de> for Struct {
 }
 
 fn whole(number: f64) -> Option<i64> {
-    // 2^63: `i64::MAX` is no `f64`.
+    // 2^63, because no `f64` equals `i64::MAX`.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     let fits = number.fract() == 0.0 && (-BEYOND..BEYOND).contains(&number);
     fits.then_some(number as i64)
 }
 
-/// The SDK has no null: a field that is null is as good as none. In a list it has a place, and
-/// leaving it out would move the others.
+/// Converts an object. The SDK has no null, so a null field is left out. A null in a list is an error,
+/// because leaving it out would move the others.
 fn structure(object: &Map<String, Json>) -> Result<StructValue, &'static str> {
     let fields = object.iter().filter(|(_, value)| !value.is_null());
     let fields = fields.map(|(key, json)| value(json).map(|value| (key.clone(), value)));
@@ -55,7 +55,7 @@ fn structure(object: &Map<String, Json>) -> Result<StructValue, &'static str> {
 
 fn value(json: &Json) -> Result<Value, &'static str> {
     Ok(match json {
-        Json::Null => return Err("null in a list, which OpenFeature has no value for"),
+        Json::Null => return Err("null in a list, which OpenFeature cannot represent"),
         Json::Bool(value) => Value::Bool(*value),
         Json::Number(number) => match number.as_i64() {
             Some(int) => Value::Int(int),
@@ -113,6 +113,6 @@ mod tests {
     #[test]
     fn null_in_a_list_has_a_place_that_no_value_can_take() {
         let error = Struct::deserialize(json!({"deep": {"list": [1, null]}})).unwrap_err();
-        assert_eq!(error.to_string(), "null in a list, which OpenFeature has no value for");
+        assert_eq!(error.to_string(), "null in a list, which OpenFeature cannot represent");
     }
 }

@@ -10,6 +10,7 @@
 //! | `statsig_stale_names_total` | of these, names answered with a stale evaluation, because Statsig failed |
 //! | `statsig_joined_names_total` | names that were in flight already when they were asked for |
 //! | `statsig_calls_total` | calls handed to the transport |
+//! | `statsig_refused_calls_total` | of these, calls refused without an attempt |
 //! | `statsig_retries_total` | attempts beyond the first of a call |
 //! | `statsig_answered_requests_total` | requests answered with evaluations |
 //! | `statsig_answered_names_total` | names answered with evaluations |
@@ -18,7 +19,7 @@
 //! | `statsig_abandoned_requests_total` | requests whose callers left before the answer |
 //! | `statsig_fallbacks_total{kind}` | defaults that stood in for answers, by [`Error::kind`] |
 //! | `statsig_missed_hook_events_total` | events a hook was not told of |
-//! | `statsig_restarts_total` | restarts of the actors by their supervisors |
+//! | `statsig_restarts_total` | restarts of the actors after a fault of their own |
 //!
 //! Each `kind` is there from the first publication on, with 0 where there was none.
 //!
@@ -104,6 +105,7 @@ fn count(before: &Stats, now: &Stats) {
         (counter!("statsig_stale_names_total"), before.stale, now.stale),
         (counter!("statsig_joined_names_total"), before.joined, now.joined),
         (counter!("statsig_calls_total"), before.calls, now.calls),
+        (counter!("statsig_refused_calls_total"), before.refused_calls, now.refused_calls),
         (counter!("statsig_retries_total"), before.retries, now.retries),
         (counter!("statsig_answered_requests_total"), before.answered, now.answered),
         (counter!("statsig_answered_names_total"), before.answered_names, now.answered_names),
@@ -197,6 +199,7 @@ fn describe() {
         ("statsig_stale_names_total", Unit::Count, "names answered with a stale evaluation"),
         ("statsig_joined_names_total", Unit::Count, "names in flight already when asked for"),
         ("statsig_calls_total", Unit::Count, "calls handed to the transport"),
+        ("statsig_refused_calls_total", Unit::Count, "calls refused without an attempt"),
         ("statsig_retries_total", Unit::Count, "attempts beyond the first of a call"),
         ("statsig_answered_requests_total", Unit::Count, "requests answered with evaluations"),
         ("statsig_answered_names_total", Unit::Count, "names answered with evaluations"),

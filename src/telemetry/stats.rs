@@ -36,6 +36,9 @@ pub struct Stats {
     pub joined: u64,
     /// Calls handed to the transport; retries of a call are not counted again.
     pub calls: u64,
+    /// Of these, calls refused without an attempt: by the open circuit breaker, or while Statsig asks
+    /// for calm.
+    pub refused_calls: u64,
     /// Attempts beyond the first of a call, those for a connection that died as it was reused
     /// included, and calls for a part of the names of one that was refused.
     pub retries: u64,
@@ -59,7 +62,8 @@ pub struct Stats {
     pub buffered: u64,
     /// Calls the transport has taken and not yet answered, now.
     pub in_flight: u64,
-    /// Restarts of the `BatchActor` and the `TransportActor` by their supervisors.
+    /// Restarts of the `BatchActor` and the `TransportActor` after a panic or another fault of their
+    /// own.
     pub restarts: u64,
     /// Whether calls are let through, now.
     pub breaker: BreakerState,
@@ -77,7 +81,7 @@ pub struct Stats {
     /// answered without an attempt.
     pub queueing: Latency,
     /// How long calls took lately, from the `BatchActor` to their outcome: queueing, attempts and the
-    /// pauses between them.
+    /// pauses between them. Calls refused without an attempt are not included.
     pub call: Latency,
 }
 
@@ -114,6 +118,7 @@ pub(crate) struct Counters {
     pub(crate) stale: AtomicU64,
     pub(crate) joined: AtomicU64,
     pub(crate) calls: AtomicU64,
+    pub(crate) refused_calls: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) answered: AtomicU64,
     answered_names: AtomicU64,
@@ -146,6 +151,7 @@ impl Default for Counters {
             joined: AtomicU64::default(),
             hits: StripedCounter::default(),
             calls: AtomicU64::default(),
+            refused_calls: AtomicU64::default(),
             retries: AtomicU64::default(),
             answered: AtomicU64::default(),
             answered_names: AtomicU64::default(),
@@ -253,6 +259,7 @@ impl Counters {
             stale: self.stale.load(Relaxed),
             joined: self.joined.load(Relaxed),
             calls: self.calls.load(Relaxed),
+            refused_calls: self.refused_calls.load(Relaxed),
             retries: self.retries.load(Relaxed),
             answered: self.answered.load(Relaxed) + hits,
             answered_names: self.answered_names.load(Relaxed) + hit_names,

@@ -1,11 +1,11 @@
-//! The API's side of a request: what the OpenAPI document "Statsig SDK HTTP API" 1.0.0 refuses is
-//! refused, the rest is answered from the rules. Pure.
+//! The server's side of the API: refuses what the OpenAPI document "Statsig SDK HTTP API" 1.0.0
+//! refuses, and answers the rest from the rules. Pure.
 //!
-//! Not written with the client's own checks: a server that shared them would also share their
-//! mistakes. Stricter than the schema where its prose is: a user is required, with an identifier.
-//! Looser than the document where Statsig's own SDKs are: a user's fields and entries may be `null`,
-//! ids may be numbers, a country, a tier and a custom attribute may be any. Fields it does not name
-//! are tolerated.
+//! This file does not use the client's checks: a server that shared them would share their mistakes.
+//! It is stricter than the document's schema where the document's prose is: a user is required, with
+//! an identifier. It is looser than the document where Statsig's own SDKs are: a user's fields and
+//! entries may be `null`, ids may be numbers, and countries, tiers and custom attributes may be
+//! anything. It accepts fields that the document does not name.
 
 use hyper::{
     Method,
@@ -20,18 +20,18 @@ use super::{
 };
 use crate::model::call_kind::CallKind;
 
-/// A request that keeps to the API document.
+/// A request that the API document allows.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ApiRequest {
     pub(super) kind: CallKind,
-    /// Asked with `gateNames`, so that the answer is an object by name.
-    pub(super) many: bool,
+    /// Whether the names came as `gateNames`, so that the answer is an object by name.
+    pub(super) is_list: bool,
     pub(super) names: Vec<String>,
     pub(super) user: Map<String, Value>,
     pub(super) exposure: bool,
 }
 
-/// A refusal: status and message.
+/// A refusal, as status and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -39,28 +39,28 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Of a body that the server does not care to read.
+    /// Refuses a body that is too long to read.
     pub(super) fn too_long() -> Self {
         Self { status: 413, message: "the body is too long".to_owned() }
     }
 }
 
-/// Judges a request: where it went, how, with which key, and what it says. With a wanted key, no
-/// other will do.
+/// Checks a request: its path, method, key, content type and body. Without a required key, any key is
+/// accepted.
 pub(super) fn check(
     head: &Parts,
-    wanted_key: Option<&str>,
+    required_key: Option<&str>,
     body: &Result<Value, serde_json::Error>,
-) -> Result<Asked, Refusal> {
+) -> Result<ApiRequest, Refusal> {
     let refuse = |status, message: &str| Err(Refusal { status, message: message.to_owned() });
     let Some(kind) = operation(head.uri.path()) else { return refuse(404, "no such operation") };
     if head.method != Method::POST {
-        return refuse(405, "every operation is a POST");
+        return refuse(405, "the method must be POST");
     }
     match head.headers.get("statsig-api-key").map(HeaderValue::as_bytes) {
         None | Some(b"") => return refuse(401, "the header statsig-api-key is required"),
-        Some(key) if wanted_key.is_some_and(|wanted| key != wanted.as_bytes()) => {
-            return refuse(401, "the key in the header statsig-api-key is not known");
+        Some(key) if required_key.is_some_and(|required| key != required.as_bytes()) => {
+            return refuse(401, "the key in the header statsig-api-key is unknown");
         }
         Some(_) => {}
     }
@@ -81,43 +81,44 @@ fn is_json(content_type: Option<&HeaderValue>) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Reads a request's body, or says why it is refused.
+/// Reads a request's body, or refuses it.
 pub(super) fn read(
     kind: CallKind,
     body: &Result<Value, serde_json::Error>,
-) -> Result<Asked, Refusal> {
+) -> Result<ApiRequest, Refusal> {
     let body = match body {
         Ok(Value::Object(body)) => body,
-        Ok(_) => return Err(bad("the body must be an object")),
-        Err(error) => return Err(bad(format!("the body is not JSON: {error}"))),
+        Ok(_) => return Err(bad_request("the body must be an object")),
+        Err(error) => return Err(bad_request(format!("the body is not JSON: {error}"))),
     };
-    let (many, names) = match kind {
+    let (is_list, names) = match kind {
         CallKind::CheckGate => gate_names(body)?,
         CallKind::GetConfig => {
-            let name = body.get("configName").ok_or_else(|| bad("configName is required"))?;
+            let name =
+                body.get("configName").ok_or_else(|| bad_request("configName is required"))?;
             (false, vec![name_in("configName", name)?])
         }
     };
-    let user = body.get("user").ok_or_else(|| bad("user is required"))?;
+    let user = body.get("user").ok_or_else(|| bad_request("user is required"))?;
     let user = object("user", user)?;
     check_user(user)?;
     let exposure = exposure(body.get("statsigMetadata"))?;
-    Ok(Asked { kind, many, names, user: user.clone(), exposure })
+    Ok(ApiRequest { kind, is_list, names, user: user.clone(), exposure })
 }
 
-/// The names that a body asks for, whether or not the rest of it is refused.
+/// Returns the names in a body, even if the rest of the body is refused.
 pub(super) fn names_in(body: &Value) -> Vec<String> {
     let one = ["gateName", "configName"].into_iter().filter_map(|field| body.get(field));
     let many = body.get("gateNames").and_then(Value::as_array).into_iter().flatten();
     one.chain(many).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Answers from the rules, leaving these names out.
-pub(super) fn answer(asked: &Asked, rules: &Rules, left_out: &[String]) -> Value {
-    let gate = |name: &String| json!(rules.check_gate(name, &asked.user));
-    match (asked.kind, &asked.names[..]) {
-        (CallKind::GetConfig, [name, ..]) => json!(rules.get_config(name, &asked.user)),
-        (CallKind::CheckGate, [name]) if !asked.many => gate(name),
+/// Answers from the rules, without these names.
+pub(super) fn answer(request: &ApiRequest, rules: &Rules, left_out: &[String]) -> Value {
+    let gate = |name: &String| json!(rules.check_gate(name, &request.user));
+    match (request.kind, &request.names[..]) {
+        (CallKind::GetConfig, [name, ..]) => json!(rules.get_config(name, &request.user)),
+        (CallKind::CheckGate, [name]) if !request.is_list => gate(name),
         (_, names) => {
             let names = names.iter().filter(|name| !left_out.contains(name));
             names.map(|name| (name.clone(), gate(name))).collect()
@@ -130,14 +131,14 @@ fn gate_names(body: &Map<String, Value>) -> Result<(bool, Vec<String>), Refusal>
         (Some(name), None) => Ok((false, vec![name_in("gateName", name)?])),
         (None, Some(Value::Array(names))) => {
             if !(1..=100).contains(&names.len()) {
-                return Err(bad("gateNames must have 1 to 100 names"));
+                return Err(bad_request("gateNames must have 1 to 100 names"));
             }
             let names: Result<_, _> = names.iter().map(|name| name_in("gateNames", name)).collect();
             Ok((true, names?))
         }
-        (None, Some(_)) => Err(bad("gateNames must be an array of strings")),
-        (Some(_), Some(_)) => Err(bad("gateName and gateNames must not be given together")),
-        (None, None) => Err(bad("gateName or gateNames is required")),
+        (None, Some(_)) => Err(bad_request("gateNames must be an array of strings")),
+        (Some(_), Some(_)) => Err(bad_request("gateName and gateNames must not be given together")),
+        (None, None) => Err(bad_request("gateName or gateNames is required")),
     }
 }
 
@@ -145,46 +146,47 @@ fn name_in(field: &str, name: &Value) -> Result<String, Refusal> {
     let name = string(field, name)?;
     match name_fault(name) {
         None => Ok(name.to_owned()),
-        Some(fault) => Err(bad(format!("{field}: a name {fault}"))),
+        Some(fault) => Err(bad_request(format!("{field}: a name {fault}"))),
     }
 }
 
-/// Names fields only, never their values: those may be private.
+/// Checks a user. A refusal names the field but not its value, which may be private.
 fn check_user(user: &Map<String, Value>) -> Result<(), Refusal> {
-    let given = |field: &str| user.get(field).filter(|value| !value.is_null());
+    let field_of = |field: &str| user.get(field).filter(|value| !value.is_null());
     for field in ["email", "ip", "userAgent", "country", "locale", "appVersion"] {
-        if given(field).is_some_and(|value| !is_text_value(value)) {
-            return Err(bad(format!("user.{field} must be {TEXT_VALUE}")));
+        if field_of(field).is_some_and(|value| !is_text_value(value)) {
+            return Err(bad_request(format!("user.{field} must be {TEXT_VALUE}")));
         }
     }
     for field in ["custom", "privateAttributes"] {
-        given(field).map_or(Ok(()), |value| object(&format!("user.{field}"), value).map(drop))?;
+        field_of(field)
+            .map_or(Ok(()), |value| object(&format!("user.{field}"), value).map(drop))?;
     }
-    let mut identified = false;
-    if let Some(id) = given("userID") {
-        identified |= is_identifier("user.userID", id)?;
+    let mut is_identified = false;
+    if let Some(id) = field_of("userID") {
+        is_identified |= is_identifier("user.userID", id)?;
     }
-    if let Some(ids) = given("customIDs") {
+    if let Some(ids) = field_of("customIDs") {
         for (key, id) in object("user.customIDs", ids)?.iter().filter(|(_, id)| !id.is_null()) {
-            identified |= is_identifier(&format!("user.customIDs.{key}"), id)?;
+            is_identified |= is_identifier(&format!("user.customIDs.{key}"), id)?;
         }
     }
-    if let Some(environment) = given("statsigEnvironment") {
+    if let Some(environment) = field_of("statsigEnvironment") {
         let tier = object("user.statsigEnvironment", environment)?.get("tier");
         if tier.is_some_and(|tier| !tier.is_null() && !tier.is_string()) {
-            return Err(bad(format!("user.statsigEnvironment.tier must be {TIER_VALUE}")));
+            return Err(bad_request(format!("user.statsigEnvironment.tier must be {TIER_VALUE}")));
         }
     }
-    match identified {
+    match is_identified {
         true => Ok(()),
-        false => Err(bad("user must have an identifier: userID or one of customIDs")),
+        false => Err(bad_request("user must have an identifier: userID or one of customIDs")),
     }
 }
 
 fn is_identifier(field: &str, id: &Value) -> Result<bool, Refusal> {
     match is_id_value(id) {
         true => Ok(id != ""),
-        false => Err(bad(format!("{field} must be {ID_VALUE}"))),
+        false => Err(bad_request(format!("{field} must be {ID_VALUE}"))),
     }
 }
 
@@ -199,19 +201,19 @@ fn exposure(metadata: Option<&Value>) -> Result<bool, Refusal> {
     match metadata.get("exposureLoggingDisabled") {
         None => Ok(true),
         Some(Value::Bool(disabled)) => Ok(!disabled),
-        Some(_) => Err(bad("statsigMetadata.exposureLoggingDisabled must be a boolean")),
+        Some(_) => Err(bad_request("statsigMetadata.exposureLoggingDisabled must be a boolean")),
     }
 }
 
 fn string<'a>(field: &str, value: &'a Value) -> Result<&'a str, Refusal> {
-    value.as_str().ok_or_else(|| bad(format!("{field} must be a string")))
+    value.as_str().ok_or_else(|| bad_request(format!("{field} must be a string")))
 }
 
 fn object<'a>(field: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Refusal> {
-    value.as_object().ok_or_else(|| bad(format!("{field} must be an object")))
+    value.as_object().ok_or_else(|| bad_request(format!("{field} must be an object")))
 }
 
-fn bad(message: impl Into<String>) -> Refusal {
+fn bad_request(message: impl Into<String>) -> Refusal {
     Refusal { status: 400, message: message.into() }
 }
 
@@ -219,12 +221,12 @@ fn bad(message: impl Into<String>) -> Refusal {
 mod tests {
     use super::*;
 
-    fn read_json(kind: CallKind, body: &Value) -> Result<Asked, Refusal> {
+    fn read_json(kind: CallKind, body: &Value) -> Result<ApiRequest, Refusal> {
         read(kind, &Ok(body.clone()))
     }
 
-    /// Given a gate check with this user, what is it refused with?
-    fn about(user: Value) -> Option<String> {
+    /// Returns the refusal of a gate check with this user, if any.
+    fn refusal_of(user: Value) -> Option<String> {
         let body = json!({"gateName": "aa", "user": user});
         read_json(CallKind::CheckGate, &body).err().map(|refusal| refusal.message)
     }
@@ -313,7 +315,7 @@ mod tests {
                 "user.statsigEnvironment must be an object",
             ),
         ] {
-            assert_eq!(about(user.clone()).as_deref(), Some(message), "{user}");
+            assert_eq!(refusal_of(user.clone()).as_deref(), Some(message), "{user}");
         }
     }
 
@@ -336,15 +338,15 @@ mod tests {
                 "privateAttributes": {"a": 1}, "statsigEnvironment": {"tier": "staging"},
             }),
         ] {
-            assert_eq!(about(user.clone()), None, "{user}");
+            assert_eq!(refusal_of(user.clone()), None, "{user}");
         }
         let names: Vec<_> = (0..100).map(|n| format!("gate-_. {n}")).collect();
         let metadata = json!({"sdkType": "t", "exposureLoggingDisabled": true, "more": null});
         let body = json!({
             "gateNames": names, "user": {"userID": "u"}, "statsigMetadata": metadata, "more": 1,
         });
-        let asked = read_json(CallKind::CheckGate, &body).unwrap();
-        assert_eq!((asked.names.len(), asked.exposure), (100, false));
+        let request = read_json(CallKind::CheckGate, &body).unwrap();
+        assert_eq!((request.names.len(), request.exposure), (100, false));
     }
 
     #[test]
@@ -357,7 +359,7 @@ mod tests {
         let aa = json!({"name": "aa", "value": true, "rule_id": "local", "group_name": null});
         let dd = json!({"name": "dd", "value": false, "rule_id": null, "group_name": null});
         assert_eq!(answer(CallKind::CheckGate, json!({"gateName": "aa", "user": user})), aa);
-        // One answer for each name, however often it was asked; none for one that is left out.
+        // Each name has one answer, even if it is repeated; a name that is left out has none.
         assert_eq!(
             answer(
                 CallKind::CheckGate,

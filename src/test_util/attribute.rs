@@ -1,17 +1,16 @@
-//! The user attributes a rule can ask for, by the API's field names.
+//! The user attributes that a rule can require, by the API's field names.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        self, DeserializeSeed, MapAccess, SeqAccess, Visitor,
-        value::{MapAccessDeserializer, SeqAccessDeserializer},
-    },
+    de::{Error as _, MapAccess},
 };
 use serde_json::{Map, Value};
 
-/// The user's fields that hold one text.
+use super::unique::{Convert, Key, Unique};
+
+/// The user's fields that hold a single text.
 pub(super) const TEXT_FIELDS: [&str; 11] = [
     "userID",
     "email",
@@ -29,9 +28,9 @@ pub(super) const TEXT_FIELDS: [&str; 11] = [
 /// One attribute of a user.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Attribute {
-    /// A field that holds one text.
+    /// A field that holds a single text.
     Text(&'static str),
-    /// `custom.NAME`, `privateAttributes.NAME` or `statsigEnvironment.NAME`: anything.
+    /// `custom.NAME`, `privateAttributes.NAME` or `statsigEnvironment.NAME`: anything but null.
     Free(&'static str, String),
     /// `customIDs.NAME`: a string or a number.
     CustomId(String),
@@ -40,7 +39,7 @@ pub(super) enum Attribute {
 }
 
 impl Attribute {
-    /// Whether a user can have this value at all.
+    /// Returns whether a user can have this value.
     pub(super) fn accepts(&self, value: &Value) -> bool {
         match self {
             Self::Text(_) => is_text_value(value),
@@ -50,7 +49,7 @@ impl Attribute {
         }
     }
 
-    /// What a value must be, for an error.
+    /// Says what a value must be, for an error.
     pub(super) fn expected(&self) -> &'static str {
         match self {
             Self::Text(_) => TEXT_VALUE,
@@ -60,8 +59,8 @@ impl Attribute {
         }
     }
 
-    /// Whether the user has the attribute with exactly this value. A text is the same as the number
-    /// that reads so: ids that are integers are sent as strings.
+    /// Returns whether the user has the attribute with exactly this value. A text equals the number
+    /// with the same digits, because clients send integer ids as strings.
     pub(super) fn equals(&self, user: &Map<String, Value>, value: &Value) -> bool {
         let found = match self {
             Self::Text(field) => user.get(*field),
@@ -76,7 +75,7 @@ impl Attribute {
     }
 }
 
-/// What a field that holds one text may be, for an error.
+/// What a field with a single text may be, for an error.
 pub(super) const TEXT_VALUE: &str = "a string, a number, true or false";
 /// What an id may be, for an error.
 pub(super) const ID_VALUE: &str = "a string or a number";
@@ -93,7 +92,7 @@ pub(super) fn is_id_value(value: &Value) -> bool {
     matches!(value, Value::String(_) | Value::Number(_))
 }
 
-/// A string, or what a number is written as.
+/// Returns a string, or the text of a number.
 pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(text.into()),
@@ -102,7 +101,7 @@ pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// `serde_json` holds 3 and 3.0 for different; JSON knows only one kind of number.
+/// Compares JSON by value. `serde_json` distinguishes 3 from 3.0, JSON does not.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) => {
@@ -130,13 +129,13 @@ impl FromStr for Attribute {
             "custom" | "privateAttributes" | "customIDs" | "statsigEnvironment"
                 if name.is_empty() =>
             {
-                Err(format!("`{field}` has parts: write `{field}.NAME`"))
+                Err(format!("`{field}` is an object: write `{field}.NAME`"))
             }
             "custom" => Ok(Self::Free("custom", name.to_owned())),
             "privateAttributes" => Ok(Self::Free("privateAttributes", name.to_owned())),
             "customIDs" => Ok(Self::CustomId(name.to_owned())),
             "statsigEnvironment" if name == "tier" => Ok(Self::Tier),
-            // The API document leaves this object open.
+            // The API document allows other fields here.
             "statsigEnvironment" => Ok(Self::Free("statsigEnvironment", name.to_owned())),
             _ => Err(format!(
                 "unknown attribute `{path}`, expected one of {}, custom.NAME, \
@@ -158,120 +157,21 @@ impl fmt::Display for Attribute {
     }
 }
 
-/// Attributes, each with a value a user could have.
-#[derive(Default)]
-pub(super) struct When(pub(super) BTreeMap<Attribute, Value>);
+/// The attributes that a user must have, each with its value.
+pub(super) type Conditions = Unique<Attribute, Value>;
 
-impl<'de> Deserialize<'de> for When {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WhenVisitor;
-
-        impl<'de> Visitor<'de> for WhenVisitor {
-            type Value = When;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of attributes and values")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<When, A::Error> {
-                let mut when = BTreeMap::new();
-                while let Some(attribute) = map.next_key::<Attribute>()? {
-                    if when.contains_key(&attribute) {
-                        return Err(de::Error::custom(format_args!(
-                            "`{attribute}` is there twice"
-                        )));
-                    }
-                    let value = map.next_value_seed(ValueOf(&attribute))?;
-                    when.insert(attribute, value);
-                }
-                Ok(When(when))
-            }
-        }
-
-        deserializer.deserialize_map(WhenVisitor)
+impl Key<Value> for Attribute {
+    fn read_value<'de, A: MapAccess<'de>>(&self, map: &mut A) -> Result<Value, A::Error> {
+        map.next_value_seed(Convert(|value| match self.accepts(&value) {
+            true => Ok(value),
+            false => Err(format!("`{self}` must be {}", self.expected())),
+        }))
     }
 }
 
 impl<'de> Deserialize<'de> for Attribute {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PathVisitor;
-
-        impl Visitor<'_> for PathVisitor {
-            type Value = Attribute;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an attribute")
-            }
-
-            fn visit_str<E: de::Error>(self, path: &str) -> Result<Attribute, E> {
-                path.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_str(PathVisitor)
-    }
-}
-
-/// Reads a value that a user's attribute can have. As a visitor, so that an error is told where the
-/// value stands.
-struct ValueOf<'a>(&'a Attribute);
-
-impl ValueOf<'_> {
-    fn accept<E: de::Error>(self, value: Value) -> Result<Value, E> {
-        if self.0.accepts(&value) {
-            Ok(value)
-        } else {
-            Err(E::custom(format_args!("`{}` must be {}", self.0, self.0.expected())))
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for ValueOf<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueOf<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for `{}`", self.0.expected(), self.0)
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        self.accept(Value::Null)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        self.accept(text.into())
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        self.accept(value.into())
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
-        self.accept(number.into())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
-        self.accept(number.into())
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
-        self.accept(number.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
-        self.accept(Value::deserialize(SeqAccessDeserializer::new(seq))?)
-    }
-
-    /// Also a number, where some crate of the app turns on serde_json's `arbitrary_precision`.
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-        self.accept(Value::deserialize(MapAccessDeserializer::new(map))?)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

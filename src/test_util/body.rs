@@ -1,4 +1,4 @@
-//! A request's body, read as leniently as JavaScript reads it. Pure.
+//! Reads a request's body as leniently as JavaScript does. Pure.
 
 use std::str;
 
@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::model::json::{replace_lone_surrogates, skip_string};
 
-/// Reads JSON. serde_json refuses numbers beyond an `f64`, which JavaScript takes for infinite, and
-/// lone surrogates, which JavaScript makes: here they are the largest number, and U+FFFD.
+/// Reads JSON. Unlike serde_json, accepts numbers beyond an `f64`, which JavaScript reads as infinite,
+/// and lone surrogates, which JavaScript can write. They become the largest number and U+FFFD.
 pub(super) fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(body).or_else(|error| {
         let text = str::from_utf8(body).map_err(|_| error)?;
@@ -15,14 +15,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
     })
 }
 
-/// The JSON with the largest number in place of each that is beyond it.
+/// Replaces each number beyond an `f64` by the largest `f64`.
 fn bounded(json: &str) -> String {
     let mut bounded = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(first) = rest.chars().next() {
         let length = match first {
             '"' => string_length(rest),
-            '-' | '0'..='9' => rest.bytes().take_while(|byte| is_of_number(*byte)).count(),
+            '-' | '0'..='9' => rest.bytes().take_while(|byte| is_number_byte(*byte)).count(),
             other => other.len_utf8(),
         };
         let (token, behind) = rest.split_at(length);
@@ -38,11 +38,11 @@ fn bounded(json: &str) -> String {
 
 const LARGEST: &str = "1.7976931348623157e308";
 
-fn is_of_number(byte: u8) -> bool {
+fn is_number_byte(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E')
 }
 
-/// With its quotes; all of the text if it has no end.
+/// Returns the length of a string with its quotes; without a closing quote, of the whole text.
 fn string_length(text: &str) -> usize {
     let mut bytes = text.bytes();
     bytes.next();

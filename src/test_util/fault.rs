@@ -1,16 +1,15 @@
-//! What can go wrong on demand, and which requests it goes wrong for. Pure.
+//! Faults on demand, and the requests that they affect. Pure.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-/// Something that goes wrong with a request, told to
-/// [`LocalStatsig::inject`](super::LocalStatsig::inject).
+/// A fault in answering a request. [`LocalStatsig::inject`](super::LocalStatsig::inject) takes it.
 ///
-/// A fault strikes the next request it fits, once; [`times`](Self::times) and
-/// [`always`](Self::always) make it more. Of several faults that fit, the one injected first
-/// strikes; a mere [`delay`](Self::delay) lets the next one strike too.
+/// A fault affects the next request that it fits, once, unless [`times`](Self::times) or
+/// [`always`](Self::always) says otherwise. Of several faults that fit, the one injected first
+/// applies. A [`delay`](Self::delay) alone lets the next fault apply as well.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,7 +21,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 #[derive(Clone, Debug)]
 #[must_use = "a fault does nothing until it is injected"]
 pub struct Fault {
-    pub(super) kind: Kind,
+    pub(super) kind: FaultKind,
     delay: Duration,
     path: Option<String>,
     user_id: Option<String>,
@@ -33,7 +32,7 @@ pub struct Fault {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     Delay,
     Answer { status: u16, headers: Vec<(HeaderName, HeaderValue)>, body: Vec<u8> },
     LeaveOut(Vec<String>),
@@ -46,72 +45,75 @@ pub(super) enum Kind {
 }
 
 impl Fault {
-    /// The answer comes this much later.
+    /// Delays the answer by this much.
     pub fn delay(delay: Duration) -> Self {
-        Self::new(Kind::Delay).delayed(delay)
+        Self::new(FaultKind::Delay).delayed(delay)
     }
 
-    /// The answer is this status, with a JSON error for a body.
+    /// Answers with this status and a JSON error as body.
     ///
     /// # Panics
-    /// If it is not from 200 to 599: another cannot end a request.
+    /// If the status is not from 200 to 599: others cannot end a request.
     pub fn status(code: u16) -> Self {
-        assert!((200..600).contains(&code), "{code} is no status to answer with");
+        assert!(
+            (200..600).contains(&code),
+            "{code} is no status that ends a request: it must be from 200 to 599"
+        );
         Self::answer(code, r#"{"error": "injected"}"#.into())
     }
 
-    /// The answer is status 200 with exactly this body.
+    /// Answers with status 200 and exactly this body.
     pub fn body(bytes: impl Into<Vec<u8>>) -> Self {
         Self::answer(200, bytes.into())
     }
 
-    /// The answer is status 200 with a body that is not JSON, whatever its content type says.
+    /// Answers with status 200, the content type of JSON, and a body that is not JSON.
     pub fn garbage() -> Self {
         Self::body("\u{0}<html>{{{")
     }
 
-    /// The answer leaves these names out. Only a check of several gates has names to leave out.
+    /// Leaves these names out of the answer. This affects only checks of several gates.
     pub fn leave_out<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self::new(Kind::LeaveOut(names.into_iter().map(Into::into).collect()))
+        Self::new(FaultKind::LeaveOut(names.into_iter().map(Into::into).collect()))
     }
 
-    /// The connection is reset before a byte of the answer.
+    /// Resets the connection before the first byte of the answer.
     pub fn reset() -> Self {
-        Self::new(Kind::Reset)
+        Self::new(FaultKind::Reset)
     }
 
-    /// The connection is reset in the middle of the answer's body.
+    /// Resets the connection in the middle of the answer's body.
     pub fn reset_mid_body() -> Self {
-        Self::new(Kind::ResetMidBody)
+        Self::new(FaultKind::ResetMidBody)
     }
 
-    /// The connection is closed in the middle of the answer's body.
+    /// Closes the connection in the middle of the answer's body.
     pub fn truncated() -> Self {
-        Self::new(Kind::Truncated)
+        Self::new(FaultKind::Truncated)
     }
 
-    /// The answer's body begins and never ends, and the connection stays open.
+    /// Begins the answer's body and never ends it. The connection stays open.
     pub fn stall_body() -> Self {
-        Self::new(Kind::StallBody)
+        Self::new(FaultKind::StallBody)
     }
 
-    /// The connection is closed without an answer, as happens to one that is reused too late.
+    /// Closes the connection without an answer, as servers do with an idle connection.
     pub fn close() -> Self {
-        Self::new(Kind::Close)
+        Self::new(FaultKind::Close)
     }
 
-    /// The request is never answered; the connection stays open until the client leaves.
+    /// Never answers the request. The connection stays open until the client closes it.
     pub fn hang() -> Self {
-        Self::new(Kind::Hang)
+        Self::new(FaultKind::Hang)
     }
 
-    /// Strikes this much later.
+    /// Delays the fault by this much.
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// With a [`status`](Self::status): sends this `Retry-After`.
+    /// Adds this `Retry-After` to a [`status`](Self::status).
     ///
     /// # Panics
     /// As [`header`](Self::header).
@@ -119,7 +121,7 @@ impl Fault {
         self.header("retry-after", value)
     }
 
-    /// With a [`body`](Self::body): sends this content type. Default `application/json`.
+    /// Sets the content type of a [`body`](Self::body). Default `application/json`.
     ///
     /// # Panics
     /// As [`header`](Self::header).
@@ -127,44 +129,46 @@ impl Fault {
         self.header("content-type", value)
     }
 
-    /// With a [`status`](Self::status) or a [`body`](Self::body): sends this header, in place of
-    /// another value of it.
+    /// Sets a header of a [`status`](Self::status) or a [`body`](Self::body). It replaces an earlier
+    /// value.
     ///
     /// # Panics
-    /// With any other fault, and if HTTP does not allow the header.
+    /// If the fault is of another kind, or HTTP does not allow the header.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
         let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
         match (&mut self.kind, header) {
-            (Kind::Answer { headers, .. }, (Ok(name), Ok(value))) => {
+            (FaultKind::Answer { headers, .. }, (Ok(name), Ok(value))) => {
                 headers.retain(|(other, _)| *other != name);
                 headers.push((name, value));
             }
-            (Kind::Answer { .. }, _) => panic!("no header: {name}: {value}"),
+            (FaultKind::Answer { .. }, _) => {
+                panic!("HTTP does not allow the header {name}: {value}")
+            }
             _ => panic!("only a status or a body has headers"),
         }
         self
     }
 
-    /// With a [`status`](Self::status): sends this body.
+    /// Sets the body of a [`status`](Self::status).
     ///
     /// # Panics
-    /// With a fault that is no answer.
+    /// If the fault is not an answer.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
-            Kind::Answer { body, .. } => *body = bytes.into(),
+            FaultKind::Answer { body, .. } => *body = bytes.into(),
             _ => panic!("only a status or a body has a body"),
         }
         self
     }
 
-    /// Strikes so many requests that it fits.
+    /// Affects this many of the requests that it fits.
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Strikes every request that it fits, until
+    /// Affects every request that it fits, until
     /// [`clear_faults`](super::LocalStatsig::clear_faults).
     pub fn always(mut self) -> Self {
         self.times = None;
@@ -177,60 +181,63 @@ impl Fault {
         self
     }
 
-    /// Fits only requests about the user with this `userID`.
+    /// Fits only requests for the user with this `userID`.
     pub fn for_user(mut self, user_id: impl Into<String>) -> Self {
         self.user_id = Some(user_id.into());
         self
     }
 
-    /// Fits only requests that ask for this name.
+    /// Fits only requests that have this name.
     pub fn for_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Strikes this part, from 0 to 1, of the requests that it fits: the same ones for the same
-    /// seed. Only those it strikes count for [`times`](Self::times).
+    /// Affects each request that it fits with this probability, from 0 to 1. The same seed selects
+    /// the same requests. Only affected requests count for [`times`](Self::times).
     ///
     /// # Panics
     /// If the probability is not from 0 to 1.
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
-        assert!((0.0..=1.0).contains(&probability), "{probability} is no probability");
+        assert!(
+            (0.0..=1.0).contains(&probability),
+            "{probability} is no probability: it must be from 0 to 1"
+        );
         self.chance = Some((probability, Rng::with_seed(seed)));
         self
     }
 
     fn answer(status: u16, body: Vec<u8>) -> Self {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        Self::new(Kind::Answer { status, headers, body })
+        Self::new(FaultKind::Answer { status, headers, body })
     }
 
-    fn new(kind: Kind) -> Self {
+    fn new(kind: FaultKind) -> Self {
         let (path, user_id, name) = (None, None, None);
         Self { kind, delay: Duration::ZERO, path, user_id, name, chance: None, times: Some(1) }
     }
 
-    fn strikes(&mut self, request: &Facts<'_>) -> bool {
-        let fits = |wanted: &Option<String>, is: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
+    fn affects(&mut self, request: &RequestFacts<'_>) -> bool {
+        let fits = |filter: &Option<String>, actual: Option<&str>| {
+            filter.as_deref().is_none_or(|filter| Some(filter) == actual)
         };
-        let asked = |name: &String| request.names.contains(name);
+        let has_name = |name: &String| request.names.contains(name);
         fits(&self.path, Some(request.path))
             && fits(&self.user_id, request.user_id)
-            && self.name.as_ref().is_none_or(asked)
+            && self.name.as_ref().is_none_or(has_name)
             && self.chance.as_mut().is_none_or(|(chance, rng)| rng.f64() < *chance)
     }
 }
 
-/// What of a request decides whether a fault fits.
+/// The parts of a request that decide whether a fault fits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct RequestFacts<'a> {
     pub(super) path: &'a str,
     pub(super) user_id: Option<&'a str>,
     pub(super) names: &'a [String],
 }
 
-/// The faults that wait for a request.
+/// The injected faults that still wait for requests.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
@@ -243,22 +250,22 @@ impl Faults {
         self.0.clear();
     }
 
-    /// How long this request waits, and what strikes it then.
-    pub(super) fn decide(&mut self, request: &Facts<'_>) -> (Duration, Option<Kind>) {
+    /// Returns how long this request waits, and its fault, if any.
+    pub(super) fn decide(&mut self, request: &RequestFacts<'_>) -> (Duration, Option<FaultKind>) {
         let mut wait = Duration::ZERO;
-        let mut struck = None;
+        let mut chosen = None;
         for fault in &mut self.0 {
-            if struck.is_some() || fault.times == Some(0) || !fault.strikes(request) {
+            if chosen.is_some() || fault.times == Some(0) || !fault.affects(request) {
                 continue;
             }
             fault.times = fault.times.map(|times| times - 1);
             wait += fault.delay;
-            if fault.kind != Kind::Delay {
-                struck = Some(fault.kind.clone());
+            if fault.kind != FaultKind::Delay {
+                chosen = Some(fault.kind.clone());
             }
         }
         self.0.retain(|fault| fault.times != Some(0));
-        (wait, struck)
+        (wait, chosen)
     }
 }
 
@@ -266,9 +273,9 @@ impl Faults {
 mod tests {
     use super::*;
 
-    fn decide(faults: &mut Faults, path: &str, user: &str, name: &str) -> Option<Kind> {
+    fn decide(faults: &mut Faults, path: &str, user: &str, name: &str) -> Option<FaultKind> {
         let names = [name.to_owned()];
-        faults.decide(&Facts { path, user_id: Some(user), names: &names }).1
+        faults.decide(&RequestFacts { path, user_id: Some(user), names: &names }).1
     }
 
     #[test]
@@ -277,9 +284,15 @@ mod tests {
         faults.inject(Fault::hang());
         faults.inject(Fault::reset().times(2));
         faults.inject(Fault::close().always());
-        let struck: Vec<_> = (0..5).map(|_| decide(&mut faults, "/", "u", "aa")).collect();
-        let expected = [Kind::Hang, Kind::Reset, Kind::Reset, Kind::Close, Kind::Close];
-        assert_eq!(struck, expected.map(Some));
+        let chosen: Vec<_> = (0..5).map(|_| decide(&mut faults, "/", "u", "aa")).collect();
+        let expected = [
+            FaultKind::Hang,
+            FaultKind::Reset,
+            FaultKind::Reset,
+            FaultKind::Close,
+            FaultKind::Close,
+        ];
+        assert_eq!(chosen, expected.map(Some));
         faults.clear();
         assert_eq!(decide(&mut faults, "/", "u", "aa"), None);
     }
@@ -291,7 +304,7 @@ mod tests {
         assert_eq!(decide(&mut faults, "/v2", "u", "aa"), None);
         assert_eq!(decide(&mut faults, "/v1", "v", "aa"), None);
         assert_eq!(decide(&mut faults, "/v1", "u", "bb"), None);
-        assert_eq!(decide(&mut faults, "/v1", "u", "aa"), Some(Kind::Hang));
+        assert_eq!(decide(&mut faults, "/v1", "u", "aa"), Some(FaultKind::Hang));
     }
 
     #[test]
@@ -300,8 +313,8 @@ mod tests {
         let second = Duration::from_secs(1);
         faults.inject(Fault::delay(second));
         faults.inject(Fault::hang().delayed(second));
-        let decided = faults.decide(&Facts { path: "/", user_id: None, names: &[] });
-        assert_eq!(decided, (2 * second, Some(Kind::Hang)));
+        let decided = faults.decide(&RequestFacts { path: "/", user_id: None, names: &[] });
+        assert_eq!(decided, (2 * second, Some(FaultKind::Hang)));
     }
 
     #[test]
@@ -311,8 +324,8 @@ mod tests {
             faults.inject(Fault::hang().with_probability(0.1, 42).always());
             (0..1_000).map(|_| decide(&mut faults, "/", "u", "aa").is_some()).collect()
         };
-        let struck = run().into_iter().filter(|struck| *struck).count();
-        assert!((60..140).contains(&struck), "{struck}");
+        let chosen = run().into_iter().filter(|chosen| *chosen).count();
+        assert!((60..140).contains(&chosen), "{chosen}");
         assert_eq!(run(), run());
     }
 

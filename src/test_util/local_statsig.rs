@@ -1,4 +1,4 @@
-//! The handle of the server that stands in for Statsig.
+//! The handle of the local Statsig server.
 
 use std::{
     fmt, io,
@@ -15,21 +15,28 @@ use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
 use super::{
     fault::{Fault, Faults},
-    record::{Recorded, Recorder},
+    record::{RecordedRequest, Recorder},
     rules::Rules,
     server::{self, State, lock},
 };
 
-/// A server on a loopback port that speaks `checkGate` and `getConfig` of Statsig's HTTP API.
+/// A server on a loopback port that serves `checkGate` and `getConfig` of Statsig's HTTP API.
 ///
-/// It runs on a thread of its own, so that it serves synchronous code and any runtime; dropping it
-/// closes its connections and ends the thread. See the [module](super) for an example.
+/// It runs on a thread of its own, so it serves synchronous code and any runtime. Dropping it closes
+/// its connections and ends the thread. See the [module](super) for an example.
 ///
-/// It refuses what the API document refuses, with `{"error": "..."}` that names field and rule: with
-/// 401 a request without the header `statsig-api-key`, with 400 a bad body, with 415 a content type
-/// that is not JSON, with 404 and 405 another path and method. It also refuses, with 413, a body of
-/// more than 4 MiB. It takes users as Statsig's own SDKs send them: with `null` fields and entries, ids
-/// that are numbers, any country and tier, and any custom attributes.
+/// It refuses what the API document refuses, with `{"error": "..."}` that names field and rule:
+///
+/// | status | reason |
+/// |---|---|
+/// | 400 | the body is invalid |
+/// | 401 | the header `statsig-api-key` is missing, or [not the required key](Self::require_key) |
+/// | 404, 405 | the API does not have the path, or not with this method |
+/// | 413 | the body is longer than 4 MiB |
+/// | 415 | the content type is not JSON |
+///
+/// It accepts users as Statsig's own SDKs send them: with `null` fields and entries, ids that are
+/// numbers, any country and tier, and any custom attributes.
 pub struct LocalStatsig {
     address: SocketAddr,
     state: Arc<State>,
@@ -45,7 +52,7 @@ impl LocalStatsig {
     /// Starts the server on a port that the system picks.
     ///
     /// # Errors
-    /// If there is no port or thread to be had.
+    /// If no port or no thread is available.
     pub fn start(rules: Rules) -> io::Result<Self> {
         Self::start_on((Ipv4Addr::LOCALHOST, 0), rules)
     }
@@ -53,7 +60,7 @@ impl LocalStatsig {
     /// Starts the server on this address.
     ///
     /// # Errors
-    /// If the address cannot be bound, or there is no thread to be had.
+    /// If the address cannot be bound, or no thread is available.
     pub fn start_on(address: impl ToSocketAddrs, rules: Rules) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -67,7 +74,7 @@ impl LocalStatsig {
             panicked: AtomicBool::new(false),
         });
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        // Here, where a failure can still be told to the caller.
+        // On this thread, so that the caller gets the error.
         let listener = {
             let _in_runtime = runtime.enter();
             TcpListener::from_std(listener)?
@@ -78,7 +85,7 @@ impl LocalStatsig {
             runtime.block_on(async {
                 tokio::select! {
                     () = server::serve(listener, served) => {}
-                    // Told, or its handle has gone: either way it is the end.
+                    // By `stop`, or because the handle was dropped.
                     _ = stopped => {}
                 }
             });
@@ -87,14 +94,14 @@ impl LocalStatsig {
         Ok(Self { address, state, running: Mutex::new(Some(Running { stop, thread })) })
     }
 
-    /// Stops the server: closes its connections, answered or not, and its port. What it recorded
-    /// stays. Blocks for the moment that its thread needs to end; to stop it again does nothing.
+    /// Stops the server: closes its port and its connections, answered or not. Keeps the recorded
+    /// requests. Blocks until the server's thread has ended. A second call does nothing.
     ///
     /// # Panics
-    /// If the server itself panicked: what it then answered, or did not, says nothing.
+    /// If the server itself panicked, because its answers then prove nothing.
     pub fn stop(&self) {
         let Some(Running { stop, thread }) = lock(&self.running).take() else { return };
-        // It may have ended by itself, by a panic.
+        // A panic may have ended the thread already.
         let _ = stop.send(());
         let ended = thread.join();
         let panicked = ended.is_err() || self.state.panicked.load(Relaxed);
@@ -102,82 +109,83 @@ impl LocalStatsig {
         assert!(!panicked || thread::panicking(), "LocalStatsig panicked");
     }
 
-    /// Where it is, as a [`base_url`](crate::Config::base_url): `http://127.0.0.1:…`.
+    /// Returns the server's URL, for [`base_url`](crate::Config::base_url): `http://127.0.0.1:…`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Its socket address.
+    /// Returns the server's socket address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers from these rules from now on.
+    /// Replaces the rules for later requests.
     pub fn set_rules(&self, rules: Rules) {
         *self.state.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Takes this long for every answer from now on. Default zero.
+    /// Delays every later answer by this much. Default: zero.
     pub fn set_latency(&self, latency: Duration) {
         *lock(&self.state.latency) = latency;
     }
 
-    /// Refuses every other key with 401 from now on. By default any key will do.
+    /// Refuses every other key with 401 from now on. By default the server accepts any key.
     pub fn require_key(&self, api_key: impl Into<String>) {
         *lock(&self.state.api_key) = Some(api_key.into());
     }
 
-    /// Has something go wrong.
+    /// Injects a fault.
     pub fn inject(&self, fault: Fault) {
         lock(&self.state.faults).inject(fault);
     }
 
-    /// Has nothing go wrong any more; what is under way already goes on.
+    /// Removes all faults. Requests that have met their fault already keep it.
     pub fn clear_faults(&self) {
         lock(&self.state.faults).clear();
     }
 
-    /// The requests in the order they came in, whatever their path. The last 100,000 are kept.
-    pub fn requests(&self) -> Vec<Recorded> {
+    /// Returns the requests to any path, in the order of arrival. The server keeps the last 100,000.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state.recorder.all()
     }
 
-    /// Keeps only so many of the last requests from now on, bodies and all, for a test that runs
-    /// for long. Zero records none; all are counted in any case.
-    pub fn keep_requests(&self, most: usize) {
-        self.state.recorder.keep(most);
+    /// Sets how many of the last requests the server keeps, bodies included: for a long test. With
+    /// zero it keeps none. All requests still count.
+    pub fn keep_requests(&self, count: usize) {
+        self.state.recorder.keep(count);
     }
 
-    /// How many requests to `/v1/...` there were, counted when they were read and not yet answered.
+    /// Returns the number of requests to `/v1/...`. A request counts when it was read, before its answer.
     pub fn calls(&self) -> usize {
         self.state.recorder.counts().borrow().calls
     }
 
-    /// How many requests, at any path, broke a rule of the API; a test can assert that none did.
+    /// Returns the number of requests to any path that broke a rule of the API. A test can assert that
+    /// none did.
     pub fn refused(&self) -> usize {
         self.state.recorder.counts().borrow().refused
     }
 
-    /// Blocks this thread until there were so many [`calls`](Self::calls); false if there were not
-    /// within this time. For synchronous tests: in a runtime, rather await
-    /// [`calls_reached`](Self::calls_reached).
+    /// Blocks this thread until there were this many [`calls`](Self::calls). Returns false if the time
+    /// runs out first. This is for synchronous tests; in a runtime, await
+    /// [`calls_reached`](Self::calls_reached) instead.
     pub fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
         self.state.recorder.wait_for_calls(calls, timeout)
     }
 
-    /// Resolves when there were so many [`calls`](Self::calls).
+    /// Resolves when there were this many [`calls`](Self::calls).
     pub async fn calls_reached(&self, calls: usize) {
         let mut counts = self.state.recorder.counts();
         // The sender lives as long as `self`.
         let _ = counts.wait_for(|counts| counts.calls >= calls).await;
     }
 
-    /// How many connections were accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> usize {
         self.state.recorder.counts().borrow().connections
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub fn open_connections(&self) -> usize {
         self.state.recorder.counts().borrow().open_connections
     }
@@ -189,7 +197,7 @@ impl LocalStatsig {
         let _ = counts.wait_for(|counts| counts.open_connections == 0).await;
     }
 
-    /// Forgets the requests, and counts calls and refusals from zero again.
+    /// Forgets the requests, and restarts the counts of calls and refusals at zero.
     pub fn clear(&self) {
         self.state.recorder.clear();
     }

@@ -1,7 +1,7 @@
-//! What an app tests itself with: a server that stands in for Statsig, in the same process.
+//! Helpers for an app's tests: a local Statsig server in the same process.
 //!
-//! [`LocalStatsig`] speaks the HTTP API from [`Rules`], refuses what the API document refuses,
-//! records what it was asked, and does on demand what servers and networks do when they fail.
+//! [`LocalStatsig`] serves Statsig's HTTP API from [`Rules`]. It refuses what the API document refuses,
+//! records requests, and fails on demand as servers and networks do.
 //!
 //! ```
 //! use actix_statsig::{Config, Statsig, User};
@@ -20,11 +20,11 @@
 //! assert!(statsig.check_gate(&dutch, "new_checkout").await?);
 //! assert!(!statsig.check_gate(&User::new("u-2")?, "new_checkout").await?);
 //!
-//! // What the app does while Statsig is down:
+//! // Statsig is down:
 //! server.inject(Fault::status(503).for_path("/v1/get_config").always());
 //! assert!(statsig.get_config(&dutch, "homepage").await.is_err());
 //!
-//! // And it asked nothing that Statsig would refuse:
+//! // No request broke a rule of the API:
 //! assert_eq!(server.refused(), 0);
 //! assert_eq!(server.requests()[0].names, ["new_checkout"]);
 //! # Ok(())
@@ -43,12 +43,13 @@ mod record;
 mod rules;
 mod rules_file;
 mod server;
+mod unique;
 
 pub use self::fault::Fault;
 pub use self::local_statsig::LocalStatsig;
 pub use self::parsers::{answer_request, frame_answer, parse_answer};
 pub use self::pure_buffer::PureBuffer;
-pub use self::record::Recorded;
+pub use self::record::RecordedRequest;
 pub use self::rules::{Rule, Rules};
 pub use self::rules_file::RulesError;
 

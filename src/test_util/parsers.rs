@@ -1,4 +1,4 @@
-//! The parsers of what comes over the network, by themselves, for fuzzing.
+//! The parsers of network input, on their own, for fuzzing.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::{
     transport,
 };
 
-/// What the transport makes of the body of an answer to a call for these names, which are distinct:
-/// an evaluation for each, in their order, or `None` where it was left out. Not part of the stable
+/// Reads the body of an answer as the transport does, for a call with these distinct names. Returns an
+/// evaluation for each name in order, or `None` if the answer leaves it out. Not part of the stable
 /// interface.
 ///
 /// # Errors
-/// What is wrong with the body.
+/// Says what is wrong with the body.
 pub fn parse_answer(
     kind: CallKind,
     names: &[&str],
@@ -26,29 +26,29 @@ pub fn parse_answer(
     decoded.map(|decoded| decoded.evaluations).map_err(|error| error.to_string())
 }
 
-/// What the transport takes for the answer of a connection whose bytes come in these parts: what of
-/// them the HTTP client sees, and whether the connection may be used again. Not part of the stable
+/// Frames an answer as the transport does, from a connection's bytes in these parts. Returns the bytes
+/// that the HTTP client sees, and whether the connection may be reused. Not part of the stable
 /// interface.
 ///
 /// # Errors
-/// Why they are no answer.
+/// Says why the bytes are no answer.
 pub fn frame_answer<'a>(
     parts: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(Vec<u8>, bool), String> {
     transport::frame(parts)
 }
 
-/// What [`LocalStatsig`](super::LocalStatsig) makes of the body of a request: the names it asks for,
-/// and the answer from these rules. Not part of the stable interface.
+/// Reads the body of a request as [`LocalStatsig`](super::LocalStatsig) does. Returns the names, and
+/// the answer from these rules. Not part of the stable interface.
 ///
 /// # Errors
-/// Why it is refused.
+/// Says why the request is refused.
 pub fn answer_request(
     rules: &Rules,
     kind: CallKind,
     body: &[u8],
 ) -> Result<(Vec<String>, Value), String> {
-    let asked = api::read(kind, &parse(body)).map_err(|refusal| refusal.message)?;
-    let answer = api::answer(&asked, rules, &[]);
-    Ok((asked.names, answer))
+    let request = api::read(kind, &parse(body)).map_err(|refusal| refusal.message)?;
+    let answer = api::answer(&request, rules, &[]);
+    Ok((request.names, answer))
 }

@@ -1,4 +1,4 @@
-//! What the server was asked.
+//! The requests that the server received.
 
 use std::{
     collections::VecDeque,
@@ -16,27 +16,27 @@ use super::api;
 /// A request that the server received, refused or not.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Recorded {
+pub struct RecordedRequest {
     /// The path, for example `/v1/check_gate`.
     pub path: String,
     /// The body; `null` if it was not JSON.
     pub body: Value,
-    /// The names asked for, in order.
+    /// The names in the request, in order.
     pub names: Vec<String>,
     /// The user object; `null` if there was none.
     pub user: Value,
-    /// Whether the request has exposures logged; false if it was refused.
+    /// Whether Statsig logs exposures for the request; false if it was refused.
     pub exposure: bool,
-    /// Why the request was refused, if it was: it broke a rule of the API, whatever was then
-    /// answered.
+    /// Which rule of the API the request broke, if any. A [`Fault`](super::Fault) may have replaced
+    /// the answer.
     pub refusal: Option<String>,
-    /// The status it was answered with; none while it waits, and when a [`Fault`](super::Fault)
-    /// left it without an answer.
+    /// The status of the answer. None while the request waits, and if a [`Fault`](super::Fault) left
+    /// it without an answer.
     pub status: Option<u16>,
     headers: HeaderMap,
 }
 
-impl Recorded {
+impl RecordedRequest {
     pub(super) fn new(path: &str, headers: HeaderMap, body: Option<Value>) -> Self {
         let body = body.unwrap_or_default();
         Self {
@@ -51,22 +51,22 @@ impl Recorded {
         }
     }
 
-    /// A header's value, by its name in any case; none if it is not there or not text. This shows
-    /// the key as well: for that one rather ask [`has_key`](Self::has_key).
+    /// Returns a header's value; none if the header is missing or not text. Names ignore case. To check
+    /// the key without showing it, use [`has_key`](Self::has_key).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether the request came with this key.
+    /// Returns whether the request had this key.
     pub fn has_key(&self, api_key: &str) -> bool {
         self.header("statsig-api-key") == Some(api_key)
     }
 }
 
-/// Shows neither the headers, where the key is, nor the body, where private attributes are.
-impl fmt::Debug for Recorded {
+/// Shows neither headers nor body: they hold the key and private attributes.
+impl fmt::Debug for RecordedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorded")
+        f.debug_struct("RecordedRequest")
             .field("path", &self.path)
             .field("names", &self.names)
             .field("exposure", &self.exposure)
@@ -76,26 +76,26 @@ impl fmt::Debug for Recorded {
     }
 }
 
-/// Keeps the last requests, and counts all.
+/// Keeps the last requests, and counts all requests.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    kept: Mutex<Kept>,
+    log: Mutex<RequestLog>,
     counts: watch::Sender<Counts>,
-    /// For those who wait without a runtime; goes with `kept`.
+    /// Wakes threads that wait for a request in `log`.
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Kept {
-    requests: VecDeque<Recorded>,
+struct RequestLog {
+    requests: VecDeque<RecordedRequest>,
     /// The number of the oldest request in `requests`, from 0.
     oldest: u64,
-    most: usize,
+    capacity: usize,
 }
 
-/// Which request it is, to tell its status by.
+/// Identifies a request, to record its status later.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Number(u64);
+pub(super) struct RequestNumber(u64);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
@@ -105,37 +105,37 @@ pub(super) struct Counts {
     pub(super) open_connections: usize,
 }
 
-/// The most requests that are kept by default; of more, the oldest are forgotten.
-const MAX_KEPT: usize = 100_000;
+/// The number of requests to keep by default.
+const MAX_REQUESTS: usize = 100_000;
 
 impl Recorder {
     pub(super) fn new() -> Self {
-        let kept = Kept { requests: VecDeque::new(), oldest: 0, most: MAX_KEPT };
-        Self { kept: Mutex::new(kept), counts: watch::Sender::default(), changed: Condvar::new() }
+        let log = RequestLog { requests: VecDeque::new(), oldest: 0, capacity: MAX_REQUESTS };
+        Self { log: Mutex::new(log), counts: watch::Sender::default(), changed: Condvar::new() }
     }
 
-    pub(super) fn add(&self, recorded: Recorded) -> Number {
+    pub(super) fn add(&self, recorded: RecordedRequest) -> RequestNumber {
         let call = usize::from(recorded.path.starts_with("/v1/"));
         let refused = usize::from(recorded.refusal.is_some());
-        let mut kept = self.kept();
-        let number = Number(kept.oldest + kept.requests.len() as u64);
-        kept.requests.push_back(recorded);
-        kept.trim();
-        // While the lock is held, so that whoever sees the count sees the request, too.
+        let mut log = self.log();
+        let number = RequestNumber(log.oldest + log.requests.len() as u64);
+        log.requests.push_back(recorded);
+        log.trim();
+        // Under the lock, so that a reader of the count finds the request.
         self.count(|counts| {
             counts.calls += call;
             counts.refused += refused;
         });
-        drop(kept);
+        drop(log);
         self.changed.notify_all();
         number
     }
 
-    pub(super) fn answered(&self, Number(number): Number, status: u16) {
-        let mut kept = self.kept();
-        let place = number.checked_sub(kept.oldest).and_then(|place| usize::try_from(place).ok());
-        // It may have been forgotten in the meantime.
-        if let Some(recorded) = place.and_then(|place| kept.requests.get_mut(place)) {
+    pub(super) fn set_status(&self, RequestNumber(number): RequestNumber, status: u16) {
+        let mut log = self.log();
+        let index = number.checked_sub(log.oldest).and_then(|index| usize::try_from(index).ok());
+        // The log may have dropped the request already.
+        if let Some(recorded) = index.and_then(|index| log.requests.get_mut(index)) {
             recorded.status = Some(status);
         }
     }
@@ -148,39 +148,39 @@ impl Recorder {
         self.counts.subscribe()
     }
 
-    /// Blocks until there were so many calls; false if it took longer than this.
+    /// Blocks until there were this many calls. Returns false if the time runs out first.
     pub(super) fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
-        let too_few = |_: &mut Kept| self.counts.borrow().calls < calls;
-        let waited = self.changed.wait_timeout_while(self.kept(), timeout, too_few);
+        let too_few = |_: &mut RequestLog| self.counts.borrow().calls < calls;
+        let waited = self.changed.wait_timeout_while(self.log(), timeout, too_few);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    pub(super) fn all(&self) -> Vec<Recorded> {
-        self.kept().requests.iter().cloned().collect()
+    pub(super) fn all(&self) -> Vec<RecordedRequest> {
+        self.log().requests.iter().cloned().collect()
     }
 
-    pub(super) fn keep(&self, most: usize) {
-        let mut kept = self.kept();
-        kept.most = most;
-        kept.trim();
+    pub(super) fn keep(&self, capacity: usize) {
+        let mut log = self.log();
+        log.capacity = capacity;
+        log.trim();
     }
 
     pub(super) fn clear(&self) {
-        let mut kept = self.kept();
-        kept.oldest += kept.requests.len() as u64;
-        kept.requests.clear();
+        let mut log = self.log();
+        log.oldest += log.requests.len() as u64;
+        log.requests.clear();
         self.count(|counts| (counts.calls, counts.refused) = (0, 0));
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // No code panics while it holds the lock; what was recorded is right in any case.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log(&self) -> MutexGuard<'_, RequestLog> {
+        // No code panics while it holds the lock.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl RequestLog {
     fn trim(&mut self) {
-        while self.requests.len() > self.most {
+        while self.requests.len() > self.capacity {
             self.requests.pop_front();
             self.oldest += 1;
         }
@@ -193,12 +193,12 @@ mod tests {
 
     use super::*;
 
-    fn request(n: usize) -> Recorded {
+    fn request(n: usize) -> RecordedRequest {
         let body =
             json!({"gateName": format!("gate-{n}"), "user": {"privateAttributes": {"a": "hush"}}});
         let headers = [("statsig-api-key", "secret-key")];
         let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        Recorded::new("/v1/check_gate", HeaderMap::from_iter(headers), Some(body))
+        RecordedRequest::new("/v1/check_gate", HeaderMap::from_iter(headers), Some(body))
     }
 
     #[test]
@@ -207,13 +207,13 @@ mod tests {
         recorder.keep(2);
         let numbers: Vec<_> = (0..4).map(|n| recorder.add(request(n))).collect();
         for (number, status) in numbers.into_iter().zip(200..) {
-            recorder.answered(number, status);
+            recorder.set_status(number, status);
         }
-        let kept: Vec<_> =
-            recorder.all().into_iter().map(|kept| (kept.names, kept.status)).collect();
+        let requests: Vec<_> =
+            recorder.all().into_iter().map(|request| (request.names, request.status)).collect();
         let expected =
             [(2, 202), (3, 203)].map(|(n, status)| (vec![format!("gate-{n}")], Some(status)));
-        assert_eq!(kept, expected);
+        assert_eq!(requests, expected);
         assert_eq!(recorder.counts().borrow().calls, 4);
     }
 
@@ -223,7 +223,7 @@ mod tests {
         let forgotten = recorder.add(request(0));
         recorder.clear();
         recorder.add(request(1));
-        recorder.answered(forgotten, 503);
+        recorder.set_status(forgotten, 503);
         assert_eq!(recorder.all()[0].status, None);
         assert_eq!(recorder.counts().borrow().calls, 1);
     }

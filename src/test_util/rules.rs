@@ -1,5 +1,4 @@
-//! What [`LocalStatsig`](super::LocalStatsig) answers: rules from a file or from a test, and their
-//! evaluation, which is pure.
+//! The rules that [`LocalStatsig`](super::LocalStatsig) answers from, and their evaluation. Pure.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -9,9 +8,9 @@ use smol_str::SmolStr;
 use super::attribute::{Attribute, text};
 use crate::model::evaluation::{ConfigEvaluation, ConfigValue, GateEvaluation};
 
-/// Gates and configs with the rules that decide them.
+/// Gates and configs, each with its rule.
 ///
-/// As a JSON file, in which a gate may also be just `true` or `false`:
+/// A JSON file holds them. A gate may also be just `true` or `false`:
 ///
 /// ```
 /// # let text = r#"
@@ -36,29 +35,29 @@ use crate::model::evaluation::{ConfigEvaluation, ConfigValue, GateEvaluation};
 /// # Ok::<(), actix_statsig::test_util::RulesError>(())
 /// ```
 ///
-/// or in a test with [`Rules::gate`] and [`Rules::config`]. How a [`Rule`] decides is said there. In
-/// the file only `value` is required; a key that is unknown or there twice is an error.
+/// A test makes them with [`Rules::gate`] and [`Rules::config`]. [`Rule`] describes how a rule decides.
+/// In the file only `value` is required. An unknown or repeated key is an error.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     gates: BTreeMap<String, Rule<bool>>,
     configs: BTreeMap<String, Rule<Map<String, Value>>>,
 }
 
-/// How one gate or config is decided, in this order:
+/// The rule of one gate or config. It decides in this order:
 ///
-/// 1. an override for the user's `userID` is the answer;
-/// 2. otherwise each attribute in `when` must be equal to the user's: `userID`, `email`, `ip`,
-///    `userAgent`, `country`, `locale`, `appVersion`, `os_name`, `os_version`, `browser_name`,
-///    `browser_version`, `custom.x`, `privateAttributes.x`, `customIDs.x`, `statsigEnvironment.tier`
-///    or another `statsigEnvironment.x`. Numbers are compared by value, and ids and the other single
-///    fields by their text: `1` is the user id `"1"`. What the user lacks equals nothing;
-/// 3. and the user must be among the `percentage` of users: the same ones in every run and version,
-///    and all those of a smaller percentage among those of a larger. It goes by the name and the
-///    `userID`, or without one by the custom id whose key sorts first;
-/// 4. then the answer is `value`.
+/// 1. An override for the user's `userID` is the answer.
+/// 2. Otherwise the user must have each attribute in `when`, with an equal value. Attributes are
+///    `userID`, `email`, `ip`, `userAgent`, `country`, `locale`, `appVersion`, `os_name`,
+///    `os_version`, `browser_name`, `browser_version`, `custom.x`, `privateAttributes.x`,
+///    `customIDs.x`, `statsigEnvironment.tier` and other `statsigEnvironment.x`. Numbers are equal by
+///    value, ids and other single fields by their text: `1` equals the user id `"1"`.
+/// 3. The user must also be among the `percentage` of users. These are the same users in every run
+///    and version, and a larger percentage includes the users of a smaller one. The gate's or config's
+///    name and the `userID` decide; without a `userID`, the custom id whose key sorts first.
+/// 4. Then the answer is `value`.
 ///
-/// The answer carries the rule's `rule_id` (`local` by default) and `group_name`, an override's too.
-/// A gate that does not pass is `false` and a config `{}`, without ids.
+/// The answer has the rule's `rule_id` (default `local`) and `group_name`, also for an override. If
+/// the user does not pass, a gate is `false` and a config `{}`, without ids.
 #[derive(Clone, Debug)]
 pub struct Rule<T> {
     pub(super) value: T,
@@ -71,7 +70,7 @@ pub struct Rule<T> {
 }
 
 impl Rules {
-    /// No gate and no config: every gate is closed, every config empty.
+    /// Returns empty rules: every gate is closed, and every config empty.
     pub fn new() -> Self {
         Self::default()
     }
@@ -82,11 +81,11 @@ impl Rules {
     /// If the API does not allow the name.
     #[must_use]
     pub fn gate(mut self, name: impl Into<String>, rule: impl Into<Rule<bool>>) -> Self {
-        self.gates.insert(checked(name.into()), rule.into());
+        self.gates.insert(checked_name(name.into()), rule.into());
         self
     }
 
-    /// Adds a config: an object, as `json!({…})` makes it, or a [`Rule`].
+    /// Adds a config: an object, such as `json!({…})`, or a [`Rule`].
     ///
     /// # Panics
     /// If the API does not allow the name, or the value is not an object.
@@ -96,7 +95,7 @@ impl Rules {
         name: impl Into<String>,
         rule: impl Into<Rule<Map<String, Value>>>,
     ) -> Self {
-        self.configs.insert(checked(name.into()), rule.into());
+        self.configs.insert(checked_name(name.into()), rule.into());
         self
     }
 
@@ -131,29 +130,29 @@ impl Rules {
 }
 
 impl<T> Rule<T> {
-    /// Answers this value to everybody.
+    /// Returns a rule that answers every user with this value.
     pub fn new(value: T) -> Self {
         Self {
             value,
             overrides: BTreeMap::new(),
             when: BTreeMap::new(),
-            percentage: EVERYBODY,
+            percentage: ALL_USERS,
             rule_id: None,
             group_name: None,
         }
     }
 
-    /// Answers this value to the user with this user id, whatever the rule says.
+    /// Answers the user with this user id with this value, before all else.
     #[must_use]
     pub fn override_for(mut self, user_id: impl Into<String>, value: T) -> Self {
         self.overrides.insert(user_id.into(), value);
         self
     }
 
-    /// Asks for this attribute to be equal to the user's.
+    /// Requires that the user has this attribute with an equal value.
     ///
     /// # Panics
-    /// If a user has no such attribute, or it cannot have such a value.
+    /// If users have no such attribute, or it cannot have such a value.
     #[must_use]
     pub fn when(mut self, attribute: impl AsRef<str>, value: impl Into<Value>) -> Self {
         let attribute: Attribute =
@@ -164,18 +163,21 @@ impl<T> Rule<T> {
         self
     }
 
-    /// Asks for the user to be among this percentage of users.
+    /// Requires that the user is among this percentage of users.
     ///
     /// # Panics
-    /// If it is not from 0 to 100.
+    /// If the percentage is not from 0 to 100.
     #[must_use]
     pub fn percentage(mut self, percentage: f64) -> Self {
-        assert!((0.0..=100.0).contains(&percentage), "{percentage} is no percentage");
+        assert!(
+            (0.0..=100.0).contains(&percentage),
+            "{percentage} is no percentage: it must be from 0 to 100"
+        );
         self.percentage = percentage;
         self
     }
 
-    /// The rule id and the group name of the answer. By default `local` and none.
+    /// Sets the rule id and the group name of the answer. Default: `local`, and no group name.
     #[must_use]
     pub fn named(mut self, rule_id: impl Into<String>, group_name: impl Into<String>) -> Self {
         self.rule_id = Some(rule_id.into());
@@ -208,16 +210,16 @@ impl From<Value> for Rule<Map<String, Value>> {
     fn from(value: Value) -> Self {
         match value {
             Value::Object(value) => Self::new(value),
-            other => panic!("a config's value is an object, not {other}"),
+            other => panic!("expected an object as the config's value, found {other}"),
         }
     }
 }
 
-/// The percentage of a rule that names none.
-pub(super) const EVERYBODY: f64 = 100.0;
+/// The percentage of a rule without a percentage.
+pub(super) const ALL_USERS: f64 = 100.0;
 
-/// From 0 to 9,999, the same for the same name and user in every run: FNV-1a with a final mix, for
-/// its high bits hardly depend on the last bytes.
+/// Hashes name and user to 0 to 9,999, equally in every run: FNV-1a with a final mix, because its high
+/// bits hardly depend on the last bytes.
 fn bucket(name: &str, user: &Map<String, Value>) -> f64 {
     let id = identifier(user).unwrap_or_default();
     let bytes = name.bytes().chain([0]).chain(id.bytes());
@@ -231,21 +233,21 @@ fn bucket(name: &str, user: &Map<String, Value>) -> f64 {
 fn identifier(user: &Map<String, Value>) -> Option<Cow<'_, str>> {
     let id = |value| text(value).filter(|id| !id.is_empty());
     user.get("userID").and_then(id).or_else(|| {
-        // By its key: whether a JSON object keeps its order is up to the features of the whole app.
+        // The first by key: features of other crates decide whether a JSON object keeps its order.
         let ids = user.get("customIDs")?.as_object()?.iter();
         ids.filter_map(|(key, value)| Some((key, id(value)?))).min().map(|(_, id)| id)
     })
 }
 
-fn checked(name: String) -> String {
+fn checked_name(name: String) -> String {
     if let Some(fault) = name_fault(&name) {
         panic!("the name {name:?} {fault}");
     }
     name
 }
 
-/// What is wrong with a name by the API's rule. On its own, not the rule that the client goes by: a
-/// server that shares the client's mistakes finds none of them.
+/// Returns which of the API's rules a name breaks. This is not the client's own check: a server that
+/// shared the client's mistakes would find none of them.
 pub(super) fn name_fault(name: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
     if !(2..=100).contains(&name.chars().count()) {
@@ -301,16 +303,16 @@ mod tests {
     #[test]
     fn the_sample_rules_can_be_read_and_know_the_documented_names() {
         let rules = Rules::sample();
-        let somebody = user(json!({"userID": "u-1", "custom": {"plan": "pro"}}));
-        assert!(rules.check_gate("new_checkout", &somebody).value());
-        assert!(rules.check_gate("beta", &somebody).value());
-        assert_eq!(rules.get_config("homepage", &somebody).get::<String>("theme").unwrap(), "dark");
+        let pro_user = user(json!({"userID": "u-1", "custom": {"plan": "pro"}}));
+        assert!(rules.check_gate("new_checkout", &pro_user).value());
+        assert!(rules.check_gate("beta", &pro_user).value());
+        assert_eq!(rules.get_config("homepage", &pro_user).get::<String>("theme").unwrap(), "dark");
     }
 
     #[test]
     fn where_a_user_falls_never_changes() {
         let at = |json| bucket("new_checkout", &user(json));
-        // A promise: every version places the same users the same way.
+        // A promise: every version puts the same users into the same buckets.
         assert_eq!((at(json!({"userID": "u-1"})), at(json!({"userID": "u-2"}))), (2329.0, 6802.0));
         assert_eq!(at(json!({"customIDs": {"b": "x", "a": "u-1"}})), 2329.0);
         assert_eq!(at(json!({"userID": "", "customIDs": {"a": "", "b": "u-1"}})), 2329.0);

@@ -1,23 +1,23 @@
-//! Rules from a file, or from JSON.
-//!
-//! Every check sits in the visitor of the value it is about, so that the error carries the line and
-//! column of that value.
+//! Reads rules from a file, or from JSON.
 
-use std::{collections::BTreeMap, fmt, fs, marker::PhantomData, path::Path};
+use std::{fmt, fs, path::Path};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        self, DeserializeOwned, DeserializeSeed, MapAccess, Visitor, value::MapAccessDeserializer,
+    },
 };
 use serde_json::{Map, Value};
 use thiserror::Error as ThisError;
 
 use super::{
-    attribute::When,
-    rules::{EVERYBODY, Rule, Rules, name_fault},
+    attribute::Conditions,
+    rules::{ALL_USERS, Rule, Rules, name_fault},
+    unique::{Convert, Key, Unique},
 };
 
-/// Rules that cannot be read.
+/// Why rules cannot be read.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum RulesError {
@@ -26,19 +26,19 @@ pub enum RulesError {
     Read {
         /// The file.
         path: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The text is not JSON, or not of the form of [`Rules`].
+    /// The text is not JSON, or does not have the form of [`Rules`].
     #[error("{}line {line}, column {column}: {reason}", in_file(.path))]
     Parse {
         /// The file, if there is one.
         path: Option<String>,
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The column in which the faulty part ends, in bytes, from 1.
+        /// The column where the faulty part ends, in bytes, counted from 1.
         column: usize,
-        /// What is wrong there, and what is allowed.
+        /// What was found there, and what is allowed.
         reason: String,
     },
 }
@@ -48,19 +48,19 @@ fn in_file(path: &Option<String>) -> String {
 }
 
 impl Rules {
-    /// The rules that `statsig-relay` answers from when it has no key:
+    /// Returns the rules that `statsig-relay` answers from without a key:
     ///
     /// ```json
     #[doc = include_str!("sample_rules.json")]
     /// ```
     pub fn sample() -> Self {
-        Self::from_json(SAMPLE).expect("it is compiled in, and a test reads it")
+        Self::from_json(SAMPLE).expect("the compiled-in sample is valid: a test reads it")
     }
 
     /// Reads rules from JSON.
     ///
     /// # Errors
-    /// [`RulesError::Parse`] names line and column.
+    /// [`RulesError::Parse`] names the line and the column.
     pub fn from_json(json: &str) -> Result<Self, RulesError> {
         parse(json.as_bytes(), None)
     }
@@ -68,8 +68,8 @@ impl Rules {
     /// Reads rules from a file.
     ///
     /// # Errors
-    /// [`RulesError::Read`] if it cannot be read, otherwise as [`from_json`](Self::from_json), with
-    /// the path.
+    /// [`RulesError::Read`] if the file cannot be read, otherwise as [`from_json`](Self::from_json),
+    /// with the file's path.
     pub fn from_file(file: impl AsRef<Path>) -> Result<Self, RulesError> {
         let path = file.as_ref().display().to_string();
         match fs::read(file) {
@@ -104,16 +104,16 @@ struct File {
     configs: Unique<Name, Entry<Map<String, Value>>>,
 }
 
-/// A rule as the file writes it.
+/// A rule in the form of the file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound = "T: DeserializeOwned")]
 struct Entry<T> {
     value: T,
-    #[serde(default = "Unique::new")]
+    #[serde(default = "Unique::default")]
     overrides: Unique<String, T>,
     percentage: Option<Percentage>,
     #[serde(default)]
-    when: When,
+    when: Conditions,
     rule_id: Option<String>,
     group_name: Option<String>,
 }
@@ -124,7 +124,7 @@ impl<T> From<Entry<T>> for Rule<T> {
             value: entry.value,
             overrides: entry.overrides.0,
             when: entry.when.0,
-            percentage: entry.percentage.map_or(EVERYBODY, |percentage| percentage.0),
+            percentage: entry.percentage.map_or(ALL_USERS, |percentage| percentage.0),
             rule_id: entry.rule_id,
             group_name: entry.group_name,
         }
@@ -159,60 +159,21 @@ impl<'de> Deserialize<'de> for Gate {
     }
 }
 
-/// A map that holds a repeated key for a mistake, where JSON would let the last one win.
-struct Unique<K, V>(BTreeMap<K, V>);
-
-impl<K, V> Unique<K, V> {
-    fn new() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<K, V> Default for Unique<K, V> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<'de, K, V> Deserialize<'de> for Unique<K, V>
-where
-    K: Deserialize<'de> + Ord + fmt::Display,
-    V: Deserialize<'de>,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MapVisitor<K, V>(PhantomData<(K, V)>);
-
-        impl<'de, K, V> Visitor<'de> for MapVisitor<K, V>
-        where
-            K: Deserialize<'de> + Ord + fmt::Display,
-            V: Deserialize<'de>,
-        {
-            type Value = Unique<K, V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = BTreeMap::new();
-                while let Some(key) = map.next_key::<K>()? {
-                    if entries.contains_key(&key) {
-                        return Err(de::Error::custom(format_args!("`{key}` is there twice")));
-                    }
-                    let value = map.next_value()?;
-                    entries.insert(key, value);
-                }
-                Ok(Unique(entries))
-            }
-        }
-
-        deserializer.deserialize_map(MapVisitor(PhantomData))
-    }
-}
-
-/// A gate's or a config's name.
-#[derive(Eq, Ord, PartialEq, PartialOrd)]
+/// The name of a gate or a config.
+#[derive(Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(try_from = "String")]
 struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name_fault(&name) {
+            None => Ok(Self(name)),
+            Some(fault) => Err(format!("the name {name:?} {fault}")),
+        }
+    }
+}
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -220,61 +181,20 @@ impl fmt::Display for Name {
     }
 }
 
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
+impl<V: DeserializeOwned> Key<V> for Name {}
 
-        impl Visitor<'_> for NameVisitor {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
-                match name_fault(name) {
-                    None => Ok(Name(name.to_owned())),
-                    Some(fault) => Err(E::custom(format_args!("the name {name:?} {fault}"))),
-                }
-            }
-        }
-
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
-
-/// 0 to 100.
+/// A number from 0 to 100.
 struct Percentage(f64);
 
 impl<'de> Deserialize<'de> for Percentage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PercentageVisitor;
-
-        impl Visitor<'_> for PercentageVisitor {
-            type Value = Percentage;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number from 0 to 100")
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Percentage, E> {
-                if (0.0..=100.0).contains(&number) {
-                    Ok(Percentage(number))
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Float(number), &self))
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Percentage, E> {
-                self.visit_f64(number as f64)
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Percentage, E> {
-                self.visit_f64(number as f64)
-            }
-        }
-
-        deserializer.deserialize_any(PercentageVisitor)
+        let read = Convert(|value: Value| {
+            let number = value.as_f64().filter(|number| (0.0..=100.0).contains(number));
+            number
+                .map(Self)
+                .ok_or_else(|| format!("expected a number from 0 to 100, found {value}"))
+        });
+        read.deserialize(deserializer)
     }
 }
 
@@ -284,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// The rules as a file's text, one line an element, and what the error must say of them.
+    /// Returns the error in a file of these lines.
     fn error_of(lines: &[&str]) -> RulesError {
         let text = lines.join("\n");
         parse(text.as_bytes(), None).expect_err("the rules are wrong")
@@ -300,7 +220,7 @@ mod tests {
             (&[r#"{"gates": {"#, r#""beta": "yes""#, "}}"], 2, &["string \"yes\"", "true, false or a rule"]),
             (&[r#"{"gates": {"#, r#""b": true"#, "}}"], 2, &["\"b\"", "2 to 100 characters"]),
             (&[r#"{"gates": {"#, r#""beta/2": true"#, "}}"], 2, &["\"beta/2\"", "a-z"]),
-            (&[r#"{"gates": {"#, r#""beta": true,"#, r#""beta": false"#, "}}"], 3, &["`beta` is there twice"]),
+            (&[r#"{"gates": {"#, r#""beta": true,"#, r#""beta": false"#, "}}"], 3, &["`beta` is repeated"]),
             (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": 101"#, "}}}"], 2, &["101", "0 to 100"]),
             (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": -1"#, "}}}"], 2, &["0 to 100"]),
             (&[r#"{"gates": {"beta": {"value": true,"#, r#""percentage": "half""#, "}}}"], 2, &["half", "0 to 100"]),

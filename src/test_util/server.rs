@@ -1,4 +1,4 @@
-//! The server's shell: connections, and faults carried out on them.
+//! The server's shell: serves connections, and applies faults to them.
 
 use std::{
     convert::Infallible,
@@ -30,14 +30,14 @@ use tokio::{
 };
 
 use super::{
-    api::{self, Asked},
+    api::{self, ApiRequest},
     body::parse,
-    fault::{Facts, Faults, Kind},
-    record::{Recorded, Recorder},
+    fault::{FaultKind, Faults, RequestFacts},
+    record::{RecordedRequest, Recorder},
     rules::Rules,
 };
 
-/// What the connections share with the handle.
+/// The state that the connections share with the handle.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) rules: RwLock<Rules>,
@@ -45,42 +45,42 @@ pub(super) struct State {
     pub(super) latency: Mutex<Duration>,
     pub(super) api_key: Mutex<Option<String>>,
     pub(super) recorder: Recorder,
-    /// Whether a connection's task panicked; tokio keeps that to itself.
+    /// Whether a connection's task panicked, which tokio does not report.
     pub(super) panicked: AtomicBool,
 }
 
 type Body = BoxBody<Bytes, io::Error>;
 type Json = Result<Value, serde_json::Error>;
 
-/// The longest body that is read, in bytes.
+/// The longest body that the server reads, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// Serves until it is dropped.
+/// Serves until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&state)))),
-            // The process may be out of files: what is open must get to run, and to close.
+            // The process may be out of file descriptors. Open connections need time to close.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
 async fn connection(stream: TcpStream, state: Arc<State>) {
-    // Only costs time if it fails.
+    // A failure only costs time.
     let _ = stream.set_nodelay(true);
-    let _open = Open::count(&state);
+    let _open = OpenConnection::count(&state);
     let reset = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Stream { inner: stream, reset: Arc::clone(&reset) });
     let service = service_fn(|request| respond(request, &state, &reset));
-    // An error is either the client's or a fault of ours.
+    // An error comes from the client or from an injected fault.
     let _ = http1::Builder::new().serve_connection(io, service).await;
 }
 
-/// Counts a connection as open until it is dropped, however that comes.
-struct Open<'a>(&'a State);
+/// Counts a connection as open until this is dropped.
+struct OpenConnection<'a>(&'a State);
 
-impl<'a> Open<'a> {
+impl<'a> OpenConnection<'a> {
     fn count(state: &'a State) -> Self {
         state.recorder.count(|counts| {
             counts.connections += 1;
@@ -90,7 +90,7 @@ impl<'a> Open<'a> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.panicked.store(true, Relaxed);
@@ -99,7 +99,7 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Answers one request and records it; an error closes the connection.
+/// Answers one request and records it. An error closes the connection.
 async fn respond(
     request: Request<Incoming>,
     state: &State,
@@ -108,18 +108,18 @@ async fn respond(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let body = read_body(body).await?;
-    let asked = match &body {
+    let request = match &body {
         Ok(body) => api::check(&head, lock(&state.api_key).as_deref(), body),
         Err(refusal) => Err(refusal.clone()),
     };
 
     let body = body.ok().and_then(Result::ok);
-    let mut recorded = Recorded::new(path, head.headers, body);
-    match &asked {
-        Ok(asked) => recorded.exposure = asked.exposure,
+    let mut recorded = RecordedRequest::new(path, head.headers, body);
+    match &request {
+        Ok(request) => recorded.exposure = request.exposure,
         Err(refusal) => recorded.refusal = Some(refusal.message.clone()),
     }
-    let facts = Facts {
+    let facts = RequestFacts {
         path,
         user_id: recorded.user.get("userID").and_then(Value::as_str),
         names: &recorded.names,
@@ -131,21 +131,21 @@ async fn respond(
         sleep(wait).await;
     }
 
-    let response = match (fault, &asked) {
-        (Some(fault), _) if !matches!(fault, Kind::Delay | Kind::LeaveOut(_)) => {
-            strike(fault, reset).await?
+    let response = match (fault, &request) {
+        (Some(fault), _) if !matches!(fault, FaultKind::Delay | FaultKind::LeaveOut(_)) => {
+            apply(fault, reset).await?
         }
         (_, Err(refusal)) => refuse(refusal),
-        (Some(Kind::LeaveOut(names)), Ok(asked)) => answer(asked, state, &names),
-        (_, Ok(asked)) => answer(asked, state, &[]),
+        (Some(FaultKind::LeaveOut(names)), Ok(request)) => answer(request, state, &names),
+        (_, Ok(request)) => answer(request, state, &[]),
     };
-    state.recorder.answered(number, response.status().as_u16());
+    state.recorder.set_status(number, response.status().as_u16());
     Ok(response)
 }
 
-/// The body as JSON, if it is; a refusal if it is too long; an error if the client left.
+/// Reads the body as JSON. Refuses a body that is too long, and fails if the client left.
 async fn read_body(body: Incoming) -> Result<Result<Json, api::Refusal>, io::Error> {
-    // One that says so is not even waited for.
+    // If the head says that the body is too long, the server does not wait for it.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Ok(Err(api::Refusal::too_long()));
     }
@@ -156,33 +156,33 @@ async fn read_body(body: Incoming) -> Result<Result<Json, api::Refusal>, io::Err
     }
 }
 
-async fn strike(fault: Kind, reset: &AtomicBool) -> Result<Response<Body>, io::Error> {
+async fn apply(fault: FaultKind, reset: &AtomicBool) -> Result<Response<Body>, io::Error> {
     match fault {
-        Kind::Answer { status, headers, body } => {
+        FaultKind::Answer { status, headers, body } => {
             let status = StatusCode::from_u16(status);
-            let mut response = Response::new(whole(body));
+            let mut response = Response::new(full_body(body));
             *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             response.headers_mut().extend(headers);
             Ok(response)
         }
-        Kind::ResetMidBody => {
+        FaultKind::ResetMidBody => {
             reset.store(true, Relaxed);
-            Ok(beginning(Then::BreakOff))
+            Ok(partial_response(BodyEnd::Abort))
         }
-        Kind::Truncated => Ok(beginning(Then::BreakOff)),
-        Kind::StallBody => Ok(beginning(Then::Stall)),
-        Kind::Reset => {
+        FaultKind::Truncated => Ok(partial_response(BodyEnd::Abort)),
+        FaultKind::StallBody => Ok(partial_response(BodyEnd::Stall)),
+        FaultKind::Reset => {
             reset.store(true, Relaxed);
-            Err(cut_off())
+            Err(aborted())
         }
-        Kind::Hang => future::pending().await,
-        Kind::Close | Kind::Delay | Kind::LeaveOut(_) => Err(cut_off()),
+        FaultKind::Hang => future::pending().await,
+        FaultKind::Close | FaultKind::Delay | FaultKind::LeaveOut(_) => Err(aborted()),
     }
 }
 
-fn answer(asked: &Asked, state: &State, left_out: &[String]) -> Response<Body> {
+fn answer(request: &ApiRequest, state: &State, left_out: &[String]) -> Response<Body> {
     let rules = state.rules.read().unwrap_or_else(PoisonError::into_inner);
-    json_response(StatusCode::OK, &api::answer(asked, &rules, left_out))
+    json_response(StatusCode::OK, &api::answer(request, &rules, left_out))
 }
 
 fn refuse(refusal: &api::Refusal) -> Response<Body> {
@@ -195,31 +195,31 @@ fn refuse(refusal: &api::Refusal) -> Response<Body> {
 }
 
 fn json_response(status: StatusCode, json: &Value) -> Response<Body> {
-    let mut response = Response::new(whole(json.to_string()));
+    let mut response = Response::new(full_body(json.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-fn whole(bytes: impl Into<Bytes>) -> Body {
+fn full_body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
 }
 
-enum Then {
-    BreakOff,
+enum BodyEnd {
+    Abort,
     Stall,
 }
 
-/// The beginning of an answer, and no more.
-fn beginning(then: Then) -> Response<Body> {
-    let steps = futures_util::stream::unfold((0, then), |(step, then)| async move {
-        match (step, &then) {
-            (0, _) => Some((Ok(Frame::data(Bytes::from_static(b"{\"name\": \"beg"))), (1, then))),
-            (_, Then::Stall) => future::pending().await,
-            (_, Then::BreakOff) => {
-                // So that the beginning has left before the connection does.
+/// Sends only the beginning of an answer.
+fn partial_response(end: BodyEnd) -> Response<Body> {
+    let steps = futures_util::stream::unfold((0, end), |(step, end)| async move {
+        match (step, &end) {
+            (0, _) => Some((Ok(Frame::data(Bytes::from_static(b"{\"name\": \"beg"))), (1, end))),
+            (_, BodyEnd::Stall) => future::pending().await,
+            (_, BodyEnd::Abort) => {
+                // The beginning must be sent before the connection closes.
                 sleep(Duration::from_millis(5)).await;
-                Some((Err(cut_off()), (2, then)))
+                Some((Err(aborted()), (2, end)))
             }
         }
     });
@@ -230,15 +230,15 @@ fn beginning(then: Then) -> Response<Body> {
     response
 }
 
-fn cut_off() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "a fault that was injected")
+fn aborted() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "an injected fault")
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection that can be made to end in a reset.
+/// A connection that ends in a reset on demand.
 struct Stream {
     inner: TcpStream,
     reset: Arc<AtomicBool>,
@@ -247,7 +247,7 @@ struct Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.reset.load(Relaxed) {
-            // Without it the connection is closed instead, which is a fault as well.
+            // If this fails, the connection closes instead, which is a fault as well.
             let _ = self.inner.set_zero_linger();
         }
     }
@@ -279,7 +279,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.reset.load(Relaxed) {
-            // A shutdown would send the end of the stream before the reset.
+            // A shutdown would end the stream before the reset.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.inner).poll_shutdown(cx)

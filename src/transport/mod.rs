@@ -1,10 +1,10 @@
-//! From calls to HTTP, and back.
+//! Makes the HTTP calls: queueing, retries and the circuit breaker, and one attempt over HTTP.
 
 mod actor;
 mod http;
-mod parking;
 mod queue;
 mod retry;
+mod wait_queue;
 
 #[cfg(feature = "test-util")]
 pub(crate) use self::http::connect::frame;

@@ -1,5 +1,5 @@
-//! Calls that wait for a place in flight: users take turns, and none of them holds more than its
-//! share of the places. Pure.
+//! Calls that wait for a slot in flight. Users take turns, and none of them holds more than its share of
+//! the slots. Pure.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
@@ -10,21 +10,21 @@ use foldhash::fast::RandomState;
 
 use crate::{message::share::share, model::user::User};
 
-/// First in first out for each user, and one after the other among the users, so that one with many
-/// calls does not starve another.
+/// Round robin among users, and first in first out for each of them. So a user with many calls does
+/// not starve the others.
 ///
-/// A user at its [`share`] of the places keeps its turn, and others go first. It cannot be known who
-/// comes next, nor can a place be taken away from a call that hangs: so a user never holds all of
-/// them, be it the only one who asks.
+/// A user that holds its [`share`] of the slots keeps its turn while others go first. A slot cannot be
+/// taken away from a call that hangs, and the next user may come at any time. So a user never holds
+/// all slots, even when nobody else asks.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     waiting: HashMap<u64, Waiting<T>, RandomState>,
-    users: HashMap<User, Calls, RandomState>,
-    /// Users with a line, the next one first.
-    turns: VecDeque<User>,
+    users: HashMap<User, UserCalls, RandomState>,
+    /// Users with queued calls, the next one first.
+    round_robin: VecDeque<User>,
     deadlines: BTreeSet<(Instant, u64)>,
-    last: u64,
-    places: usize,
+    last_id: u64,
+    slots: usize,
     in_flight: usize,
 }
 
@@ -34,56 +34,57 @@ struct Waiting<T> {
     deadline: Instant,
 }
 
-/// A user's calls.
 #[derive(Debug, Default)]
-struct Calls {
-    /// Those that wait, and some that did.
-    line: VecDeque<u64>,
+struct UserCalls {
+    /// The waiting calls, and some that have expired.
+    queued: VecDeque<u64>,
     in_flight: usize,
 }
 
 impl<T> FairQueue<T> {
-    /// For so many calls in flight at once.
-    pub(super) fn new(places: usize) -> Self {
+    /// A queue for this many slots.
+    pub(super) fn new(slots: usize) -> Self {
         Self {
             waiting: HashMap::default(),
             users: HashMap::default(),
-            turns: VecDeque::new(),
+            round_robin: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            last: 0,
-            places,
+            last_id: 0,
+            slots,
             in_flight: 0,
         }
     }
 
     pub(super) fn push(&mut self, user: User, deadline: Instant, item: T) {
-        self.last += 1;
-        self.waiting.insert(self.last, Waiting { item, deadline });
-        self.deadlines.insert((deadline, self.last));
+        self.last_id += 1;
+        self.waiting.insert(self.last_id, Waiting { item, deadline });
+        self.deadlines.insert((deadline, self.last_id));
         let calls = self.users.entry(user.clone()).or_default();
-        if calls.line.is_empty() {
-            self.turns.push_back(user);
+        if calls.queued.is_empty() {
+            self.round_robin.push_back(user);
         }
-        calls.line.push_back(self.last);
+        calls.queued.push_back(self.last_id);
     }
 
-    /// The next item of the first user in turn who may have another place, or of the first in turn
-    /// where none is needed.
-    pub(super) fn pop(&mut self, needs_place: bool) -> Option<T> {
-        let mut at = 0;
-        // Users at their share have calls in flight: there are never more of them than places.
-        while let Some(user) = self.turns.get(at).filter(|_| !needs_place || !self.is_full()) {
-            if needs_place && !self.may_start(user) {
-                at += 1;
+    /// Removes the next item: of the first user in turn that may have another slot, or, if the item
+    /// needs no slot, of the first user in turn.
+    pub(super) fn pop(&mut self, needs_slot: bool) -> Option<T> {
+        let mut position = 0;
+        // Users at their share have calls in flight, so this skips at most as many as there are slots.
+        while let Some(user) =
+            self.round_robin.get(position).filter(|_| !needs_slot || !self.is_full())
+        {
+            if needs_slot && !self.has_slot_for(user) {
+                position += 1;
                 continue;
             }
-            let user = self.turns.remove(at)?;
+            let user = self.round_robin.remove(position)?;
             let Some(calls) = self.users.get_mut(&user) else { continue };
-            // What has expired is no longer waiting, but still in its line.
-            let next = std::iter::from_fn(|| calls.line.pop_front())
+            // Skips ids that have expired.
+            let next = std::iter::from_fn(|| calls.queued.pop_front())
                 .find_map(|id| Some((id, self.waiting.remove(&id)?)));
-            if !calls.line.is_empty() {
-                self.turns.push_back(user);
+            if !calls.queued.is_empty() {
+                self.round_robin.push_back(user);
             } else if calls.in_flight == 0 {
                 self.users.remove(&user);
             }
@@ -96,40 +97,40 @@ impl<T> FairQueue<T> {
     }
 
     fn is_full(&self) -> bool {
-        self.in_flight >= self.places
+        self.in_flight >= self.slots
     }
 
-    /// A call of this user is in flight.
-    pub(super) fn enter(&mut self, user: &User) {
+    /// Takes a slot for a call of this user.
+    pub(super) fn acquire(&mut self, user: &User) {
         self.in_flight += 1;
         match self.users.get_mut(user) {
             Some(calls) => calls.in_flight += 1,
             None => {
-                let calls = Calls { line: VecDeque::new(), in_flight: 1 };
+                let calls = UserCalls { queued: VecDeque::new(), in_flight: 1 };
                 self.users.insert(user.clone(), calls);
             }
         }
     }
 
-    /// A call of this user is not in flight any more.
-    pub(super) fn leave(&mut self, user: &User) {
+    /// Frees the slot of a call of this user.
+    pub(super) fn release(&mut self, user: &User) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(calls) = self.users.get_mut(user) {
             calls.in_flight = calls.in_flight.saturating_sub(1);
-            if calls.in_flight == 0 && calls.line.is_empty() {
+            if calls.in_flight == 0 && calls.queued.is_empty() {
                 self.users.remove(user);
             }
         }
     }
 
-    /// Whether a call of this user would not have to wait for the end of another.
-    pub(super) fn may_start(&self, user: &User) -> bool {
+    /// Whether a call of this user may start without waiting for another call to end.
+    pub(super) fn has_slot_for(&self, user: &User) -> bool {
         let own = self.users.get(user).map_or(0, |calls| calls.in_flight);
         let others = self.in_flight.saturating_sub(own);
-        own < share(self.places, others, 1)
+        own < share(self.slots, others, 1)
     }
 
-    /// Takes out what has been waiting until its deadline.
+    /// Removes the items whose deadline has come.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<T> {
         let mut expired = Vec::new();
         while let Some(&(deadline, id)) = self.deadlines.first()
@@ -138,10 +139,10 @@ impl<T> FairQueue<T> {
             self.deadlines.pop_first();
             expired.extend(self.waiting.remove(&id).map(|waiting| waiting.item));
         }
-        if self.waiting.is_empty() && !self.turns.is_empty() {
-            for user in self.turns.drain(..) {
+        if self.waiting.is_empty() && !self.round_robin.is_empty() {
+            for user in self.round_robin.drain(..) {
                 let Entry::Occupied(mut calls) = self.users.entry(user) else { continue };
-                calls.get_mut().line.clear();
+                calls.get_mut().queued.clear();
                 if calls.get().in_flight == 0 {
                     calls.remove();
                 }
@@ -150,7 +151,7 @@ impl<T> FairQueue<T> {
         expired
     }
 
-    /// When `expire` has something to do next.
+    /// When to call [`expire`](Self::expire) next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -177,17 +178,17 @@ mod tests {
 
     fn start_next(queue: &mut Queue) -> Option<(usize, usize)> {
         let next = queue.pop(true)?;
-        queue.enter(&user(next.0));
+        queue.acquire(&user(next.0));
         Some(next)
     }
 
-    /// As the transport does whenever something has changed.
+    /// Starts all calls that may start, as the transport does after each change.
     fn start_all(queue: &mut Queue) -> Vec<(usize, usize)> {
         std::iter::from_fn(|| start_next(queue)).collect()
     }
 
-    fn full_of_a_hog(places: usize) -> Queue {
-        let mut queue = FairQueue::new(places);
+    fn full_of_a_hog(slots: usize) -> Queue {
+        let mut queue = FairQueue::new(slots);
         for n in 0..200 {
             queue.push(user(0), start(), (0, n));
         }
@@ -213,14 +214,14 @@ mod tests {
     #[test]
     fn promise_3_a_user_whose_calls_hang_leaves_places_for_whoever_comes_next() {
         let mut queue = full_of_a_hog(64);
-        assert_eq!(queue.in_flight, 48, "of one user alone");
+        assert_eq!(queue.in_flight, 48, "one user holds three quarters");
 
         let mut delayed = 0;
         for n in 1..=1_000 {
             queue.push(user(n), start(), (n, 0));
             let next = start_all(&mut queue);
             delayed += usize::from(next != [(n, 0)]);
-            next.iter().for_each(|(who, _)| queue.leave(&user(*who)));
+            next.iter().for_each(|(who, _)| queue.release(&user(*who)));
         }
 
         assert_eq!(delayed, 0);
@@ -235,11 +236,11 @@ mod tests {
         queue.push(user(2), start(), (2, 0));
         assert_eq!(start_all(&mut queue), []);
 
-        queue.leave(&user(0));
+        queue.release(&user(0));
 
-        assert_eq!(start_all(&mut queue), [(2, 0)], "the hog holds two of the two that are left");
-        queue.leave(&user(1));
-        queue.leave(&user(2));
+        assert_eq!(start_all(&mut queue), [(2, 0)], "the hog holds its share");
+        queue.release(&user(1));
+        queue.release(&user(2));
         assert_eq!(start_all(&mut queue), [(0, 3)]);
     }
 
@@ -274,10 +275,10 @@ mod tests {
     proptest! {
         #[test]
         fn everything_comes_out_once_and_in_order_for_each_user_as_soon_as_its_share_allows(
-            places in 1..20usize,
+            slots in 1..20usize,
             steps in proptest::collection::vec((0..4u8, 0..4usize, 0..50u64), 0..200),
         ) {
-            let mut queue = FairQueue::new(places);
+            let mut queue = FairQueue::new(slots);
             let start = start();
             let (mut pushed, mut popped, mut running) = (Vec::new(), Vec::new(), Vec::new());
             for (n, (step, who, at)) in steps.into_iter().enumerate() {
@@ -294,7 +295,7 @@ mod tests {
                     }
                     2 if !running.is_empty() => {
                         let (who, _) = running.swap_remove(n % running.len());
-                        queue.leave(&user(who));
+                        queue.release(&user(who));
                     }
                     _ => {
                         let mut expired = queue.expire(at);
@@ -303,25 +304,25 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(queue.in_flight, running.len());
-                prop_assert!(running.len() <= places);
+                prop_assert!(running.len() <= slots);
                 let held = |who| running.iter().filter(|item| item.0 == who).count();
                 for who in 0..4 {
                     let is_waiting = pushed.iter().any(|item| item.0 == who && !popped.contains(item));
                     let mut probe = None;
-                    if is_waiting && queue.may_start(&user(who)) {
+                    if is_waiting && queue.has_slot_for(&user(who)) {
                         probe = start_next(&mut queue);
-                        prop_assert!(probe.is_some(), "a place is free, and somebody may have it");
+                        prop_assert!(probe.is_some(), "a slot is free, and a user may have it");
                     }
                     if let Some(next) = probe {
                         popped.push(next);
                         running.push(next);
                         break;
                     }
-                    prop_assert!(held(who) <= share(places, 0, 1));
+                    prop_assert!(held(who) <= share(slots, 0, 1));
                 }
             }
             while let Some((who, _)) = running.pop() {
-                queue.leave(&user(who));
+                queue.release(&user(who));
                 let next = start_all(&mut queue);
                 popped.extend(&next);
                 running.extend(next);
@@ -334,7 +335,7 @@ mod tests {
                 prop_assert_eq!(of(&popped), of(&pushed));
             }
             prop_assert!(queue.users.is_empty() && queue.deadlines.is_empty());
-            prop_assert!(queue.turns.is_empty() && queue.in_flight == 0);
+            prop_assert!(queue.round_robin.is_empty() && queue.in_flight == 0);
         }
     }
 }

@@ -40,7 +40,7 @@ async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_n
         for n in 0..5 {
             let error = statsig.gate_evaluation(&user(n), "wrong").await.unwrap_err();
             let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
-            assert!(reason.contains(r#"an answer for "Wrong" instead of "wrong""#), "{reason}");
+            assert!(reason.contains(r#"expected the name "wrong", found "Wrong""#), "{reason}");
             // What is kept of others stays, from the second time on.
             assert_right(&statsig, "beta", 1).await;
         }

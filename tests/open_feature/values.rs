@@ -153,7 +153,7 @@ async fn a_value_of_another_type_is_a_type_mismatch() {
     }
     let gap = client.get_struct_value::<StructValue>("gap.deep", Some(&context), None).await;
     let message = gap.unwrap_err().message.unwrap();
-    assert!(message.ends_with(": null in a list, which OpenFeature has no value for"), "{message}");
+    assert!(message.ends_with(": null in a list, which OpenFeature cannot represent"), "{message}");
     let mismatches = 1 + strings.len() + ints.len() + floats.len() + structs.len();
     assert_eq!(app.statsig.stats().fallbacks["wrong_type"], mismatches as u64);
 }

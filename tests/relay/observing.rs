@@ -1,5 +1,7 @@
 //! What those who run the relay see of it: ids, logs, metrics, readiness.
 
+use std::time::Duration;
+
 use actix_statsig::test_util::{Fault, LocalStatsig, Rules};
 use awc::http::{StatusCode, header::CONTENT_TYPE};
 use prometheus_parse::{HistogramCount, Scrape, Value as Figure};
@@ -222,6 +224,36 @@ async fn stats_tells_what_was_asked_called_and_answered_what_failed_and_what_is_
     ] {
         assert_eq!((&on_its_way[figure], &done[figure]), (before, after), "{figure}");
     }
+}
+
+#[actix_rt::test]
+async fn watch_shows_refused_bodies_waits_and_the_history_on_request() {
+    let upstream = Upstream::start(Mood::Answer);
+    let relay = Relay::start(&upstream, &[]).await;
+    relay.post("/v1/check_gate", &gate("u", 1)).await;
+    relay.post("/v1/check_gate", &json!({"user": {"userID": "u"}})).await;
+    relay.post("/v1/get_config", &json!([])).await;
+
+    let (_, figures) = relay.get("/watch").await;
+    assert_eq!(figures["refused_bodies"], json!({"invalid_request": 2}));
+    assert_eq!(figures["waits"]["count"], 1, "of those that were refused nobody waited");
+    assert!(figures["waits"]["max_us"].as_u64() >= figures["stats"]["call"]["max_us"].as_u64());
+    assert_eq!(figures["history"], Value::Null);
+
+    let history = async {
+        loop {
+            let (_, figures) = relay.get("/watch?history").await;
+            if let Some(sample) = figures["history"].as_array().unwrap().last() {
+                return sample.clone();
+            }
+            actix_rt::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let sample = limited(history).await;
+    assert_eq!(
+        (&sample["names"], &sample["calls"], &sample["errors"]),
+        (&json!(1), &json!(1), &json!(2))
+    );
 }
 
 async fn scrape(relay: &Relay) -> Scrape {

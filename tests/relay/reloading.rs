@@ -146,7 +146,7 @@ async fn a_key_file_that_is_broken_or_gone_is_an_error_in_the_log_and_the_old_ke
     }
     server.require_key("key-two");
     replace(&file, "key-two");
-    log.line("INFO statsig_relay::reload: --api-key-file has changed").await;
+    log.line("INFO statsig_relay::access::reload: --api-key-file has changed").await;
     assert!(is_open(&relay, "late").await);
 
     relay.signal("TERM");
@@ -186,7 +186,7 @@ async fn callers_are_admitted_by_the_keys_that_their_file_has_now() {
     replace(&file, "# none\n");
     relay.signal("HUP");
     let line = log.line("ERROR").await;
-    assert!(line.contains("--keys-file") && line.contains("has no key"), "{line}");
+    assert!(line.contains("--keys-file") && line.contains("at least one key"), "{line}");
     assert_eq!(admitted().await, [true, false, true, true]);
 }
 
@@ -196,7 +196,7 @@ async fn sighup_ends_no_relay_that_has_no_file_to_read_again() {
     let mut log = Log::of(stderr);
     for _ in 0..3 {
         relay.signal("HUP");
-        log.line("SIGHUP: there is no file").await;
+        log.line("SIGHUP: there is no key file").await;
     }
     assert_eq!(relay.get("/healthz").await.0, StatusCode::OK);
     relay.signal("TERM");

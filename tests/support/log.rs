@@ -7,21 +7,28 @@ use std::{
     sync::{Arc, Mutex, Once},
 };
 
-/// What was logged at INFO or above, line by line.
+/// What was logged, line by line.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Has what is logged on this thread.
+    /// Has what is logged on this thread at INFO or above.
     pub fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
+        self.subscribe_at(tracing::Level::INFO)
+    }
+
+    /// Has what is logged on this thread at this level or above.
+    pub fn subscribe_at(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
         static OTHERS: Once = Once::new();
         // As in `trace.rs`: a test without a subscriber must not decide for all that nobody listens.
         OTHERS.call_once(|| {
             let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         });
         let log = self.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(move || log.clone());
         tracing::subscriber::set_default(subscriber.finish())
     }
 

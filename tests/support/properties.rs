@@ -1,5 +1,5 @@
-//! What holds for each parser whatever it is given: run with proptest by `tests/parsers.rs`, and with
-//! libFuzzer by the package `fuzz`, each under the name of its target.
+//! Properties of each parser for any input. `tests/parsers.rs` checks them with proptest, and the
+//! package `fuzz` with libFuzzer, each under the name of its target.
 
 #![allow(missing_docs, unreachable_pub, reason = "a test's module, and the fuzz package's library")]
 
@@ -11,7 +11,7 @@ use actix_statsig::{
 };
 use serde_json::{Map, Value, json, value::RawValue};
 
-/// The names that the answers are read for, in this order.
+/// The names of each call, in this order.
 pub const GATES: [&str; 3] = ["open", "shut", "beta gate"];
 pub const GATE: &str = "open";
 pub const CONFIG: &str = "homepage";
@@ -20,79 +20,84 @@ pub const CONFIG: &str = "homepage";
 pub fn gates(input: &[u8]) {
     let Ok(evaluations) = parse_answer(CallKind::CheckGate, &GATES, input) else { return };
     assert_named(&evaluations, &GATES);
-    let answered = evaluations.iter().flatten();
-    let again: Value = answered.map(|gate| (name(gate).to_owned(), json(gate))).collect();
-    assert_eq!(parse_answer(CallKind::CheckGate, &GATES, &bytes(&again)), Ok(evaluations.clone()));
-    let Ok(whole) = serde_json::from_slice::<Value>(input) else { return };
-    for (asked, evaluation) in GATES.iter().zip(&evaluations) {
-        assert_eq!(whole.get(asked).is_some(), evaluation.is_some(), "{asked}");
+    let gates = evaluations.iter().flatten();
+    let rewritten: Value = gates.map(|gate| (name(gate).to_owned(), json(gate))).collect();
+    let reread = parse_answer(CallKind::CheckGate, &GATES, &bytes(&rewritten));
+    assert_eq!(reread, Ok(evaluations.clone()));
+    let Ok(object) = serde_json::from_slice::<Value>(input) else { return };
+    for (name, evaluation) in GATES.iter().zip(&evaluations) {
+        assert_eq!(object.get(name).is_some(), evaluation.is_some(), "{name}");
         if let Some(gate) = evaluation {
-            assert_same(&whole[asked], gate);
+            assert_equal(&object[name], gate);
         }
     }
 }
 
 /// An answer to a call for one gate.
 pub fn gate(input: &[u8]) {
-    one(CallKind::CheckGate, GATE, input);
+    single(CallKind::CheckGate, GATE, input);
 }
 
 /// An answer to a call for a config.
 pub fn config(input: &[u8]) {
-    one(CallKind::GetConfig, CONFIG, input);
+    single(CallKind::GetConfig, CONFIG, input);
 }
 
-fn one(kind: CallKind, asked: &str, input: &[u8]) {
-    let Ok(evaluations) = parse_answer(kind, &[asked], input) else { return };
-    assert_named(&evaluations, &[asked]);
+/// An answer to a call for one name.
+fn single(kind: CallKind, name: &str, input: &[u8]) {
+    let Ok(evaluations) = parse_answer(kind, &[name], input) else { return };
+    assert_named(&evaluations, &[name]);
     let evaluation = evaluations[0].as_ref().expect("one object answers the one name");
-    let again = parse_answer(kind, &[asked], &text(evaluation));
-    assert_eq!(again.as_ref(), Ok(&evaluations));
-    if let (Evaluation::Config(config), Ok([Some(Evaluation::Config(again))])) =
-        (evaluation, again.as_deref())
+    let reread = parse_answer(kind, &[name], &text(evaluation));
+    assert_eq!(reread.as_ref(), Ok(&evaluations));
+    if let (Evaluation::Config(config), Ok([Some(Evaluation::Config(reread))])) =
+        (evaluation, reread.as_deref())
     {
-        assert_eq!(again.json().get(), config.json().get(), "handed on as it came");
+        assert_eq!(reread.json().get(), config.json().get(), "the value's text stays the same");
         let input = str::from_utf8(input).expect("an accepted answer is text");
-        let is_there = input.contains(config.json().get());
-        assert!(is_there || input.to_ascii_lowercase().contains("\\ud"), "as it came");
+        let is_verbatim = input.contains(config.json().get());
+        assert!(
+            is_verbatim || input.to_ascii_lowercase().contains("\\ud"),
+            "the text is Statsig's"
+        );
     }
-    if let Ok(whole) = serde_json::from_slice::<Value>(input) {
-        assert_same(&whole, evaluation);
+    if let Ok(object) = serde_json::from_slice::<Value>(input) {
+        assert_equal(&object, evaluation);
     }
 }
 
-/// The bytes of a connection, after one that says how they are split.
+/// The bytes of a connection, after a byte that says how to split them.
 pub fn response(input: &[u8]) {
     let Some((size, bytes)) = input.split_first() else { return };
     let whole = frame_answer([bytes]);
     assert_eq!(frame_answer(bytes.chunks(usize::from(*size).max(1))), whole);
     if let Ok((shown, true)) = whole {
-        assert_eq!(shown, bytes, "a connection that can be used again said nothing else");
+        assert_eq!(shown, bytes, "a reusable connection sent nothing else");
     }
 }
 
 /// A user in the API's JSON.
 pub fn user(input: &[u8]) {
     if let Ok(json) = serde_json::from_slice::<Value>(input) {
-        one_user(User::from_json(json));
+        check_user(User::from_json(json));
     }
     let Ok(text) = str::from_utf8(input) else { return };
-    one_user(User::from_json_text(text));
+    check_user(User::from_json_text(text));
     let read = serde_json::from_slice::<User>(input).ok();
     assert_eq!(read, User::from_json_text(text).ok());
 }
 
-fn one_user(user: Result<User, Error>) {
+fn check_user(user: Result<User, Error>) {
     let user = match user {
         Ok(user) => user,
         Err(error) => return assert!(matches!(error, Error::InvalidUser { .. }), "{error}"),
     };
     let text = serde_json::to_string(&user).expect("a user is JSON");
     assert!(text.len() <= 64 * 1024, "{} bytes", text.len());
-    let again = User::from_json_text(&text).expect("a user is a user");
-    assert_eq!(again, user);
-    assert_eq!(serde_json::to_string(&again).expect("a user is JSON"), text);
-    assert_eq!(HashSet::from([user.clone(), again]).len(), 1);
+    let reread = User::from_json_text(&text).expect("a written user can be read");
+    assert_eq!(reread, user);
+    assert_eq!(serde_json::to_string(&reread).expect("a user is JSON"), text);
+    assert_eq!(HashSet::from([user.clone(), reread]).len(), 1);
 
     let shown = format!("{user:?}");
     let shown = shown.strip_prefix("User(").and_then(|shown| shown.strip_suffix(')'));
@@ -101,18 +106,18 @@ fn one_user(user: Result<User, Error>) {
     let private = shown.get("privateAttributes");
     assert!(private.is_none_or(|shown| shown.get() == "\"[redacted]\""), "{shown:?}");
 
-    // Whom this side takes, the other side takes.
+    // The server accepts each user that the client accepts.
     let request = format!(r#"{{"gateName":"{GATE}","user":{text}}}"#);
-    let answered = answer_request(&Rules::sample(), CallKind::CheckGate, request.as_bytes());
-    assert!(answered.is_ok(), "{answered:?}");
+    let answer = answer_request(&Rules::sample(), CallKind::CheckGate, request.as_bytes());
+    assert!(answer.is_ok(), "{answer:?}");
 }
 
-/// Settings as text, `setting=value` a line.
+/// Settings as text, with `setting=value` on each line.
 pub fn settings(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     let mut builder = Config::builder("secret-key");
     for (setting, value) in text.split('\n').filter_map(|line| line.split_once('=')) {
-        // Anything else is the path of a file.
+        // Any other text is the path of a file.
         if setting == "extra_root_certificates" && !value.contains("-----BEGIN") {
             continue;
         }
@@ -126,19 +131,19 @@ pub fn settings(input: &[u8]) {
         Err(error) => return assert!(matches!(error, Error::InvalidConfig { .. })),
     };
     assert!((1..=100).contains(&config.batch_size()) && config.flush_interval() < config.timeout());
-    let mut again = Config::builder("secret-key");
+    let mut reread = Config::builder("secret-key");
     for &(setting, _) in Config::SETTINGS {
         if let Some(text) = config.text(setting) {
-            again = again.set(setting, &text).expect("what a setting is as text can be read");
+            reread = reread.set(setting, &text).expect("a written setting can be read");
         }
     }
-    let again = again.build().expect("settings that were good");
+    let reread = reread.build().expect("written settings are valid");
     for &(setting, _) in Config::SETTINGS {
-        // A proxy with credentials is not shown, and so not read again.
+        // A proxy with credentials has no text to read.
         if setting == "proxy" && config.text(setting).is_none() {
             continue;
         }
-        assert_eq!(again.text(setting), config.text(setting), "{setting}");
+        assert_eq!(reread.text(setting), config.text(setting), "{setting}");
     }
 }
 
@@ -149,16 +154,16 @@ pub fn rules(input: &[u8]) {
         Ok(rules) => rules,
         Err(error) => return assert!(error.to_string().starts_with("line "), "{error}"),
     };
-    let again = Rules::from_json(text).expect("the same text");
-    assert_eq!(format!("{rules:?}"), format!("{again:?}"));
+    let reread = Rules::from_json(text).expect("the same text");
+    assert_eq!(format!("{rules:?}"), format!("{reread:?}"));
     let user = json!({"userID": "u-1", "country": "NL", "custom": {"plan": "pro"}});
     for (kind, names, request) in [
         (CallKind::CheckGate, &GATES[..], json!({ "gateNames": GATES, "user": user })),
         (CallKind::CheckGate, &[GATE], json!({ "gateName": GATE, "user": user })),
         (CallKind::GetConfig, &[CONFIG], json!({ "configName": CONFIG, "user": user })),
     ] {
-        let (_, answer) = answer_request(&rules, kind, &bytes(&request)).expect("a good request");
-        let evaluations = parse_answer(kind, names, &bytes(&answer)).expect("a good answer");
+        let (_, answer) = answer_request(&rules, kind, &bytes(&request)).expect("a valid request");
+        let evaluations = parse_answer(kind, names, &bytes(&answer)).expect("a valid answer");
         assert!(evaluations.iter().all(Option::is_some), "{answer}");
     }
 }
@@ -166,51 +171,51 @@ pub fn rules(input: &[u8]) {
 /// A request to `LocalStatsig`.
 pub fn request(input: &[u8]) {
     let rules = Rules::sample();
-    for (kind, most) in [(CallKind::CheckGate, 100), (CallKind::GetConfig, 1)] {
+    for (kind, max_names) in [(CallKind::CheckGate, 100), (CallKind::GetConfig, 1)] {
         let Ok((names, answer)) = answer_request(&rules, kind, input) else { continue };
-        assert!((1..=most).contains(&names.len()), "{names:?}");
+        assert!((1..=max_names).contains(&names.len()), "{names:?}");
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_-. ".contains(c);
         for name in &names {
             assert!((2..=100).contains(&name.len()) && name.chars().all(is_allowed), "{name:?}");
         }
-        // One with a lone surrogate in a key is read by the server alone.
+        // Only the server reads a body with a lone surrogate in a key.
         let body = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(input);
         let Ok(body) = body else { continue };
         let names: Vec<&str> = if body.contains_key("gateNames") && kind == CallKind::CheckGate {
-            // Read with a name more: for one name the answer would have to be one object.
+            // With another name, because the answer to a single name must be a single object.
             let distinct: HashSet<_> = names.iter().map(String::as_str).collect();
-            distinct.into_iter().chain([ANOTHER]).collect()
+            distinct.into_iter().chain([INVALID_NAME]).collect()
         } else {
             names.iter().map(String::as_str).collect()
         };
-        let evaluations = parse_answer(kind, &names, &bytes(&answer)).expect("a good answer");
+        let evaluations = parse_answer(kind, &names, &bytes(&answer)).expect("a valid answer");
         assert_named(&evaluations, &names);
         for (name, evaluation) in names.iter().zip(&evaluations) {
-            assert_eq!(evaluation.is_some(), *name != ANOTHER, "{name}");
+            assert_eq!(evaluation.is_some(), *name != INVALID_NAME, "{name}");
         }
     }
 }
 
-/// No name that the API allows.
-const ANOTHER: &str = "/";
+/// A name that the API does not allow.
+const INVALID_NAME: &str = "/";
 
-/// As many as were asked for, each of its name.
+/// Checks that there is one evaluation or none for each name.
 fn assert_named(evaluations: &[Option<Evaluation>], names: &[&str]) {
     assert_eq!(evaluations.len(), names.len());
-    for (evaluation, asked) in evaluations.iter().zip(names) {
-        assert!(evaluation.as_ref().is_none_or(|evaluation| name(evaluation) == *asked));
+    for (evaluation, expected) in evaluations.iter().zip(names) {
+        assert!(evaluation.as_ref().is_none_or(|evaluation| name(evaluation) == *expected));
     }
 }
 
-/// What an evaluation says is what stands there.
-fn assert_same(written: &Value, evaluation: &Evaluation) {
+/// Checks that an evaluation says what the answer says.
+fn assert_equal(answer: &Value, evaluation: &Evaluation) {
     let read = json(evaluation);
     for field in ["value", "rule_id", "group_name"] {
-        assert_eq!(written.get(field).unwrap_or(&Value::Null), &read[field], "{field}");
+        assert_eq!(answer.get(field).unwrap_or(&Value::Null), &read[field], "{field}");
     }
-    let name = written.get("name").filter(|name| !name.is_null());
+    let name = answer.get("name").filter(|name| !name.is_null());
     assert!(name.is_none_or(|name| *name == read["name"]), "{name:?}");
-    assert!(written.as_object().map(Map::len) >= Some(1), "{written}");
+    assert!(answer.as_object().map(Map::len) >= Some(1), "{answer}");
 }
 
 fn name(evaluation: &Evaluation) -> &str {
@@ -227,7 +232,7 @@ fn json(evaluation: &Evaluation) -> Value {
     }
 }
 
-/// As it is handed on. A `Value` may have no place for a config's numbers.
+/// Writes an evaluation. A `Value` could not hold all of a config's numbers.
 fn text(evaluation: &Evaluation) -> Vec<u8> {
     let text = match evaluation {
         Evaluation::Gate(gate) => serde_json::to_vec(gate),

@@ -1,37 +1,29 @@
-//! `statsig-relay`: the Statsig HTTP API in front, and behind it a component that asks Statsig in
-//! batches.
+//! `statsig-relay`: serves the Statsig HTTP API, and asks Statsig in batches through the component.
 //!
-//! What one runs to see the component work, and what a team in another language deploys beside its
-//! app. Its routes are in `api.rs`, its page to watch in `page.rs`, its options in `args/`, who may
-//! ask in `access.rs`, what clients may do to their connections in `connection/`; its commands for
-//! the shell are in `ask.rs`. Where there is no key, it asks a stand-in for Statsig that lives in the
-//! same process (`upstream.rs`).
+//! Run it to see the component work, or deploy it beside an app in any language.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `args/` | the command line and the environment |
+//! | `access/` | which callers may ask; keys and their files |
+//! | `listen/` | addresses and Unix sockets |
+//! | `connection/` | limits on what clients may do with their connections |
+//! | `http/` | the server, its routes, errors, log lines and metrics |
+//! | `page/` | the page to watch |
+//! | `output/` | stdout and the log |
+//! | `machine/` | the process's limits, and the clock |
+//! | `query` | the commands for the shell |
+//! | `upstream` | Statsig, or a stand-in inside this process |
 
 mod access;
-mod api;
 mod args;
-mod ask;
-mod bad_requests;
-mod bind;
-mod clock;
 mod connection;
-mod encoding;
-mod health;
-mod keys;
-mod limits;
-mod lines;
-mod loopback;
-mod observe;
+mod http;
+mod listen;
+mod machine;
 mod output;
 mod page;
-mod prometheus;
-mod recent;
-mod reload;
-mod request_id;
-mod respond;
-mod server;
-#[cfg(unix)]
-mod unix;
+mod query;
 mod upstream;
 
 use std::{env, io, process};
@@ -41,44 +33,48 @@ use actix_web::{rt::System, web::Data};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use crate::{
-    args::{Args, Task},
-    health::Probes,
-    page::{Page, Recent},
-    reload::{Hangup, Reloading},
-    server::{Serving, Sources},
+    access::reload::{KeyReloader, SighupListener},
+    args::{Args, Command},
+    http::{
+        health::ReadinessProbe,
+        prometheus,
+        server::{AppState, RelayServer},
+    },
+    machine::limits,
+    page::{Activity, Page},
     upstream::Upstream,
 };
 
-/// The exit code for what whoever starts the relay has to mend: options, environment, files, ports.
+/// The exit code for what the operator has to fix: options, environment, files, or ports.
 const MISUSE: u8 = 2;
 
 fn main() -> ! {
-    let args = Args::parse(env::args_os(), env::vars_os());
-    let args = args.and_then(|args| limits::raise_files().map(|()| args));
-    let args = args.unwrap_or_else(|message| end(Err((MISUSE, message))));
+    let args = Args::parse(env::args_os());
+    let args = args.and_then(|args| limits::raise_file_limit().map(|()| args));
+    let args = args.unwrap_or_else(|message| exit(Err((MISUSE, message))));
     let system = System::new();
-    end(system.block_on(run(&args)))
+    exit(system.block_on(run(&args)))
 }
 
-/// Ends the process. Nothing is dropped before: what that might wait for may never come.
-fn end(ended: Result<u8, (u8, String)>) -> ! {
-    let code = ended.unwrap_or_else(|(code, message)| {
-        output::complain(message);
+/// Ends the process without dropping anything: a destructor might wait for ever.
+fn exit(result: Result<u8, (u8, String)>) -> ! {
+    let code = result.unwrap_or_else(|(code, message)| {
+        output::print_error(message);
         code
     });
     output::flush();
     process::exit(code.into())
 }
 
-/// Does what it is told to; the exit code, with a line to say where something is wrong.
+/// Runs the command. Returns the exit code; on failure with a message for stderr.
 async fn run(args: &Args) -> Result<u8, (u8, String)> {
-    match &args.task {
-        Task::Serve => {
+    match &args.command {
+        Command::Serve => {
             let relay = start(args).map_err(|message| (MISUSE, message))?;
             relay.run().await.map(|()| 0).map_err(|error| (1, error.to_string()))
         }
-        Task::Check(asked) => ask::check(args, asked).await,
-        Task::Config(asked) => ask::config(args, asked).await,
+        Command::Check(query) => query::check(args, query).await,
+        Command::Config(query) => query::config(args, query).await,
     }
 }
 
@@ -87,25 +83,27 @@ struct Relay {
     upstream: Upstream,
 }
 
-/// Sets everything up; an error is one line that names the option or variable to mend.
+/// Starts everything. An error is one line that names the option or variable to fix.
 fn start(args: &Args) -> Result<Relay, String> {
-    let hangup = Hangup::catch()?;
-    output::log_to_stderr(args, output::USUAL_WHILE_SERVING)?;
+    let sighup = SighupListener::new()?;
+    output::log_to_stderr(&args.logging, output::SERVING_FILTER)?;
     output::log_panics();
-    let serving = Serving::of(args)?;
-    let upstream = Upstream::choose(args, output::say)?;
-    let recent = Recent::default();
-    let config = upstream.config(args, recent.hook())?;
-    let page = Data::new(Page::new(upstream.name(&config), &config, recent));
+    let server = RelayServer::from_args(args)?;
+    let upstream = Upstream::choose(&args.statsig, output::print_status)?;
+    let activity = Activity::default();
+    let config = upstream.config(&args.statsig, activity.error_hook())?;
+    let page = Data::new(Page::new(upstream.name(&config), &config, activity));
     let timeout = config.timeout();
     let metrics = Data::new(prometheus::install()?);
-    let statsig = Statsig::start(config).map_err(|error| args.blame(error))?;
-    let probes = Data::new(Probes::default());
-    Reloading::of(args, hangup, statsig.clone(), serving.keys()).start()?;
-    let sources = Sources { statsig, probes, metrics, page };
-    let serving = serving.serve(sources, timeout)?.boxed_local();
-    for variable in &args.unknown {
-        tracing::warn!("{variable} is set, but there is no such setting");
+    let statsig = Statsig::start(config);
+    let statsig = statsig.map_err(|error| args.statsig.settings.explain(error))?;
+    Page::start_sampling(Data::clone(&page), statsig.clone());
+    let probe = Data::new(ReadinessProbe::default());
+    KeyReloader::new(args, sighup, statsig.clone(), server.keys()).start()?;
+    let state = AppState { statsig, probe, metrics, page };
+    let serving = server.serve(state, timeout)?.boxed_local();
+    for variable in &args.unknown_variables {
+        tracing::warn!("{variable} is set, but there is no such setting: check its spelling");
     }
     Ok(Relay { serving, upstream })
 }

@@ -1,4 +1,4 @@
-//! Whom the relay asks: Statsig, or where there is no key a stand-in inside this process.
+//! The upstream that the relay asks: Statsig, or without a key a stand-in inside this process.
 
 use std::fmt::Display;
 
@@ -12,15 +12,15 @@ use ring::{
     rand::{self, SystemRandom},
 };
 
-use crate::args::Args;
+use crate::args::{SettingName, StatsigOptions};
 
-/// Whom the relay asks. The stand-in answers for as long as this lives.
+/// The upstream that the relay asks. The stand-in runs until this is dropped.
 pub(crate) enum Upstream {
     Statsig,
     StandIn(LocalStatsig, StandInKey),
 }
 
-/// What the stand-in knows its own relay by. Not `Debug`: it is secret.
+/// The random key by which the stand-in recognizes its own relay. Not `Debug`, because it is secret.
 pub(crate) struct StandInKey(String);
 
 impl StandInKey {
@@ -30,64 +30,77 @@ impl StandInKey {
     }
 }
 
-/// Whether somebody said who answers: where a key was forgotten, the answers would be made up.
-pub(crate) fn is_decided(args: &Args) -> bool {
-    args.given("api_key").is_some() || args.given("rules").is_some()
+/// Whether the operator configured a key or rules. Otherwise a key may have been forgotten, and the
+/// answers would be made up.
+pub(crate) fn is_configured(options: &StatsigOptions) -> bool {
+    options.api_key().is_some() || options.rules.is_some()
 }
 
 impl Upstream {
-    /// Chooses by whether there is a key, and refuses options that would then have no effect. Says
-    /// it where nobody would expect the answers to be made up.
-    pub(crate) fn choose(args: &Args, say: impl FnOnce(String)) -> Result<Self, String> {
-        let rules = args.given("rules");
-        if let Some(key) = args.given("api_key") {
+    /// Chooses Statsig if there is a key, and refuses options that have no effect. Announces the
+    /// stand-in, because its answers are made up.
+    pub(crate) fn choose(
+        options: &StatsigOptions,
+        announce: impl FnOnce(String),
+    ) -> Result<Self, String> {
+        let rules = options.rules.as_ref();
+        if let Some(key) = options.api_key() {
             return match rules {
                 None => Ok(Self::Statsig),
                 Some(rules) => Err(format!(
                     "{} has no effect where {} is set: leave one out",
-                    rules.by, key.by
+                    rules.origin(),
+                    key.origin()
                 )),
             };
         }
-        if let Some(upstream) = args.given("base_url") {
-            return Err(format!("{} needs a key: set STATSIG_API_KEY", upstream.by));
+        if let Some(upstream) = options.settings.get(SettingName::BASE_URL) {
+            return Err(format!("{} needs a key: set STATSIG_API_KEY", upstream.origin()));
         }
         let (rules, origin) = match rules {
             None => (Rules::sample(), "sample rules".to_owned()),
-            Some(given) => {
-                let rules = Rules::from_file(given.path());
-                let rules = rules.map_err(|error| format!("{}: {error}", given.by))?;
-                (rules, given.path().display().to_string())
+            Some(file) => {
+                let path = file.get()?;
+                let rules = Rules::from_file(&path);
+                let rules = rules.map_err(|error| format!("{}: {error}", file.origin()))?;
+                (rules, path.display().to_string())
             }
         };
         let cannot = |error: &dyn Display| {
-            format!("the stand-in for Statsig, which answers without STATSIG_API_KEY: {error}")
+            format!(
+                "cannot start the stand-in for Statsig, which answers without STATSIG_API_KEY: \
+                 {error}"
+            )
         };
         let server = LocalStatsig::start(rules).map_err(|error| cannot(&error))?;
         let key = StandInKey::new().map_err(|error| cannot(&error))?;
-        // Others on this machine reach its port too, and what they are asked about is private.
+        // Other programs on this machine reach its port too, and requests contain private data.
         server.require_key(&key.0);
         server.keep_requests(0);
-        say(format!("STATSIG_API_KEY is not set: a stand-in for Statsig answers, by {origin}"));
+        announce(format!(
+            "STATSIG_API_KEY is not set: a stand-in for Statsig answers with {origin}"
+        ));
         Ok(Self::StandIn(server, key))
     }
 
-    /// The component's configuration for it.
+    /// Builds the component's configuration. The hook is called for each error.
     pub(crate) fn config(
         &self,
-        args: &Args,
+        options: &StatsigOptions,
         on_error: impl Fn(&Error) + Send + Sync + 'static,
     ) -> Result<Config, String> {
         match self {
-            Self::Statsig => args.config(&[], on_error),
+            Self::Statsig => options.settings.config(&[], on_error),
             Self::StandIn(server, key) => {
-                let over = [("api_key", key.0.as_str()), ("base_url", &server.url())];
-                args.config(&over, on_error)
+                let url = server.url();
+                let overrides =
+                    [(SettingName::API_KEY, key.0.as_str()), (SettingName::BASE_URL, &url)];
+                options.settings.config(&overrides, on_error)
             }
         }
     }
 
-    /// Who it is, for people.
+    /// Returns a name to show to people.
     pub(crate) fn name(&self, config: &Config) -> String {
         match self {
             Self::Statsig => {
@@ -108,12 +121,12 @@ mod tests {
 
     #[actix_web::test]
     async fn promise_7_the_stand_in_answers_its_own_relay_alone_and_records_nothing() {
-        let args = Args::parse(["statsig-relay".into()], []).unwrap();
-        let upstream = Upstream::choose(&args, drop).unwrap();
+        let options = StatsigOptions::default();
+        let upstream = Upstream::choose(&options, drop).unwrap();
         let Upstream::StandIn(server, _) = &upstream else { panic!("there is no key") };
         let user = User::new("u-1").unwrap();
 
-        let own = Statsig::start(upstream.config(&args, |_| {}).unwrap()).unwrap();
+        let own = Statsig::start(upstream.config(&options, |_| {}).unwrap()).unwrap();
         assert!(own.check_gate(&user, "new_checkout").await.is_ok());
 
         for key in ["secret-stand-in", "secret-"] {

@@ -1,4 +1,4 @@
-//! The actor's part in making attempts: how one begins, and what follows from its end.
+//! The attempts of a call: how one starts, and what follows its end.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -7,156 +7,139 @@ use std::{
     time::Instant,
 };
 
-use actix::{ActorContext, AsyncContext, Context, Message};
+use actix::{ActorContext, AsyncContext, Context};
 use actix_rt::time::sleep;
 use futures_util::FutureExt;
 
 use super::{
-    CONNECTIONS_FAIL, TransportActor,
-    job::{Attempt, Job, PANICKED},
+    TransportActor,
+    job::{ATTEMPT_PANICKED, Job},
+    message::{AttemptCompleted, BackoffElapsed},
 };
 use crate::{
-    model::{error::Error, user::User},
+    model::error::Error,
     rt::{clock, failpoint::failpoint},
     telemetry::spans,
     transport::{
         http::{HttpClient, error::Failure},
-        retry::{policy::Decision, upstream::Trial},
+        retry::{policy::RetryDecision, shared_health::AttemptInfo},
     },
 };
 
-/// An attempt has ended.
-#[derive(Debug)]
-pub(super) struct Attempted {
-    job: Job,
-    result: Attempt,
-    trial: Trial,
-    /// How often the key had changed when it began.
-    key_changes: u64,
-}
-
-impl Attempted {
-    pub(super) fn user(&self) -> &User {
-        &self.job.call.request().user
-    }
-}
-
-impl Message for Attempted {
-    type Result = ();
-}
-
-/// A call's backoff is over.
-#[derive(Debug)]
-pub(super) struct Again(pub(super) Job);
-
-impl Message for Again {
-    type Result = ();
-}
-
 impl TransportActor {
-    pub(super) fn start(
+    pub(super) fn start_attempt(
         &mut self,
         job: Job,
         http: Rc<HttpClient>,
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        self.queue.enter(&job.call.request().user);
+        self.queue.acquire(&job.call.request().user);
         let left = job.call.request().deadline.saturating_duration_since(now);
         let limit = left.min(self.config.attempt_timeout());
-        let trial = Trial { began: now, limit };
+        let info = AttemptInfo { started: now, limit };
         let key_changes = self.key_changes;
         let transport = ctx.address();
         // A task of its own: in the actor's context every wake would poll every attempt, and a
         // panic in one would end them all.
         actix_rt::spawn(async move {
-            let attempt = AssertUnwindSafe(job.attempt(&http, trial)).catch_unwind();
+            let attempt = AssertUnwindSafe(job.attempt(&http, info)).catch_unwind();
             let result = attempt.await.flatten();
-            transport.do_send(Attempted { job, result, trial, key_changes });
+            transport.do_send(AttemptCompleted { job, result, info, key_changes });
         });
     }
 
-    pub(super) fn settle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
+    pub(super) fn on_attempt_completed(
+        &mut self,
+        completed: AttemptCompleted,
+        ctx: &mut Context<Self>,
+    ) {
         failpoint("transport.attempted");
-        let Attempted { mut job, result, trial, key_changes } = attempted;
-        let now = clock::now();
-        let Failure { error, died_on_reuse, is_of_another } = match result {
+        let AttemptCompleted { job, result, info, key_changes } = completed;
+        match result {
             Ok(Some(Ok(evaluations))) => {
-                self.upstream.answered(&job.call.request().user, now);
-                return self.finish(job, Ok(evaluations));
+                self.health.on_answer(&job.call.request().user, clock::now());
+                self.finish(job, Ok(evaluations));
             }
-            Ok(Some(Err(failure))) => failure,
+            Ok(Some(Err(failure))) => self.on_attempt_failed(job, failure, info, key_changes, ctx),
             Ok(None) => {
-                // Nobody is there to read it; whoever joins in this moment is asked for again.
+                // All callers have left. The `BatchActor` repeats the call for one that joins now.
                 let timeout = self.timeout(&job);
-                return job.call.complete(Err(timeout));
+                job.call.complete(Err(timeout));
             }
             Err(_) => {
-                self.finish(job, Err(PANICKED));
-                // Who knows what it left behind in the client: the restart makes another one.
+                self.finish(job, Err(ATTEMPT_PANICKED));
+                // The panic may have left the client in any state: the restart makes another one.
                 self.restart_reason = Some("an attempt panicked");
-                return ctx.stop();
+                ctx.stop();
             }
-        };
-        if is_of_another {
-            self.distrust(&job);
         }
-        let is_of_an_old_key = key_changes != self.shared.api_key.changes();
-        if is_of_an_old_key && matches!(error, Error::Unauthorized { .. }) {
-            // Says nothing of the new one.
+    }
+
+    fn on_attempt_failed(
+        &mut self,
+        mut job: Job,
+        failure: Failure,
+        info: AttemptInfo,
+        key_changes: u64,
+        ctx: &mut Context<Self>,
+    ) {
+        let now = clock::now();
+        let Failure { error, retry_on_fresh_connection, is_misrouted } = failure;
+        if is_misrouted {
+            self.discard_connections(&job);
+        }
+        let had_old_key = key_changes != self.shared.api_key.changes();
+        if had_old_key && matches!(error, Error::Unauthorized { .. }) {
+            // The new key may be accepted.
             self.count_retry();
             return self.enqueue(job, ctx);
         }
-        if died_on_reuse && !job.tried.reconnected {
-            // No sign of trouble, and no attempt that counts.
-            job.tried.reconnected = true;
+        if retry_on_fresh_connection && !job.history.reconnected {
+            // The connection failed, not the server: this attempt does not count.
+            job.history.reconnected = true;
             self.count_retry();
             return self.enqueue(job, ctx);
         }
-        job.tried.attempts += 1;
+        job.history.attempts += 1;
         let request = job.call.request();
-        let follows = self.upstream.failed(trial, &request.user, &error, now);
-        if follows.renews_pool {
-            self.restart_reason = Some(CONNECTIONS_FAIL);
-            ctx.stop();
-        }
-        if follows.calms_down {
-            tracing::warn!(%error, "Statsig asks to be left alone: calls wait, or fail at once");
+        if self.health.on_failure(info, &request.user, &error, now) {
+            tracing::warn!(%error, "Statsig asks for a pause: calls wait, or fail at once");
         }
         let left = request.deadline.saturating_duration_since(now);
         if left.is_zero() {
-            job.last = job.last.or(Some(Arc::new(error)));
+            job.last_error = job.last_error.or(Some(Arc::new(error)));
             return self.time_out(job);
         }
-        let decision = self.retry.decide(job.tried, &error, left, fastrand::f64());
+        let decision = self.retry.decide(job.history, &error, left, fastrand::f64());
         let call = job.call.span();
         spans::under(
             call,
             || tracing::debug!(parent: call, %error, ?decision, "an attempt failed"),
         );
         match decision {
-            Decision::RetryAfter(delay) if self.upstream.may_retry(&job.call.request().user) => {
+            RetryDecision::RetryAfter(delay) if self.health.may_retry(&job.call.request().user) => {
                 self.count_retry();
-                job.last = Some(Arc::new(error));
+                job.last_error = Some(Arc::new(error));
                 job.has_waited = true;
                 let transport = ctx.address();
                 actix_rt::spawn(async move {
                     sleep(delay).await;
-                    transport.do_send(Again(job));
+                    transport.do_send(BackoffElapsed(job));
                 });
             }
-            Decision::RetryAfter(_) | Decision::GiveUp => self.finish(job, Err(error)),
+            RetryDecision::RetryAfter(_) | RetryDecision::GiveUp => self.finish(job, Err(error)),
         }
     }
 
-    /// A connection is off by one. Whatever was answered over it is in doubt, and what was answered
-    /// beside it, for the same may be amiss there: all connections go, and all that is kept.
-    fn distrust(&mut self, job: &Job) {
+    /// Closes all connections and has the `BatchActor` clear the cache, after a misrouted answer.
+    /// Other answers over that connection, and over those beside it, may have been misrouted too.
+    fn discard_connections(&mut self, job: &Job) {
         let path = job.call.request().kind.path();
         tracing::warn!(
             path,
-            "a connection gave the answer to another request: closing all connections and \
-             forgetting what was answered"
+            "a connection gave the answer to another request: closing all connections and clearing \
+             the cache"
         );
         job.call.distrust_answers();
         self.http = None;

@@ -9,11 +9,11 @@ use rustls::ClientConfig;
 use super::TransportActor;
 use crate::{
     config::Config, message::call::TransportFactory, model::error::Error, shared::Shared,
-    transport::retry::upstream::Server,
+    transport::retry::shared_health::SharedHealth,
 };
 
 /// Makes transports by their index: a single one on the current arbiter, one of several on an
-/// arbiter of its own. Each has its share of the calls in flight; what one learns of the server, all
+/// arbiter of its own. Each has its share of the calls in flight; what one learns of the health, all
 /// know.
 pub(crate) fn factory(
     config: &Config,
@@ -21,14 +21,14 @@ pub(crate) fn factory(
     shared: &Arc<Shared>,
 ) -> TransportFactory {
     let (config, shared) = (config.clone(), Arc::clone(shared));
-    let server = Arc::new(Server::new(&config));
+    let health = Arc::new(SharedHealth::new(&config));
     let mut arbiters = Arbiters::default();
     Box::new(move |index| {
         let (config, tls) = (config.clone(), Arc::clone(&tls));
-        let (shared, server) = (Arc::clone(&shared), Arc::clone(&server));
+        let (shared, health) = (Arc::clone(&shared), Arc::clone(&health));
         let transports = config.transports();
         let max_in_flight = share(config.max_in_flight(), transports, index);
-        let make = move |_: &mut _| TransportActor::new(config, max_in_flight, tls, shared, server);
+        let make = move |_: &mut _| TransportActor::new(config, max_in_flight, tls, shared, health);
         let transport = match transports {
             1 => Supervisor::start(make),
             _ => Supervisor::start_in_arbiter(&arbiters.start(index)?.handle(), make),
@@ -37,18 +37,18 @@ pub(crate) fn factory(
     })
 }
 
-/// How many of these one of so many gets.
+/// The share of the transport with this index.
 fn share(all: usize, among: usize, index: usize) -> usize {
     all / among + usize::from(index < all % among)
 }
 
-/// The threads of the transports. They have ended when this has been dropped.
+/// The transports' threads. Dropping this ends and joins them.
 #[derive(Default)]
 struct Arbiters(BTreeMap<usize, Arbiter>);
 
 impl Arbiters {
     fn start(&mut self, index: usize) -> Result<&Arbiter, Error> {
-        // The one before it: its transport is gone.
+        // The transport that had this index is gone.
         if let Some(arbiter) = self.0.remove(&index) {
             arbiter.stop();
         }
@@ -63,7 +63,7 @@ impl Drop for Arbiters {
             arbiter.stop();
         }
         for arbiter in std::mem::take(&mut self.0).into_values() {
-            // A thread that panicked has ended as well.
+            // A thread that panicked has ended too.
             let _ = arbiter.join();
         }
     }

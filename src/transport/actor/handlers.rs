@@ -1,11 +1,10 @@
-//! Which message leads to which work of the transport.
+//! What the transport does on each message.
 
 use actix::{Context, Handler};
 
 use super::{
     TransportActor,
-    attempts::{Again, Attempted},
-    parked::{News, Probed},
+    message::{AttemptCompleted, BackoffElapsed, BreakerUpdated, ProbeCompleted},
 };
 use crate::message::call::Call;
 
@@ -13,44 +12,44 @@ impl Handler<Call> for TransportActor {
     type Result = ();
 
     fn handle(&mut self, call: Call, ctx: &mut Context<Self>) {
-        self.turns.take(ctx);
-        self.guarded(ctx, |actor, ctx| actor.receive(call, ctx));
+        self.yield_counter.take(ctx);
+        self.catch_panic(ctx, |actor, ctx| actor.on_call(call, ctx));
     }
 }
 
-impl Handler<Attempted> for TransportActor {
+impl Handler<AttemptCompleted> for TransportActor {
     type Result = ();
 
-    fn handle(&mut self, attempted: Attempted, ctx: &mut Context<Self>) {
-        // First of all, so that nothing that fails later leaves the place taken.
-        self.queue.leave(attempted.user());
-        self.guarded(ctx, |actor, ctx| {
-            actor.settle(attempted, ctx);
-            actor.start_attempts(ctx);
+    fn handle(&mut self, completed: AttemptCompleted, ctx: &mut Context<Self>) {
+        // First of all, so that a panic below does not leak the slot.
+        self.queue.release(&completed.job.call.request().user);
+        self.catch_panic(ctx, |actor, ctx| {
+            actor.on_attempt_completed(completed, ctx);
+            actor.run_queue(ctx);
         });
     }
 }
 
-impl Handler<Again> for TransportActor {
+impl Handler<BackoffElapsed> for TransportActor {
     type Result = ();
 
-    fn handle(&mut self, Again(job): Again, ctx: &mut Context<Self>) {
-        self.guarded(ctx, |actor, ctx| actor.enqueue(job, ctx));
+    fn handle(&mut self, BackoffElapsed(job): BackoffElapsed, ctx: &mut Context<Self>) {
+        self.catch_panic(ctx, |actor, ctx| actor.enqueue(job, ctx));
     }
 }
 
-impl Handler<Probed> for TransportActor {
+impl Handler<ProbeCompleted> for TransportActor {
     type Result = ();
 
-    fn handle(&mut self, probed: Probed, ctx: &mut Context<Self>) {
-        self.guarded(ctx, |actor, ctx| actor.probed(probed, ctx));
+    fn handle(&mut self, completed: ProbeCompleted, ctx: &mut Context<Self>) {
+        self.catch_panic(ctx, |actor, ctx| actor.on_probe_completed(completed, ctx));
     }
 }
 
-impl Handler<News> for TransportActor {
+impl Handler<BreakerUpdated> for TransportActor {
     type Result = ();
 
-    fn handle(&mut self, _: News, ctx: &mut Context<Self>) {
-        self.guarded(ctx, Self::hear_news);
+    fn handle(&mut self, _: BreakerUpdated, ctx: &mut Context<Self>) {
+        self.catch_panic(ctx, Self::on_breaker_updated);
     }
 }

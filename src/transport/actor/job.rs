@@ -1,11 +1,11 @@
-//! A call in the transport's hands, and one attempt at it.
+//! A call in the transport, and one attempt at it.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Instant};
 
 use futures_util::FutureExt;
 
 use crate::{
-    message::call::{Call, CallRequest},
+    message::call::Call,
     model::{
         error::{Error, outcome},
         evaluation::Evaluation,
@@ -14,72 +14,61 @@ use crate::{
     telemetry::spans,
     transport::{
         http::{HttpClient, error::Failure},
-        retry::{breaker::Probe, policy::Tried, upstream::Trial},
+        retry::{policy::AttemptHistory, shared_health::AttemptInfo},
     },
 };
 
-/// A call and what has been tried for it.
+/// A call with its attempts so far.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) call: Call,
     pub(super) received: Instant,
-    pub(super) tried: Tried,
-    pub(super) last: Option<Arc<Error>>,
-    /// It could not start when it came: by now its callers may have left.
+    pub(super) history: AttemptHistory,
+    pub(super) last_error: Option<Arc<Error>>,
+    /// The call could not start at once: by now its callers may have left.
     pub(super) has_waited: bool,
 }
 
+/// How an attempt ended: `Ok(None)` if no caller wanted it any more, `Err` if it panicked.
+pub(super) type AttemptResult = thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>;
+
+pub(super) const ATTEMPT_PANICKED: Error = Error::Internal { detail: "an attempt panicked" };
+
 impl Job {
     pub(super) fn new(call: Call, received: Instant) -> Self {
-        let (tried, last) = (Tried::default(), None);
-        // What asks for a part of a call that was refused comes later than its callers asked.
+        // A call that repeats a part of a refused one comes later than its callers asked.
         let has_waited = call.request().refusal.is_some();
-        Self { call, received, tried, last, has_waited }
+        Self { call, received, history: AttemptHistory::default(), last_error: None, has_waited }
     }
 
-    pub(super) fn is_untried(&self) -> bool {
-        self.tried == Tried::default()
+    pub(super) fn is_first_attempt(&self) -> bool {
+        self.history == AttemptHistory::default()
     }
 
-    /// Makes an attempt, if somebody wants it still.
-    pub(super) async fn attempt(&self, http: &HttpClient, trial: Trial) -> Attempt {
+    /// Makes an attempt, unless all callers have left.
+    pub(super) async fn attempt(&self, http: &HttpClient, info: AttemptInfo) -> AttemptResult {
         if self.has_waited && !self.call.is_wanted().await {
             return Ok(None);
         }
         let request = self.call.request();
-        let number = self.tried.attempts + 1;
+        let number = self.history.attempts + 1;
         let span = spans::attempt(self.call.span(), request.kind.operation(), number);
         let attempt = async {
             failpoint("attempt");
-            http.attempt(request, self.tried.reconnected, trial.limit).await
+            http.attempt(request, self.history.reconnected, info.limit).await
         };
-        let made = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
-        let result = match &made {
+        let caught = AssertUnwindSafe(spans::inside(&span, attempt)).catch_unwind().await;
+        let result = match &caught {
             Ok(result) => result.as_ref().map(drop).map_err(|failure| &failure.error),
-            Err(_) => Err(&PANICKED),
+            Err(_) => Err(&ATTEMPT_PANICKED),
         };
         spans::ended(&span, outcome(result));
         #[cfg(feature = "metrics")]
         crate::telemetry::metrics::attempt_ended(
             request.kind,
-            crate::rt::clock::now() - trial.began,
+            crate::rt::clock::now() - info.started,
             result,
         );
-        made.map(Some)
+        caught.map(Some)
     }
 }
-
-/// Asks on behalf of nobody whether the server is well, over a connection of its own.
-pub(super) async fn probe(http: &HttpClient, probe: Probe) -> thread::Result<Result<(), Error>> {
-    let attempt = async {
-        let request = CallRequest::probe(probe.began + probe.limit)?;
-        let made = http.attempt(&request, true, probe.limit).await;
-        made.map(drop).map_err(|failure| failure.error)
-    };
-    AssertUnwindSafe(attempt).catch_unwind().await
-}
-
-/// `Ok(None)` if nobody wanted it any more, `Err` if it panicked.
-pub(super) type Attempt = thread::Result<Option<Result<Vec<Option<Evaluation>>, Failure>>>;
-
-pub(super) const PANICKED: Error = Error::Internal { detail: "an attempt panicked" };

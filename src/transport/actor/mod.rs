@@ -1,11 +1,13 @@
-//! The transport's shell: calls in, attempts as tasks beside it, outcomes out. It carries out what
-//! `queue` and `retry` decide; its attempts report back by message, so that it alone writes.
+//! The transport's shell: receives calls, runs attempts as tasks, and sends outcomes. It carries out what
+//! `queue` and `retry` decide. Tasks report by message, so that the actor alone writes its state.
 
 mod attempts;
+mod breaker;
 pub(super) mod factory;
 mod handlers;
 mod job;
-mod parked;
+mod message;
+mod waiting;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,13 +20,13 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Supervised, fut::wrap_fu
 use actix_rt::time::sleep;
 use rustls::ClientConfig;
 
-use self::{job::Job, parked::Parked};
+use self::{job::Job, waiting::WaitingCalls};
 use super::{
     http::HttpClient,
     queue::FairQueue,
     retry::{
         policy::RetryPolicy,
-        upstream::{Gate, Server, Upstream},
+        shared_health::{AttemptDecision, SharedHealth},
     },
 };
 use crate::{
@@ -33,29 +35,27 @@ use crate::{
     model::error::Error,
     rt::{clock, failpoint::failpoint, restart_backoff::RestartBackoff, yielding::YieldCounter},
     shared::Shared,
-    telemetry::stats::BreakerState,
 };
 
-/// Makes the HTTP calls: so many at once, each with its retries, all within their deadlines.
+/// Makes the HTTP calls: up to its share of `max_in_flight` at once, each with its retries and within
+/// its deadline.
 pub(super) struct TransportActor {
     config: Config,
     tls: Arc<ClientConfig>,
     retry: RetryPolicy,
-    upstream: Upstream,
+    health: Arc<SharedHealth>,
     queue: FairQueue<Job>,
-    parked: Parked,
+    waiting: WaitingCalls,
     http: Option<Rc<HttpClient>>,
-    /// How often the key had changed when `config` got it.
+    /// How often the API key had changed when `config` got it.
     key_changes: u64,
-    /// When the next look at what waits is planned.
-    watched: Option<Instant>,
+    /// When the timer is set to run the queue next.
+    timer: Option<Instant>,
     restarts: RestartBackoff,
     restart_reason: Option<&'static str>,
-    turns: YieldCounter,
+    yield_counter: YieldCounter,
     shared: Arc<Shared>,
 }
-
-pub(super) const CONNECTIONS_FAIL: &str = "its connections fail";
 
 impl TransportActor {
     fn new(
@@ -63,34 +63,34 @@ impl TransportActor {
         max_in_flight: usize,
         tls: Arc<ClientConfig>,
         shared: Arc<Shared>,
-        server: Arc<Server>,
+        health: Arc<SharedHealth>,
     ) -> Self {
         Self {
             retry: RetryPolicy::new(config.retry_attempts()),
-            parked: Parked::new(&server),
-            upstream: Upstream::new(&config, server),
+            waiting: WaitingCalls::new(&health),
             queue: FairQueue::new(max_in_flight),
             http: None,
             key_changes: 0,
-            watched: None,
+            timer: None,
             restarts: RestartBackoff::default(),
             restart_reason: None,
-            turns: YieldCounter::default(),
+            yield_counter: YieldCounter::default(),
             config,
             tls,
+            health,
             shared,
         }
     }
 
-    fn receive(&mut self, call: Call, ctx: &mut Context<Self>) {
+    fn on_call(&mut self, call: Call, ctx: &mut Context<Self>) {
         failpoint("transport.call");
         let now = clock::now();
         self.shared.note_asked(now);
         let job = Job::new(call, now);
         match &job.call.request().refusal {
-            None => self.upstream.called(),
-            // A part of the names of a call that was refused: it is a retry.
-            Some(_) if self.upstream.may_retry(&job.call.request().user) => self.count_retry(),
+            None => self.health.on_call(),
+            // A part of a refused call counts as a retry.
+            Some(_) if self.health.may_retry(&job.call.request().user) => self.count_retry(),
             Some(refusal) => {
                 let refusal = refusal.clone();
                 return self.finish(job, Err(refusal));
@@ -100,91 +100,86 @@ impl TransportActor {
     }
 
     fn enqueue(&mut self, job: Job, ctx: &mut Context<Self>) {
-        self.line_up(job);
-        self.start_attempts(ctx);
+        self.push(job);
+        self.run_queue(ctx);
     }
 
-    fn line_up(&mut self, mut job: Job) {
+    fn push(&mut self, mut job: Job) {
         let request = job.call.request();
         let (user, deadline) = (request.user.clone(), request.deadline);
-        job.has_waited |= !self.queue.may_start(&user);
+        job.has_waited |= !self.queue.has_slot_for(&user);
         self.queue.push(user, deadline, job);
     }
 
-    /// Starts as many attempts as there are places and Statsig may be asked for, and sees to it that
-    /// what has to wait goes on when it can, or is answered at its deadline.
-    fn start_attempts(&mut self, ctx: &mut Context<Self>) {
+    /// Starts every attempt that may start now, answers what has timed out, and sets the timer for
+    /// the rest.
+    fn run_queue(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         for job in self.queue.expire(now) {
-            self.note_wait(&job, now);
+            self.record_wait(&job, now);
             self.time_out(job);
         }
-        self.move_parked(now);
-        // What does not get through needs no place in flight.
-        while let Some(job) = self.queue.pop(self.upstream.lets_through(now)) {
-            match self.upstream.gate(job.call.request(), now, fastrand::f64()) {
-                Gate::Open if self.queue.may_start(&job.call.request().user) => {
-                    self.start_one(job, now, ctx);
+        self.resume_waiting(now);
+        // A call that cannot reach the server now needs no slot.
+        while let Some(job) = self.queue.pop(self.health.is_available(now)) {
+            match self.health.before_attempt(job.call.request(), now, fastrand::f64()) {
+                AttemptDecision::Start if self.queue.has_slot_for(&job.call.request().user) => {
+                    self.start(job, now, ctx);
                 }
-                // Another transport has opened it in this moment: from here on a place is needed.
-                Gate::Open => self.line_up(job),
-                Gate::Probing => {
-                    // It may have waited for calm until now, longer than probes go on by themselves.
+                // Another transport has just closed the breaker: from here on calls need slots.
+                AttemptDecision::Start => self.push(job),
+                AttemptDecision::AwaitProbe => {
+                    // A call that waited for the end of a pause may outlast the probing period.
                     self.shared.note_asked(now);
-                    self.parked.for_probe(job, now);
+                    self.waiting.await_probe(job, now);
                 }
-                Gate::Calm { until } => self.parked.for_calm(job, until, now),
-                Gate::Refused(error) => self.refuse(job, error, now),
+                AttemptDecision::WaitUntil(until) => {
+                    self.waiting.await_retry_after(job, until, now);
+                }
+                AttemptDecision::Fail(error) => self.reject(job, error, now),
             }
         }
-        self.probe(now, ctx);
-        self.show_breaker(now);
-        self.watch(now, ctx);
+        self.start_due_probes(now, ctx);
+        self.publish_breaker(now);
+        self.subscribe_to_breaker(ctx);
+        self.set_timer(now, ctx);
     }
 
-    fn start_one(&mut self, job: Job, now: Instant, ctx: &mut Context<Self>) {
-        self.note_wait(&job, now);
+    fn start(&mut self, job: Job, now: Instant, ctx: &mut Context<Self>) {
+        self.record_wait(&job, now);
         match self.http() {
-            Ok(http) => self.start(job, http, now, ctx),
+            Ok(http) => self.start_attempt(job, http, now, ctx),
             Err(error) => self.finish(job, Err(error)),
         }
     }
 
-    /// It is not tried.
-    fn refuse(&self, job: Job, error: Error, now: Instant) {
-        self.note_wait(&job, now);
-        self.finish(job, Err(error));
+    /// Answers a call without an attempt, or without another. If none was made, the call's duration
+    /// says nothing about calls to Statsig: only its wait counts.
+    fn reject(&self, job: Job, error: Error, now: Instant) {
+        if !job.is_first_attempt() {
+            return self.finish(job, Err(error));
+        }
+        if job.has_waited {
+            self.record_wait(&job, now);
+        }
+        self.shared.counters.refused_calls.fetch_add(1, Relaxed);
+        #[cfg(feature = "metrics")]
+        crate::telemetry::metrics::call_ended::<()>(
+            job.call.request().kind,
+            now.saturating_duration_since(job.received),
+            Err(&error),
+        );
+        job.call.complete(Err(error));
     }
 
-    /// It has waited for a place: until it got one, or was answered without.
-    fn note_wait(&self, job: &Job, now: Instant) {
-        if job.is_untried() {
+    /// Records how long a call has waited for its first attempt, or for its answer without one.
+    fn record_wait(&self, job: &Job, now: Instant) {
+        if job.is_first_attempt() {
             let waited = now.saturating_duration_since(job.received);
             self.shared.counters.queueing.record(waited, now);
             #[cfg(feature = "metrics")]
             crate::telemetry::metrics::call_waited(job.call.request().kind, waited);
         }
-    }
-
-    /// Shows the breaker's state where it can be seen. It is logged when it opens and closes, not at
-    /// each of its probes.
-    fn show_breaker(&self, now: Instant) {
-        use BreakerState::{Closed, HalfOpen, Open};
-        self.upstream.show(self.shared.asked(), now, |breaker, denied_until| {
-            self.shared.deny_until(denied_until);
-            let Some((state, cause)) = breaker else { return };
-            let cause = cause.map(tracing::field::display);
-            match (self.shared.counters.breaker_is(state), state) {
-                (Closed, Open | HalfOpen) => {
-                    let base_url = self.config.base_url();
-                    tracing::warn!(base_url, cause, "the circuit breaker is open: calls fail");
-                }
-                (Open | HalfOpen, Closed) => tracing::info!("the circuit breaker is closed"),
-                (Open, HalfOpen) => tracing::debug!("the circuit breaker probes"),
-                (HalfOpen, Open) => tracing::debug!(cause, "a probe of the circuit breaker failed"),
-                _ => {}
-            }
-        });
     }
 
     fn finish(&self, job: Job, outcome: Outcome) {
@@ -202,20 +197,20 @@ impl TransportActor {
     }
 
     fn timeout(&self, job: &Job) -> Error {
-        Error::Timeout { limit: self.config.timeout(), last: job.last.clone() }
+        Error::Timeout { limit: self.config.timeout(), last: job.last_error.clone() }
     }
 
-    fn watch(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        self.listen(ctx);
-        let next = [self.queue.next_deadline(), self.parked.next(), self.next_probe(now, ctx)];
+    fn set_timer(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        let (queued, waiting) = (self.queue.next_deadline(), self.waiting.next_deadline());
+        let next = [queued, waiting, self.next_probe_at(now, ctx)];
         let Some(next) = next.into_iter().flatten().min() else { return };
-        if self.watched.is_some_and(|watched| watched <= next && watched > now) {
+        if self.timer.is_some_and(|timer| timer <= next && timer > now) {
             return;
         }
-        self.watched = Some(next);
-        // A look that finds nothing, because another was planned since, does no harm.
+        self.timer = Some(next);
+        // An earlier timer stays set: when it fires, the queue runs once more, which is harmless.
         ctx.run_later(next.saturating_duration_since(now), |actor, ctx| {
-            actor.guarded(ctx, Self::start_attempts);
+            actor.catch_panic(ctx, Self::run_queue);
         });
     }
 
@@ -227,24 +222,22 @@ impl TransportActor {
         if let Some(http) = &self.http {
             return Ok(Rc::clone(http));
         }
-        let http = HttpClient::new(&self.config, &self.tls, &self.shared, &self.upstream.server)?;
+        let http = HttpClient::new(&self.config, &self.tls, &self.shared, &self.health)?;
         self.http = Some(Rc::clone(&http));
         Ok(http)
     }
 
-    /// As in `BatchActor`: a panic ends in a restart. The call it was about is dropped by the
-    /// unwinding, and says so to whoever waits for it.
-    fn guarded(
+    /// Runs a handler's work. A panic ends in a restart, as in `BatchActor`. Unwinding drops the call,
+    /// and its drop tells the `BatchActor` that the call is lost.
+    fn catch_panic(
         &mut self,
         ctx: &mut Context<Self>,
         work: impl FnOnce(&mut Self, &mut Context<Self>),
-    ) -> bool {
-        let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx))).is_ok();
-        if !done {
+    ) {
+        if catch_unwind(AssertUnwindSafe(|| work(self, ctx))).is_err() {
             self.restart_reason = Some("it panicked");
             ctx.stop();
         }
-        done
     }
 }
 
@@ -252,23 +245,18 @@ impl Actor for TransportActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.watched = None;
-        self.guarded(ctx, Self::start_attempts);
+        self.timer = None;
+        self.catch_panic(ctx, Self::run_queue);
     }
 }
 
 impl Supervised for TransportActor {
-    /// Starts again with a client, and so a pool of connections, of its own.
+    /// Restarts with a client, and so a connection pool, of its own.
     fn restarting(&mut self, ctx: &mut Context<Self>) {
-        self.shared.counters.restarts.fetch_add(1, Relaxed);
         let pause = self.restarts.note(clock::now());
         let reason = self.restart_reason.take().unwrap_or("it stopped");
-        // Then the fault is not in here.
-        if reason == CONNECTIONS_FAIL {
-            tracing::warn!(?pause, "TransportActor takes fresh connections, because {reason}");
-        } else {
-            tracing::error!(?pause, "TransportActor restarts, because {reason}");
-        }
+        self.shared.counters.restarts.fetch_add(1, Relaxed);
+        tracing::error!(?pause, "TransportActor restarts, because {reason}");
         if !pause.is_zero() {
             ctx.wait(wrap_future(sleep(pause)));
         }

@@ -1,18 +1,19 @@
-//! The body of an answer, read within bounds that hold over all calls.
+//! Reads the body of an answer, within bounds that all calls share.
 
 use awc::error::PayloadError;
 use futures_util::{Stream, StreamExt};
 
 use crate::{model::user::User, shared::long_bodies::LongBodies};
 
-/// What any body may take, in bytes. Most are shorter, and never wait for one that is not.
-const SHORT: usize = 64 * 1024;
+/// The longest body that needs no permit, in bytes. Most bodies are shorter, and never wait for a long
+/// one.
+const SHORT_BODY: usize = 64 * 1024;
 
 /// Reads the body of an answer about this user to its end, up to `limit` bytes.
 ///
-/// A body that turns out to be longer than 64 KiB waits for one of the places for long ones, which all
-/// transports share. It takes one place, for all that it may become: so nobody holds a part and waits
-/// for more, and the places cannot be deadlocked. What has not been read stays with the sender.
+/// A body that grows beyond 64 KiB waits for one of the permits for long bodies, which all transports
+/// share. One permit covers the whole body. So no body holds one permit while it waits for another,
+/// and the permits cannot deadlock. The unread rest stays with the sender.
 pub(super) async fn read<B: AsRef<[u8]>>(
     mut body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
     length: Option<usize>,
@@ -25,16 +26,16 @@ pub(super) async fn read<B: AsRef<[u8]>>(
     }
     let expected = length.unwrap_or(limit);
     let mut read = Vec::new();
-    let mut place = None;
+    let mut permit = None;
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
         let chunk = chunk.as_ref();
         if read.len() + chunk.len() > limit {
             return Err(PayloadError::Overflow);
         }
-        if place.is_none() && read.len() + chunk.len() > SHORT {
-            place = Some(long.place(user).await);
-            // Once and for all: growing would hold two copies. What is not written takes no memory.
+        if permit.is_none() && read.len() + chunk.len() > SHORT_BODY {
+            permit = Some(long.place(user).await);
+            // Reserved once: growing would hold two copies. Unwritten pages take no memory.
             read.reserve_exact(expected.saturating_sub(read.len()));
         }
         read.extend_from_slice(chunk);
@@ -58,7 +59,7 @@ mod tests {
         User::new(format!("u-{n}")).unwrap()
     }
 
-    /// A body of so many chunks.
+    /// A body of this many chunks.
     fn body(chunks: usize) -> impl Stream<Item = Result<Vec<u8>, PayloadError>> + Unpin {
         stream::iter((0..chunks).map(|_| Ok(vec![b'x'; CHUNK])))
     }
@@ -72,26 +73,27 @@ mod tests {
         assert!(matches!(over, Err(PayloadError::Overflow)));
         let over = read(body(0), Some(LIMIT + 1), LIMIT, &long, &user(0)).await;
         assert!(matches!(over, Err(PayloadError::Overflow)));
-        let broken = stream::iter([Ok(vec![b'x'; 3 * SHORT]), Err(PayloadError::Incomplete(None))]);
+        let broken =
+            stream::iter([Ok(vec![b'x'; 3 * SHORT_BODY]), Err(PayloadError::Incomplete(None))]);
         assert!(matches!(
             read(broken, None, LIMIT, &long, &user(0)).await,
             Err(PayloadError::Incomplete(_))
         ));
-        assert!(long.held().is_empty(), "each gave its place back");
+        assert!(long.held().is_empty(), "each returned its permit");
     }
 
     #[test]
     fn short_body_never_waits_for_long_ones() {
         let long = LongBodies::new(0);
         let at_once = |chunks| read(body(chunks), None, LIMIT, &long, &user(0)).now_or_never();
-        assert_eq!(at_once(SHORT / CHUNK).unwrap().unwrap().len(), SHORT);
-        assert!(at_once(SHORT / CHUNK + 1).is_none(), "it waits for a place");
+        assert_eq!(at_once(SHORT_BODY / CHUNK).unwrap().unwrap().len(), SHORT_BODY);
+        assert!(at_once(SHORT_BODY / CHUNK + 1).is_none(), "it waits for a permit");
     }
 
     #[test]
     fn promise_3_long_bodies_of_a_user_that_hang_leave_places_for_others() {
         let long = LongBodies::new(8);
-        let hangs = || body(2 * SHORT / CHUNK).chain(stream::pending());
+        let hangs = || body(2 * SHORT_BODY / CHUNK).chain(stream::pending());
         let hog = user(0);
         let mut of_hog: Vec<_> =
             (0..20).map(|_| Box::pin(read(hangs(), None, LIMIT, &long, &hog))).collect();
@@ -100,11 +102,11 @@ mod tests {
 
         for n in 1..100 {
             let who = user(n);
-            let other = read(body(2 * SHORT / CHUNK), None, LIMIT, &long, &who);
+            let other = read(body(2 * SHORT_BODY / CHUNK), None, LIMIT, &long, &who);
             assert!(other.now_or_never().is_some(), "it waits for those that hang");
         }
 
-        // What its own share has no room for goes on when one of its own ends.
+        // The hog's other bodies go on when one of its own ends.
         of_hog.drain(..3);
         of_hog.iter_mut().for_each(|read| assert!(read.now_or_never().is_none()));
         assert_eq!(long.held().len(), 6);
@@ -112,8 +114,8 @@ mod tests {
         assert!(long.held().is_empty());
     }
 
-    /// Many long bodies that arrive together, chunk by chunk: all are read, and there are never more
-    /// bytes of them than the places allow.
+    /// Many long bodies arrive together, chunk by chunk. All are read, and they never hold more bytes
+    /// than the permits allow.
     #[actix_rt::test]
     async fn promise_4_bodies_in_flight_are_bounded_in_bytes_and_none_is_stuck() {
         const PLACES: usize = 3;
@@ -128,7 +130,7 @@ mod tests {
                         yield_now().await;
                         taken.set(taken.get() + CHUNK);
                         held.set(held.get() + CHUNK);
-                        assert!(held.get() <= BODIES * (SHORT + CHUNK) + PLACES * LIMIT);
+                        assert!(held.get() <= BODIES * (SHORT_BODY + CHUNK) + PLACES * LIMIT);
                         chunk
                     });
                     let read = read(Box::pin(counted), None, LIMIT, &long, &user(n)).await.unwrap();

@@ -1,79 +1,87 @@
-//! How an attempt failed, and whether its connection is to blame.
+//! How an exchange failed, and whether its connection is to blame.
 
 use awc::error::SendRequestError;
 
 use super::{
-    connect::Link,
-    failure::{is_closed, send_error},
+    connect::ReuseTracker,
+    error_mapping::{is_closed, send_error},
 };
 use crate::{model::error::Error, shared::Shared};
 
-/// How one attempt failed.
+/// How an attempt failed.
 #[derive(Debug)]
-pub(in crate::transport) struct Failure {
-    pub(in crate::transport) error: Error,
-    /// The connection came from the pool and died before the first byte of an answer, or cannot be
-    /// trusted: the call is to go out again on a fresh one.
-    pub(in crate::transport) died_on_reuse: bool,
-    /// The answer was the answer to another request.
-    pub(in crate::transport) is_of_another: bool,
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// The connection came from the pool and closed before the first byte of the answer, or its
+    /// answers cannot be trusted.
+    pub(crate) retry_on_fresh_connection: bool,
+    /// The answer belonged to another request.
+    pub(crate) is_misrouted: bool,
 }
 
 /// Why an exchange ended without evaluations.
-pub(in crate::transport) enum Broken {
+pub(crate) enum ExchangeError {
     BeforeAnswer(SendRequestError),
-    Error(Error),
-    /// The answer was the answer to another request.
-    OfAnother(Error),
-    /// The answer may have been that.
-    Distrusted(Error),
-    /// It names another than was asked, as the server has done on a new connection too.
+    Failed(Error),
+    /// The answer belonged to another request.
+    Misrouted(Error),
+    /// The answer may have belonged to another request.
+    Suspect(Error),
+    /// The answer has another name than the request, as the server's answer over a new connection had
+    /// before.
     Misnamed(Error),
 }
 
-/// An answer that came over a connection that may have been off by one is none.
-pub(in crate::transport) fn judged<T>(
-    result: Result<T, Broken>,
+/// Replaces an answer by an error if its connection may have mixed up answers.
+pub(crate) fn reject_suspect<T>(
+    result: Result<T, ExchangeError>,
     path: &'static str,
-    link: Option<&Link>,
+    tracker: Option<&ReuseTracker>,
     shared: &Shared,
-) -> Result<T, Broken> {
-    let Some(link) = link else { return result };
-    let is_distrusted = link.generation() != shared.connection_generation();
-    let is_in_doubt = link.is_reused() && (link.is_unusable() || is_distrusted);
-    if let Err(Broken::Misnamed(_)) = result {
-        // No proof, but this one may be off by one all the same.
-        link.give_up();
+) -> Result<T, ExchangeError> {
+    let Some(tracker) = tracker else { return result };
+    let is_distrusted = tracker.generation() != shared.connection_generation();
+    let is_in_doubt = tracker.is_reused() && (tracker.is_discarded() || is_distrusted);
+    if let Err(ExchangeError::Misnamed(_)) = result {
+        // This proves nothing, but the connection may have mixed up its answers all the same.
+        tracker.discard();
     }
     match result {
-        Err(Broken::OfAnother(_)) => {
-            shared.end_connections_of(link.generation());
+        Err(ExchangeError::Misrouted(_)) => {
+            shared.end_connections_of(tracker.generation());
             result
         }
-        Err(Broken::BeforeAnswer(_) | Broken::Error(Error::AttemptTimeout { .. })) => result,
-        _ if is_in_doubt => Err(Broken::Distrusted(of_another(path))),
+        Err(
+            ExchangeError::BeforeAnswer(_) | ExchangeError::Failed(Error::AttemptTimeout { .. }),
+        ) => result,
+        _ if is_in_doubt => Err(ExchangeError::Suspect(misrouted(path))),
         _ => result,
     }
 }
 
-pub(in crate::transport) fn of_another(path: &'static str) -> Error {
-    // What it says is not for those who asked.
-    let (reason, excerpt) = ("it answers another request".to_owned(), String::new());
+pub(crate) fn misrouted(path: &'static str) -> Error {
+    // No excerpt: the answer may be about another user.
+    let (reason, excerpt) = ("the answer belongs to another request".to_owned(), String::new());
     Error::InvalidResponse { path, reason, excerpt }
 }
 
-impl Broken {
-    pub(in crate::transport) fn failure(self, path: &'static str, link: Option<&Link>) -> Failure {
-        let is_of_another = matches!(self, Self::OfAnother(_));
-        let (error, died_on_reuse) = match self {
+impl ExchangeError {
+    pub(crate) fn into_failure(
+        self,
+        path: &'static str,
+        tracker: Option<&ReuseTracker>,
+    ) -> Failure {
+        let is_misrouted = matches!(self, Self::Misrouted(_));
+        let (error, retry_on_fresh_connection) = match self {
             Self::BeforeAnswer(error) => {
-                let may_die = link.is_some_and(|link| link.is_reused() || link.is_unusable());
-                let died = may_die && is_closed(&error);
-                (send_error(error, path), died)
+                let was_pooled =
+                    tracker.is_some_and(|tracker| tracker.is_reused() || tracker.is_discarded());
+                let is_stale = was_pooled && is_closed(&error);
+                (send_error(error, path), is_stale)
             }
-            Self::Error(error) | Self::Misnamed(error) => (error, false),
-            Self::OfAnother(error) | Self::Distrusted(error) => (error, true),
+            Self::Failed(error) | Self::Misnamed(error) => (error, false),
+            Self::Misrouted(error) | Self::Suspect(error) => (error, true),
         };
-        Failure { error, died_on_reuse, is_of_another }
+        Failure { error, retry_on_fresh_connection, is_misrouted }
     }
 }

@@ -1,32 +1,32 @@
-//! Short, safe quotations of what a server said, which may repeat what it was sent.
+//! Short, safe excerpts of what a server sent. The server may echo secrets from the request.
 
 use serde_json::error::Category;
 
 use crate::message::call::CallRequest;
 
-/// The longest part of a body that goes into an error, in characters.
+/// The longest excerpt of a body in an error, in characters.
 const MAX_EXCERPT: usize = 120;
 
 const WITHHELD: &str = "[withheld: the user has private attributes]";
 
-const PROXY_WITHHELD: &str = "[withheld: the proxy was sent credentials]";
+const PROXY_WITHHELD: &str = "[withheld: the request had proxy credentials]";
 
-/// Quotes answers to one call.
+/// Makes excerpts of the answer to one call.
 pub(super) struct Excerpts<'a> {
     pub(super) call: &'a CallRequest,
     pub(super) api_key: &'a str,
-    /// Requests go to a proxy that reads them, with credentials.
+    /// A proxy reads the requests, and they have credentials for it.
     pub(super) has_proxy_credentials: bool,
 }
 
 impl Excerpts<'_> {
-    /// The beginning of a body.
+    /// Returns the beginning of a body.
     pub(super) fn of(&self, body: &[u8]) -> String {
         if let Some(withheld) = self.withheld() {
             return withheld.to_owned();
         }
-        // All of it, however long: a cut through the key would leave a part that is not found.
-        safe(&String::from_utf8_lossy(body), self.api_key)
+        // The whole body, however long: a cut through the key would leave a part that is not found.
+        sanitize(&String::from_utf8_lossy(body), self.api_key)
     }
 
     fn withheld(&self) -> Option<&'static str> {
@@ -36,25 +36,25 @@ impl Excerpts<'_> {
         }
     }
 
-    /// What is wrong with a body. serde's own words quote it.
+    /// Says what is wrong with a body. serde's own message quotes the body.
     pub(super) fn reason(&self, error: &serde_json::Error) -> String {
         if self.withheld().is_none() {
-            return safe(&error.to_string(), self.api_key);
+            return sanitize(&error.to_string(), self.api_key);
         }
-        let what = match error.classify() {
-            Category::Eof => "it ends too early",
-            Category::Io | Category::Syntax => "it is not JSON",
-            Category::Data => "it is JSON of another kind",
+        let problem = match error.classify() {
+            Category::Eof => "the JSON ends too early",
+            Category::Io | Category::Syntax => "the body is not JSON",
+            Category::Data => "the JSON has another shape than expected",
         };
-        format!("{what} at line {} column {}", error.line(), error.column())
+        format!("{problem} at line {} column {}", error.line(), error.column())
     }
 }
 
-/// Without the key, without what a terminal or a reader could be misled by, and not too long.
-fn safe(text: &str, api_key: &str) -> String {
+/// Removes the key and misleading characters, and cuts the text.
+fn sanitize(text: &str, api_key: &str) -> String {
     let escaped = serde_json::Value::from(api_key).to_string();
     let mut text = text.replace(api_key, REDACTED).replace(escaped.trim_matches('"'), REDACTED);
-    // No more is read of a refusal than its beginning, which may end in the middle of the key.
+    // Only the beginning of an error's body is read, and it may end in the middle of the key.
     let is_beginning = |length: &usize| text.ends_with(&api_key[..*length]);
     if let Some(length) = (1..api_key.len()).rev().find(is_beginning) {
         text.truncate(text.len() - length);
@@ -64,7 +64,7 @@ fn safe(text: &str, api_key: &str) -> String {
 
 const REDACTED: &str = "[redacted]";
 
-/// Controls, and what is invisible or changes the direction of what follows.
+/// Control characters, invisible characters, and those that change the direction of writing.
 fn is_misleading(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn promise_7_no_beginning_of_the_key_is_left_where_the_body_was_cut() {
-        // Keys that were replaced make room for what comes after the cut.
+        // Redacting shortens the text, and moves later parts before the cut.
         for before in 0..KEY.len() {
             let quoted = of(format!("{}{}", "x".repeat(before), KEY.repeat(20)).as_bytes());
             assert!(!quoted.contains("sec"), "{quoted}");

@@ -1,16 +1,16 @@
 //! One attempt of a call over awc, within its limits of time and size.
 
-mod answer;
 mod body;
 pub(super) mod connect;
+mod decompress;
 pub(super) mod error;
+mod error_mapping;
 mod excerpt;
-mod failure;
-mod foreign;
+mod intermediary;
+mod mismatch;
 mod request;
 mod response;
 pub(crate) mod tls;
-mod unpack;
 pub(super) mod wire;
 
 use std::{fmt, rc::Rc, sync::Arc, time::Duration};
@@ -20,12 +20,12 @@ use awc::http::header::HeaderValue;
 use rustls::ClientConfig;
 
 use self::{
-    connect::{Connector, Link, Way, noting_link},
-    error::{Broken, Failure, judged, of_another},
+    connect::{ConnectionFactory, Connector, ReuseTracker, track_reuse},
+    error::{ExchangeError, Failure, misrouted, reject_suspect},
     excerpt::Excerpts,
     request::{Requests, plain_proxy},
 };
-use super::retry::upstream::Server;
+use super::retry::shared_health::SharedHealth;
 use crate::{
     config::{Config, Proxy},
     message::call::CallRequest,
@@ -33,51 +33,52 @@ use crate::{
     shared::Shared,
 };
 
-/// The API, over HTTP. Lives on one arbiter, as awc's client does.
+/// A client of the API. It stays on one arbiter, because awc's client does.
 pub(super) struct HttpClient {
     pooled: Requests,
-    /// Keeps no connection, so that it opens one for each attempt.
+    /// Opens a connection for each attempt.
     fresh: Requests,
     api_key: HeaderValue,
-    /// The proxy that takes plain HTTP for us.
+    /// The proxy that forwards plain HTTP.
     proxy: Option<Proxy>,
-    server: Arc<Server>,
+    health: Arc<SharedHealth>,
     shared: Arc<Shared>,
-    patience: Duration,
+    error_body_timeout: Duration,
 }
 
-/// The longest that is waited for the body of an error, whose status has said what matters.
-const ERROR_BODY_PATIENCE: Duration = Duration::from_millis(250);
+/// The longest wait for the body of an error: the status says what matters.
+const MAX_ERROR_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl HttpClient {
     pub(super) fn new(
         config: &Config,
         tls: &Arc<ClientConfig>,
         shared: &Arc<Shared>,
-        server: &Arc<Server>,
+        health: &Arc<SharedHealth>,
     ) -> Result<Rc<Self>, Error> {
         let mut api_key = HeaderValue::from_str(config.api_key()).map_err(|_| {
-            let (value, rule) = ("[redacted]".to_owned(), "must be a header's value".to_owned());
+            let (value, rule) =
+                ("[redacted]".to_owned(), "must be a valid header value".to_owned());
             Error::InvalidConfig { setting: "api_key", value, rule }
         })?;
         // awc logs request heads at TRACE.
         api_key.set_sensitive(true);
-        let way = Way::new(config, tls, shared);
+        let connections = ConnectionFactory::new(config, tls, shared);
         let requests = |connector| Requests::new(config, connector, &api_key);
         Ok(Rc::new(Self {
-            pooled: requests(Connector::keeping(&way))?,
-            fresh: requests(Connector::fresh(&way))?,
+            pooled: requests(Connector::pooled(&connections))?,
+            fresh: requests(Connector::single_use(&connections))?,
             api_key,
             proxy: plain_proxy(config).cloned(),
-            server: Arc::clone(server),
+            health: Arc::clone(health),
             shared: Arc::clone(shared),
-            patience: ERROR_BODY_PATIENCE.min(config.attempt_timeout() / 4),
+            error_body_timeout: MAX_ERROR_BODY_TIMEOUT.min(config.attempt_timeout() / 4),
         }))
     }
 
-    /// One attempt: connect, send, and read headers and body, all within `limit`.
+    /// Makes one attempt within `limit`: connects, sends, and reads headers and body.
     ///
-    /// awc's own timeout leaves the body out, so there is one deadline around everything.
+    /// awc's own timeout excludes the body, so one timeout here surrounds everything.
     pub(super) async fn attempt(
         &self,
         call: &CallRequest,
@@ -85,48 +86,49 @@ impl HttpClient {
         limit: Duration,
     ) -> Result<Vec<Option<Evaluation>>, Failure> {
         let path = call.kind.path();
-        // In a box: each layer around a future copies it at least once.
+        // Boxed: each layer around a future copies it at least once.
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
-        let (result, link) = noting_link(attempt).await;
-        let result = result.unwrap_or(Err(Broken::Error(Error::AttemptTimeout { limit })));
-        let result = match (result, link.as_deref()) {
-            (Ok(evaluations), Some(link)) if self.leaves_out_more(call, &evaluations, link) => {
-                link.give_up();
-                Err(Broken::Distrusted(of_another(path)))
-            }
-            (result, _) => result,
-        };
-        let result = judged(result, path, link.as_deref(), &self.shared);
-        result.map_err(|broken| broken.failure(path, link.as_deref()))
+        let (result, tracker) = track_reuse(attempt).await;
+        let tracker = tracker.as_deref();
+        let mut result =
+            result.unwrap_or(Err(ExchangeError::Failed(Error::AttemptTimeout { limit })));
+        if let (Ok(evaluations), Some(tracker)) = (&result, tracker)
+            && self.omits_unexpectedly(call, evaluations, tracker)
+        {
+            tracker.discard();
+            result = Err(ExchangeError::Suspect(misrouted(path)));
+        }
+        let result = reject_suspect(result, path, tracker, &self.shared);
+        result.map_err(|error| error.into_failure(path, tracker))
     }
 
-    /// Whether an answer over a reused connection leaves out a name that the server leaves out of no
-    /// first answer, so that it may be the answer to a request for fewer.
-    fn leaves_out_more(
+    /// Whether an answer over a reused connection omits a name that the server has never omitted from
+    /// a connection's first answer. Such an answer may belong to a request for fewer names.
+    fn omits_unexpectedly(
         &self,
         call: &CallRequest,
         evaluations: &[Option<Evaluation>],
-        link: &Link,
+        tracker: &ReuseTracker,
     ) -> bool {
-        let mut is_sign = false;
+        let mut is_unexpected = false;
         for (name, evaluation) in call.names.iter().zip(evaluations) {
             if evaluation.is_none() {
-                // Each is to be remembered.
-                is_sign |= self.server.left_out.is_proof(name, !link.is_reused());
+                // No early return: `is_proof` remembers each name.
+                is_unexpected |= self.health.known_omitted.is_proof(name, !tracker.is_reused());
             }
         }
-        is_sign
+        is_unexpected
     }
 
     async fn exchange(
         &self,
         call: &CallRequest,
         fresh: bool,
-    ) -> Result<Vec<Option<Evaluation>>, Broken> {
+    ) -> Result<Vec<Option<Evaluation>>, ExchangeError> {
         let requests = if fresh { &self.fresh } else { &self.pooled };
-        let body = wire::encode(call).map_err(|_| Broken::Error(UNENCODABLE))?;
+        let body = wire::encode(call).map_err(|_| ExchangeError::Failed(UNENCODABLE))?;
         let response =
-            requests.of(call.kind).send_body(body).await.map_err(Broken::BeforeAnswer)?;
+            requests.of(call.kind).send_body(body).await.map_err(ExchangeError::BeforeAnswer)?;
 
         let excerpts = Excerpts {
             call,
@@ -144,4 +146,4 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-const UNENCODABLE: Error = Error::Internal { detail: "a call could not be written as JSON" };
+const UNENCODABLE: Error = Error::Internal { detail: "a call could not be serialized as JSON" };

@@ -1,4 +1,4 @@
-//! The client that awc is, and the heads of its requests.
+//! The awc client and the heads of its requests.
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     model::{call_kind::CallKind, error::Error},
 };
 
-/// A client's requests, complete but for their bodies: the same heads serve every call.
+/// The requests without their bodies. Every call uses the same heads.
 pub(super) struct Requests {
     check_gate: FrozenClientRequest,
     get_config: FrozenClientRequest,
@@ -46,19 +46,19 @@ impl Requests {
 fn client(config: &Config, connector: Connector) -> Client {
     let connector = awc::Connector::new()
         .connector(connector)
-        // The attempt's deadline is around it; it only must not be shorter.
+        // The attempt has a timeout of its own. This one only must not be shorter.
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
-        // The connector has a lifetime of its own, by the clock that everything here goes by.
+        // `Stream` limits a connection's lifetime, by the clock that the rest of the crate uses.
         .conn_lifetime(Duration::MAX)
         .conn_keep_alive(KEEP_ALIVE)
         .disconnect_timeout(Duration::from_millis(500))
-        // The transport bounds what is in flight. A request that waited here for a connection
-        // would be taken for one that cannot connect.
+        // The transport limits the calls in flight. A request that waited here for a connection
+        // would look like one that cannot connect.
         .limit(0);
     Client::builder()
         .connector(connector)
         .disable_timeout()
-        // A redirect would carry the key to wherever it points.
+        // A redirect would send the key to another host.
         .disable_redirects()
         .no_default_headers()
         .add_default_header(("user-agent", USER_AGENT))
@@ -74,12 +74,12 @@ fn request(
     let uri = &endpoint(config.uri(), kind)?;
     let mut request = client
         .post(without_tls(uri))
-        // As awc would say it, which does so for each request anew.
+        // awc would build the same header anew for each request.
         .insert_header((HOST, host(uri)))
         .insert_header(("statsig-api-key", api_key.clone()))
         .insert_header((CONTENT_TYPE, "application/json"))
-        // Answers are small. What comes compressed all the same is unpacked here, not by awc, whose
-        // compression another crate of the app may turn on.
+        // Answers are small. `unpack` decompresses those that are compressed all the same; awc must
+        // not, although another crate of the app may enable its compression.
         .insert_header((ACCEPT_ENCODING, "identity"))
         .no_decompress();
     let authorization = plain_proxy(config).and_then(Proxy::authorization);
@@ -90,16 +90,16 @@ fn request(
     request.freeze().map_err(|error| unusable(uri, &error))
 }
 
-/// The proxy that reads our requests. Where there is TLS, it hears no more than CONNECT.
+/// Returns the proxy that reads the requests. With TLS no proxy does: it sees CONNECT alone.
 pub(super) fn plain_proxy(config: &Config) -> Option<&Proxy> {
-    config.way_out().proxy.as_ref().filter(|_| !is_https(config.uri()))
+    config.proxy_choice().proxy.as_ref().filter(|_| !is_https(config.uri()))
 }
 
-/// The host, with the port unless it is the scheme's own.
+/// Returns the host, with the port unless it is the scheme's default.
 fn host(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default();
-    let own = if is_https(uri) { 443 } else { 80 };
-    match uri.port_u16().filter(|port| *port != own) {
+    let default_port = if is_https(uri) { 443 } else { 80 };
+    match uri.port_u16().filter(|port| *port != default_port) {
         None => host.to_owned(),
         Some(port) => format!("{host}:{port}"),
     }
@@ -122,7 +122,7 @@ fn unusable(base: &Uri, error: &dyn fmt::Display) -> Error {
     Error::InvalidConfig {
         setting: "base_url",
         value: base.to_string(),
-        rule: format!("must be a URL that a path can be added to ({error})"),
+        rule: format!("must be a URL to which a path can be appended ({error})"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading an answer: the evaluations it has, or why it has none.
+//! Reads an answer: its evaluations, or the reason why it has none.
 
 use std::time::Duration;
 
@@ -15,14 +15,13 @@ use futures_util::{Stream, StreamExt};
 use serde_json::error::Category;
 
 use super::{
-    HttpClient,
-    answer::{Head, without_mark},
-    body,
-    error::{Broken, of_another},
+    HttpClient, body,
+    decompress::{DecompressError, decompress, decompress_prefix},
+    error::{ExchangeError, misrouted},
+    error_mapping::{connect_error, payload_error, retry_after, status_error},
     excerpt::Excerpts,
-    failure::{connect_error, payload_error, retry_after, status_error},
-    foreign::foreign_names,
-    unpack::{Unpackable, unpack, unpack_beginning},
+    intermediary::{ResponseHead, strip_bom},
+    mismatch::mismatched_names,
     wire::{self, Decoded},
 };
 use crate::{
@@ -37,35 +36,35 @@ use crate::{
 /// The longest answer that is read, in bytes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
 
-/// The longest body of an error that is looked at, in bytes.
+/// How much of an error's body is read, in bytes.
 const MAX_ERROR_BODY: usize = 16 * 1024;
 
 impl HttpClient {
-    /// What an answer says.
+    /// Reads an answer.
     pub(super) async fn read<S, B: AsRef<[u8]>>(
         &self,
         response: ClientResponse<S>,
         excerpts: &Excerpts<'_>,
         fresh: bool,
-    ) -> Result<Vec<Option<Evaluation>>, Broken>
+    ) -> Result<Vec<Option<Evaluation>>, ExchangeError>
     where
         ClientResponse<S>: Stream<Item = Result<B, PayloadError>> + Unpin,
     {
-        let head = Head::of(response.status().as_u16(), response.headers());
+        let head = ResponseHead::of(response.status().as_u16(), response.headers());
         let (status, headers) = (response.status(), response.headers());
         if !status.is_success() || matches!(status.as_u16(), 204 | 205) {
             let retry_after = retry_after(headers, clock::wall());
-            let error = self.refusal(&head, status, retry_after, response, excerpts).await;
-            return Err(Broken::Error(error));
+            let error = self.read_error(&head, status, retry_after, response, excerpts).await;
+            return Err(ExchangeError::Failed(error));
         }
-        let (length, encoding) = (content_length(headers), foreign_encoding(headers));
-        self.evaluations(&head, length, encoding, response, excerpts, fresh).await
+        let (length, encoding) = (content_length(headers), unsupported_encoding(headers));
+        self.read_evaluations(&head, length, encoding, response, excerpts, fresh).await
     }
 
-    /// Why there is no answer.
-    async fn refusal<B: AsRef<[u8]>, E>(
+    /// Reads an answer that is no success.
+    async fn read_error<B: AsRef<[u8]>, E>(
         &self,
-        head: &Head,
+        head: &ResponseHead,
         status: StatusCode,
         retry_after: Option<Duration>,
         body: impl Stream<Item = Result<B, E>> + Unpin,
@@ -77,100 +76,111 @@ impl HttpClient {
             return connect_error(ConnectFault::Proxy, &proxy.wants_credentials());
         }
         let path = excerpts.call.kind.path();
-        // Read to the end where it is short, so that the connection can be used again.
-        let body = unpack_beginning(self.beginning(body).await, MAX_ERROR_BODY);
+        // A short body is read to its end, so that the connection can be reused.
+        let body = decompress_prefix(self.read_prefix(body).await, MAX_ERROR_BODY);
         head.intermediary(path, &body)
             .unwrap_or_else(|| status_error(status, path, retry_after, || excerpts.of(&body)))
     }
 
-    /// What the body of an answer says.
-    async fn evaluations<B: AsRef<[u8]>>(
+    /// Reads the evaluations of a success.
+    async fn read_evaluations<B: AsRef<[u8]>>(
         &self,
-        head: &Head,
+        head: &ResponseHead,
         length: Option<usize>,
         encoding: Option<&'static str>,
         body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
         excerpts: &Excerpts<'_>,
         fresh: bool,
-    ) -> Result<Vec<Option<Evaluation>>, Broken> {
+    ) -> Result<Vec<Option<Evaluation>>, ExchangeError> {
         let (call, path) = (excerpts.call, excerpts.call.kind.path());
-        let long = &self.shared.long_bodies;
-        let body = body::read(body, length, MAX_BODY, long, &call.user).await;
-        let unread = |error| {
-            // A page may be longer than any answer.
-            let is_long = matches!(error, PayloadError::Overflow);
-            let page = is_long.then(|| head.intermediary(path, b"")).flatten();
-            Broken::Error(page.unwrap_or_else(|| payload_error(error, path)))
-        };
-        let body = body.map_err(unread)?;
-        if length.is_some_and(|length| body.len() < length) {
-            return Err(Broken::Error(cut_short()));
-        }
-        let body = unpack(&body, MAX_BODY).map_err(|why| match why {
-            Unpackable::TooLong => unread(PayloadError::Overflow),
-            Unpackable::CutShort if length.is_none() => Broken::Error(cut_short()),
-            _ => unread(PayloadError::EncodingCorrupted),
-        })?;
-        let json = without_mark(&body);
+        let body = self.read_body(head, length, body, call).await.map_err(ExchangeError::Failed)?;
+        let json = strip_bom(&body);
         let decoded = wire::decode(call.kind, &call.names, json);
-        let foreign = self.foreign_names(call, json, &decoded);
+        let mismatched = find_mismatches(call, json, &decoded);
         let mut is_proof = false;
-        for name in &foreign {
-            // Each is to be remembered.
-            is_proof |= self.server.misnamed.is_proof(name, fresh);
+        for name in &mismatched {
+            // No early return: `is_proof` remembers each name.
+            is_proof |= self.health.known_misnamed.is_proof(name, fresh);
         }
         if is_proof {
-            // Its connection is off by one.
-            return Err(Broken::OfAnother(of_another(path)));
+            return Err(ExchangeError::Misrouted(misrouted(path)));
         }
-        let is_misnamed = !foreign.is_empty();
+        let is_misnamed = !mismatched.is_empty();
         decoded.map(|decoded| decoded.evaluations).map_err(|error| {
-            let page = head.intermediary(path, &body);
-            if error.classify() == Category::Eof && length.is_none() && page.is_none() {
-                return Broken::Error(cut_short());
+            let intermediary = head.intermediary(path, &body);
+            if error.classify() == Category::Eof && length.is_none() && intermediary.is_none() {
+                return ExchangeError::Failed(truncated_body());
             }
-            let error = page.unwrap_or_else(|| {
+            let error = intermediary.unwrap_or_else(|| {
                 let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
-                // What may be another's answer is not for those who asked.
+                // A misnamed answer may be about another user.
                 let excerpt = if is_misnamed { String::new() } else { excerpts.of(&body) };
                 Error::InvalidResponse { path, reason, excerpt }
             });
-            if is_misnamed { Broken::Misnamed(error) } else { Broken::Error(error) }
+            if is_misnamed { ExchangeError::Misnamed(error) } else { ExchangeError::Failed(error) }
         })
     }
 
-    /// The names that show that a body may be the answer to another request.
-    fn foreign_names(
+    /// Reads and decompresses the whole body of a success.
+    async fn read_body<B: AsRef<[u8]>>(
         &self,
+        head: &ResponseHead,
+        length: Option<usize>,
+        body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
         call: &CallRequest,
-        body: &[u8],
-        decoded: &Result<Decoded, serde_json::Error>,
-    ) -> Vec<String> {
-        // Names are compared as they are decoded. What fits needs no closer look.
-        let may_be = decoded.as_ref().map_or(true, |decoded| decoded.has_unasked);
-        if may_be { foreign_names(call.kind, &call.names, body) } else { Vec::new() }
+    ) -> Result<Vec<u8>, Error> {
+        let path = call.kind.path();
+        let unreadable = |error| {
+            // An intermediary's page may be longer than any answer.
+            let is_too_long = matches!(error, PayloadError::Overflow);
+            let intermediary = is_too_long.then(|| head.intermediary(path, b"")).flatten();
+            intermediary.unwrap_or_else(|| payload_error(error, path))
+        };
+        let body = body::read(body, length, MAX_BODY, &self.shared.long_bodies, &call.user).await;
+        let body = body.map_err(unreadable)?;
+        if length.is_some_and(|length| body.len() < length) {
+            return Err(truncated_body());
+        }
+        decompress(body, MAX_BODY).map_err(|error| match error {
+            DecompressError::TooLong => unreadable(PayloadError::Overflow),
+            DecompressError::Truncated if length.is_none() => truncated_body(),
+            _ => unreadable(PayloadError::EncodingCorrupted),
+        })
     }
 
-    /// What has come of a body, until it is long enough or takes too long or breaks off.
-    async fn beginning<B: AsRef<[u8]>, E>(
+    /// Reads a body until it is long enough, takes too long, or breaks off.
+    async fn read_prefix<B: AsRef<[u8]>, E>(
         &self,
         mut body: impl Stream<Item = Result<B, E>> + Unpin,
     ) -> Vec<u8> {
-        let mut read = Vec::new();
+        let mut prefix = Vec::new();
         let reading = async {
-            while read.len() < MAX_ERROR_BODY
+            while prefix.len() < MAX_ERROR_BODY
                 && let Some(Ok(chunk)) = body.next().await
             {
-                read.extend_from_slice(chunk.as_ref());
+                prefix.extend_from_slice(chunk.as_ref());
             }
         };
-        // Whatever has come by then will do.
-        let _ = timeout(self.patience, reading).await;
-        read
+        // After a timeout, what has arrived is enough.
+        let _ = timeout(self.error_body_timeout, reading).await;
+        prefix
     }
 }
 
-/// The length of the body, if it has no end of its own: RFC 9112, section 6.3.
+/// Returns the names that show that a body may belong to another request.
+fn find_mismatches(
+    call: &CallRequest,
+    body: &[u8],
+    decoded: &Result<Decoded, serde_json::Error>,
+) -> Vec<String> {
+    // Decoding compares names already. Without an error or an unrequested name, all of them fit.
+    match decoded {
+        Ok(Decoded { has_unrequested: false, .. }) => Vec::new(),
+        _ => mismatched_names(call.kind, &call.names, body),
+    }
+}
+
+/// The length of the body, if the body does not mark its end itself (RFC 9112, section 6.3).
 fn content_length(headers: &HeaderMap) -> Option<usize> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return None;
@@ -178,19 +188,19 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// awc takes a connection that is closed in the middle of a body for the body's end.
-fn cut_short() -> Error {
-    connect_error(ConnectFault::Closed, &"the body was cut short")
+/// For awc, a connection that closes in the middle of a body ends the body.
+fn truncated_body() -> Error {
+    connect_error(ConnectFault::Closed, &"the connection closed before the end of the body")
 }
 
-/// Why a body cannot be read, if it cannot: its headers say that it is compressed in another way than
-/// with gzip. A body is read first, for a proxy that unpacks one may leave the header.
-fn foreign_encoding(headers: &HeaderMap) -> Option<&'static str> {
+/// Returns an error text if the headers name a compression other than gzip. It is used only if the body
+/// cannot be read, because a proxy that decompresses a body may keep the header.
+fn unsupported_encoding(headers: &HeaderMap) -> Option<&'static str> {
     let encoding = headers.get(CONTENT_ENCODING)?.as_bytes();
-    let is_known = |known: &&[u8]| encoding.eq_ignore_ascii_case(known);
-    let known: [&[u8]; 4] = [b"identity", b"gzip", b"x-gzip", b""];
-    let reason = "the body has a content encoding other than gzip, which nobody asked for";
-    (!known.iter().any(is_known)).then_some(reason)
+    let supported: [&[u8]; 4] = [b"identity", b"gzip", b"x-gzip", b""];
+    let is_supported = supported.iter().any(|name| encoding.eq_ignore_ascii_case(name));
+    let reason = "expected no content encoding or gzip, found another content encoding";
+    (!is_supported).then_some(reason)
 }
 
 #[cfg(test)]
@@ -208,10 +218,10 @@ mod tests {
     #[test]
     fn an_encoding_other_than_gzip_is_the_reason_where_a_body_cannot_be_read() {
         for value in ["Identity", "gzip", "X-GZIP", ""] {
-            assert_eq!(foreign_encoding(&headers(CONTENT_ENCODING, value)), None, "{value}");
+            assert_eq!(unsupported_encoding(&headers(CONTENT_ENCODING, value)), None, "{value}");
         }
         for value in ["deflate", "br", "gzip, br"] {
-            let reason = foreign_encoding(&headers(CONTENT_ENCODING, value));
+            let reason = unsupported_encoding(&headers(CONTENT_ENCODING, value));
             assert!(reason.is_some_and(|reason| reason.contains("content encoding")), "{value}");
         }
     }

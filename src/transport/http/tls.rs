@@ -1,4 +1,4 @@
-//! Whom the transport trusts, and how it speaks TLS.
+//! The TLS configuration: trusted roots, crypto provider and ALPN.
 
 use std::sync::Arc;
 
@@ -11,11 +11,10 @@ use rustls::{
 
 use crate::{config::Config, model::error::Error};
 
-/// TLS with a crypto provider of our own choice, so that nothing depends on which the app has.
+/// Returns the TLS configuration, with a crypto provider that does not depend on the app's.
 ///
-/// ALPN offers HTTP/1.1 alone. Over HTTP/2 all calls would share one connection, and one that is
-/// reset or stalls would take every caller's call with it; over HTTP/1.1 each call has a connection
-/// for as long as it lasts, and trouble stays with the call that has it.
+/// ALPN offers HTTP/1.1 alone. Over HTTP/2 all calls would share one connection, and a reset or a
+/// stall would fail all of them. Over HTTP/1.1 each call has a connection of its own while it lasts.
 pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
     ensure_default_provider();
     let roots = roots(config)?;
@@ -23,50 +22,48 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
         if roots.is_empty() {
             return Err(invalid_base_url(
                 config,
-                "needs somebody to trust: turn on one of the features rustls-0_23-webpki-roots \
-                 and rustls-0_23-native-roots, or set `extra_root_certificates`",
+                "no TLS root certificates: enable the feature rustls-0_23-webpki-roots or \
+                 rustls-0_23-native-roots, or set `extra_root_certificates`",
             ));
         }
         if server_name(config.uri()).is_none() {
             return Err(invalid_base_url(
                 config,
-                "must, for https, have a host that a certificate can be for: a DNS name or an \
-                 address",
+                "an https URL must have a DNS name or an IP address as its host, for a certificate to \
+                 name",
             ));
         }
     }
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| {
-            invalid_base_url(config, format!("needs TLS, which could not be set up ({error})"))
-        })?;
+        .map_err(|error| invalid_base_url(config, format!("TLS could not be set up ({error})")))?;
     let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
 }
 
-/// Whom the server's certificate has to be for.
+/// Returns the name that the server's certificate must have.
 pub(super) fn server_name(uri: &Uri) -> Option<ServerName<'static>> {
     let host = uri.host()?;
-    // A URL has brackets around an IPv6 address, and a certificate has not.
+    // A URL has brackets around an IPv6 address. A certificate has none.
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     ServerName::try_from(bare.to_owned()).ok()
 }
 
-/// Gives the process a default crypto provider if it has none.
+/// Installs a default crypto provider if the process has none.
 ///
-/// `awc::Connector::new` builds TLS of awc's own, which is never used. If any crate of the app
-/// turns one of awc's `*-roots` features on, that panics unless there is a default, or exactly one
-/// provider in the dependency graph.
+/// `awc::Connector::new` builds a TLS configuration, which is never used. If any crate of the app
+/// enables one of awc's `*-roots` features, that panics without a default provider, unless the
+/// dependency graph has exactly one provider.
 fn ensure_default_provider() {
     if CryptoProvider::get_default().is_none() {
-        // Another thread may have been faster, which serves as well.
+        // An error means that another thread has installed one, which is as good.
         let _ = ring::default_provider().install_default();
     }
 }
 
-/// The roots of the features, united, and those of the settings.
+/// Returns the roots of the enabled features and of the settings.
 fn roots(config: &Config) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     #[cfg(feature = "rustls-0_23-webpki-roots")]
@@ -77,7 +74,7 @@ fn roots(config: &Config) -> Result<RootCertStore, Error> {
         roots.add(certificate.clone()).map_err(|error| Error::InvalidConfig {
             setting: "extra_root_certificates",
             value: format!("{} bytes", certificate.len()),
-            rule: format!("must be certificates that can be trusted ({error})"),
+            rule: format!("must be valid root certificates ({error})"),
         })?;
     }
     Ok(roots)
@@ -87,7 +84,7 @@ fn roots(config: &Config) -> Result<RootCertStore, Error> {
 fn add_native_roots(roots: &mut RootCertStore) {
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
-        tracing::warn!(%error, "some of the system's root certificates could not be read");
+        tracing::warn!(%error, "could not read some of the system's root certificates");
     }
     roots.add_parsable_certificates(native.certs);
 }
@@ -103,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    // A machine may have no roots of its own: `tests/tls.rs` gives it one, and shakes hands.
+    // A machine may have no native roots: `tests/tls.rs` provides one, and makes a handshake.
     #[test]
     fn the_roots_of_the_features_and_of_the_settings_are_united() {
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();

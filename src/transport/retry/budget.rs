@@ -1,8 +1,8 @@
-//! How many retries there may be in all, so that an outage is not multiplied. Pure.
+//! How many retries all calls may have together, so that retries do not multiply an outage. Pure.
 //!
-//! A token bucket, as in gRPC's retry throttling (A6) and Finagle's retry budget: every call puts a
-//! part of a token in, every retry takes a whole one out. What does not depend on the clock cannot
-//! be refilled by an outage that lasts. A user who takes many leaves a reserve to the others.
+//! A token bucket, as in gRPC's retry throttling (A6) and Finagle's retry budget: every call deposits
+//! a part of a token, and every retry withdraws a whole one. The bucket does not depend on the clock,
+//! so a long outage cannot refill it. A user who withdraws many leaves a reserve to the others.
 
 use std::hash::BuildHasher;
 
@@ -11,74 +11,76 @@ use smallvec::SmallVec;
 
 use crate::model::user::User;
 
-/// The tokens, in fifths, so that a call is worth a retry for every five.
+/// The tokens, in fifths: five calls pay for one retry.
 #[derive(Debug)]
-pub(in crate::transport) struct RetryBudget {
+pub(crate) struct RetryBudget {
     fifths: u32,
-    /// Fifths that were put in since the users below were looked at.
-    put_in: u32,
-    takers: SmallVec<[Taker; MOST_TAKERS]>,
+    /// Fifths deposited since the spenders were last credited.
+    deposited: u32,
+    spenders: SmallVec<[Spender; MAX_SPENDERS]>,
     hasher: RandomState,
 }
 
 #[derive(Debug)]
-struct Taker {
+struct Spender {
     /// The user's hash.
     user: u64,
-    /// Tokens that no calls have paid for since.
-    taken: u32,
-    /// It has taken all it may, and all of it is to be paid for.
+    /// The user's tokens that no calls have paid for since.
+    spent: u32,
+    /// The user has spent its share, and leaves the reserve alone until all of it is paid for.
     is_over: bool,
 }
 
-const RETRY: u32 = 5;
+const RETRY_COST: u32 = 5;
 
 /// Thirty retries before the first call has paid for one.
-const FLOOR: u32 = 30 * RETRY;
+const INITIAL: u32 = 30 * RETRY_COST;
 
-/// Fifty: a long time without failures does not pay for a storm of retries.
-const MOST: u32 = 50 * RETRY;
+/// Fifty retries: a long time without failures does not pay for a storm of retries.
+const MAX_TOKENS: u32 = 50 * RETRY_COST;
 
-/// One user takes this many and then leaves as many to the others: enough to find one refused name
-/// among a hundred by halving, which takes fourteen.
-const OF_ONE_USER: u32 = 15;
-const RESERVE: u32 = OF_ONE_USER * RETRY;
+/// One user's share. It is enough to find one refused name among a hundred by bisection, which takes
+/// fourteen retries.
+const MAX_PER_USER: u32 = 15;
 
-/// A budget of fifty has room for three who take too much.
-const MOST_TAKERS: usize = 16;
+/// The tokens that a user beyond its share leaves to others.
+const RESERVE: u32 = MAX_PER_USER * RETRY_COST;
+
+/// The most users that are watched. A full budget has room for three who spend too much.
+const MAX_SPENDERS: usize = 16;
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        let (takers, hasher) = (SmallVec::new(), RandomState::default());
-        Self { fifths: FLOOR, put_in: 0, takers, hasher }
+        let (spenders, hasher) = (SmallVec::new(), RandomState::default());
+        Self { fifths: INITIAL, deposited: 0, spenders, hasher }
     }
 }
 
 impl RetryBudget {
-    /// A call has come.
-    pub(in crate::transport) fn deposit(&mut self) {
-        self.fifths = (self.fifths + 1).min(MOST);
-        self.put_in += 1;
-        if self.put_in == RETRY {
-            self.put_in = 0;
-            self.takers.iter_mut().for_each(|taker| taker.taken -= 1);
-            self.takers.retain(|taker| taker.taken > 0);
+    /// Counts a call.
+    pub(crate) fn deposit(&mut self) {
+        self.fifths = (self.fifths + 1).min(MAX_TOKENS);
+        self.deposited += 1;
+        if self.deposited == RETRY_COST {
+            self.deposited = 0;
+            self.spenders.iter_mut().for_each(|spender| spender.spent -= 1);
+            self.spenders.retain(|spender| spender.spent > 0);
         }
     }
 
-    /// Whether there may be a retry for this user; if so, it is paid for.
-    pub(in crate::transport) fn withdraw(&mut self, user: &User) -> bool {
+    /// Returns whether this user may have a retry. If so, the retry is paid for.
+    pub(crate) fn withdraw(&mut self, user: &User) -> bool {
         let user = self.hasher.hash_one(user);
-        let Some(left) = self.fifths.checked_sub(RETRY) else { return false };
-        if let Some(taker) = self.takers.iter_mut().find(|taker| taker.user == user) {
-            if taker.is_over && left < RESERVE {
+        let Some(left) = self.fifths.checked_sub(RETRY_COST) else { return false };
+        if let Some(spender) = self.spenders.iter_mut().find(|spender| spender.user == user) {
+            if spender.is_over && left < RESERVE {
                 return false;
             }
-            taker.taken += 1;
-            taker.is_over |= taker.taken >= OF_ONE_USER;
-        } else if self.takers.len() < MOST_TAKERS {
-            // So many users in trouble are no single user's.
-            self.takers.push(Taker { user, taken: 1, is_over: false });
+            spender.spent += 1;
+            spender.is_over |= spender.spent >= MAX_PER_USER;
+        } else if self.spenders.len() < MAX_SPENDERS {
+            // With more users than that, the trouble is not any single user's.
+            self.spenders.push(Spender { user, spent: 1, is_over: false });
         }
         self.fifths = left;
         true
@@ -124,10 +126,10 @@ mod tests {
         assert!(!budget.withdraw(&user(0)));
         assert_eq!((0..100).filter(|_| budget.withdraw(&user(1))).count(), 15);
 
-        // What is put in goes to others first, and to the user when it has been paid for.
-        (0..RETRY).for_each(|_| budget.deposit());
+        // Deposits serve others first, and the user again after it has paid for its share.
+        (0..RETRY_COST).for_each(|_| budget.deposit());
         assert!(!budget.withdraw(&user(0)) && budget.withdraw(&user(2)));
-        (0..RETRY * OF_ONE_USER).for_each(|_| budget.deposit());
+        (0..RETRY_COST * MAX_PER_USER).for_each(|_| budget.deposit());
         assert!(budget.withdraw(&user(0)));
     }
 
@@ -145,8 +147,8 @@ mod tests {
                 } else {
                     retries += u32::from(budget.withdraw(&user(of)));
                 }
-                prop_assert!(retries * RETRY <= calls + FLOOR);
-                prop_assert!(budget.takers.len() <= MOST_TAKERS);
+                prop_assert!(retries * RETRY_COST <= calls + INITIAL);
+                prop_assert!(budget.spenders.len() <= MAX_SPENDERS);
             }
         }
     }

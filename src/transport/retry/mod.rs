@@ -1,9 +1,9 @@
-//! What follows from a failed attempt: another, a pause, or an open circuit breaker.
+//! What follows a failed attempt: a retry, a pause, or an open circuit breaker.
 
 pub(super) mod breaker;
 mod budget;
-mod calm;
-mod health;
-mod misnamed;
+mod classify;
+mod known_mismatches;
 pub(super) mod policy;
-pub(super) mod upstream;
+mod retry_after;
+pub(super) mod shared_health;

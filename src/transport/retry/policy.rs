@@ -1,66 +1,65 @@
-//! Whether a failed attempt is followed by another, and when. Pure: the time left and the randomness
-//! are passed in.
+//! Whether and when a failed attempt is retried. Pure: the time left and the randomness are passed in.
 
 use std::time::Duration;
 
-use super::calm;
+use super::retry_after;
 use crate::model::error::Error;
 
 /// Exponential backoff with full jitter, within the limits of attempts and time.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::transport) struct RetryPolicy {
-    attempts: u32,
+pub(crate) struct RetryPolicy {
+    max_attempts: u32,
 }
 
-/// What has been tried for a call so far.
+/// The attempts that a call has had so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::transport) struct Tried {
+pub(crate) struct AttemptHistory {
     /// Attempts that counted.
-    pub(in crate::transport) attempts: u32,
-    /// Whether the one reconnection has been used up.
-    pub(in crate::transport) reconnected: bool,
+    pub(crate) attempts: u32,
+    /// Whether the call has used its one uncounted retry on a fresh connection.
+    pub(crate) reconnected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transport) enum Decision {
-    /// Try again after this long.
+pub(crate) enum RetryDecision {
     RetryAfter(Duration),
-    /// The error is the answer.
+    /// The error is the call's outcome.
     GiveUp,
 }
 
-/// The first backoff is up to this long, each further one up to twice the one before.
+/// The upper bound of the first backoff. Each further bound is twice the one before.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 impl RetryPolicy {
-    pub(in crate::transport) fn new(attempts: u32) -> Self {
-        Self { attempts }
+    pub(crate) fn new(max_attempts: u32) -> Self {
+        Self { max_attempts }
     }
 
-    /// `random` is from 0 to 1; `left` is the time until the call's deadline.
-    pub(in crate::transport) fn decide(
+    /// Decides after a failed attempt. `left` is the time until the call's deadline, and `random` is
+    /// from 0 to 1.
+    pub(crate) fn decide(
         &self,
-        tried: Tried,
+        history: AttemptHistory,
         error: &Error,
         left: Duration,
         random: f64,
-    ) -> Decision {
-        if !error.is_retryable() || tried.attempts >= self.attempts {
-            return Decision::GiveUp;
+    ) -> RetryDecision {
+        if !error.is_retryable() || history.attempts >= self.max_attempts {
+            return RetryDecision::GiveUp;
         }
-        let doubled = 2u32.saturating_pow(tried.attempts.saturating_sub(1));
-        let ceiling = FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF);
+        let doubled = 2u32.saturating_pow(history.attempts.saturating_sub(1));
+        let ceiling = FIRST_BACKOFF.saturating_mul(doubled).min(MAX_BACKOFF);
         let backoff = ceiling.mul_f64(random.clamp(0.0, 1.0));
         let delay = match error {
             Error::Unavailable { retry_after: Some(asked), .. } if !asked.is_zero() => {
-                let asked_for = calm::capped(*asked);
-                let spread = calm::spread(*asked).min(left.saturating_sub(asked_for) / 2);
-                backoff.max(asked_for + spread.mul_f64(random.clamp(0.0, 1.0)))
+                let pause = retry_after::capped(*asked);
+                let spread = retry_after::spread(*asked).min(left.saturating_sub(pause) / 2);
+                backoff.max(pause + spread.mul_f64(random.clamp(0.0, 1.0)))
             }
             _ => backoff,
         };
-        if delay < left { Decision::RetryAfter(delay) } else { Decision::GiveUp }
+        if delay < left { RetryDecision::RetryAfter(delay) } else { RetryDecision::GiveUp }
     }
 }
 
@@ -68,7 +67,7 @@ impl RetryPolicy {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{retry_after::capped, *};
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -77,57 +76,57 @@ mod tests {
         Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after }
     }
 
-    fn after(attempts: u32) -> Tried {
-        Tried { attempts, reconnected: false }
+    fn after(attempts: u32) -> AttemptHistory {
+        AttemptHistory { attempts, reconnected: false }
     }
 
-    fn decide(tried: Tried, error: &Error, left: Duration) -> Decision {
-        RetryPolicy::new(3).decide(tried, error, left, 1.0)
+    fn decide(history: AttemptHistory, error: &Error, left: Duration) -> RetryDecision {
+        RetryPolicy::new(3).decide(history, error, left, 1.0)
     }
 
     #[test]
     fn the_backoff_doubles_and_the_last_attempt_is_the_last() {
-        let milliseconds = |ms| Decision::RetryAfter(Duration::from_millis(ms));
+        let milliseconds = |ms| RetryDecision::RetryAfter(Duration::from_millis(ms));
         assert_eq!(decide(after(1), &unavailable(None), LONG), milliseconds(50));
         assert_eq!(decide(after(2), &unavailable(None), LONG), milliseconds(100));
-        assert_eq!(decide(after(3), &unavailable(None), LONG), Decision::GiveUp);
+        assert_eq!(decide(after(3), &unavailable(None), LONG), RetryDecision::GiveUp);
     }
 
     #[test]
     fn what_is_not_retryable_is_given_up_at_once() {
         let refused = Error::Unauthorized { path: "/v1/check_gate", status: 401 };
-        assert_eq!(decide(after(1), &refused, LONG), Decision::GiveUp);
+        assert_eq!(decide(after(1), &refused, LONG), RetryDecision::GiveUp);
     }
 
     #[test]
     fn retry_after_is_honoured_up_to_its_bound_and_never_past_the_deadline() {
-        let milliseconds = |ms| Decision::RetryAfter(Duration::from_millis(ms));
-        let asked = |seconds, left| {
+        let milliseconds = |ms| RetryDecision::RetryAfter(Duration::from_millis(ms));
+        let retry_after = |seconds, left| {
             decide(after(1), &unavailable(Some(seconds)), Duration::from_secs(left))
         };
-        assert_eq!(asked(2, 3), milliseconds(2_200), "a tenth later at the most");
-        assert_eq!(asked(0, 3), milliseconds(50));
-        assert_eq!(asked(3, 3), Decision::GiveUp);
-        assert_eq!(asked(u64::MAX, 60), Decision::GiveUp);
-        assert_eq!(asked(u64::MAX, 3_600), milliseconds(65_000), "a minute and its spread");
+        assert_eq!(retry_after(2, 3), milliseconds(2_200), "at most a tenth later");
+        assert_eq!(retry_after(0, 3), milliseconds(50));
+        assert_eq!(retry_after(3, 3), RetryDecision::GiveUp);
+        assert_eq!(retry_after(u64::MAX, 60), RetryDecision::GiveUp);
+        assert_eq!(retry_after(u64::MAX, 3_600), milliseconds(65_000), "a minute and its spread");
     }
 
     proptest! {
         #[test]
         fn a_retry_is_always_before_the_deadline_and_within_the_attempts(
             attempts in 1..20u32, allowed in 1..=10u32, left in 0..100_000u64,
-            asked in proptest::option::of(any::<u64>()), random in any::<f64>(),
+            retry_after in proptest::option::of(any::<u64>()), random in any::<f64>(),
         ) {
             let left = Duration::from_millis(left);
             let policy = RetryPolicy::new(allowed);
             let random = if random.is_nan() { 0.5 } else { random };
-            match policy.decide(after(attempts), &unavailable(asked), left, random) {
-                Decision::RetryAfter(delay) => {
+            match policy.decide(after(attempts), &unavailable(retry_after), left, random) {
+                RetryDecision::RetryAfter(delay) => {
                     prop_assert!(delay < left && attempts < allowed);
-                    let asked = asked.map(|asked| calm::capped(Duration::from_secs(asked)));
-                    prop_assert!(asked.is_none_or(|asked| delay >= asked));
+                    let pause = retry_after.map(|seconds| capped(Duration::from_secs(seconds)));
+                    prop_assert!(pause.is_none_or(|pause| delay >= pause));
                 }
-                decision => prop_assert_eq!(decision, Decision::GiveUp),
+                decision => prop_assert_eq!(decision, RetryDecision::GiveUp),
             }
         }
     }

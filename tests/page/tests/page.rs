@@ -52,12 +52,15 @@ fn it_is_one_document_that_asks_its_own_relay_alone_and_breaks_no_rule_of_its_po
 
     let mut page = Page::open(&relay);
     page.comes_to(&format!("{}[0] === 0", figures(1)));
+    page.eval("globalThis.first = known.at");
+    page.comes_to("known.at > first");
 
     assert_eq!(page.complaints(), [] as [String; 0]);
     let mut requests = page.requests();
     requests.retain(|url| !url.starts_with("data:"));
     assert_eq!(requests.remove(0), relay.url("/"));
-    assert!(requests.len() > 1 && requests.iter().all(|url| *url == relay.url("/watch")));
+    assert_eq!(requests.remove(0), relay.url("/watch?history"));
+    assert!(!requests.is_empty() && requests.iter().all(|url| *url == relay.url("/watch")));
 
     // A style that is not the document's own is refused, and it is heard of.
     page.eval("document.head.append(Object.assign(document.createElement('style'), {textContent: 'p {}'}))");
@@ -113,6 +116,11 @@ fn an_outage_shows_the_breaker_and_the_errors_and_no_secret_and_is_over_when_it_
     page.comes_to_say("#errors", "unavailable");
     page.comes_to("document.title.startsWith('⚠ circuit breaker open')");
     page.comes_to(&format!("{} > 0", count("Requests that got an error")));
+    // What the breaker refused is no call.
+    let (calls, refused) = (count("Calls"), count("Calls refused before an attempt"));
+    page.comes_to(&format!("{refused} > 0"));
+    page.comes_to(&format!("{calls} * 1 + {refused} * 1 === known.data.stats.calls"));
+    page.comes_to(&format!("{calls} * 1 === known.data.stats.call.count"));
     let shown = page.eval("document.documentElement.outerHTML");
     let (_, watched) = relay.get("/watch");
     for text in [shown.as_str().unwrap(), &watched] {
@@ -130,6 +138,49 @@ fn an_outage_shows_the_breaker_and_the_errors_and_no_secret_and_is_over_when_it_
 }
 
 #[test]
+fn charts_begin_with_the_seconds_before_the_page_was_opened() {
+    let upstream = upstream();
+    let relay = Relay::start(&upstream);
+    let has_sampled = |samples: usize| {
+        let watch = || serde_json::from_str::<Value>(&relay.get("/watch?history").1).unwrap();
+        while watch()["history"].as_array().unwrap().len() < samples {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    };
+    has_sampled(1);
+    check(&relay, 0..20);
+    has_sampled(4);
+
+    let mut page = Page::open(&relay);
+
+    assert_eq!(page.eval("known.samples.filter(s => s.checks > 0).length > 0"), true);
+    assert_eq!(page.eval("known.samples.filter(s => s.calls > 0).length > 0"), true);
+    assert_eq!(page.eval("known.samples.filter(s => !s.gap).length >= 3"), true);
+    assert_eq!(page.eval("known.samples.filter(s => s.gap).length"), 1);
+}
+
+#[test]
+fn refused_bodies_and_the_waits_of_callers_are_shown() {
+    let upstream = upstream();
+    let relay = Relay::start(&upstream);
+    let mut page = Page::open(&relay);
+    let waits = "document.querySelector('#latency td').textContent";
+    page.comes_to(&format!("{waits} === '–'"));
+
+    let odd = json!({"custom": {PRIVATE: PRIVATE}});
+    assert_eq!(relay.post("/v1/check_gate", &json!({"user": {"userID": "ada"}})), 400);
+    assert_eq!(relay.post("/v1/check_gate", &json!({"gateName": "beta", "user": odd})), 400);
+    check(&relay, 0..1);
+
+    page.comes_to_say("#errors", "gateName or gateNames is missing");
+    page.comes_to_say("#errors", "invalid user");
+    page.comes_to(&format!("{} === '2'", count("Requests refused for their bodies")));
+    page.comes_to(&format!("/ms|µs/.test({waits})"));
+    let shown = page.eval("document.documentElement.outerHTML");
+    assert!(!shown.as_str().unwrap().contains(PRIVATE), "{shown}");
+}
+
+#[test]
 fn calls_saved_counts_no_check_that_was_refused_or_failed() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
@@ -143,7 +194,7 @@ fn calls_saved_counts_no_check_that_was_refused_or_failed() {
     upstream.clear_faults();
     page.comes_to(&format!("{} === '4'", count("Requests that got an error")));
     assert_eq!(page.text("#saved"), "0");
-    assert_eq!(page.text("#saved-why"), "Nothing has been answered yet.");
+    assert_eq!(page.text("#saved-why"), "No check has been answered yet.");
 
     check(&relay, 1..4);
     page.comes_to_say("#saved", "3");

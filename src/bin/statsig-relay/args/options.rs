@@ -1,242 +1,231 @@
-//! The options there are: the relay's own, and one for each setting of the component.
+//! The command line: the relay's own options and its commands.
+//!
+//! Every option has a variable, and a flag wins over it. Two values are secret and have no flag,
+//! because every user of the machine can read a command line: [`API_KEY`] and [`CALLER_KEYS`].
 
-use std::ops::RangeInclusive;
+use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
-use actix_statsig::Config;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-/// An option: a flag and a variable that give the same thing.
-#[derive(Clone, Debug)]
-pub(crate) struct Opt {
-    pub(crate) name: &'static str,
-    pub(crate) about: About,
-    /// What stands for its value in the help.
-    pub(crate) value: &'static str,
-    pub(crate) default: Option<String>,
-    /// What a number of the relay's own may be; the component knows the bounds of its settings.
-    pub(crate) bounds: Option<RangeInclusive<usize>>,
-    pub(crate) meaning: String,
-    is_own: bool,
+use super::{
+    settings::Settings,
+    value::{Invalid, OptionValue, delay, duration, file_mode, number, option, path, switch, text},
+};
+
+/// The variable with the server secret key.
+pub(crate) const API_KEY: &str = "STATSIG_API_KEY";
+
+/// The variable with the keys of callers.
+pub(crate) const CALLER_KEYS: &str = "STATSIG_RELAY_KEYS";
+
+/// The most threads that actix-server takes.
+pub(crate) const MAX_WORKERS: usize = 512;
+
+const MAX_CONNECTIONS: usize = 10_000_000;
+
+const GIB: usize = 1024 * 1024 * 1024;
+
+const AFTER_HELP: &str = "\
+Environment:
+  STATSIG_API_KEY     the server secret key; without a key, a stand-in for Statsig answers inside
+                      this process
+  STATSIG_RELAY_KEYS  keys of callers that may ask, separated by commas; keys from --keys-file are
+                      accepted as well
+
+Callers on this machine may ask, unless --trust-loopback is off. Callers from elsewhere need one of
+those keys, in the header `statsig-api-key` or as `Authorization: Bearer KEY`. A flag wins over its
+variable. Logs go to stderr. On invalid configuration the relay prints one line on stderr and exits
+with 2.";
+
+const AFTER_CHECK_HELP: &str = "\
+Exit codes:
+  0  the gate is open; with several gates, all of them are
+  1  at least one gate is closed
+  2  something to fix: an option, a name, the user, the key, or stdout
+  3  Statsig did not answer
+
+Statsig logs an exposure for the user, unless you say --exposure-logging off. The options and
+variables for logs and for asking Statsig are the same as for serving: see statsig-relay --help.";
+
+const AFTER_CONFIG_HELP: &str = "\
+Exit codes:
+  0  Statsig answered
+  2  something to fix: an option, the name, the user, the key, or stdout
+  3  Statsig did not answer
+
+Statsig logs an exposure for the user, unless you say --exposure-logging off. The options and
+variables for logs and for asking Statsig are the same as for serving: see statsig-relay --help.";
+
+/// Serves the Statsig HTTP API and asks Statsig in batches. Without a command it serves; a command
+/// asks once and exits.
+#[derive(Debug, Parser)]
+#[command(
+    name = "statsig-relay",
+    version,
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    next_line_help = true
+)]
+pub(super) struct CommandLine {
+    #[command(subcommand)]
+    pub(super) command: Option<QueryCommand>,
+    #[command(flatten)]
+    pub(super) serving: ServingOptions,
+    #[command(flatten)]
+    pub(super) callers: CallerOptions,
+    #[command(flatten)]
+    pub(super) logging: LoggingOptions,
+    #[command(flatten)]
+    pub(super) statsig: StatsigOptions,
 }
 
-/// What an option is about, which is where the help has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum About {
-    Serving,
-    Callers,
-    Logging,
-    Asking,
+#[derive(Debug, Subcommand)]
+pub(super) enum QueryCommand {
+    /// Says whether gates are open for a user
+    #[command(after_help = AFTER_CHECK_HELP)]
+    Check {
+        /// The gate; with several gates, each answer is a line that begins with the name
+        #[arg(value_name = "GATE", num_args = 1.., required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        query: QueryOptions,
+    },
+    /// Prints the value of a dynamic config or experiment for a user, as JSON
+    #[command(after_help = AFTER_CONFIG_HELP)]
+    Config {
+        /// The config; a config that Statsig does not know has the value {}
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        query: QueryOptions,
+    },
 }
 
-/// A command line is there for every user of the machine to read: what is secret has no flag.
-const SECRET: [&str; 2] = ["api_key", "keys"];
-
-/// The variable by which many programs are told what to log.
-pub(crate) const USUAL_LOG: &str = "RUST_LOG";
-
-/// What actix-server takes.
-pub(crate) const MOST_WORKERS: usize = 512;
-
-/// An option of the relay's own.
-struct Own {
-    name: &'static str,
-    about: About,
-    value: &'static str,
-    default: Option<&'static str>,
-    /// Where it is a number: what it may be.
-    bounds: Option<RangeInclusive<usize>>,
-    meaning: &'static str,
+/// What both commands take.
+#[derive(Args, Debug)]
+pub(super) struct QueryOptions {
+    /// The user, like {"userID": "u1"}; - reads the user from stdin
+    #[arg(long, value_name = "JSON")]
+    pub(super) user: String,
+    /// Print Statsig's whole answer, as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) logging: LoggingOptions,
+    #[command(flatten)]
+    pub(super) statsig: StatsigOptions,
 }
 
-const OWN: [Own; 17] = [
-    Own {
-        name: "listen",
-        about: About::Serving,
-        value: "ADDR",
-        default: Some("127.0.0.1:8080"),
-        bounds: None,
-        meaning: "where to listen: ADDRESS:PORT (port 0 picks one), or unix:PATH for a Unix socket",
-    },
-    Own {
-        name: "socket_mode",
-        about: About::Serving,
-        value: "MODE",
-        default: Some("0600"),
-        bounds: None,
-        meaning: "permissions of the Unix socket, in octal",
-    },
-    Own {
-        name: "workers",
-        about: About::Serving,
-        value: "NUMBER",
-        default: None,
-        bounds: Some(1..=MOST_WORKERS),
-        meaning: "threads that serve; if it is not given, one for each core, but no more than \
-                  connections",
-    },
-    Own {
-        name: "max_connections",
-        about: About::Serving,
-        value: "NUMBER",
-        default: Some("10000"),
-        bounds: Some(1..=10_000_000),
-        meaning: "open connections of the process; more wait until one is closed",
-    },
-    Own {
-        name: "keep_alive",
-        about: About::Serving,
-        value: "DURATION",
-        default: Some("120s"),
-        bounds: None,
-        meaning: "how long an idle connection is kept open",
-    },
-    Own {
-        name: "client_timeout",
-        about: About::Serving,
-        value: "DURATION",
-        default: Some("15s"),
-        bounds: None,
-        meaning: "longest a client takes to send a request, or to read an answer",
-    },
-    Own {
-        name: "drain_delay",
-        about: About::Serving,
-        value: "DURATION",
-        default: Some("0"),
-        bounds: None,
-        meaning: "how long it serves on after SIGTERM, not ready, before it drains: for load \
-                  balancers that notice late",
-    },
-    Own {
-        name: "max_body",
-        about: About::Serving,
-        value: "BYTES",
-        default: Some("1048576"),
-        bounds: Some(1..=1024 * 1024 * 1024),
-        meaning: "largest body that is read",
-    },
-    Own {
-        name: "max_incoming",
-        about: About::Serving,
-        value: "BYTES",
-        default: Some("67108864"),
-        bounds: Some(1..=64 * 1024 * 1024 * 1024),
-        meaning: "bytes of all requests that are read and not answered, beyond 8 KiB each; and as \
-                  many of answers that clients have not taken",
-    },
-    Own {
-        name: "keys",
-        about: About::Callers,
-        value: "",
-        default: None,
-        bounds: None,
-        meaning: "keys of callers who may ask, with commas between them",
-    },
-    Own {
-        name: "keys_file",
-        about: About::Callers,
-        value: "FILE",
-        default: None,
-        bounds: None,
-        meaning: "keys of callers who may ask, one a line; # begins a comment; read again when it \
-                  changes, and on SIGHUP",
-    },
-    Own {
-        name: "allow_anyone",
-        about: About::Callers,
-        value: "BOOL",
-        default: Some("false"),
-        bounds: None,
-        meaning: "let anyone ask who can reach the relay, without a key",
-    },
-    Own {
-        name: "trust_loopback",
-        about: About::Callers,
-        value: "on|off",
-        default: Some("on"),
-        bounds: None,
-        meaning: "let callers on this machine ask without a key",
-    },
-    Own {
-        name: "log",
-        about: About::Logging,
-        value: "FILTER",
-        default: None,
-        bounds: None,
-        meaning: "a level, or levels by target: warn, or info,actix_statsig=debug; serving logs \
-                  info",
-    },
-    Own {
-        name: "log_format",
-        about: About::Logging,
-        value: "FORMAT",
-        default: Some("text"),
-        bounds: None,
-        meaning: "how logs are written: text or json",
-    },
-    Own {
-        name: "api_key_file",
-        about: About::Asking,
-        value: "FILE",
-        default: None,
-        bounds: None,
-        meaning: "file with the server secret key, in place of STATSIG_API_KEY; read again when it \
-                  changes, and on SIGHUP",
-    },
-    Own {
-        name: "rules",
-        about: About::Asking,
-        value: "FILE",
-        default: None,
-        bounds: None,
-        meaning: "rules for the stand-in for Statsig that answers without a key",
-    },
-];
+/// Where and how the relay serves.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Serving")]
+pub(crate) struct ServingOptions {
+    /// Where to listen: ADDRESS:PORT (port 0 picks one), or unix:PATH for a Unix socket
+    #[arg(long, env = "STATSIG_RELAY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = option(text))]
+    pub(crate) listen: OptionValue<String>,
+    /// Permissions of the Unix socket, in octal
+    #[arg(long, env = "STATSIG_RELAY_SOCKET_MODE", value_name = "MODE", default_value = "0600", value_parser = option(file_mode))]
+    pub(crate) socket_mode: OptionValue<u32>,
+    /// Threads that serve, 1 to 512; by default one for each core, but no more than connections
+    #[arg(long, env = "STATSIG_RELAY_WORKERS", value_name = "NUMBER", value_parser = option(number(1..=MAX_WORKERS)))]
+    pub(crate) workers: Option<OptionValue<usize>>,
+    /// Open connections of the process, 1 to 10000000; more wait until one is closed
+    #[arg(long, env = "STATSIG_RELAY_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "10000", value_parser = option(number(1..=MAX_CONNECTIONS)))]
+    pub(crate) max_connections: OptionValue<usize>,
+    /// How long an idle connection is kept open
+    #[arg(long, env = "STATSIG_RELAY_KEEP_ALIVE", value_name = "DURATION", default_value = "120s", value_parser = option(duration))]
+    pub(crate) keep_alive: OptionValue<Duration>,
+    /// The longest a client may take to send a request, or to read an answer
+    #[arg(long, env = "STATSIG_RELAY_CLIENT_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = option(duration))]
+    pub(crate) client_timeout: OptionValue<Duration>,
+    /// How long the relay serves on after SIGTERM, not ready, before it drains: for load balancers
+    /// that notice late
+    #[arg(long, env = "STATSIG_RELAY_DRAIN_DELAY", value_name = "DURATION", default_value = "0", value_parser = option(delay))]
+    pub(crate) drain_delay: OptionValue<Duration>,
+    /// The largest body that the relay reads, 1 to 1073741824
+    #[arg(long, env = "STATSIG_RELAY_MAX_BODY", value_name = "BYTES", default_value = "1048576", value_parser = option(number(1..=GIB)))]
+    pub(crate) max_body: OptionValue<usize>,
+    /// Bytes that unanswered requests may hold together, beyond 8 KiB each, 1 to 68719476736;
+    /// answers that clients have not read may hold as many
+    #[arg(long, env = "STATSIG_RELAY_MAX_INCOMING", value_name = "BYTES", default_value = "67108864", value_parser = option(number(1..=64 * GIB)))]
+    pub(crate) max_incoming: OptionValue<usize>,
+}
 
-impl Opt {
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let defaults = Config::new("-").ok();
-        let settings = Config::SETTINGS.iter().map(move |&(name, meaning)| Self {
-            name,
-            about: About::Asking,
-            value: "VALUE",
-            default: defaults.as_ref().and_then(|config| config.text(name)),
-            bounds: None,
-            meaning: meaning.to_owned(),
-            is_own: false,
-        });
-        let own = OWN.into_iter().map(|own| Self {
-            name: own.name,
-            about: own.about,
-            value: own.value,
-            default: own.default.map(str::to_owned),
-            bounds: own.bounds,
-            meaning: own.meaning.to_owned(),
-            is_own: true,
-        });
-        own.chain(settings)
-    }
+/// Which callers may ask.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Who may ask")]
+pub(crate) struct CallerOptions {
+    /// From [`CALLER_KEYS`].
+    #[arg(skip)]
+    pub(crate) keys: Option<OptionValue<String>>,
+    /// Keys of callers that may ask, one a line; # begins a comment; read again when the file
+    /// changes, and on SIGHUP
+    #[arg(long, env = "STATSIG_RELAY_KEYS_FILE", value_name = "FILE", value_parser = option(path))]
+    pub(crate) keys_file: Option<OptionValue<PathBuf>>,
+    /// Let every caller that can reach the relay ask, without a key
+    #[arg(
+        long, env = "STATSIG_RELAY_ALLOW_ANYONE", value_name = "BOOL", default_value = "false", value_parser = option(switch),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub(crate) allow_anyone: OptionValue<bool>,
+    /// Let callers on this machine ask without a key
+    #[arg(long, env = "STATSIG_RELAY_TRUST_LOOPBACK", value_name = "on|off", default_value = "on", value_parser = option(switch))]
+    pub(crate) trust_loopback: OptionValue<bool>,
+}
 
-    pub(crate) fn flag(&self) -> Option<String> {
-        let is_secret = SECRET.contains(&self.name);
-        (!is_secret).then(|| match self.name {
-            "base_url" => "upstream".to_owned(),
-            name => name.replace('_', "-"),
-        })
-    }
+/// What is logged, and how.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LoggingOptions {
+    /// A level, or levels by target: warn, or info,actix_statsig=debug; serving logs info; RUST_LOG
+    /// counts if this is not set
+    #[arg(long, env = "STATSIG_RELAY_LOG", value_name = "FILTER", value_parser = option(text))]
+    pub(crate) log: Option<OptionValue<String>>,
+    /// The format of the log: text or json
+    #[arg(long, env = "STATSIG_RELAY_LOG_FORMAT", value_name = "FORMAT", default_value = "text", value_parser = option(log_format))]
+    pub(crate) log_format: OptionValue<LogFormat>,
+}
 
-    pub(crate) fn variable(&self) -> String {
-        let prefix = if self.is_own { "STATSIG_RELAY" } else { "STATSIG" };
-        format!("{prefix}_{}", self.name.to_ascii_uppercase())
-    }
+/// The format of the log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
 
-    /// The variables it is read from, the first one first.
-    pub(crate) fn variables(&self) -> Vec<String> {
-        let usual = (self.name == "log").then(|| USUAL_LOG.to_owned());
-        [self.variable()].into_iter().chain(usual).collect()
-    }
+/// How Statsig is asked.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Asking Statsig")]
+pub(crate) struct StatsigOptions {
+    /// File with the server secret key, in place of STATSIG_API_KEY; read again when the file
+    /// changes, and on SIGHUP
+    #[arg(long, env = "STATSIG_RELAY_API_KEY_FILE", value_name = "FILE", value_parser = option(path))]
+    pub(crate) api_key_file: Option<OptionValue<PathBuf>>,
+    /// Rules for the stand-in for Statsig that answers without a key
+    #[arg(long, env = "STATSIG_RELAY_RULES", value_name = "FILE", value_parser = option(path))]
+    pub(crate) rules: Option<OptionValue<PathBuf>>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
 
-    /// What an error says where neither flag nor variable gave the value.
-    pub(crate) fn title(&self) -> String {
-        self.flag().map_or_else(|| self.variable(), |flag| format!("--{flag}"))
+fn log_format(format: &OsStr) -> Result<LogFormat, Invalid> {
+    match text(format)?.as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json".into()),
     }
+}
+
+/// Builds the command line's grammar. The help shows no value of a variable, and the commands'
+/// help does not repeat the options that serving has too.
+pub(super) fn command() -> clap::Command {
+    let hide_values = |arg: clap::Arg| arg.hide_env_values(true).allow_hyphen_values(true);
+    let hide_shared = move |arg: clap::Arg| {
+        let is_shared = arg.get_env().is_some();
+        arg.hide_env_values(true).allow_hyphen_values(is_shared).hide(is_shared)
+    };
+    CommandLine::command()
+        .mut_args(hide_values)
+        .mut_subcommands(|command| command.mut_args(hide_shared))
 }

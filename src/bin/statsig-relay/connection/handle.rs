@@ -1,4 +1,4 @@
-//! What the app knows of a connection, and tells it.
+//! The app's side of a connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,19 +17,19 @@ use actix_web::{
 };
 
 use super::{
-    room::Place,
-    state::{FREE, Refusal, State},
+    byte_budget::BudgetShare,
+    state::{FREE_BYTES, Refusal, State},
 };
-use crate::{clock::now, respond::Problem};
+use crate::{http::problem::Problem, machine::clock::now};
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Peer {
-    /// Somebody at this address.
+    /// A client at this address.
     At(SocketAddr),
-    /// Somebody on this machine, over a Unix socket.
+    /// A client on this machine, over a Unix socket.
     ThisMachine,
-    /// Nobody known: the connection may be closed already.
+    /// Unknown: the connection may be closed already.
     Unknown,
 }
 
@@ -40,23 +40,23 @@ pub(crate) struct Handle(Rc<Shared>);
 struct Shared {
     peer: Peer,
     state: RefCell<State>,
-    /// What its request takes of the memory that all requests share.
-    place: RefCell<Place>,
-    /// The same of its answer, until the client has taken it.
-    answer: RefCell<Place>,
+    /// The bytes that its request holds.
+    request: RefCell<BudgetShare>,
+    /// The bytes that its answer holds, until the client has read it.
+    answer: RefCell<BudgetShare>,
     refusal: Cell<Option<Refusal>>,
-    /// Waits for an answer, before it reads on.
+    /// Wakes the reader, which waits for an answer before it reads on.
     reader: Cell<Option<Waker>>,
-    /// Waits for the rest of the body, or for a refusal.
+    /// Wakes the handler, which waits for the rest of the body or a refusal.
     handler: Cell<Option<Waker>>,
 }
 
 impl Handle {
-    pub(super) fn new(peer: Peer, place: Place, answer: Place) -> Self {
+    pub(super) fn new(peer: Peer, request: BudgetShare, answer: BudgetShare) -> Self {
         Self(Rc::new(Shared {
             peer,
             state: RefCell::new(State::new(now())),
-            place: RefCell::new(place),
+            request: RefCell::new(request),
             answer: RefCell::new(answer),
             refusal: Cell::new(None),
             reader: Cell::new(None),
@@ -64,70 +64,71 @@ impl Handle {
         }))
     }
 
-    /// Who made the connection that a request came over.
+    /// Returns the other end.
     pub(crate) fn peer(&self) -> Peer {
         self.0.peer
     }
 
-    /// A request's handler has been called.
-    pub(super) fn began(&self, has_body: bool) {
+    /// The handler of a request was called.
+    pub(super) fn request_began(&self, has_body: bool) {
         self.0.refusal.set(None);
-        self.0.state.borrow_mut().began(has_body, now);
+        self.0.state.borrow_mut().request_began(has_body, now);
     }
 
-    /// The request's answer is known; whether the connection is closed after it.
-    pub(super) fn answered(&self, closes: bool) {
-        self.0.state.borrow_mut().answered(closes, now());
-        self.0.place.borrow_mut().take(0);
+    /// The request has an answer; `closes` says whether the connection closes after it.
+    pub(super) fn request_answered(&self, closes: bool) {
+        self.0.state.borrow_mut().request_answered(closes, now());
+        self.0.request.borrow_mut().resize(0);
         if let Some(reader) = self.0.reader.take() {
             reader.wake();
         }
     }
 
-    /// Counts an answer of so many bytes until the client has taken it; false if it does not fit
-    /// beside the answers that other clients have not taken. As of requests, the first bytes are free.
-    pub(crate) fn holds_answer(&self, bytes: usize) -> bool {
+    /// Reserves the bytes of an answer until the client has read it. Returns false if unread answers
+    /// of other clients use the whole budget. As for requests, the first bytes are free.
+    pub(crate) fn reserve_answer(&self, bytes: usize) -> bool {
         let mut answer = self.0.answer.borrow_mut();
-        let bytes = bytes.saturating_sub(FREE);
-        let fits = bytes == 0 || !answer.room().is_full();
+        let bytes = bytes.saturating_sub(FREE_BYTES);
+        let fits = bytes == 0 || !answer.budget().is_full();
         if fits {
-            answer.take(bytes);
+            answer.resize(bytes);
         }
         fits
     }
 
-    /// All that was to be written has been.
+    /// The client has read everything that was written.
     pub(super) fn flushed(&self) {
         self.0.state.borrow_mut().flushed();
-        self.0.answer.borrow_mut().take(0);
+        self.0.answer.borrow_mut().resize(0);
     }
 
-    /// Whether the connection cannot be kept, whatever the answer is.
+    /// Whether the connection must close after the request, whatever the answer is.
     pub(super) fn must_close(&self) -> bool {
         self.0.state.borrow().must_close()
     }
 
-    /// Looks at the state, or changes it.
-    pub(super) fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.0.state.borrow_mut())
+    /// Reads or changes the state.
+    pub(super) fn with_state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.0.state.borrow_mut())
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.0.place.borrow().room().is_full()
+    /// Whether requests use their whole budget.
+    pub(super) fn is_budget_full(&self) -> bool {
+        self.0.request.borrow().budget().is_full()
     }
 
-    /// Bytes have been read.
-    pub(super) fn read(&self, bytes: usize) {
+    /// Bytes were read.
+    pub(super) fn bytes_read(&self, bytes: usize) {
         let mut state = self.0.state.borrow_mut();
-        state.read(bytes, now);
-        self.0.place.borrow_mut().take(state.shared());
+        state.bytes_read(bytes, now);
+        self.0.request.borrow_mut().resize(state.budgeted());
     }
 
     pub(super) fn wake_when_answered(&self, reader: &Waker) {
         self.0.reader.set(Some(reader.clone()));
     }
 
-    /// Gives an error to whoever reads the body.
+    /// Makes the handler's read of the body fail.
     pub(super) fn refuse_body(&self, refusal: Refusal) {
         self.0.state.borrow_mut().refuse_body();
         self.0.refusal.set(Some(refusal));
@@ -147,7 +148,7 @@ impl Handle {
     }
 }
 
-/// A request's body, as it arrives.
+/// A request's body that is still arriving.
 pub(crate) struct Incoming {
     payload: web::Payload,
     connection: Option<Handle>,
@@ -165,8 +166,8 @@ impl FromRequest for Incoming {
 }
 
 impl Incoming {
-    /// All of it, unless it has more bytes than this, takes too long, or does not fit beside those
-    /// of others.
+    /// Reads the whole body. Fails if it is longer than the limit, takes too long, or exceeds the
+    /// budget of all requests.
     pub(crate) async fn read(self, limit: usize) -> Result<Bytes, Problem> {
         let Self { payload, connection } = self;
         let mut reading = pin!(payload.to_bytes_limited(limit));
@@ -176,15 +177,15 @@ impl Incoming {
             (Poll::Pending, None) => Poll::Pending,
         });
         let read = read.await.map_err(|refusal| match refusal {
-            Refusal::Slow => Problem::too_slow(),
-            Refusal::NoRoom => Problem::no_room(),
-            Refusal::Leaving => Error::ShuttingDown.into(),
+            Refusal::TooSlow => Problem::too_slow(),
+            Refusal::BudgetFull => Problem::request_budget_exceeded(),
+            Refusal::ShuttingDown => Error::ShuttingDown.into(),
         })?;
         let bytes = read
             .map_err(|_| Problem::too_large(limit))?
             .map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
         if let Some(connection) = &connection {
-            connection.state(State::body_read);
+            connection.with_state(State::body_read);
         }
         Ok(bytes)
     }

@@ -1,14 +1,14 @@
-//! A client's connection, which may take only so long for whatever it does.
+//! Clients' connections, with a limit on the time for everything a client does.
 //!
-//! The server library limits the first head of a connection, and the time between two requests.
-//! Nothing in it limits a later head, the body that a handler reads, or an answer that nobody takes.
-//! So all of it is limited here, between the library and the socket: `state.rs` decides, `attend.rs`
-//! tells it what becomes of the requests, and [`Connection`] carries it out.
+//! The server library limits the first head of a connection, and the time between two requests. It
+//! does not limit a later head, the body that a handler reads, or an answer that the client does not
+//! read. So this module limits them, between the library and the socket: `state.rs` decides,
+//! `request_tracking.rs` reports requests to it, and [`Connection`] acts.
 
-mod attend;
-mod door;
+mod acceptor;
+mod byte_budget;
 mod handle;
-mod room;
+mod request_tracking;
 mod socket;
 mod state;
 mod upgrade;
@@ -30,75 +30,75 @@ use tokio::{
 
 use self::state::{Due, Reading, Refusal, State};
 pub(crate) use self::{
-    attend::attend,
-    door::Door,
+    acceptor::Acceptor,
     handle::{Handle, Incoming, Peer},
+    request_tracking::track_request,
     socket::Socket,
     state::Limits,
 };
-use crate::clock::now;
+use crate::machine::clock::now;
 
-const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\
+const TOO_SLOW_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\
     connection: close\r\n\r\n";
 
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\
+const BUDGET_FULL_ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\
     retry-after: 1\r\nconnection: close\r\n\r\n";
 
-/// A connection, as the server library reads from it and writes to it.
+/// A connection that the server library reads from and writes to.
 pub(crate) struct Connection<S> {
     socket: S,
     handle: Handle,
     limits: Limits,
-    leaving: Option<LocalBoxFuture<'static, ()>>,
+    shutdown: Option<LocalBoxFuture<'static, ()>>,
     timer: Pin<Box<Sleep>>,
-    /// When the timer wakes the connection, if it is going to. It may be too early.
+    /// The time at which the timer wakes the connection, if it is armed. It may be too early.
     armed: Option<Instant>,
-    /// A head does not fit: it is refused the next time, unless it turns out to be complete.
-    is_short: bool,
-    /// Something was read since the library last had its turn to take what is in its buffer.
+    /// Whether a head exceeds the budget. It is refused at the next read, unless it is complete.
+    is_over_budget: bool,
+    /// Whether bytes were read since the library last had a chance to parse its buffer.
     has_read: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-/// With less room than this in its buffer, the library makes more before it reads on. A buffer that
-/// still has something in it grows then, and never becomes smaller while the connection is open.
-const LEAST_ROOM: usize = 1024;
+/// With less free space in its buffer, the library makes more before it reads on. A buffer that is not
+/// empty grows then, and never shrinks while the connection is open.
+const MIN_FREE_SPACE: usize = 1024;
 
 impl<S: Socket> Connection<S> {
     pub(crate) fn new(
         socket: S,
         handle: Handle,
         limits: Limits,
-        leaving: GracefulShutdownSignal,
+        shutdown: GracefulShutdownSignal,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let leaving = async move { leaving.notified().await }.boxed_local();
+        let shutdown = async move { shutdown.notified().await }.boxed_local();
         let timer = Box::pin(sleep_until(now().into()));
         Self {
             socket,
             handle,
             limits,
-            leaving: Some(leaving),
+            shutdown: Some(shutdown),
             timer,
             armed: None,
-            is_short: false,
+            is_over_budget: false,
             has_read: false,
             _permit: permit,
         }
     }
 
-    /// What tells the app of the connection.
+    /// Returns the app's side of the connection.
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Waits for what is due, as `next` has it.
+    /// Waits until the action that `next` returns is due.
     fn poll_due(
         &mut self,
         next: impl Fn(&State, &Limits) -> Option<(Instant, Due)>,
         cx: &mut Context<'_>,
     ) -> Poll<Due> {
-        while let Some((at, due)) = self.handle.state(|state| next(state, &self.limits)) {
+        while let Some((at, due)) = self.handle.with_state(|state| next(state, &self.limits)) {
             self.arm(at);
             ready!(self.timer.as_mut().poll(cx));
             if self.armed.take() == Some(at) {
@@ -111,8 +111,8 @@ impl<S: Socket> Connection<S> {
         Poll::Pending
     }
 
-    /// Has the timer wake the connection then, or earlier: with each request that is too early, and
-    /// a timer is not set again for nothing.
+    /// Arms the timer, unless it wakes the connection earlier already: resetting a timer for each
+    /// request would cost too much. Returns whether the timer changed.
     fn arm(&mut self, at: Instant) -> bool {
         let is_new = self.armed.is_none_or(|armed| armed > at);
         if is_new {
@@ -123,17 +123,17 @@ impl<S: Socket> Connection<S> {
     }
 
     fn notice_shutdown(&mut self, cx: &mut Context<'_>) {
-        if self.leaving.as_mut().is_some_and(|leaving| leaving.as_mut().poll(cx).is_ready()) {
-            self.leaving = None;
-            self.handle.state(|state| state.leave(now()));
+        if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.as_mut().poll(cx).is_ready()) {
+            self.shutdown = None;
+            self.handle.with_state(|state| state.shut_down(now()));
         }
     }
 
-    /// Does what is due: an end of what is read closes the connection.
+    /// Performs what is due. An end of input closes the connection.
     fn perform(&mut self, due: Due, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match due {
             Due::Close => Poll::Ready(Ok(())),
-            Due::CloseSlow => self.refuse(SLOW, cx),
+            Due::CloseTooSlow => self.refuse(TOO_SLOW_ANSWER, cx),
             Due::RefuseBody(why) => {
                 self.handle.refuse_body(why);
                 Poll::Pending
@@ -145,27 +145,27 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Says why the connection is closed. Before a head is complete the library has nothing to say,
-    /// unless it is the answer before, which the client does not take.
+    /// Tells the client why the connection closes. Before a head is complete, the library writes
+    /// nothing but the previous answer, which the client may not read.
     fn refuse(&mut self, answer: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.handle.state(|state| state.is_stalled()) {
-            // A few bytes for an empty buffer; where they do not fit, the client reads nothing.
+        if !self.handle.with_state(|state| state.is_stalled()) {
+            // A few bytes fit into an empty buffer. If they do not fit, the client reads nothing.
             let _ = Pin::new(&mut self.socket).poll_write(cx, answer);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Does not read what there is no room for.
+    /// Handles bytes that may not be read now.
     fn poll_unread(&mut self, reading: Reading, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if reading == Reading::Later {
+        if reading == Reading::AfterAnswer {
             self.handle.wake_when_answered(cx.waker());
-        } else if !self.handle.state(|state| state.is_in_head()) {
-            self.handle.refuse_body(Refusal::NoRoom);
-        } else if self.is_short {
-            return self.refuse(NO_ROOM, cx);
+        } else if !self.handle.with_state(|state| state.is_in_head()) {
+            self.handle.refuse_body(Refusal::BudgetFull);
+        } else if self.is_over_budget {
+            return self.refuse(BUDGET_FULL_ANSWER, cx);
         } else {
-            // What has been read may be a whole head, whose handler can give a better answer.
-            self.is_short = true;
+            // The buffer may have a whole head, and its handler can give a better answer.
+            self.is_over_budget = true;
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -179,30 +179,30 @@ impl<S: Socket> AsyncRead for Connection<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.handle.state(|state| state.is_over(&this.limits, now)) {
+        if this.handle.with_state(|state| state.is_over(&this.limits, now)) {
             return Poll::Ready(Ok(()));
         }
-        let is_full = this.handle.is_full();
-        let read = match this.handle.state(|state| state.reading(is_full)) {
-            Reading::Allowed if this.has_read && buffer.remaining() <= LEAST_ROOM => {
+        let is_full = this.handle.is_budget_full();
+        let read = match this.handle.with_state(|state| state.reading(is_full)) {
+            Reading::Allowed if this.has_read && buffer.remaining() <= MIN_FREE_SPACE => {
                 this.has_read = false;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             Reading::Allowed => {
-                this.is_short = false;
+                this.is_over_budget = false;
                 let before = buffer.filled().len();
-                // Enough at once for most heads, in which what is offered is looked for.
-                let most = buffer.remaining().saturating_sub(LEAST_ROOM).max(LEAST_ROOM);
-                let mut socket = (&mut this.socket).take(most as u64);
+                // One read gets most heads whole, as `decline_h2c` needs them.
+                let max = buffer.remaining().saturating_sub(MIN_FREE_SPACE).max(MIN_FREE_SPACE);
+                let mut socket = (&mut this.socket).take(max as u64);
                 let read = Pin::new(&mut socket).poll_read(cx, buffer);
                 let new = buffer.filled_mut().get_mut(before..).unwrap_or_default();
                 if !new.is_empty() {
                     this.has_read = true;
-                    if this.handle.state(|state| state.is_at_rest()) {
+                    if this.handle.with_state(|state| state.is_idle()) {
                         upgrade::decline_h2c(new);
                     }
-                    this.handle.read(new.len());
+                    this.handle.bytes_read(new.len());
                 }
                 read
             }
@@ -212,7 +212,7 @@ impl<S: Socket> AsyncRead for Connection<S> {
             return read;
         }
         this.has_read = false;
-        // Not before there is nothing to read: a machine that is busy is not the client's fault.
+        // Only if there is nothing to read: a busy machine is not the client's fault.
         this.notice_shutdown(cx);
         while let Poll::Ready(due) = this.poll_due(State::next, cx) {
             if let Poll::Ready(end) = this.perform(due, cx) {
@@ -233,21 +233,21 @@ impl<S: Socket> AsyncWrite for Connection<S> {
         if let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, bytes) {
             return Poll::Ready(written);
         }
-        // Whoever takes a byte now and then takes too long as well: it counts until all is taken.
-        this.handle.state(|state| state.stalled(now));
+        // The time counts until the client has read all: reading a byte now and then does not reset it.
+        this.handle.with_state(|state| state.stalled(now));
         this.notice_shutdown(cx);
         ready!(this.poll_due(State::next_write, cx));
         this.socket.abort();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The library calls this whenever it has written all it had.
+    /// The library calls this when it has written everything.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
         this.handle.flushed();
-        // It may not read again before something wakes it.
-        let next = this.handle.state(|state| state.next(&this.limits));
+        // The library may not read again until the connection wakes it.
+        let next = this.handle.with_state(|state| state.next(&this.limits));
         if next.is_some_and(|(at, _)| this.arm(at)) && this.timer.as_mut().poll(cx).is_ready() {
             this.armed = None;
             cx.waker().wake_by_ref();

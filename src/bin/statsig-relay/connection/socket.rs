@@ -7,10 +7,10 @@ use super::handle::Peer;
 
 /// A connected socket.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// Who is at the other end.
+    /// Returns the other end.
     fn peer(&self) -> Peer;
 
-    /// Has the connection reset when it is dropped: what was not sent is thrown away.
+    /// Makes dropping the connection reset it. Bytes that were not sent are discarded.
     fn abort(&self);
 }
 
@@ -31,6 +31,6 @@ impl Socket for tokio::net::UnixStream {
         Peer::ThisMachine
     }
 
-    /// The system keeps nothing of it anyway.
+    /// Does nothing: the system keeps no bytes of a dropped Unix socket.
     fn abort(&self) {}
 }

@@ -1,86 +1,87 @@
-//! What a connection is doing, and until when it may: a pure state machine.
+//! The state of a connection, and the deadline of what it does. Pure.
 
 use std::time::{Duration, Instant};
 
-/// The longest a connection may take.
+/// The times that a connection may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// To send its next request, after the answer to the last.
+    /// From an answer to the next request.
     pub(crate) keep_alive: Duration,
-    /// To send a request, from its first byte to its last, and to take an answer.
+    /// To send a request, from its first byte to its last, and to read an answer.
     pub(crate) client: Duration,
-    /// To send the rest of a request or to take an answer, once the server is shutting down.
-    pub(crate) leave: Duration,
+    /// To send the rest of a request, or to read an answer, once the server shuts down.
+    pub(crate) shutdown: Duration,
 }
 
-/// What becomes of a connection whose time is up.
+/// The action when a connection's time is up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Due {
-    /// It is closed.
+    /// Close the connection.
     Close,
-    /// It is closed, and the client is told that its request came too slowly.
-    CloseSlow,
-    /// Whoever reads the body gets an error instead of the rest.
+    /// Close the connection, and tell the client that its request was too slow.
+    CloseTooSlow,
+    /// Make the handler's read of the body fail.
     RefuseBody(Refusal),
-    /// It is reset: the client does not read its answer.
+    /// Reset the connection: the client does not read its answer.
     Abort,
 }
 
-/// Why the rest of a body is not read.
+/// Why the rest of a body is refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Refusal {
-    Slow,
-    NoRoom,
-    Leaving,
+    TooSlow,
+    BudgetFull,
+    ShuttingDown,
 }
 
 /// Whether more may be read from the client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Reading {
     Allowed,
-    /// Not before the request at hand is answered.
-    Later,
-    /// The request does not fit into the memory that all requests share.
-    NoRoom,
+    /// Not before the current request is answered.
+    AfterAnswer,
+    /// Requests use their whole budget.
+    BudgetFull,
 }
 
+/// A connection's state.
 #[derive(Debug)]
 pub(crate) struct State {
     phase: Phase,
     /// Bytes read since the last answer.
     held: usize,
-    /// The request at hand has a long head.
+    /// Whether the current request has a long head.
     has_long_head: bool,
-    /// When the client first failed to take the answer at hand.
+    /// When the client first did not read the current answer.
     stalled: Option<Instant>,
     /// When the server began to shut down.
-    leaving: Option<Instant>,
+    shutdown: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// Nothing was read yet.
+    /// No byte was read yet.
     New { since: Instant },
-    /// Answered, and nothing was read since.
+    /// A request was answered, and no byte was read since.
     Idle { since: Instant },
     /// A head is arriving.
     Head { since: Instant },
-    /// A request's handler has been called, and the rest of its body is arriving.
+    /// The handler was called, and the rest of the body is arriving.
     Body { since: Instant, refused: bool },
-    /// A request has been read; `ahead` bytes after it as well.
+    /// A request was read, and `ahead` bytes after it.
     Answering { ahead: usize },
-    /// The last answer has been given; what else arrives is thrown away.
+    /// The last answer was given. Bytes that still arrive are discarded.
     Closing { since: Instant },
 }
 
-/// A connection has a buffer of this size in any case: what fits into it is not counted.
-pub(crate) const FREE: usize = 8 * 1024;
+/// The size of the buffer that every connection has. Only bytes beyond it count in the budget.
+pub(crate) const FREE_BYTES: usize = 8 * 1024;
 
-/// The most that is read ahead of the request at hand. Reading is how the end of the connection is
-/// noticed.
-const AHEAD: usize = 4 * 1024;
+/// The most bytes that are read after the current request. Only reading notices the end of a
+/// connection.
+const MAX_AHEAD: usize = 4 * 1024;
 
-/// A longer head ends its connection: the server library keeps the buffer for it as long as the
+/// A longer head closes its connection: the server library would keep the large buffer as long as the
 /// connection is open.
 const LONG_HEAD: usize = 16 * 1024;
 
@@ -91,12 +92,12 @@ impl State {
             held: 0,
             has_long_head: false,
             stalled: None,
-            leaving: None,
+            shutdown: None,
         }
     }
 
-    /// Bytes have been read.
-    pub(crate) fn read(&mut self, bytes: usize, now: impl FnOnce() -> Instant) {
+    /// Bytes were read.
+    pub(crate) fn bytes_read(&mut self, bytes: usize, now: impl FnOnce() -> Instant) {
         match &mut self.phase {
             Phase::New { .. } | Phase::Idle { .. } => self.phase = Phase::Head { since: now() },
             Phase::Answering { ahead } => *ahead += bytes,
@@ -106,36 +107,36 @@ impl State {
         self.held += bytes;
     }
 
-    /// A request's handler has been called: its head is complete.
-    pub(crate) fn began(&mut self, has_body: bool, now: impl FnOnce() -> Instant) {
+    /// The handler of a request was called: its head is complete.
+    pub(crate) fn request_began(&mut self, has_body: bool, now: impl FnOnce() -> Instant) {
         self.has_long_head = self.held > LONG_HEAD;
         self.phase = match self.phase {
             _ if !has_body => Phase::Answering { ahead: 0 },
-            // One limit for both: slow heads leave less time for their bodies.
+            // Head and body share one limit.
             Phase::Head { since } => Phase::Body { since, refused: false },
             _ => Phase::Body { since: now(), refused: false },
         };
     }
 
-    /// The request's body has been read to its end.
+    /// The body was read to its end.
     pub(crate) fn body_read(&mut self) {
         if let Phase::Body { .. } = self.phase {
             self.phase = Phase::Answering { ahead: 0 };
         }
     }
 
-    /// Whether a part of the request's body is still to be read.
+    /// Whether a part of the body was not read.
     pub(crate) fn has_unread_body(&self) -> bool {
         matches!(self.phase, Phase::Body { .. })
     }
 
-    /// Whether the connection cannot be kept after the request at hand.
+    /// Whether the connection must close after the current request.
     pub(crate) fn must_close(&self) -> bool {
-        self.is_leaving() || self.has_unread_body() || self.has_long_head
+        self.shutdown.is_some() || self.has_unread_body() || self.has_long_head
     }
 
-    /// The request has its answer, which is going to be written.
-    pub(crate) fn answered(&mut self, closes: bool, now: Instant) {
+    /// The request has an answer, which is about to be written.
+    pub(crate) fn request_answered(&mut self, closes: bool, now: Instant) {
         self.phase = match self.phase {
             _ if closes => Phase::Closing { since: now },
             Phase::Answering { ahead } if ahead > 0 => Phase::Head { since: now },
@@ -144,60 +145,56 @@ impl State {
         self.held = 0;
     }
 
-    /// The client does not take what is written.
+    /// The client does not read what is written.
     pub(crate) fn stalled(&mut self, now: impl FnOnce() -> Instant) {
         self.stalled.get_or_insert_with(now);
     }
 
-    /// All that was to be written has been.
+    /// The client has read everything that was written.
     pub(crate) fn flushed(&mut self) {
         self.stalled = None;
     }
 
     /// The server has begun to shut down.
-    pub(crate) fn leave(&mut self, now: Instant) {
-        self.leaving.get_or_insert(now);
+    pub(crate) fn shut_down(&mut self, now: Instant) {
+        self.shutdown.get_or_insert(now);
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
-    }
-
-    /// The rest of the body is not read.
+    /// The rest of the body is refused.
     pub(crate) fn refuse_body(&mut self) {
         if let Phase::Body { refused, .. } = &mut self.phase {
             *refused = true;
         }
     }
 
-    /// How many bytes the connection takes of the memory that all requests share.
-    pub(crate) fn shared(&self) -> usize {
-        self.held.saturating_sub(FREE)
+    /// Returns the bytes that count in the budget of all requests.
+    pub(crate) fn budgeted(&self) -> usize {
+        self.held.saturating_sub(FREE_BYTES)
     }
 
-    /// Whether more may be read, where the shared memory is full or not.
-    pub(crate) fn reading(&self, is_full: bool) -> Reading {
+    /// Whether more may be read.
+    pub(crate) fn reading(&self, is_budget_full: bool) -> Reading {
         match self.phase {
             Phase::Closing { .. } => Reading::Allowed,
-            Phase::Answering { ahead } if ahead >= AHEAD => Reading::Later,
-            _ if is_full && self.held >= FREE => Reading::NoRoom,
+            Phase::Answering { ahead } if ahead >= MAX_AHEAD => Reading::AfterAnswer,
+            _ if is_budget_full && self.held >= FREE_BYTES => Reading::BudgetFull,
             _ => Reading::Allowed,
         }
     }
 
-    /// Whether a request's head is arriving, which has no handler yet to tell.
+    /// Whether a head is arriving, or none yet: there is no handler to report to.
     pub(crate) fn is_in_head(&self) -> bool {
         matches!(self.phase, Phase::New { .. } | Phase::Idle { .. } | Phase::Head { .. })
     }
 
-    /// Whether the time is up in which what arrives is thrown away. It is asked before each read:
-    /// there may be more to read at any time.
+    /// Whether the time to discard bytes is over. Checked before each read, because a client may send
+    /// without a pause.
     pub(crate) fn is_over(&self, limits: &Limits, now: impl FnOnce() -> Instant) -> bool {
         matches!(self.phase, Phase::Closing { since } if self.end(since, limits) <= now())
     }
 
-    /// Whether nothing was read since the last answer.
-    pub(crate) fn is_at_rest(&self) -> bool {
+    /// Whether no byte was read since the last answer.
+    pub(crate) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::New { .. } | Phase::Idle { .. })
     }
 
@@ -205,39 +202,40 @@ impl State {
         self.stalled.is_some()
     }
 
-    /// What is to be done next, and when. What happens until then may change it.
+    /// Returns the next action and its time. Events until then may change both.
     pub(crate) fn next(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let both = self.next_read(limits).into_iter().chain(self.next_write(limits));
         both.min_by_key(|(at, _)| *at)
     }
 
-    /// The same, of the answer that is being written.
+    /// Returns the next action for the answer that is being written.
     pub(crate) fn next_write(&self, limits: &Limits) -> Option<(Instant, Due)> {
         self.stalled.map(|since| (self.end(since, limits), Due::Abort))
     }
 
     fn next_read(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let end = |since| self.end(since, limits);
-        match (self.phase, self.leaving) {
-            (Phase::New { .. } | Phase::Idle { .. } | Phase::Head { .. }, Some(left)) => {
-                Some((left, Due::Close))
+        match (self.phase, self.shutdown) {
+            (Phase::New { .. } | Phase::Idle { .. } | Phase::Head { .. }, Some(shutdown)) => {
+                Some((shutdown, Due::Close))
             }
             (Phase::New { since }, None) => Some((end(since), Due::Close)),
             (Phase::Idle { since }, None) => Some((since + limits.keep_alive, Due::Close)),
-            (Phase::Head { since }, None) => Some((end(since), Due::CloseSlow)),
-            (Phase::Body { since, refused: false }, left) => {
-                let why = if left.is_some() { Refusal::Leaving } else { Refusal::Slow };
-                Some((end(since), Due::RefuseBody(why)))
+            (Phase::Head { since }, None) => Some((end(since), Due::CloseTooSlow)),
+            (Phase::Body { since, refused: false }, shutdown) => {
+                let is_shutdown = shutdown.is_some();
+                let reason = if is_shutdown { Refusal::ShuttingDown } else { Refusal::TooSlow };
+                Some((end(since), Due::RefuseBody(reason)))
             }
             (Phase::Closing { since }, _) => Some((end(since), Due::Close)),
             (Phase::Body { refused: true, .. } | Phase::Answering { .. }, _) => None,
         }
     }
 
-    /// When what began at `since` must have ended.
+    /// Returns the deadline of what began at `since`.
     fn end(&self, since: Instant, limits: &Limits) -> Instant {
         let end = since + limits.client;
-        self.leaving.map_or(end, |left| end.min(left + limits.leave))
+        self.shutdown.map_or(end, |shutdown| end.min(shutdown + limits.shutdown))
     }
 }
 
@@ -250,10 +248,10 @@ mod tests {
     const LIMITS: Limits = Limits {
         keep_alive: Duration::from_secs(120),
         client: Duration::from_secs(15),
-        leave: SECOND,
+        shutdown: SECOND,
     };
 
-    /// A connection, and a clock that goes only when it is told to.
+    /// A connection with a manual clock.
     struct Run {
         state: State,
         now: Instant,
@@ -261,7 +259,7 @@ mod tests {
     }
 
     impl Run {
-        #[expect(clippy::disallowed_methods, reason = "a beginning; it never goes by itself")]
+        #[expect(clippy::disallowed_methods, reason = "the start of a manual clock")]
         fn new() -> Self {
             let start = Instant::now();
             Self { state: State::new(start), now: start, start }
@@ -274,18 +272,18 @@ mod tests {
 
         fn read(&mut self, bytes: usize) -> &mut Self {
             let now = self.now;
-            self.state.read(bytes, || now);
+            self.state.bytes_read(bytes, || now);
             self
         }
 
         fn began(&mut self, has_body: bool) -> &mut Self {
             let now = self.now;
-            self.state.began(has_body, || now);
+            self.state.request_began(has_body, || now);
             self
         }
 
         fn answered(&mut self, closes: bool) -> &mut Self {
-            self.state.answered(closes, self.now);
+            self.state.request_answered(closes, self.now);
             self
         }
 
@@ -295,12 +293,12 @@ mod tests {
             self
         }
 
-        fn leave(&mut self) -> &mut Self {
-            self.state.leave(self.now);
+        fn shut_down(&mut self) -> &mut Self {
+            self.state.shut_down(self.now);
             self
         }
 
-        /// What is due next, and how many seconds after the beginning.
+        /// Returns the next action, and its second after the start.
         fn next(&self) -> Option<(u64, Due)> {
             let next = self.state.next(&LIMITS);
             next.map(|(at, due)| ((at - self.start).as_secs(), due))
@@ -312,21 +310,21 @@ mod tests {
         let mut run = Run::new();
         assert_eq!(run.next(), Some((15, Due::Close)));
         run.wait(5).read(1);
-        assert_eq!(run.next(), Some((20, Due::CloseSlow)));
+        assert_eq!(run.next(), Some((20, Due::CloseTooSlow)));
         run.wait(14).read(1);
-        assert_eq!(run.next(), Some((20, Due::CloseSlow)));
+        assert_eq!(run.next(), Some((20, Due::CloseTooSlow)));
 
         run.began(false).answered(false);
         assert_eq!(run.next(), Some((19 + 120, Due::Close)));
         run.wait(100).read(1).wait(1).read(1);
-        assert_eq!(run.next(), Some((119 + 15, Due::CloseSlow)));
+        assert_eq!(run.next(), Some((119 + 15, Due::CloseTooSlow)));
     }
 
     #[test]
     fn head_and_body_have_one_limit_and_a_handler_that_works_has_none() {
         let mut run = Run::new();
         run.read(100).wait(10).began(true).wait(1).read(1);
-        assert_eq!(run.next(), Some((15, Due::RefuseBody(Refusal::Slow))));
+        assert_eq!(run.next(), Some((15, Due::RefuseBody(Refusal::TooSlow))));
         run.state.refuse_body();
         assert_eq!(run.next(), None);
         assert!(run.state.has_unread_body());
@@ -341,7 +339,7 @@ mod tests {
     fn beginning_of_a_next_head_that_was_read_ahead_counts_from_the_answer() {
         let mut run = Run::new();
         run.read(100).began(false).wait(3).read(1).answered(false);
-        assert_eq!(run.next(), Some((18, Due::CloseSlow)));
+        assert_eq!(run.next(), Some((18, Due::CloseTooSlow)));
     }
 
     #[test]
@@ -349,7 +347,7 @@ mod tests {
         let mut run = Run::new();
         run.read(100).began(true).answered(true).wait(10).read(1_000_000);
         assert_eq!(run.next(), Some((15, Due::Close)));
-        assert_eq!(run.state.shared(), 0);
+        assert_eq!(run.state.budgeted(), 0);
         for (seconds, is_over) in [(4, false), (1, true)] {
             let now = run.wait(seconds).now;
             assert_eq!(run.state.is_over(&LIMITS, || now), is_over);
@@ -367,11 +365,11 @@ mod tests {
 
     #[test]
     fn shutdown_closes_idle_connections_at_once_and_leaves_others_a_moment() {
-        let at_5 = |run: &mut Run| run.wait(5).leave().next();
+        let at_5 = |run: &mut Run| run.wait(5).shut_down().next();
         assert_eq!(at_5(&mut Run::new()), Some((5, Due::Close)));
         assert_eq!(at_5(Run::new().read(1)), Some((5, Due::Close)));
         assert_eq!(at_5(Run::new().read(1).began(false).answered(false)), Some((5, Due::Close)));
-        let body = Due::RefuseBody(Refusal::Leaving);
+        let body = Due::RefuseBody(Refusal::ShuttingDown);
         assert_eq!(at_5(Run::new().read(1).began(true)), Some((6, body)));
         assert_eq!(at_5(Run::new().read(1).began(false)), None);
         assert_eq!(at_5(Run::new().read(1).began(false).stalled()), Some((6, Due::Abort)));
@@ -381,22 +379,22 @@ mod tests {
     #[test]
     fn only_requests_beyond_a_buffers_size_take_shared_memory_until_they_are_answered() {
         let mut run = Run::new();
-        run.read(FREE - 1);
-        assert_eq!((run.state.shared(), run.state.reading(true)), (0, Reading::Allowed));
+        run.read(FREE_BYTES - 1);
+        assert_eq!((run.state.budgeted(), run.state.reading(true)), (0, Reading::Allowed));
         run.read(100);
-        assert_eq!((run.state.shared(), run.state.reading(true)), (99, Reading::NoRoom));
+        assert_eq!((run.state.budgeted(), run.state.reading(true)), (99, Reading::BudgetFull));
         assert_eq!(run.state.reading(false), Reading::Allowed);
         run.began(false).answered(false);
-        assert_eq!((run.state.shared(), run.state.reading(true)), (0, Reading::Allowed));
+        assert_eq!((run.state.budgeted(), run.state.reading(true)), (0, Reading::Allowed));
     }
 
     #[test]
     fn little_is_read_ahead_of_the_request_at_hand() {
         let mut run = Run::new();
-        run.read(100).began(false).read(AHEAD - 1);
+        run.read(100).began(false).read(MAX_AHEAD - 1);
         assert_eq!(run.state.reading(false), Reading::Allowed);
         run.read(1);
-        assert_eq!(run.state.reading(false), Reading::Later);
+        assert_eq!(run.state.reading(false), Reading::AfterAnswer);
         run.answered(false);
         assert_eq!(run.state.reading(false), Reading::Allowed);
     }

@@ -1,13 +1,13 @@
-//! Clients that offer HTTP/2 with each request, and take HTTP/1.1.
+//! Clients that offer HTTP/2 with each request and accept HTTP/1.1.
 
-/// What is written over `Upgrade` in a head's `Connection`; it must be of the same length.
+/// Replaces `Upgrade` in a head's `Connection`. It has the same length.
 const IGNORED: &[u8] = b"ignored";
 
-/// Takes the offer of `Upgrade: h2c` out of a head, where all of it is there.
+/// Removes the offer of `Upgrade: h2c` from a head, if the whole head is in `read`.
 ///
-/// A server may ignore the offer, but the server library closes the connection after it: each
-/// request of Java's default client would have one of its own. The offer is taken out in place, so
-/// nothing else moves. A head that arrived in pieces is left as it is, and its connection closed.
+/// A server may ignore the offer, but the server library closes the connection after it, so each
+/// request of Java's default client would need a new connection. The offer is overwritten in place, so
+/// nothing else moves. A head that arrives in pieces is left as it is, and its connection is closed.
 pub(super) fn decline_h2c(read: &mut [u8]) {
     let Some(end) = read.windows(4).position(|end| end == b"\r\n\r\n") else { return };
     let head = &mut read[..end + 2];
@@ -26,7 +26,7 @@ pub(super) fn decline_h2c(read: &mut [u8]) {
     }
 }
 
-/// Where the value of the first header of this name is, without the white space around it.
+/// Finds the value of the first header of this name, without white space around it.
 fn header(head: &[u8], name: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
     for line in head.split_inclusive(|byte| *byte == b'\n') {

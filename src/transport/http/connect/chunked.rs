@@ -1,21 +1,21 @@
-//! Where a body in chunks ends: RFC 9112, section 7.1. Pure.
+//! Finds the end of a chunked body (RFC 9112, section 7.1). Pure.
 
-use super::framing::{Fault, MAX_HEADS};
+use super::framing::{FramingError, MAX_HEAD_BYTES};
 
-/// What was read of a chunked body. As strict as awc's decoder, which reads the same bytes.
+/// The position in a chunked body. It is as strict as awc's decoder, which reads the same bytes.
 #[derive(Debug, Default)]
 pub(super) struct Chunked {
-    at: At,
-    /// The rest of the chunk.
-    left: u64,
-    /// The digits of its size.
-    digits: u32,
+    state: ChunkState,
+    /// The bytes left of the chunk.
+    remaining: u64,
+    /// The digits of its size so far.
+    size_digits: u32,
     /// The bytes of extensions and trailers so far.
-    extra: usize,
+    overhead: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
+enum ChunkState {
     #[default]
     Size,
     SpaceAfterSize,
@@ -24,91 +24,99 @@ enum At {
     Data,
     DataCr,
     DataLf,
-    /// The beginning of a line after the last chunk.
+    /// At the start of a line after the last chunk.
     TrailerStart,
     Trailer,
     TrailerLf,
     EndLf,
-    Over,
+    Complete,
 }
 
-/// More does not fit 64 bits.
-const MAX_DIGITS: u32 = 16;
+/// The most digits that fit into 64 bits.
+const MAX_SIZE_DIGITS: u32 = 16;
 
 impl Chunked {
-    /// Returns how many of the bytes belong to the body: all of them, unless it is over.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let mut taken = 0;
-        while taken < bytes.len() && !self.is_over() {
-            if self.at == At::Data {
-                let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-                let data = left.min(bytes.len() - taken);
-                self.left -= data as u64;
-                taken += data;
-                if self.left == 0 {
-                    self.at = At::DataCr;
+    /// Returns how many of the bytes belong to the body: all of them, unless the body ends.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, FramingError> {
+        let mut consumed = 0;
+        while consumed < bytes.len() && !self.is_complete() {
+            if self.state == ChunkState::Data {
+                let remaining = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+                let data = remaining.min(bytes.len() - consumed);
+                self.remaining -= data as u64;
+                consumed += data;
+                if self.remaining == 0 {
+                    self.state = ChunkState::DataCr;
                 }
             } else {
-                self.at = self.step(bytes[taken])?;
-                taken += 1;
+                self.state = self.step(bytes[consumed])?;
+                consumed += 1;
             }
         }
-        Ok(taken)
+        Ok(consumed)
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.at == At::Over
+    pub(super) fn is_complete(&self) -> bool {
+        self.state == ChunkState::Complete
     }
 
-    fn step(&mut self, byte: u8) -> Result<At, Fault> {
-        Ok(match (self.at, byte) {
-            (At::Size, _) if byte.is_ascii_hexdigit() => {
-                self.digit(byte)?;
-                At::Size
+    fn step(&mut self, byte: u8) -> Result<ChunkState, FramingError> {
+        Ok(match (self.state, byte) {
+            (ChunkState::Size, _) if byte.is_ascii_hexdigit() => {
+                self.push_digit(byte)?;
+                ChunkState::Size
             }
-            (At::Size | At::SpaceAfterSize, b' ' | b'\t') if self.digits > 0 => {
-                self.count()?;
-                At::SpaceAfterSize
+            (ChunkState::Size | ChunkState::SpaceAfterSize, b' ' | b'\t')
+                if self.size_digits > 0 =>
+            {
+                self.count_overhead()?;
+                ChunkState::SpaceAfterSize
             }
-            (At::Size | At::SpaceAfterSize, b';') if self.digits > 0 => At::Extension,
-            (At::Size | At::SpaceAfterSize, b'\r') if self.digits > 0 => At::SizeLf,
-            (At::Extension, b'\r') => At::SizeLf,
-            (At::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
-                self.count()?;
-                At::Extension
+            (ChunkState::Size | ChunkState::SpaceAfterSize, b';') if self.size_digits > 0 => {
+                ChunkState::Extension
             }
-            (At::SizeLf, b'\n') => {
-                self.digits = 0;
-                if self.left == 0 { At::TrailerStart } else { At::Data }
+            (ChunkState::Size | ChunkState::SpaceAfterSize, b'\r') if self.size_digits > 0 => {
+                ChunkState::SizeLf
             }
-            (At::DataCr, b'\r') => At::DataLf,
-            (At::DataLf, b'\n') => At::Size,
-            (At::TrailerStart, b'\r') => At::EndLf,
-            (At::Trailer, b'\r') => At::TrailerLf,
-            (At::TrailerStart | At::Trailer, b'\t' | b' '..=b'~' | 0x80..) => {
-                self.count()?;
-                At::Trailer
+            (ChunkState::Extension, b'\r') => ChunkState::SizeLf,
+            (ChunkState::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.count_overhead()?;
+                ChunkState::Extension
             }
-            (At::TrailerLf, b'\n') => At::TrailerStart,
-            (At::EndLf, b'\n') => At::Over,
-            _ => return Err(Fault::Malformed("a body in chunks that are none")),
+            (ChunkState::SizeLf, b'\n') => {
+                self.size_digits = 0;
+                if self.remaining == 0 { ChunkState::TrailerStart } else { ChunkState::Data }
+            }
+            (ChunkState::DataCr, b'\r') => ChunkState::DataLf,
+            (ChunkState::DataLf, b'\n') => ChunkState::Size,
+            (ChunkState::TrailerStart, b'\r') => ChunkState::EndLf,
+            (ChunkState::Trailer, b'\r') => ChunkState::TrailerLf,
+            (ChunkState::TrailerStart | ChunkState::Trailer, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.count_overhead()?;
+                ChunkState::Trailer
+            }
+            (ChunkState::TrailerLf, b'\n') => ChunkState::TrailerStart,
+            (ChunkState::EndLf, b'\n') => ChunkState::Complete,
+            _ => return Err(FramingError::Malformed("malformed chunk")),
         })
     }
 
-    fn digit(&mut self, byte: u8) -> Result<(), Fault> {
-        self.digits += 1;
-        if self.digits > MAX_DIGITS {
-            return Err(Fault::Malformed("a chunk that is too long"));
+    fn push_digit(&mut self, byte: u8) -> Result<(), FramingError> {
+        self.size_digits += 1;
+        if self.size_digits > MAX_SIZE_DIGITS {
+            return Err(FramingError::Malformed("the size of a chunk has more than 16 digits"));
         }
         let digit = char::from(byte).to_digit(16).unwrap_or_default();
-        self.left = self.left << 4 | u64::from(digit);
+        self.remaining = self.remaining << 4 | u64::from(digit);
         Ok(())
     }
 
-    fn count(&mut self) -> Result<(), Fault> {
-        self.extra += 1;
-        if self.extra > MAX_HEADS {
-            return Err(Fault::Malformed("what its chunks are wrapped in is longer than 64 KiB"));
+    fn count_overhead(&mut self) -> Result<(), FramingError> {
+        self.overhead += 1;
+        if self.overhead > MAX_HEAD_BYTES {
+            return Err(FramingError::Malformed(
+                "chunk extensions and trailers longer than 64 KiB",
+            ));
         }
         Ok(())
     }

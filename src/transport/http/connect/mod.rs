@@ -1,15 +1,15 @@
-//! The way to the API: addresses, TLS, and what awc is given to speak over.
+//! The connections below awc: dialing, TLS, and the bytes that awc reads and writes.
 //!
-//! awc does TLS above a custom connector, so that a filter in the connector would see ciphertext. This
-//! connector therefore does TLS itself, and awc is asked for `http://host:443`.
+//! awc does TLS above a custom connector, where this crate could see only ciphertext. So this connector
+//! does TLS itself, and awc gets the URL `http://host:443`.
 
 mod chunked;
+mod cooldown;
+mod cooldown_pool;
 mod dial;
 mod framing;
-mod link;
-mod pace;
 mod request_line;
-mod resting;
+mod reuse_tracker;
 mod socket;
 mod stream;
 
@@ -22,17 +22,17 @@ use futures_util::future::LocalBoxFuture;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::TlsConnector;
 
-pub(super) use self::{
-    dial::DialError,
-    framing::Fault,
-    link::{Link, noting_link},
-    stream::KEEP_ALIVE,
-};
 use self::{
+    cooldown_pool::CooldownPool,
     dial::{Dialed, Dialer},
-    resting::Resting,
     socket::{Socket, Tcp},
     stream::{Options, Stream},
+};
+pub(super) use self::{
+    dial::DialError,
+    framing::FramingError,
+    reuse_tracker::{ReuseTracker, track_reuse},
+    stream::KEEP_ALIVE,
 };
 use super::tls::server_name;
 use crate::{config::Config, shared::Shared};
@@ -40,42 +40,42 @@ use crate::{config::Config, shared::Shared};
 /// Opens connections for awc.
 #[derive(Clone)]
 pub(super) struct Connector {
-    way: Rc<Way>,
+    connections: Rc<ConnectionFactory>,
     is_single_use: bool,
 }
 
-/// How a connection to the API is made.
-pub(super) struct Way {
+/// Opens connections to the API.
+pub(super) struct ConnectionFactory {
     dialer: Dialer,
     /// `None` for plain HTTP.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     shared: Arc<Shared>,
-    resting: Rc<Resting>,
+    cooldown_pool: Rc<CooldownPool>,
 }
 
-impl Way {
+impl ConnectionFactory {
     pub(super) fn new(config: &Config, tls: &Arc<ClientConfig>, shared: &Arc<Shared>) -> Rc<Self> {
         let uri = config.uri();
         let is_tls = uri.scheme_str() == Some("https");
-        // `tls::client_config` has refused a host that no certificate can be for.
+        // `tls::client_config` has refused a host that no certificate can name.
         let name = server_name(uri).filter(|_| is_tls);
         let tls = name.map(|name| (TlsConnector::from(Arc::clone(tls)), name));
         let (dialer, shared) = (Dialer::new(config), Arc::clone(shared));
-        // As many as may be in use: files are kept for two connections for each call in flight.
-        let most = config.max_in_flight().div_ceil(config.transports());
-        Rc::new(Self { dialer, tls, shared, resting: Rc::new(Resting::new(most)) })
+        // As many as can be in use: the limit of open files allows two connections for each call.
+        let max_size = config.max_in_flight().div_ceil(config.transports());
+        Rc::new(Self { dialer, tls, shared, cooldown_pool: Rc::new(CooldownPool::new(max_size)) })
     }
 
     async fn open(&self, is_single_use: bool) -> Result<Stream, ConnectError> {
         if !is_single_use
-            && let Some(rested) = poll_fn(|cx| Poll::Ready(self.resting.take(cx))).await
+            && let Some(stream) = poll_fn(|cx| Poll::Ready(self.cooldown_pool.take(cx))).await
         {
-            return Ok(rested);
+            return Ok(stream);
         }
-        // Asked before: whatever is learnt while it is opened, is learnt of it too.
+        // Read first: if connections are discarded while this one opens, it is discarded too.
         let generation = self.shared.connection_generation();
         let dialed = self.dialer.dial().await.map_err(|error| ConnectError::Io(error.into()))?;
-        let Dialed { stream, absolute_form, mut trial } = dialed;
+        let Dialed { stream, absolute_form, mut address_guard } = dialed;
         let tcp = Tcp::new(stream);
         let socket = match &self.tls {
             None => Socket::Plain(tcp),
@@ -84,22 +84,22 @@ impl Way {
                 Socket::Tls(Box::new(stream))
             }
         };
-        trial.passed();
-        let resting = Rc::downgrade(&self.resting);
-        let options = Options { is_single_use, absolute_form, resting };
+        address_guard.mark_working();
+        let cooldown_pool = Rc::downgrade(&self.cooldown_pool);
+        let options = Options { is_single_use, absolute_form, cooldown_pool };
         Ok(Stream::new(Some(socket), generation, Arc::clone(&self.shared), options))
     }
 }
 
 impl Connector {
-    /// Its connections are used again.
-    pub(super) fn keeping(way: &Rc<Way>) -> Self {
-        Self { way: Rc::clone(way), is_single_use: false }
+    /// A connector whose connections are reused.
+    pub(super) fn pooled(connections: &Rc<ConnectionFactory>) -> Self {
+        Self { connections: Rc::clone(connections), is_single_use: false }
     }
 
-    /// Each of its connections has one request.
-    pub(super) fn fresh(way: &Rc<Way>) -> Self {
-        Self { way: Rc::clone(way), is_single_use: true }
+    /// A connector whose connections serve one request each.
+    pub(super) fn single_use(connections: &Rc<ConnectionFactory>) -> Self {
+        Self { connections: Rc::clone(connections), is_single_use: true }
     }
 }
 
@@ -111,27 +111,27 @@ impl Service<ConnectInfo<Uri>> for Connector {
     actix_service::always_ready!();
 
     fn call(&self, request: ConnectInfo<Uri>) -> Self::Future {
-        let Self { way, is_single_use } = self.clone();
+        let Self { connections, is_single_use } = self.clone();
         Box::pin(async move {
-            let stream = way.open(is_single_use).await?;
+            let stream = connections.open(is_single_use).await?;
             Ok(Connection::new(request.request().clone(), stream))
         })
     }
 }
 
-/// What of these bytes awc would see, and whether their connection could be used again.
+/// Returns the bytes that awc would see, and whether their connection could be reused.
 #[cfg(feature = "test-util")]
 pub(crate) fn frame<'a>(
     parts: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(Vec<u8>, bool), String> {
-    let (mut framing, mut shown) = (framing::Framing::new(), Vec::new());
+    let (mut framing, mut out) = (framing::Framing::new(), Vec::new());
     for part in parts {
-        framing.take(part, &mut shown).map_err(|fault| fault.to_string())?;
+        framing.read(part, &mut out).map_err(|fault| fault.to_string())?;
     }
-    Ok((shown, framing.is_over() && !framing.is_doubtful()))
+    Ok((out, framing.is_complete() && !framing.is_ambiguous()))
 }
 
-/// The URL to ask awc for, which must not do TLS again.
+/// Returns the URL for awc, which must not do TLS again.
 pub(super) fn without_tls(uri: &Uri) -> Uri {
     let https = uri.scheme_str() == Some("https");
     let (Some(authority), true) = (uri.authority(), https) else { return uri.clone() };

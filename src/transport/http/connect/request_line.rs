@@ -1,21 +1,27 @@
-//! Request lines in absolute form, for proxies that take plain HTTP.
+//! Request lines in absolute form, for proxies that forward plain HTTP.
 
 use std::io;
 
-/// The beginning of a request line in absolute form, in place of the one that awc has written.
+/// The beginning of a request line in absolute form. It replaces the one that awc has written.
 #[derive(Debug)]
-pub(super) struct Start {
+pub(super) struct Rewrite {
     pub(super) bytes: Vec<u8>,
     pub(super) written: usize,
-    /// So much of what awc has written it stands for.
+    /// How many of awc's bytes it replaces.
     pub(super) replaces: usize,
 }
 
-impl Start {
-    /// `form` is what comes before the path: `http://host:port`.
-    pub(super) fn new(request: &[u8], form: &str) -> io::Result<Self> {
+impl Rewrite {
+    /// `origin` is the part before the path: `http://host:port`.
+    pub(super) fn new(request: &[u8], origin: &str) -> io::Result<Self> {
         let path = request.iter().position(|byte| *byte == b' ').map(|space| space + 1);
-        let path = path.ok_or_else(|| io::Error::other("a request line in parts"))?;
-        Ok(Self { bytes: [&request[..path], form.as_bytes()].concat(), written: 0, replaces: path })
+        let path = path.ok_or_else(|| {
+            io::Error::other("expected a whole request line, found only a part of it")
+        })?;
+        Ok(Self {
+            bytes: [&request[..path], origin.as_bytes()].concat(),
+            written: 0,
+            replaces: path,
+        })
     }
 }

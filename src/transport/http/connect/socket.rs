@@ -1,4 +1,4 @@
-//! A connection's bytes as the peer means them: decrypted, where there is TLS.
+//! A connection's bytes, decrypted if it uses TLS.
 
 use std::{
     io::{self, Read},
@@ -21,67 +21,67 @@ pub(super) enum Socket {
 #[derive(Debug)]
 pub(super) struct Tcp {
     stream: TcpStream,
-    /// While it asks the kernel itself: how many bytes it may read yet.
-    look: Option<usize>,
-    /// What is read, where there is TLS.
+    /// During a check for unexpected input: how many bytes it may still read.
+    peek_budget: Option<usize>,
+    /// The position in the TLS records read so far.
     records: Records,
 }
 
-/// Where the records of TLS begin and end: RFC 8446, section 5.1.
+/// Where TLS records start and end (RFC 8446, section 5.1).
 #[derive(Debug, Default)]
 struct Records {
-    /// So much was read of a record's header.
+    /// How many bytes of the record's header have been read.
     header: usize,
-    /// So much is left of the record.
-    left: usize,
+    /// How many bytes are left of the record.
+    remaining: usize,
 }
 
-/// Its last two bytes are the length of what follows.
+/// The length of a header. Its last two bytes are the length of the rest.
 const RECORD_HEADER: usize = 5;
 
-/// No more is read in one look, which the runtime cannot interrupt: a server may send more than any
-/// session tickets take, as long as it likes.
-const LONGEST_LOOK: usize = 32 * 1024;
+/// The most bytes that one check reads. The runtime cannot interrupt a check, and a server may send
+/// without end.
+const MAX_PEEK: usize = 32 * 1024;
 
-/// What has come over a connection on which nothing was expected.
+/// Input on a connection that expects none.
 #[derive(Debug)]
-pub(super) enum Unasked {
+pub(super) enum UnexpectedInput {
     Nothing,
-    /// With TLS: the beginning of a record, whatever it has in it.
-    Part,
-    /// Or so much that the look was given up.
+    /// The beginning of a TLS record, with unknown content.
+    PartialRecord,
+    /// Or more input than a check reads.
     Bytes,
-    End,
-    Broken(io::Error),
+    Eof,
+    Failed(io::Error),
 }
 
 impl Socket {
-    /// Looks what is there now. The runtime knows only what the kernel had when it looked last, which
-    /// is not good enough here; session tickets and the like are TLS's own, and nothing in this sense.
-    pub(super) fn unasked(&mut self, cx: &mut Context<'_>) -> Unasked {
+    /// Reads what the kernel has now. The runtime's knowledge of the kernel may be old. TLS's own
+    /// messages, such as session tickets, do not count.
+    pub(super) fn check_unexpected(&mut self, cx: &mut Context<'_>) -> UnexpectedInput {
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
-        self.tcp_mut().look = Some(LONGEST_LOOK);
+        self.tcp_mut().peek_budget = Some(MAX_PEEK);
         let read = Pin::new(&mut *self).poll_read(cx, &mut buf);
-        let left = self.tcp_mut().look.take();
+        let budget = self.tcp_mut().peek_budget.take();
         match read {
-            Poll::Pending if left == Some(0) => Unasked::Bytes,
-            Poll::Pending if self.is_within_a_record() => Unasked::Part,
-            Poll::Pending => Unasked::Nothing,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => Unasked::Bytes,
-            Poll::Ready(Ok(())) => Unasked::End,
-            Poll::Ready(Err(error)) => Unasked::Broken(error),
+            Poll::Pending if budget == Some(0) => UnexpectedInput::Bytes,
+            Poll::Pending if self.is_inside_record() => UnexpectedInput::PartialRecord,
+            Poll::Pending => UnexpectedInput::Nothing,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => UnexpectedInput::Bytes,
+            Poll::Ready(Ok(())) => UnexpectedInput::Eof,
+            Poll::Ready(Err(error)) => UnexpectedInput::Failed(error),
         }
     }
 
-    fn is_within_a_record(&self) -> bool {
+    fn is_inside_record(&self) -> bool {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().0.records.header > 0,
         }
     }
 
-    /// Until the kernel has so many, without the runtime.
+    /// Blocks until the kernel has this many bytes.
     #[cfg(test)]
     pub(super) fn wait_for_bytes(&self, many: usize) {
         let socket = SockRef::from(&self.tcp().stream);
@@ -108,25 +108,25 @@ impl Socket {
 
 impl Tcp {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, look: None, records: Records::default() }
+        Self { stream, peek_budget: None, records: Records::default() }
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.look == Some(0) {
+        if self.peek_budget == Some(0) {
             return Poll::Pending;
         }
         let before = buf.filled().len();
         let read = match Pin::new(&mut self.stream).poll_read(cx, buf) {
-            Poll::Pending if self.look.is_some() => self.read_now(buf),
+            Poll::Pending if self.peek_budget.is_some() => self.read_now(buf),
             read => read,
         };
-        if let Some(left) = &mut self.look {
-            *left = left.saturating_sub(buf.filled().len() - before);
+        if let Some(budget) = &mut self.peek_budget {
+            *budget = budget.saturating_sub(buf.filled().len() - before);
         }
         read
     }
 
-    /// Without the runtime.
+    /// Reads from the kernel, past the runtime.
     fn read_now(&self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match (&*SockRef::from(&self.stream)).read(buf.initialize_unfilled()) {
             Ok(read) => {
@@ -140,20 +140,20 @@ impl Tcp {
 }
 
 impl Records {
-    fn take(&mut self, mut bytes: &[u8]) {
+    fn advance(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let taken = if self.header < RECORD_HEADER {
+            let consumed = if self.header < RECORD_HEADER {
                 self.header += 1;
-                // Of what came before the length nothing is left by then.
-                self.left = (self.left << 8 | usize::from(bytes[0])) & 0xffff;
+                // After five bytes, the last two are left: the length.
+                self.remaining = (self.remaining << 8 | usize::from(bytes[0])) & 0xffff;
                 1
             } else {
-                let taken = self.left.min(bytes.len());
-                self.left -= taken;
-                taken
+                let consumed = self.remaining.min(bytes.len());
+                self.remaining -= consumed;
+                consumed
             };
-            bytes = &bytes[taken..];
-            if self.header == RECORD_HEADER && self.left == 0 {
+            bytes = &bytes[consumed..];
+            if self.header == RECORD_HEADER && self.remaining == 0 {
                 self.header = 0;
             }
         }
@@ -168,7 +168,7 @@ impl AsyncRead for Tcp {
     ) -> Poll<io::Result<()>> {
         let (this, before) = (self.get_mut(), buf.filled().len());
         let read = this.poll_bytes(cx, buf);
-        this.records.take(&buf.filled()[before..]);
+        this.records.advance(&buf.filled()[before..]);
         read
     }
 }
@@ -268,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    /// The two ends of a TLS connection whose server has sent so many session tickets.
+    /// The two ends of a TLS connection whose server has sent this many session tickets.
     async fn with_tickets(tickets: usize) -> (Socket, tokio_rustls::server::TlsStream<TcpStream>) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -305,15 +305,18 @@ mod tests {
 
     #[actix_rt::test]
     async fn tickets_are_nothing_unless_they_are_too_many_to_look_at() {
-        for (tickets, there, is_nothing) in [(2, 1, true), (1_000, LONGEST_LOOK + 1, false)] {
+        for (tickets, there, is_nothing) in [(2, 1, true), (1_000, MAX_PEEK + 1, false)] {
             let (mut socket, _server) = with_tickets(tickets).await;
             socket.wait_for_bytes(there);
 
-            let unasked = poll_fn(|cx| Poll::Ready(socket.unasked(cx))).await;
+            let unexpected = poll_fn(|cx| Poll::Ready(socket.check_unexpected(cx))).await;
 
             match is_nothing {
-                true => assert!(matches!(unasked, Unasked::Nothing | Unasked::Part), "{unasked:?}"),
-                false => assert!(matches!(unasked, Unasked::Bytes), "{unasked:?}"),
+                true => assert!(
+                    matches!(unexpected, UnexpectedInput::Nothing | UnexpectedInput::PartialRecord),
+                    "{unexpected:?}"
+                ),
+                false => assert!(matches!(unexpected, UnexpectedInput::Bytes), "{unexpected:?}"),
             }
         }
     }
@@ -330,13 +333,13 @@ mod tests {
             for length in lengths {
                 let record = record(length);
                 for part in record.chunks(size) {
-                    records.take(part);
+                    records.advance(part);
                     ends += usize::from(records.header == 0);
                 }
                 assert_eq!(records.header, 0);
             }
             assert_eq!(ends, lengths.len(), "in parts of {size}");
-            records.take(&[record(9), record(8), vec![23]].concat());
+            records.advance(&[record(9), record(8), vec![23]].concat());
             assert_eq!(records.header, 1);
         }
     }

@@ -1,4 +1,4 @@
-// Asking: one question at a time, none while nobody looks
+// Requests: one at a time, and none while the page is paused or hidden
 
 let timer = 0, asking = false;
 
@@ -18,16 +18,16 @@ async function tick() {
   try {
     show();
   } catch {
-    // A relay of another version may say what this page has no words for.
+    // A relay of another version may answer in a way that this page does not understand.
     known.data = null;
-    missed({ words: 'No answer that this page can read' }, Date.now());
+    missed({ words: 'No answer that this page understands' }, Date.now());
     show();
   }
 }
 
 async function ask() {
   const headers = known.key ? { 'statsig-api-key': known.key } : {};
-  const answer = await fetch('watch', { headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+  const answer = await fetch(needsHistory() ? 'watch?history' : 'watch', { headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
   if (answer.status === 401) throw { refused: true };
   if (!answer.ok) throw { words: `Only status ${answer.status}` };
   return answer.json();

@@ -8,14 +8,14 @@ const charts = [
   chart('Answered from the cache', percent, [
     { word: 'of the checks', of: s => s.hits, style: 'first', now: hitsOfLastMinute, nowWord: () => 'of the last minute’s checks' },
   ], 1),
-  chart('On the way', whole, [
+  chart('Waiting', whole, [
     { word: 'names buffered', of: s => s.buffered, style: 'first' },
     { word: 'calls in flight', of: s => s.inFlight, style: 'second', nowWord: () => known.data && `calls in flight, for ${known.data.max_in_flight} places` },
   ]),
   chart('Errors a second', rate, [{ word: 'requests', of: s => s.errors, style: 'failed' }]),
 ];
 
-/** A chart of one or two lines, whose figures are put into words by `words`. */
+/** A chart of one or two lines; `words` formats their figures. */
 function chart(name, words, lines, most = 0) {
   const figure = byId('chart').content.cloneNode(true).firstElementChild;
   const [svg, ticks, end, when, body] = ['.plot svg', '.ticks', '.end', '.when', 'tbody'].map(part => figure.querySelector(part));
@@ -103,13 +103,13 @@ function chart(name, words, lines, most = 0) {
   return { draw };
 }
 
-/** The least of 2, 4, 6, 8, 10, 20, … that is no less: the middle has a short name too. */
+/** Rounds up to 2, 4, 6, 8, 10, 20, …: then the middle of the axis has a short label too. */
 function nice(value) {
   const ten = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
   return [2, 4, 6, 8, 10].map(step => step * ten).find(top => top >= value);
 }
 
-/** A line with a break wherever there is no figure. */
+/** A line, broken where a figure is missing. */
 function path(samples, of, x, y) {
   let d = '', pen = 'M';
   for (const sample of samples) {
@@ -121,7 +121,7 @@ function path(samples, of, x, y) {
   return d;
 }
 
-/** The surface below a line, piece by piece. */
+/** The area below a line, piece by piece. */
 function shade(line) {
   return line.split('M').slice(1).map(piece => {
     const xs = piece.split('L').map(pair => pair.split(' ')[0]);

@@ -1,4 +1,4 @@
-// What one can do
+// Controls
 
 byId('pause').addEventListener('click', () => {
   known.paused = !known.paused;

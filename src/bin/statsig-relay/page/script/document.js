@@ -2,7 +2,7 @@
 
 const byId = id => document.getElementById(id);
 
-/** Changes a text only where it differs: what has not changed is not announced again. */
+/** Changes a text only if it differs, so that screen readers do not announce it again. */
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -28,7 +28,7 @@ function show() {
   if (known.data) {
     showBreaker(known.data);
     showSaved(known.data.stats);
-    showLatency(known.data.stats);
+    showLatency(known.data);
     showErrors(known.data.recent_errors);
     showCounts(known.data);
   }
@@ -50,43 +50,43 @@ function showState(now) {
 
 function notice(now) {
   const then = known.data ? `since ${clock(known.at)}. The figures below are from then.` : 'yet.';
-  const goesOn = known.paused ? 'It is asked again when you resume.' : 'It is asked again every second.';
+  const goesOn = known.paused ? 'The page asks again when you resume.' : 'The page asks again every second.';
   if (now === 'lost') return `${known.problem.words} from the relay ${then} ${goesOn}`;
-  if (now === 'refused' && known.key) return 'The relay does not know this key. Give one of those it was started with.';
-  if (now === 'refused') return 'The relay shows its figures only to callers with a key. Give one of those it was started with.';
-  if (known.data && known.data.version !== known.version) return `The relay is of version ${known.data.version} now: reload this page.`;
-  if (known.at - known.restarted < 60000) return `The relay was restarted before ${clock(known.restarted)}, and counts from zero.`;
+  if (now === 'refused' && known.key) return 'The relay does not know this key. Enter one of the keys in its configuration.';
+  if (now === 'refused') return 'The relay shows its figures only to callers with a key. Enter one of the keys in its configuration.';
+  if (known.data && known.data.version !== known.version) return `The relay now has version ${known.data.version}: reload this page.`;
+  if (known.at - known.restarted < 60000) return `The relay was restarted shortly before ${clock(known.restarted)}, and counts from zero.`;
   return '';
 }
 
 const breakers = {
-  closed: ['Closed', 'Calls are let through.', 'M14 17H34'],
-  open: ['Open', 'The last calls failed in a row: calls wait for a probe, and fail with it.', 'M14 17L31 3'],
-  half_open: ['Half open', 'A probe is on its way, and decides.', 'M14 17L33 9'],
-  off: ['Off', 'Calls are always let through.', ''],
+  closed: ['Closed', 'Calls go to Statsig.', 'M14 17H34'],
+  open: ['Open', 'The last calls failed in a row. Calls wait for the next probe, and fail if it fails.', 'M14 17L31 3'],
+  half_open: ['Half open', 'A probe is in flight. Its outcome closes or opens the breaker.', 'M14 17L33 9'],
+  off: ['Off', 'Calls always go to Statsig.', ''],
 };
 
 function showBreaker({ stats, has_breaker }) {
   const is = has_breaker ? stats.breaker : 'off';
   const [word, why, lever] = breakers[is];
-  const last = stats.last_call_failed ? 'The last one failed.' : stats.call.count ? 'The last one was answered.' : '';
+  const last = stats.last_call_failed ? 'The last call failed.' : stats.call.count ? 'The last call was answered.' : '';
   byId('breaker').dataset.is = is;
   byId('lever').setAttribute('d', lever);
   put(byId('breaker-word'), word);
   put(byId('breaker-why'), is === 'open' ? why : `${why} ${last}`);
 }
 
-/** Of what was refused, failed or stale, no call was saved. */
+/** A check that was refused, failed or stale saved no call. */
 function showSaved({ answered_names, answered_calls: calls, stale }) {
   const checks = answered_names - stale;
   const saved = Math.max(0, checks - calls);
   put(byId('saved'), whole(saved));
-  put(byId('saved-why'), checks > 0 ? `${whole(calls)} calls were enough for ${whole(checks)} answered checks since the start: ${percent(saved / checks)} fewer than one each.` : 'Nothing has been answered yet.');
+  put(byId('saved-why'), checks > 0 ? `${whole(calls)} calls were enough for ${whole(checks)} answered checks since the start: ${percent(saved / checks)} fewer than one call for each check.` : 'No check has been answered yet.');
 }
 
-function showLatency({ call, queueing }) {
+function showLatency({ waits, stats: { call, queueing } }) {
   const rows = { p50: 'p50_us', p90: 'p90_us', p99: 'p99_us', longest: 'max_us' };
-  fill(byId('latency'), Object.entries(rows).map(([name, field]) => [name, call, queueing].map(of =>
+  fill(byId('latency'), Object.entries(rows).map(([name, field]) => [name, waits, queueing, call].map(of =>
     typeof of === 'string' ? of : of.count ? duration(of[field]) : '–')), cells =>
     make('tr', {}, make('th', { scope: 'row' }), ...cells.slice(1).map(() => make('td'))));
 }
@@ -100,18 +100,20 @@ function showErrors(errors) {
   ]), () => make('li', {}, make('strong'), ' ', make('span'), make('span', { class: 'when' })));
 }
 
-function showCounts({ stats }) {
+function showCounts({ stats, refused_bodies }) {
   const kinds = counts => Object.entries(counts).map(([kind, count]) => ['– ' + kind.replaceAll('_', ' '), count]);
   const rows = [
     ['Requests', stats.requests], ['Checks in them', stats.names],
-    ['Checks answered from the cache', stats.cached], ['Of these, stale ones while upstream failed', stats.stale],
-    ['Checks that joined a call under way', stats.joined],
-    ['Calls', stats.calls], ['Attempts beyond the first', stats.retries],
+    ['Checks answered from the cache', stats.cached], ['– stale answers, because Statsig failed', stats.stale],
+    ['Checks that joined a call in flight', stats.joined],
+    ['Calls', callsOf(stats)], ['Retries', stats.retries],
+    ['Calls refused before an attempt', stats.refused_calls],
     ['Requests answered', stats.answered], ['Requests whose callers left', stats.abandoned],
-    ['Requests that got an error', failed(stats)], ...kinds(stats.errors),
-    ['Restarts of the actors after a failure', stats.restarts],
+    ['Requests refused for their bodies', sum(refused_bodies)], ...kinds(refused_bodies),
+    ['Requests that got an error', sum(stats.errors)], ...kinds(stats.errors),
+    ['Restarts after a fault in the relay', stats.restarts],
   ];
-  if (stats.hooks_missed) rows.push(['Errors too many for the list', stats.hooks_missed]);
+  if (stats.hooks_missed) rows.push(['Errors missing in the list', stats.hooks_missed]);
   const list = byId('counts');
   while (list.children.length > 2 * rows.length) list.lastChild.remove();
   while (list.children.length < 2 * rows.length) list.append(make('dt'), make('dd'));
@@ -121,7 +123,7 @@ function showCounts({ stats }) {
   });
 }
 
-/** Puts rows of texts into a list's items, which are kept as far as there are any. */
+/** Puts rows of texts into a list's items, and reuses the items. */
 function fill(list, rows, item) {
   while (list.children.length > rows.length) list.lastElementChild.remove();
   while (list.children.length < rows.length) list.append(item(rows[list.children.length]));

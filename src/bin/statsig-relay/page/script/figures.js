@@ -1,23 +1,23 @@
 'use strict';
 
-const EVERY = 1000;      // ms from one question to the next
-const PATIENCE = 3000;   // ms an answer may take
+const EVERY = 1000;      // ms between two requests
+const PATIENCE = 3000;   // ms until a request times out
 const WINDOW = 180000;   // ms that the charts show
-const TOO_FAR = 5000;    // ms between two snapshots beyond which a rate says nothing about now
+const TOO_FAR = 5000;    // ms between two snapshots; beyond it, their rate says nothing about now
 
-// What is known
+// The page's state
 
 const known = {
   data: null,        // the last answer
-  at: Date.now(),    // when it came; until there is one, when the page was opened
-  version: null,     // the relay's when the page was opened: the one it is made for
-  offset: 0,         // what turns the relay's uptime into this machine's time
+  at: Date.now(),    // the time of the last answer; before the first, when the page was opened
+  version: null,     // the relay's version when the page was opened: this page is made for it
+  offset: 0,         // turns the relay's uptime into this machine's time
   samples: [],       // figures and gaps, the oldest first
   problem: null,     // why there is no answer now: {refused} or {words}
-  restarted: 0,      // when a restart was seen
+  restarted: 0,      // when a restart was noticed
   paused: false,
   key: '',
-  cursor: null,      // the time of the sample that is pointed at
+  cursor: null,      // the time of the sample under the pointer
 };
 
 const resting = () => known.paused || document.hidden;
@@ -27,11 +27,34 @@ function heard(data, at) {
   const restarted = before && before.run !== data.run;
   if (restarted) known.restarted = at;
   if (!before || restarted) known.offset = at - data.uptime_ms;
-  const follows = before && !restarted && !known.problem && data.uptime_ms - before.uptime_ms < TOO_FAR;
-  if (!follows) known.samples.push({ at, gap: true });
-  known.samples.push({ at, buffered: data.stats.buffered, inFlight: data.stats.in_flight, ...(follows && rates(before, data)) });
+  const counts = countsOf(data);
+  if (data.history) {
+    // The relay's own samples fill the charts, but for the last half second: too short for a rate.
+    const history = data.history.filter(past => past.uptime_ms <= counts.uptime_ms - EVERY / 2);
+    const start = known.offset + (history[0] || counts).uptime_ms;
+    known.samples = known.samples.filter(sample => sample.at < start);
+    [...history, counts].forEach((now, i, all) => add(all[i - 1], now));
+  } else {
+    add(!restarted && !known.problem && before && countsOf(before), counts, at);
+  }
   Object.assign(known, { data, at, problem: null, version: known.version ?? data.version });
   forget(at);
+}
+
+/** Adds a sample, after a gap unless it follows soon after the one before. */
+function add(before, now, at = known.offset + now.uptime_ms) {
+  const follows = before && now.uptime_ms - before.uptime_ms < TOO_FAR;
+  if (!follows) known.samples.push({ at, gap: true });
+  known.samples.push({ at, buffered: now.buffered, inFlight: now.in_flight, ...(follows && rates(before, now)) });
+}
+
+/** Whether the charts have a gap up to now, which the relay's history can fill. */
+const needsHistory = () => !known.data || known.problem || Date.now() - known.at > TOO_FAR;
+
+/** An answer's counts, with the fields of the relay's history. */
+function countsOf({ uptime_ms, stats, refused_bodies }) {
+  const { names, cached, buffered, in_flight } = stats;
+  return { uptime_ms, names, cached, buffered, in_flight, calls: callsOf(stats), errors: sum(stats.errors) + sum(refused_bodies) };
 }
 
 function missed(problem, at) {
@@ -47,16 +70,18 @@ function forget(now) {
 function rates(before, after) {
   const seconds = (after.uptime_ms - before.uptime_ms) / 1000;
   if (seconds <= 0) return {};
-  const grown = count => Math.max(0, count(after.stats) - count(before.stats));
-  const [checks, calls, cached, errors] = [s => s.names, s => s.calls, s => s.cached, failed].map(grown);
+  const [checks, calls, cached, errors] = ['names', 'calls', 'cached', 'errors'].map(of => Math.max(0, after[of] - before[of]));
   const hits = checks ? Math.min(1, cached / checks) : null;
   return { checks: checks / seconds, calls: calls / seconds, errors: errors / seconds, hits, grown: { checks, cached } };
 }
 
-const failed = stats => Object.values(stats.errors).reduce((sum, count) => sum + count, 0);
+/** Calls to Statsig, without those that the relay refused before an attempt. */
+const callsOf = stats => stats.calls - (stats.refused_calls || 0);
+
+const sum = counts => Object.values(counts || {}).reduce((sum, count) => sum + count, 0);
 
 function hitsOfLastMinute() {
-  const late = known.samples.filter(sample => sample.grown && known.at - sample.at < 60000);
-  const sum = field => late.reduce((sum, sample) => sum + sample.grown[field], 0);
-  return sum('checks') ? Math.min(1, sum('cached') / sum('checks')) : null;
+  const recent = known.samples.filter(sample => sample.grown && known.at - sample.at < 60000);
+  const total = field => recent.reduce((total, sample) => total + sample.grown[field], 0);
+  return total('checks') ? Math.min(1, total('cached') / total('checks')) : null;
 }

@@ -2,49 +2,50 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
-/// How the addresses of a host have done so far.
+/// Which addresses of a host have worked and failed so far.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
-    worked: Option<SocketAddr>,
-    /// Those that failed since they last worked, the one that failed last at the end.
+pub(super) struct AddressHistory {
+    last_working: Option<SocketAddr>,
+    /// The addresses that failed since they last worked, the latest failure at the end.
     failed: Vec<SocketAddr>,
 }
 
-impl Memory {
-    /// Puts the addresses that a name has now in the order to try them in: the one that worked last,
-    /// then IPv6 and IPv4 in turn (RFC 8305, section 4), then those that failed. Forgets every other.
+impl AddressHistory {
+    /// Returns the current addresses of a name in the order in which they are tried: the one that worked
+    /// last, then IPv6 and IPv4 in turn (RFC 8305, section 4), then those that failed. Forgets all
+    /// other addresses.
     pub(super) fn order(&mut self, resolved: &[SocketAddr]) -> Vec<SocketAddr> {
-        self.worked.take_if(|address| !resolved.contains(address));
+        self.last_working.take_if(|address| !resolved.contains(address));
         self.failed.retain(|address| resolved.contains(address));
-        let mut order = in_turn(resolved);
+        let mut order = alternate(resolved);
         order.sort_by_key(|address| {
             let failed = self.failed.iter().position(|failed| failed == address);
-            // Stable: those of which nothing is known stay in turn.
-            (failed.map(|at| at + 1), self.worked != Some(*address))
+            // The sort is stable: unknown addresses keep their order.
+            (failed.map(|at| at + 1), self.last_working != Some(*address))
         });
-        // Now at last: those left out are others the next time, if these fail.
-        order.truncate(MOST);
+        // Only now: if these fail, the next attempt tries others.
+        order.truncate(MAX_ADDRESSES);
         order
     }
 
-    pub(super) fn worked(&mut self, address: SocketAddr) {
+    pub(super) fn on_success(&mut self, address: SocketAddr) {
         self.failed.retain(|failed| *failed != address);
-        self.worked = Some(address);
+        self.last_working = Some(address);
     }
 
-    /// It was refused, or did not connect in time.
-    pub(super) fn failed(&mut self, address: SocketAddr) {
-        self.worked.take_if(|worked| *worked == address);
+    /// The address refused the connection, or did not connect in time.
+    pub(super) fn on_failure(&mut self, address: SocketAddr) {
+        self.last_working.take_if(|working| *working == address);
         self.failed.retain(|failed| *failed != address);
         self.failed.push(address);
     }
 }
 
-/// The most addresses of a name that are tried: each may take a socket for as long as an attempt lasts.
-const MOST: usize = 32;
+/// The most addresses of a name that are tried. Each may take a socket for a whole attempt.
+const MAX_ADDRESSES: usize = 32;
 
-/// Each address once, the families in turn, beginning with that of the first.
-fn in_turn(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
+/// Returns each address once, the families in turn, starting with the family of the first.
+fn alternate(resolved: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut seen = HashSet::with_capacity(resolved.len());
     let distinct: Vec<_> =
         resolved.iter().copied().filter(|address| seen.insert(*address)).collect();
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn families_are_tried_in_turn_beginning_with_the_first() {
-        let order = |resolved: &[_]| Memory::default().order(resolved);
+        let order = |resolved: &[_]| AddressHistory::default().order(resolved);
         assert_eq!(
             order(&[v6(1), v6(2), v6(3), v4(1), v4(2)]),
             [v6(1), v4(1), v6(2), v4(2), v6(3)]
@@ -89,58 +90,58 @@ mod tests {
     #[test]
     fn promise_4_of_very_many_addresses_the_resolvers_first_are_tried() {
         let many: Vec<_> = (0..1000).map(v6).collect();
-        assert_eq!(Memory::default().order(&many), many[..MOST]);
+        assert_eq!(AddressHistory::default().order(&many), many[..MAX_ADDRESSES]);
     }
 
     #[test]
     fn very_many_addresses_of_one_family_leave_room_for_the_other() {
         let many: Vec<_> = (0..1000).map(v6).chain([v4(1)]).collect();
-        assert_eq!(Memory::default().order(&many)[..2], [v6(0), v4(1)]);
+        assert_eq!(AddressHistory::default().order(&many)[..2], [v6(0), v4(1)]);
     }
 
     #[test]
     fn addresses_beyond_the_most_are_tried_once_the_first_have_failed() {
         let many: Vec<_> = (0..1000).map(v6).collect();
-        let mut memory = Memory::default();
-        for address in memory.order(&many) {
-            memory.failed(address);
+        let mut history = AddressHistory::default();
+        for address in history.order(&many) {
+            history.on_failure(address);
         }
-        assert_eq!(memory.order(&many)[..2], many[MOST..MOST + 2]);
+        assert_eq!(history.order(&many)[..2], many[MAX_ADDRESSES..MAX_ADDRESSES + 2]);
     }
 
     #[test]
     fn address_that_worked_is_first_until_it_fails() {
         let all = [v6(1), v4(1), v4(2)];
-        let mut memory = Memory::default();
-        memory.worked(v4(2));
-        assert_eq!(memory.order(&all), [v4(2), v6(1), v4(1)]);
-        assert_eq!(memory.order(&all), [v4(2), v6(1), v4(1)]);
-        memory.failed(v4(2));
-        assert_eq!(memory.order(&all), [v6(1), v4(1), v4(2)]);
-        memory.worked(v4(2));
-        assert_eq!(memory.order(&all)[0], v4(2));
+        let mut history = AddressHistory::default();
+        history.on_success(v4(2));
+        assert_eq!(history.order(&all), [v4(2), v6(1), v4(1)]);
+        assert_eq!(history.order(&all), [v4(2), v6(1), v4(1)]);
+        history.on_failure(v4(2));
+        assert_eq!(history.order(&all), [v6(1), v4(1), v4(2)]);
+        history.on_success(v4(2));
+        assert_eq!(history.order(&all)[0], v4(2));
     }
 
     #[test]
     fn addresses_that_failed_are_last_and_the_latest_failure_is_the_very_last() {
         let all = [v4(1), v4(2), v4(3)];
-        let mut memory = Memory::default();
-        memory.failed(v4(1));
-        assert_eq!(memory.order(&all), [v4(2), v4(3), v4(1)]);
-        memory.failed(v4(2));
-        memory.failed(v4(3));
-        assert_eq!(memory.order(&all), [v4(1), v4(2), v4(3)]);
-        memory.failed(v4(1));
-        assert_eq!(memory.order(&all), [v4(2), v4(3), v4(1)]);
+        let mut history = AddressHistory::default();
+        history.on_failure(v4(1));
+        assert_eq!(history.order(&all), [v4(2), v4(3), v4(1)]);
+        history.on_failure(v4(2));
+        history.on_failure(v4(3));
+        assert_eq!(history.order(&all), [v4(1), v4(2), v4(3)]);
+        history.on_failure(v4(1));
+        assert_eq!(history.order(&all), [v4(2), v4(3), v4(1)]);
     }
 
     #[test]
     fn what_was_known_of_an_address_goes_when_the_name_points_elsewhere() {
-        let mut memory = Memory::default();
-        memory.worked(v4(1));
-        memory.failed(v4(2));
-        assert_eq!(memory.order(&[v4(3), v4(4)]), [v4(3), v4(4)]);
-        assert_eq!(memory.order(&[v4(2), v4(3), v4(1)]), [v4(2), v4(3), v4(1)]);
+        let mut history = AddressHistory::default();
+        history.on_success(v4(1));
+        history.on_failure(v4(2));
+        assert_eq!(history.order(&[v4(3), v4(4)]), [v4(3), v4(4)]);
+        assert_eq!(history.order(&[v4(2), v4(3), v4(1)]), [v4(2), v4(3), v4(1)]);
     }
 
     fn address() -> impl Strategy<Value = SocketAddr> {
@@ -151,24 +152,24 @@ mod tests {
         #[test]
         fn every_address_is_tried_exactly_once(
             resolved in vec(address(), 0..12),
-            history in vec((any::<bool>(), address()), 0..12),
+            events in vec((any::<bool>(), address()), 0..12),
         ) {
-            let mut memory = Memory::default();
-            for (worked, address) in history {
-                if worked { memory.worked(address) } else { memory.failed(address) }
+            let mut history = AddressHistory::default();
+            for (works, address) in events {
+                if works { history.on_success(address) } else { history.on_failure(address) }
             }
-            let order = memory.order(&resolved);
+            let order = history.order(&resolved);
             let distinct: HashSet<_> = resolved.iter().copied().collect();
             prop_assert_eq!(order.len(), distinct.len());
             prop_assert_eq!(order.iter().copied().collect::<HashSet<_>>(), distinct);
-            if let Some(worked) = memory.worked {
-                prop_assert_eq!(order[0], worked);
+            if let Some(working) = history.last_working {
+                prop_assert_eq!(order[0], working);
             }
         }
 
         #[test]
         fn families_alternate_while_there_are_both(resolved in vec(address(), 0..12)) {
-            let order = in_turn(&resolved);
+            let order = alternate(&resolved);
             let fewer = order.iter().filter(|a| a.is_ipv6()).count()
                 .min(order.iter().filter(|a| a.is_ipv4()).count());
             for pair in order[..2 * fewer].windows(2) {

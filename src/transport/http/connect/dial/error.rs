@@ -1,53 +1,53 @@
-//! How dialing fails.
+//! Errors of dialing.
 
 use std::{io, sync::Arc};
 
 use awc::http::StatusCode;
 use thiserror::Error as ThisError;
 
-use super::race::{Failures, most_telling};
+use super::race::{Failures, most_specific};
 use crate::model::error::ConnectFault;
 
-/// Why there is no connection to the API's host or to the proxy before it. Its text is whole: what
-/// is made of it further up keeps the text alone.
+/// Why there is no connection to the API's host, or to the proxy in front of it. The text includes the
+/// source's, because later conversions keep only the text.
 #[derive(Debug, ThisError)]
-pub(in crate::transport) enum DialError {
-    #[error("{host} could not be resolved: {source}")]
+pub(crate) enum DialError {
+    #[error("could not resolve {host}: {source}")]
     Resolve { host: String, source: Arc<io::Error> },
-    #[error("{host} has no addresses")]
+    #[error("{host} resolves to no address")]
     NoAddresses { host: String },
-    #[error("nothing could be connected to at {host}: {}", each(.failures))]
+    #[error("could not connect to {host}: {}", list(.failures))]
     Unreachable { host: String, failures: Failures },
-    #[error("the proxy {proxy} could not be reached: {source}")]
+    #[error("could not reach the proxy {proxy}: {source}")]
     ProxyUnreachable { proxy: String, source: Box<DialError> },
     #[error("the proxy {proxy} {problem}")]
-    Proxy { proxy: String, problem: Refusal },
+    Proxy { proxy: String, problem: TunnelError },
 }
 
-/// What a proxy does instead of connecting to the API's host.
+/// What a proxy did instead of connecting to the API's host.
 #[derive(Debug, ThisError)]
-pub(in crate::transport) enum Refusal {
-    #[error("answered {status}{} to CONNECT {target}", explained(*.status, *.hint))]
+pub(crate) enum TunnelError {
+    #[error("answered {status}{} to CONNECT {target}", explain(*.status, *.hint))]
     Status { status: u16, hint: Option<&'static str>, target: String },
-    #[error("answered something that is not HTTP/1.1 to CONNECT ({0})")]
+    #[error("answered CONNECT with something other than HTTP/1.1 ({0})")]
     NotHttp(httparse::Error),
     #[error("answered CONNECT with a head longer than {0} bytes")]
     TooLong(usize),
-    #[error("closed the connection before it had answered CONNECT")]
+    #[error("closed the connection before answering CONNECT")]
     Closed,
-    #[error("sent {0} bytes of its own behind its answer to CONNECT")]
-    Surplus(usize),
-    #[error("broke the connection before it had answered CONNECT: {0}")]
+    #[error("sent {0} unexpected bytes after its answer to CONNECT")]
+    ExtraBytes(usize),
+    #[error("failed before answering CONNECT: {0}")]
     Io(#[from] io::Error),
 }
 
 impl DialError {
-    pub(in crate::transport) fn fault(&self) -> ConnectFault {
+    pub(crate) fn fault(&self) -> ConnectFault {
         match self {
             Self::Resolve { .. } | Self::NoAddresses { .. } => ConnectFault::Resolve,
-            Self::Unreachable { failures, .. } => match most_telling(failures) {
+            Self::Unreachable { failures, .. } => match most_specific(failures) {
                 Some(io::ErrorKind::ConnectionRefused) => ConnectFault::Refused,
-                // Who stops listening resets what waits to be accepted.
+                // A server that stops listening resets connections that it has not accepted.
                 Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted) => {
                     ConnectFault::Closed
                 }
@@ -58,21 +58,21 @@ impl DialError {
     }
 }
 
-/// awc hands an error of a connector on as it is if it is one of input or output.
+/// awc passes an `io::Error` of a connector on unchanged.
 impl From<DialError> for io::Error {
     fn from(error: DialError) -> Self {
         Self::other(error)
     }
 }
 
-fn each(failures: &Failures) -> String {
-    let each: Vec<_> =
+fn list(failures: &Failures) -> String {
+    let failures: Vec<_> =
         failures.iter().map(|(address, error)| format!("{address}: {error}")).collect();
-    each.join("; ")
+    failures.join("; ")
 }
 
-/// The status in words of our own: a stranger's may repeat what it was sent.
-fn explained(status: u16, hint: Option<&str>) -> String {
+/// Describes a status with its standard reason. The proxy's own may echo secrets of the request.
+fn explain(status: u16, hint: Option<&str>) -> String {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let reason = reason.map_or_else(String::new, |reason| format!(" {reason}"));
     let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
@@ -107,14 +107,12 @@ mod tests {
         assert_eq!(error.fault(), ConnectFault::Refused);
         assert_eq!(
             error.to_string(),
-            "nothing could be connected to at api.statsig.com:443: \
+            "could not connect to api.statsig.com:443: \
              10.0.0.1:443: network unreachable; 10.0.0.2:443: connection refused"
         );
         let source = Box::new(error);
         let error = DialError::ProxyUnreachable { proxy: "proxy:3128".to_owned(), source };
         assert_eq!(error.fault(), ConnectFault::Proxy);
-        assert!(
-            error.to_string().starts_with("the proxy proxy:3128 could not be reached: nothing")
-        );
+        assert!(error.to_string().starts_with("could not reach the proxy proxy:3128: could not"));
     }
 }

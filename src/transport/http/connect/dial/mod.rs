@@ -1,4 +1,4 @@
-//! From the base URL to a TCP connection: to the API's host, or through a proxy.
+//! Opens a TCP connection to the base URL's host, directly or through a proxy.
 
 mod addresses;
 mod error;
@@ -19,53 +19,53 @@ use std::{
 use actix_rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub(in crate::transport) use self::error::DialError;
-use self::{addresses::Memory, race::race, resolve::Resolver};
+pub(crate) use self::error::DialError;
+use self::{addresses::AddressHistory, race::race, resolve::Resolver};
 use crate::config::{Config, Proxy};
 
-/// Connects to the host of the base URL, each time to the addresses that its name has then.
+/// Connects to the host of the base URL. Its name is resolved anew for each connection.
 pub(super) struct Dialer<N = System> {
     host: String,
     port: u16,
     is_tls: bool,
     proxy: Option<Proxy>,
     network: N,
-    memory: Rc<RefCell<Memory>>,
+    history: Rc<RefCell<AddressHistory>>,
 }
 
-/// A connection, over which nothing has been sent to the API.
+/// A connection over which no request has been sent.
 #[derive(Debug)]
 pub(super) struct Dialed<S = TcpStream> {
     pub(super) stream: S,
-    /// `http://host:port`, for a proxy that takes requests in absolute form.
+    /// `http://host:port`, for a proxy that expects requests in absolute form.
     pub(super) absolute_form: Option<Rc<str>>,
-    pub(super) trial: Trial,
+    pub(super) address_guard: AddressGuard,
 }
 
-/// Watches what becomes of a connection. Unless it is [passed](Self::passed), its address has failed
-/// and is tried last next time: somebody may accept connections there who does not serve them.
+/// Counts the address as failed when dropped, unless it was [marked as working](Self::mark_working): a
+/// server may accept connections and not serve them.
 #[derive(Debug)]
-pub(super) struct Trial {
+pub(super) struct AddressGuard {
     address: Option<SocketAddr>,
-    memory: Rc<RefCell<Memory>>,
+    history: Rc<RefCell<AddressHistory>>,
 }
 
-impl Trial {
-    /// Whoever is at the address has said something that makes sense.
-    pub(super) fn passed(&mut self) {
+impl AddressGuard {
+    /// The server at the address has answered in the expected protocol.
+    pub(super) fn mark_working(&mut self) {
         self.address = None;
     }
 }
 
-impl Drop for Trial {
+impl Drop for AddressGuard {
     fn drop(&mut self) {
         if let Some(address) = self.address {
-            self.memory.borrow_mut().failed(address);
+            self.history.borrow_mut().on_failure(address);
         }
     }
 }
 
-/// What dialing needs of the outside.
+/// The resolver and the sockets, which tests replace.
 pub(super) trait Network {
     type Stream: AsyncRead + AsyncWrite + Unpin;
 
@@ -80,7 +80,7 @@ pub(super) trait Network {
 
 impl Dialer {
     pub(super) fn new(config: &Config) -> Self {
-        Self::over(config, System(Resolver::of_the_system()))
+        Self::over(config, System(Resolver::system()))
     }
 }
 
@@ -92,9 +92,9 @@ impl<N: Network> Dialer<N> {
             host: uri.host().unwrap_or_default().to_owned(),
             port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             is_tls,
-            proxy: config.way_out().proxy.clone(),
+            proxy: config.proxy_choice().proxy.clone(),
             network,
-            memory: Rc::default(),
+            history: Rc::default(),
         }
     }
 
@@ -109,8 +109,8 @@ impl<N: Network> Dialer<N> {
             let target = format!("{}:{}", self.host, self.port);
             let opened = tunnel::open(&mut dialed.stream, proxy, &target).await;
             opened.map_err(|problem| DialError::Proxy { proxy: proxy.to_string(), problem })?;
-            // What is wrong from here on is not the proxy's fault.
-            dialed.trial.passed();
+            // Later failures are not the proxy's fault.
+            dialed.address_guard.mark_working();
         } else {
             let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
             dialed.absolute_form = Some(format!("http://{}{port}", self.host).into());
@@ -119,7 +119,7 @@ impl<N: Network> Dialer<N> {
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<Dialed<N::Stream>, DialError> {
-        let resolved = match address(host) {
+        let resolved = match literal_address(host) {
             Some(ip) => vec![SocketAddr::new(ip, port)],
             None => self
                 .network
@@ -130,18 +130,19 @@ impl<N: Network> Dialer<N> {
         if resolved.is_empty() {
             return Err(DialError::NoAddresses { host: host.to_owned() });
         }
-        let connected = race(&resolved, &self.memory, |address| self.network.connect(address));
+        let connected = race(&resolved, &self.history, |address| self.network.connect(address));
         let (address, stream) = connected.await.map_err(|failures| DialError::Unreachable {
             host: format!("{host}:{port}"),
             failures,
         })?;
-        let trial = Trial { address: Some(address), memory: Rc::clone(&self.memory) };
-        Ok(Dialed { stream, absolute_form: None, trial })
+        let address_guard =
+            AddressGuard { address: Some(address), history: Rc::clone(&self.history) };
+        Ok(Dialed { stream, absolute_form: None, address_guard })
     }
 }
 
-/// The address that a host is, if it is no name. A URL has brackets around an IPv6 address.
-fn address(host: &str) -> Option<IpAddr> {
+/// Returns the host's address if the host is not a name. A URL has brackets around an IPv6 address.
+fn literal_address(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok()
 }
@@ -158,7 +159,7 @@ impl Network for System {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address).await?;
-        // A request is written whole: nothing is gained by holding its end back.
+        // Requests are written whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }

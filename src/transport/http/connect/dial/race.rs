@@ -5,25 +5,24 @@ use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
 use actix_rt::time::timeout;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::addresses::Memory;
+use super::addresses::AddressHistory;
 
-/// How long an address has before the next one is tried beside it.
+/// How long an address is tried before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// How each address failed.
+/// The addresses and their errors.
 pub(super) type Failures = Vec<(SocketAddr, io::Error)>;
 
-/// Connects to the addresses a name has: to the next one when one has failed, or has not connected
-/// within its head start. The first connection wins, and the others are given up. With it comes the
-/// address it leads to.
+/// Connects to the first address that accepts. Tries the next address when one has failed, or has not
+/// connected within its head start. Returns the winning address and its connection, and drops the rest.
 pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
     resolved: &[SocketAddr],
-    memory: &RefCell<Memory>,
+    history: &RefCell<AddressHistory>,
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<(SocketAddr, S), Failures> {
-    let mut waiting = memory.borrow_mut().order(resolved).into_iter();
+    let mut waiting = history.borrow_mut().order(resolved).into_iter();
     let mut failures = Failures::new();
-    let mut pending = Pending { addresses: Vec::new(), memory };
+    let mut pending = Pending { addresses: Vec::new(), history };
     let mut connecting = FuturesUnordered::new();
     loop {
         if let Some(address) = waiting.next() {
@@ -38,31 +37,31 @@ pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
         };
         match ended {
             Ok(Some((address, Ok(stream)))) => {
-                pending.ended(address);
-                memory.borrow_mut().worked(address);
+                pending.remove(address);
+                history.borrow_mut().on_success(address);
                 return Ok((address, stream));
             }
             Ok(Some((address, Err(error)))) => {
-                pending.ended(address);
-                memory.borrow_mut().failed(address);
+                pending.remove(address);
+                history.borrow_mut().on_failure(address);
                 failures.push((address, error));
             }
             Ok(None) if is_last => return Err(failures),
-            // None was tried, or the head start is over.
+            // Nothing is connecting, or the head start is over.
             Ok(None) | Err(_) => {}
         }
     }
 }
 
-/// The addresses that have not connected. Those that never do, because another did or because the
-/// attempt's time was up, have failed: however short that time is, the next attempt starts elsewhere.
+/// The addresses that are connecting. When the race ends, with a winner or by the attempt's timeout,
+/// they count as failed. So the next attempt starts with another address, however short attempts are.
 struct Pending<'a> {
     addresses: Vec<SocketAddr>,
-    memory: &'a RefCell<Memory>,
+    history: &'a RefCell<AddressHistory>,
 }
 
 impl Pending<'_> {
-    fn ended(&mut self, address: SocketAddr) {
+    fn remove(&mut self, address: SocketAddr) {
         self.addresses.retain(|pending| *pending != address);
     }
 }
@@ -70,14 +69,14 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         for address in self.addresses.drain(..) {
-            self.memory.borrow_mut().failed(address);
+            self.history.borrow_mut().on_failure(address);
         }
     }
 }
 
-/// The kind of failure that tells most: that somebody is there and refuses says more than that there
-/// is no way to an address, which a machine without IPv6 says of each IPv6 address.
-pub(super) fn most_telling(failures: &Failures) -> Option<io::ErrorKind> {
+/// Returns the most specific kind of failure. A refusal says more than an unreachable network, which a
+/// machine without IPv6 reports for each IPv6 address.
+pub(super) fn most_specific(failures: &Failures) -> Option<io::ErrorKind> {
     let rank = |kind: io::ErrorKind| match kind {
         io::ErrorKind::ConnectionRefused => 0,
         io::ErrorKind::TimedOut => 1,
@@ -105,8 +104,8 @@ mod tests {
         ([10, 0, 0, last], 443).into()
     }
 
-    /// What a race ended with, after how many milliseconds, and when which address was tried.
-    struct Ran {
+    /// The outcome of a race, its duration in milliseconds, and when each address was tried.
+    struct Outcome {
         result: Option<Result<SocketAddr, Vec<SocketAddr>>>,
         took: u64,
         tried: Vec<(u8, u64)>,
@@ -122,9 +121,9 @@ mod tests {
     /// Runs a race in virtual time, with this limit in milliseconds.
     fn run(
         script: &[(u8, u64, Result<(), io::ErrorKind>)],
-        memory: &RefCell<Memory>,
+        history: &RefCell<AddressHistory>,
         limit: u64,
-    ) -> Ran {
+    ) -> Outcome {
         let resolved: Vec<_> = script.iter().map(|(last, ..)| address(*last)).collect();
         let script: Script = script
             .iter()
@@ -132,8 +131,8 @@ mod tests {
             .collect();
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(async {
-            let began = crate::rt::clock::now();
-            let now = || (crate::rt::clock::now() - began).as_millis() as u64;
+            let started = crate::rt::clock::now();
+            let now = || (crate::rt::clock::now() - started).as_millis() as u64;
             let tried = Rc::new(RefCell::new(Vec::new()));
             let connect = |address| {
                 tried.borrow_mut().push((last(&address), now()));
@@ -146,13 +145,13 @@ mod tests {
                     outcome.map_err(io::Error::from)
                 }
             };
-            let result = timeout(Duration::from_millis(limit), race(&resolved, memory, connect));
+            let result = timeout(Duration::from_millis(limit), race(&resolved, history, connect));
             let result = result.await.ok().map(|result| {
                 result
                     .map(|(address, ())| address)
                     .map_err(|failures| failures.into_iter().map(|(address, _)| address).collect())
             });
-            Ran { result, took: now(), tried: tried.take() }
+            Outcome { result, took: now(), tried: tried.take() }
         })
     }
 
@@ -162,65 +161,67 @@ mod tests {
 
     #[test]
     fn next_address_is_tried_after_250_ms_of_silence() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))], &memory, 1000);
-        assert_eq!(ran.result, Some(Ok(address(3))));
-        assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 250), (3, 500)], 510));
+        let history = RefCell::default();
+        let outcome =
+            run(&[(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))], &history, 1000);
+        assert_eq!(outcome.result, Some(Ok(address(3))));
+        assert_eq!((outcome.tried, outcome.took), (vec![(1, 0), (2, 250), (3, 500)], 510));
     }
 
     #[test]
     fn next_address_is_tried_at_once_when_one_failed() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 20, refused()), (2, 0, refused()), (3, 10, Ok(()))], &memory, 1000);
-        assert_eq!(ran.result, Some(Ok(address(3))));
-        assert_eq!((ran.tried, ran.took), (vec![(1, 0), (2, 20), (3, 20)], 30));
+        let history = RefCell::default();
+        let outcome =
+            run(&[(1, 20, refused()), (2, 0, refused()), (3, 10, Ok(()))], &history, 1000);
+        assert_eq!(outcome.result, Some(Ok(address(3))));
+        assert_eq!((outcome.tried, outcome.took), (vec![(1, 0), (2, 20), (3, 20)], 30));
     }
 
     #[test]
     fn slow_address_may_still_win_after_its_head_start() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 300, Ok(())), (2, 100, Ok(()))], &memory, 1000);
-        assert_eq!((ran.result, ran.took), (Some(Ok(address(1))), 300));
+        let history = RefCell::default();
+        let outcome = run(&[(1, 300, Ok(())), (2, 100, Ok(()))], &history, 1000);
+        assert_eq!((outcome.result, outcome.took), (Some(Ok(address(1))), 300));
     }
 
     #[test]
     fn address_that_answers_in_time_is_the_only_one_tried() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 249, Ok(())), (2, 0, Ok(()))], &memory, 1000);
-        assert_eq!((ran.result, ran.tried), (Some(Ok(address(1))), vec![(1, 0)]));
+        let history = RefCell::default();
+        let outcome = run(&[(1, 249, Ok(())), (2, 0, Ok(()))], &history, 1000);
+        assert_eq!((outcome.result, outcome.tried), (Some(Ok(address(1))), vec![(1, 0)]));
     }
 
     #[test]
     fn dead_first_address_costs_only_the_first_connection() {
-        let memory = RefCell::default();
+        let history = RefCell::default();
         let script = [(1, NEVER, Ok(())), (2, 10, Ok(()))];
-        assert_eq!(run(&script, &memory, 1000).took, 260);
+        assert_eq!(run(&script, &history, 1000).took, 260);
         for _ in 0..3 {
-            let ran = run(&script, &memory, 1000);
-            assert_eq!((ran.tried, ran.took), (vec![(2, 0)], 10));
+            let outcome = run(&script, &history, 1000);
+            assert_eq!((outcome.tried, outcome.took), (vec![(2, 0)], 10));
         }
-        // Now the other one dies.
+        // Now the other address dies.
         let script = [(1, 10, Ok(())), (2, NEVER, Ok(()))];
-        assert_eq!(run(&script, &memory, 1000).took, 260);
-        assert_eq!(run(&script, &memory, 1000).tried, [(1, 0)]);
+        assert_eq!(run(&script, &history, 1000).took, 260);
+        assert_eq!(run(&script, &history, 1000).tried, [(1, 0)]);
     }
 
     #[test]
     fn attempt_shorter_than_the_head_start_leaves_the_next_one_another_address() {
-        let memory = RefCell::default();
+        let history = RefCell::default();
         let script = [(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))];
-        assert_eq!(run(&script, &memory, 100).result, None);
-        assert_eq!(run(&script, &memory, 100).tried, [(2, 0)]);
-        assert_eq!(run(&script, &memory, 100).result, Some(Ok(address(3))));
-        assert_eq!(run(&script, &memory, 100).tried, [(3, 0)]);
+        assert_eq!(run(&script, &history, 100).result, None);
+        assert_eq!(run(&script, &history, 100).tried, [(2, 0)]);
+        assert_eq!(run(&script, &history, 100).result, Some(Ok(address(3))));
+        assert_eq!(run(&script, &history, 100).tried, [(3, 0)]);
     }
 
     #[test]
     fn race_ends_when_the_last_address_has_failed() {
-        let memory = RefCell::default();
-        let ran = run(&[(1, 400, refused()), (2, 10, refused())], &memory, 1000);
-        assert_eq!((ran.result, ran.took), (Some(Err(vec![address(2), address(1)])), 400));
-        assert_eq!(run(&[], &memory, 1000).result, Some(Err(vec![])));
+        let history = RefCell::default();
+        let outcome = run(&[(1, 400, refused()), (2, 10, refused())], &history, 1000);
+        assert_eq!((outcome.result, outcome.took), (Some(Err(vec![address(2), address(1)])), 400));
+        assert_eq!(run(&[], &history, 1000).result, Some(Err(vec![])));
     }
 
     #[test]
@@ -228,7 +229,7 @@ mod tests {
         use io::ErrorKind::{ConnectionRefused, NetworkUnreachable, Other, TimedOut};
         let of = |kinds: &[io::ErrorKind]| {
             let failures = kinds.iter().map(|kind| (address(1), io::Error::from(*kind))).collect();
-            most_telling(&failures)
+            most_specific(&failures)
         };
         assert_eq!(of(&[NetworkUnreachable, ConnectionRefused]), Some(ConnectionRefused));
         assert_eq!(of(&[NetworkUnreachable, TimedOut, Other]), Some(TimedOut));

@@ -1,4 +1,4 @@
-//! From a host's name to all its addresses.
+//! Resolves a host's name to all its addresses.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,46 +14,45 @@ use tokio::sync::watch;
 
 use crate::rt::clock;
 
-/// Looks names up with the system's resolver, each time anew.
+/// Resolves names with the system's resolver, without a cache.
 ///
-/// The system's resolver blocks, for half a minute where its servers do not answer. Each look-up has
-/// a thread of its own, for which nobody waits: neither a runtime that ends, as for tokio's blocking
-/// threads, nor an attempt whose time is up.
+/// The system's resolver blocks, for half a minute if its servers do not answer. So each lookup has a
+/// thread of its own. Neither a runtime that ends waits for that thread, as it would for tokio's
+/// blocking threads, nor an attempt that times out.
 pub(super) struct Resolver {
-    look_up: LookUp,
-    running: RefCell<Vec<Running>>,
-    started: Cell<u64>,
+    lookup: Lookup,
+    running: RefCell<Vec<RunningLookup>>,
+    next_id: Cell<u64>,
 }
 
-type LookUp = Arc<dyn Fn(&str, u16) -> Answer + Send + Sync>;
+type Lookup = Arc<dyn Fn(&str, u16) -> Answer + Send + Sync>;
 type Answer = io::Result<Vec<SocketAddr>>;
 
-/// A look-up that has not ended.
-struct Running {
+struct RunningLookup {
     id: u64,
-    began: Instant,
+    started: Instant,
     answer: watch::Receiver<Option<Arc<Answer>>>,
 }
 
-/// For how long those who come later share a look-up.
-const SHARED_FOR: Duration = Duration::from_secs(1);
+/// How long later requests share a lookup.
+const SHARE_WINDOW: Duration = Duration::from_secs(1);
 
-/// The number of look-ups at once.
-const MOST: usize = 4;
+/// The most lookups at once.
+const MAX_LOOKUPS: usize = 4;
 
 impl Resolver {
-    pub(super) fn of_the_system() -> Self {
+    pub(super) fn system() -> Self {
         Self::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
     }
 
-    fn new(look_up: impl Fn(&str, u16) -> Answer + Send + Sync + 'static) -> Self {
-        Self { look_up: Arc::new(look_up), running: RefCell::default(), started: Cell::new(0) }
+    fn new(lookup: impl Fn(&str, u16) -> Answer + Send + Sync + 'static) -> Self {
+        Self { lookup: Arc::new(lookup), running: RefCell::default(), next_id: Cell::new(0) }
     }
 
-    /// The addresses the name has now.
+    /// Returns the current addresses of the name.
     ///
-    /// Takes them from whichever look-up has them first: where each takes longer than an attempt, the
-    /// one that an earlier attempt began still serves. Only its own look-up's failure counts.
+    /// The first lookup to succeed wins. If a lookup takes longer than an attempt, the lookup of an
+    /// earlier attempt may still answer this one. Only a failure of the own lookup counts.
     pub(super) async fn resolve(
         &self,
         host: &str,
@@ -80,34 +79,35 @@ impl Resolver {
         Err(Arc::new(io::Error::other("the resolver panicked")))
     }
 
-    /// The look-up whose failure is the caller's.
+    /// Returns the id of the caller's own lookup: a recent one, or a new one.
     fn join_or_start(&self, host: &str, port: u16) -> io::Result<u64> {
         let now = clock::now();
         let mut running = self.running.borrow_mut();
-        running.retain(Running::is_running);
+        running.retain(RunningLookup::is_running);
         if let Some(last) = running.last()
-            && (running.len() >= MOST || now.saturating_duration_since(last.began) < SHARED_FOR)
+            && (running.len() >= MAX_LOOKUPS
+                || now.saturating_duration_since(last.started) < SHARE_WINDOW)
         {
             return Ok(last.id);
         }
         let (sender, answer) = watch::channel(None);
-        let (look_up, host) = (Arc::clone(&self.look_up), host.to_owned());
+        let (lookup, host) = (Arc::clone(&self.lookup), host.to_owned());
         thread::Builder::new().name("statsig-resolve".to_owned()).spawn(move || {
-            sender.send_replace(Some(Arc::new(look_up(&host, port))));
+            sender.send_replace(Some(Arc::new(lookup(&host, port))));
         })?;
-        let id = self.started.replace(self.started.get() + 1);
-        running.push(Running { id, began: now, answer });
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        running.push(RunningLookup { id, started: now, answer });
         Ok(id)
     }
 }
 
-impl Running {
+impl RunningLookup {
     fn is_running(&self) -> bool {
         self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
     }
 }
 
-/// How a look-up ends; with nothing if it panics.
+/// Waits for the end of a lookup. The answer is `None` if the lookup panicked.
 async fn ended(
     is_own: bool,
     mut answer: watch::Receiver<Option<Arc<Answer>>>,
@@ -136,18 +136,18 @@ mod tests {
         ([10, 0, 0, last], 443).into()
     }
 
-    /// A resolver that hangs until it is told to go on, and answers with how often it was asked.
+    /// A resolver that hangs until it gets a message, and answers with the number of lookups so far.
     fn hanging() -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<io::Result<()>>) {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&asked);
-        let (go_on, told) = mpsc::channel();
-        let told = Mutex::new(told);
+        let lookups = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lookups);
+        let (go_on, messages) = mpsc::channel();
+        let messages = Mutex::new(messages);
         let resolver = Resolver::new(move |_, _| {
             let nth = counted.fetch_add(1, SeqCst) + 1;
-            told.lock().unwrap().recv().unwrap_or(Ok(()))?;
+            messages.lock().unwrap().recv().unwrap_or(Ok(()))?;
             Ok(vec![address(u8::try_from(nth).unwrap())])
         });
-        (resolver, asked, go_on)
+        (resolver, lookups, go_on)
     }
 
     fn virtual_time<F: Future>(test: F) -> F::Output {
@@ -158,17 +158,17 @@ mod tests {
     #[test]
     fn who_asks_within_a_second_shares_a_look_up() {
         virtual_time(async {
-            let (resolver, asked, go_on) = hanging();
+            let (resolver, lookups, go_on) = hanging();
             let asking = || resolver.resolve("statsig.test", 443);
             let together = join_all((0..20).map(|_| asking()));
-            // Enough for all, if each should have a look-up of its own.
+            // Enough messages for a lookup each.
             let go_on = async { (0..21).for_each(|_| go_on.send(Ok(())).unwrap()) };
             let (answers, ()) = join(together, go_on).await;
-            assert_eq!(asked.load(SeqCst), 1);
+            assert_eq!(lookups.load(SeqCst), 1);
             for answer in answers {
                 assert_eq!(answer.unwrap(), [address(1)]);
             }
-            // Another one is made when that one has ended.
+            // After its end, the next request starts another lookup.
             assert_eq!(asking().await.unwrap(), [address(2)]);
         });
     }
@@ -179,16 +179,16 @@ mod tests {
             let (resolver, _, go_on) = hanging();
             let mut waiting = Vec::new();
             for _ in 0..20 {
-                // Somebody who gives up, and somebody who waits.
+                // One caller gives up, and one waits.
                 let asking = || Box::pin(resolver.resolve("statsig.test", 443));
                 assert!(asking().now_or_never().is_none());
                 let mut asking = asking();
                 assert!((&mut asking).now_or_never().is_none());
                 waiting.push(asking);
-                advance(SHARED_FOR).await;
+                advance(SHARE_WINDOW).await;
             }
-            assert_eq!(resolver.running.borrow().len(), MOST);
-            (0..MOST).for_each(|_| go_on.send(Ok(())).unwrap());
+            assert_eq!(resolver.running.borrow().len(), MAX_LOOKUPS);
+            (0..MAX_LOOKUPS).for_each(|_| go_on.send(Ok(())).unwrap());
             for answer in join_all(waiting).await {
                 assert_eq!(answer.unwrap().len(), 1);
             }
@@ -198,18 +198,18 @@ mod tests {
     #[test]
     fn look_up_that_is_longer_than_an_attempt_serves_the_next_one() {
         virtual_time(async {
-            let (resolver, asked, go_on) = hanging();
+            let (resolver, lookups, go_on) = hanging();
             let asking = || resolver.resolve("statsig.test", 443);
             assert!(asking().now_or_never().is_none());
-            advance(SHARED_FOR).await;
-            // It has a look-up of its own, which the other thread's end is not.
+            advance(SHARE_WINDOW).await;
+            // It starts a lookup of its own, and does not wait for it.
             let mut second = Box::pin(asking());
             assert!((&mut second).now_or_never().is_none());
             assert_eq!(resolver.running.borrow().len(), 2);
             go_on.send(Ok(())).unwrap();
             assert_eq!(second.await.unwrap().len(), 1);
             drop(go_on);
-            assert!(asked.load(SeqCst) <= 2);
+            assert!(lookups.load(SeqCst) <= 2);
         });
     }
 
@@ -219,8 +219,9 @@ mod tests {
             let (first, second) = (watch::channel(None), watch::channel(None));
             let resolver = Resolver::new(|_, _| unreachable!("two are running"));
             let running = [&first.1, &second.1].map(Clone::clone).into_iter().enumerate();
-            let began = clock::now();
-            let running = running.map(|(id, answer)| Running { id: id as u64, began, answer });
+            let started = clock::now();
+            let running =
+                running.map(|(id, answer)| RunningLookup { id: id as u64, started, answer });
             resolver.running.borrow_mut().extend(running);
 
             let mut asking = Box::pin(resolver.resolve("statsig.test", 443));
@@ -244,7 +245,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn system_knows_this_machine() {
-        let addresses = Resolver::of_the_system().resolve("localhost", 443).await.unwrap();
+        let addresses = Resolver::system().resolve("localhost", 443).await.unwrap();
         assert!(!addresses.is_empty());
         assert!(
             addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 443)

@@ -11,21 +11,21 @@ use tokio::{
 use super::*;
 use crate::model::error::ConnectFault;
 
-/// What is there at an address.
+/// The behavior of a server at an address.
 #[derive(Clone, Copy, PartialEq)]
-enum There {
-    /// Nobody answers, and no packet comes back.
-    Nothing,
-    Refusal,
-    /// Connects, and says this.
+enum Behavior {
+    /// No packet comes back.
+    Silent,
+    Refuse,
+    /// Accepts, and sends this.
     Peer(&'static str),
 }
 
-/// Names and addresses, and what was asked of them.
+/// Scripted names and addresses, and the requests to them.
 #[derive(Default)]
 struct Script {
     names: RefCell<HashMap<String, Vec<SocketAddr>>>,
-    addresses: RefCell<HashMap<SocketAddr, There>>,
+    addresses: RefCell<HashMap<SocketAddr, Behavior>>,
     resolved: RefCell<Vec<String>>,
     connected: RefCell<Vec<SocketAddr>>,
     /// The other ends of the connections.
@@ -44,10 +44,10 @@ impl Network for Rc<Script> {
     async fn connect(&self, address: SocketAddr) -> io::Result<DuplexStream> {
         self.connected.borrow_mut().push(address);
         let there = self.addresses.borrow().get(&address).copied();
-        match there.unwrap_or(There::Nothing) {
-            There::Nothing => std::future::pending().await,
-            There::Refusal => Err(io::ErrorKind::ConnectionRefused.into()),
-            There::Peer(says) => {
+        match there.unwrap_or(Behavior::Silent) {
+            Behavior::Silent => std::future::pending().await,
+            Behavior::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
+            Behavior::Peer(says) => {
                 let (ours, mut theirs) = duplex(64 * 1024);
                 theirs.write_all(says.as_bytes()).await?;
                 self.peers.borrow_mut().push(theirs);
@@ -58,7 +58,7 @@ impl Network for Rc<Script> {
 }
 
 impl Script {
-    fn new(names: &[(&str, &[SocketAddr])], addresses: &[(SocketAddr, There)]) -> Rc<Self> {
+    fn new(names: &[(&str, &[SocketAddr])], addresses: &[(SocketAddr, Behavior)]) -> Rc<Self> {
         let script = Self::default();
         for (name, addresses) in names {
             script.point(name, addresses);
@@ -76,7 +76,7 @@ impl Script {
         Dialer::over(&config.proxy(proxy).build().unwrap(), Rc::clone(self))
     }
 
-    /// The addresses that were tried since this was last asked.
+    /// Returns the addresses tried since the last call.
     fn tried(&self) -> Vec<SocketAddr> {
         self.connected.take()
     }
@@ -90,11 +90,11 @@ fn virtual_time<F: Future>(test: F) -> F::Output {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
 }
 
-/// Dials within a second, and finds the connection good.
+/// Dials within a second, and marks the address as working.
 async fn dial(dialer: &Dialer<Rc<Script>>) -> Option<Result<Dialed<DuplexStream>, DialError>> {
     let dialed = timeout(Duration::from_secs(1), dialer.dial()).await.ok()?;
     Some(dialed.map(|mut dialed| {
-        dialed.trial.passed();
+        dialed.address_guard.mark_working();
         dialed
     }))
 }
@@ -104,8 +104,8 @@ async fn error(dialer: &Dialer<Rc<Script>>) -> (ConnectFault, String) {
     (error.fault(), error.to_string())
 }
 
-const HERE: There = There::Peer("");
-const OPEN: There = There::Peer("HTTP/1.1 200 OK\r\n\r\n");
+const HERE: Behavior = Behavior::Peer("");
+const OPEN: Behavior = Behavior::Peer("HTTP/1.1 200 OK\r\n\r\n");
 
 #[test]
 fn dead_first_address_is_passed_over_and_then_tried_last() {
@@ -134,7 +134,7 @@ fn name_that_begins_to_point_elsewhere_is_followed_by_the_next_connection() {
         assert!(dial(&dialer).await.unwrap().is_ok());
         assert_eq!(script.tried(), [at(3, 443)]);
 
-        // What it pointed to once is no longer preferred when it points there again.
+        // The old address has lost its preference when the name points there again.
         script.point("statsig.test", &[at(2, 443), at(1, 443)]);
         assert!(dial(&dialer).await.unwrap().is_ok());
         assert_eq!(script.tried(), [at(2, 443)]);
@@ -150,7 +150,7 @@ fn address_that_accepts_and_does_not_serve_is_tried_last_next_time() {
         let script = Script::new(&[("statsig.test", &addresses)], &all);
         let dialer = script.dialer("https://statsig.test", "none");
 
-        // As when the TLS handshake fails, or the attempt's time is up.
+        // As after a failed TLS handshake, or a timeout.
         drop(dialer.dial().await.unwrap());
         assert_eq!(script.tried(), [at(1, 443)]);
         assert!(dial(&dialer).await.unwrap().is_ok());
@@ -173,24 +173,24 @@ fn address_in_place_of_a_name_is_not_resolved() {
 fn error_says_what_each_address_did() {
     virtual_time(async {
         let addresses = [at(1, 443), at(2, 443)];
-        let refusing = [(at(1, 443), There::Refusal), (at(2, 443), There::Refusal)];
+        let refusing = [(at(1, 443), Behavior::Refuse), (at(2, 443), Behavior::Refuse)];
         let script = Script::new(&[("statsig.test", &addresses), ("empty.test", &[])], &refusing);
         for (url, fault, message) in [
             (
                 "https://statsig.test",
                 ConnectFault::Refused,
-                "nothing could be connected to at statsig.test:443: 10.0.0.1:443: connection \
+                "could not connect to statsig.test:443: 10.0.0.1:443: connection \
                  refused; 10.0.0.2:443: connection refused",
             ),
             (
                 "https://unknown.test",
                 ConnectFault::Resolve,
-                "unknown.test could not be resolved: no such name",
+                "could not resolve unknown.test: no such name",
             ),
-            ("https://empty.test", ConnectFault::Resolve, "empty.test has no addresses"),
+            ("https://empty.test", ConnectFault::Resolve, "empty.test resolves to no address"),
         ] {
-            let said = error(&script.dialer(url, "none")).await;
-            assert_eq!(said, (fault, message.to_owned()));
+            let found = error(&script.dialer(url, "none")).await;
+            assert_eq!(found, (fault, message.to_owned()));
         }
     });
 }
@@ -206,9 +206,9 @@ fn proxy_alone_is_resolved_and_it_is_asked_for_the_target_by_name() {
         assert_eq!(*script.resolved.borrow(), ["proxy.test:3128"]);
         assert_eq!(dialed.absolute_form, None);
         drop(dialed);
-        let mut asked = String::new();
-        script.peers.take()[0].read_to_string(&mut asked).await.unwrap();
-        assert!(asked.starts_with("CONNECT statsig.test:443 HTTP/1.1\r\n"), "{asked}");
+        let mut received = String::new();
+        script.peers.take()[0].read_to_string(&mut received).await.unwrap();
+        assert!(received.starts_with("CONNECT statsig.test:443 HTTP/1.1\r\n"), "{received}");
     });
 }
 
@@ -225,9 +225,9 @@ fn plain_http_through_a_proxy_is_in_absolute_form_and_opens_no_tunnel() {
             let dialed = dial(&script.dialer(base_url, "proxy.test")).await.unwrap().unwrap();
             assert_eq!(dialed.absolute_form.as_deref(), Some(form));
             drop(dialed);
-            let mut asked = Vec::new();
-            script.peers.take()[0].read_to_end(&mut asked).await.unwrap();
-            assert_eq!(asked, b"");
+            let mut received = Vec::new();
+            script.peers.take()[0].read_to_end(&mut received).await.unwrap();
+            assert_eq!(received, b"");
         }
     });
 }
@@ -238,8 +238,8 @@ fn proxy_that_fails_is_named_as_the_proxy() {
         let script = Script::new(
             &[("proxy.test", &[at(9, 3128)]), ("gone.test", &[at(8, 3128)])],
             &[
-                (at(9, 3128), There::Peer("HTTP/1.1 403 Forbidden\r\n\r\n")),
-                (at(8, 3128), There::Refusal),
+                (at(9, 3128), Behavior::Peer("HTTP/1.1 403 Forbidden\r\n\r\n")),
+                (at(8, 3128), Behavior::Refuse),
             ],
         );
         for (proxy, message) in [
@@ -249,17 +249,17 @@ fn proxy_that_fails_is_named_as_the_proxy() {
             ),
             (
                 "http://me:hunter2@gone.test:3128",
-                "the proxy gone.test:3128 could not be reached: nothing could be connected to at \
-                 gone.test:3128: 10.0.0.8:3128: connection refused",
+                "could not reach the proxy gone.test:3128: could not connect to gone.test:3128: \
+                 10.0.0.8:3128: connection refused",
             ),
             (
                 "http://me:hunter2@unknown.test:3128",
-                "the proxy unknown.test:3128 could not be reached: unknown.test could not be \
-                 resolved: no such name",
+                "could not reach the proxy unknown.test:3128: could not resolve unknown.test: no such \
+                 name",
             ),
         ] {
-            let said = error(&script.dialer("https://statsig.test", proxy)).await;
-            assert_eq!(said, (ConnectFault::Proxy, message.to_owned()));
+            let found = error(&script.dialer("https://statsig.test", proxy)).await;
+            assert_eq!(found, (ConnectFault::Proxy, message.to_owned()));
         }
     });
 }

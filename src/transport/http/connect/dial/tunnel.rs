@@ -1,33 +1,31 @@
-//! CONNECT: asking a proxy for a connection to the API's host (RFC 9110, section 9.3.6).
+//! CONNECT: a tunnel through a proxy to the API's host (RFC 9110, section 9.3.6).
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::error::Refusal;
+use super::error::TunnelError;
 use crate::config::Proxy;
 
-/// The longest answer to CONNECT that is read, in bytes, interim responses included.
+/// The longest answer to CONNECT, in bytes, including interim responses.
 const MAX_HEAD: usize = 16 * 1024;
 
 const MAX_HEADERS: usize = 100;
 
-/// Has the proxy at the other end connect to the target, `HOST:PORT`. What is then sent goes to the
-/// target, and what is then read comes from there.
+/// Opens a tunnel to the target, `HOST:PORT`, through the proxy at the other end of the stream.
 pub(super) async fn open(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     proxy: &Proxy,
     target: &str,
-) -> Result<(), Refusal> {
+) -> Result<(), TunnelError> {
     stream.write_all(request(proxy, target).as_bytes()).await?;
     stream.flush().await?;
     let mut read = Vec::with_capacity(1024);
     loop {
-        match judge(&read, proxy, target)? {
-            Verdict::Open => return Ok(()),
-            Verdict::Incomplete => {}
+        if parse(&read, proxy, target)? == Answer::Open {
+            return Ok(());
         }
-        // Bounded beyond doubt: `judge` has refused what is longer.
+        // `parse` refuses an answer that is too long, which bounds `read`.
         if (&mut stream).take(1024).read_buf(&mut read).await? == 0 {
-            return Err(Refusal::Closed);
+            return Err(TunnelError::Closed);
         }
     }
 }
@@ -43,34 +41,34 @@ fn request(proxy: &Proxy, target: &str) -> String {
 }
 
 #[derive(Debug, PartialEq)]
-enum Verdict {
+enum Answer {
     Open,
     Incomplete,
 }
 
-/// What the proxy has said so far comes to. Interim responses are read over.
-fn judge(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Verdict, Refusal> {
+/// Parses the proxy's answer so far, and skips interim responses.
+fn parse(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Answer, TunnelError> {
     let length = read.len();
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
-        let head = match response.parse(read).map_err(Refusal::NotHttp)? {
+        let head = match response.parse(read).map_err(TunnelError::NotHttp)? {
             httparse::Status::Complete(head) => head,
             httparse::Status::Partial if length > MAX_HEAD => {
-                return Err(Refusal::TooLong(MAX_HEAD));
+                return Err(TunnelError::TooLong(MAX_HEAD));
             }
-            httparse::Status::Partial => return Ok(Verdict::Incomplete),
+            httparse::Status::Partial => return Ok(Answer::Incomplete),
         };
         let rest = read.get(head..).unwrap_or_default();
         match response.code.unwrap_or_default() {
             100..=199 => read = rest,
-            // The target waits for us to begin: what is there already can only be the proxy's.
-            // Dropped, it might be missed; taken for the target's, it would be believed.
-            200..=299 if rest.is_empty() => return Ok(Verdict::Open),
-            200..=299 => return Err(Refusal::Surplus(rest.len())),
+            // In the protocols used here the client speaks first. So these bytes come from the proxy, and
+            // must not be mistaken for the target's.
+            200..=299 if rest.is_empty() => return Ok(Answer::Open),
+            200..=299 => return Err(TunnelError::ExtraBytes(rest.len())),
             status => {
                 let hint = (status == 407).then(|| proxy.credentials_hint());
-                return Err(Refusal::Status { status, hint, target: target.to_owned() });
+                return Err(TunnelError::Status { status, hint, target: target.to_owned() });
             }
         }
     }
@@ -89,8 +87,8 @@ mod tests {
         Proxy::for_tests(url)
     }
 
-    fn said(answer: &[u8]) -> Result<Verdict, String> {
-        judge(answer, &proxy("http://p:1"), TARGET).map_err(|refusal| refusal.to_string())
+    fn parsed_answer(answer: &[u8]) -> Result<Answer, String> {
+        parse(answer, &proxy("http://p:1"), TARGET).map_err(|refusal| refusal.to_string())
     }
 
     #[test]
@@ -115,10 +113,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
         ] {
-            assert_eq!(said(answer.as_bytes()), Ok(Verdict::Open), "{answer}");
+            assert_eq!(parsed_answer(answer.as_bytes()), Ok(Answer::Open), "{answer}");
             for end in 0..answer.len() {
                 let part = &answer.as_bytes()[..end];
-                assert_eq!(said(part), Ok(Verdict::Incomplete), "{answer} {end}");
+                assert_eq!(parsed_answer(part), Ok(Answer::Incomplete), "{answer} {end}");
             }
         }
     }
@@ -136,7 +134,7 @@ mod tests {
                 "answered 502 Bad Gateway to CONNECT api.statsig.com:443",
             ),
             (
-                // It may repeat what it was sent.
+                // The reason may echo the credentials.
                 "HTTP/1.1 599 Basic bWU6aHVudGVyMg==\r\n\r\n",
                 "answered 599 to CONNECT api.statsig.com:443",
             ),
@@ -144,15 +142,15 @@ mod tests {
                 "HTTP/1.1 302 Found\r\nlocation: http://login\r\n\r\n",
                 "answered 302 Found to CONNECT api.statsig.com:443",
             ),
-            ("HTTP/1.1 200 OK\r\n\r\nHTTP", "sent 4 bytes of its own behind its answer to CONNECT"),
+            ("HTTP/1.1 200 OK\r\n\r\nHTTP", "sent 4 unexpected bytes after its answer to CONNECT"),
             (
                 "SSH-2.0-OpenSSH\r\n",
-                "answered something that is not HTTP/1.1 to CONNECT (invalid HTTP version)",
+                "answered CONNECT with something other than HTTP/1.1 (invalid HTTP version)",
             ),
         ] {
-            assert_eq!(said(answer.as_bytes()).unwrap_err(), message);
+            assert_eq!(parsed_answer(answer.as_bytes()).unwrap_err(), message);
         }
-        let refusal = judge(b"HTTP/1.1 407 \r\n\r\n", &proxy("http://me:hunter2@p:1"), TARGET);
+        let refusal = parse(b"HTTP/1.1 407 \r\n\r\n", &proxy("http://me:hunter2@p:1"), TARGET);
         assert_eq!(
             refusal.unwrap_err().to_string(),
             "answered 407 Proxy Authentication Required (it refused the credentials of its URL) to \
@@ -165,10 +163,10 @@ mod tests {
         let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
         let line = [&b"HTTP/1.1 200 OK\r\nx: "[..], &vec![b'x'; 10 * MAX_HEAD]].concat();
         for endless in [interim, line] {
-            let judged = |end| said(&endless[..end]);
-            assert_eq!(judged(MAX_HEAD), Ok(Verdict::Incomplete));
+            let parsed = |end| parsed_answer(&endless[..end]);
+            assert_eq!(parsed(MAX_HEAD), Ok(Answer::Incomplete));
             let too_long = "answered CONNECT with a head longer than 16384 bytes";
-            assert_eq!(judged(MAX_HEAD + 1024).unwrap_err(), too_long);
+            assert_eq!(parsed(MAX_HEAD + 1024).unwrap_err(), too_long);
         }
     }
 
@@ -187,7 +185,7 @@ mod tests {
     #[actix_rt::test]
     async fn proxy_that_closes_early_is_said_to() {
         assert_eq!(opened(b"HTTP/1.1 200 OK\r\n\r\n").await, Ok(()));
-        let closed = "closed the connection before it had answered CONNECT";
+        let closed = "closed the connection before answering CONNECT";
         for early in ["", "HTTP/1.1 2", "HTTP/1.1 100 Continue\r\n\r\n"] {
             assert_eq!(opened(early.as_bytes()).await.unwrap_err(), closed);
         }
@@ -199,8 +197,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_a_proxy_says_makes_it_panic(answer in any::<Vec<u8>>()) {
-            let _ = said(&answer);
-            let _ = said(&[b"HTTP/1.1 200 ", &answer[..]].concat());
+            let _ = parsed_answer(&answer);
+            let _ = parsed_answer(&[b"HTTP/1.1 200 ", &answer[..]].concat());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What awc calls to read and write.
+//! The traits through which awc reads and writes.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -9,7 +9,7 @@ use std::{
 use actix_rt::net::{ActixStream, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Stream, Turn};
+use super::{Phase, Stream};
 
 impl AsyncRead for Stream {
     fn poll_read(
@@ -18,21 +18,21 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.turn == Turn::Request {
-            this.turn = Turn::Answer;
+        if this.phase == Phase::Writing {
+            this.phase = Phase::Reading;
         }
-        if this.turn == Turn::Answer && this.is_given() {
-            this.rest();
-        } else if this.turn == Turn::Answer && this.given == this.read.len() {
+        if this.phase == Phase::Reading && this.is_delivered() {
+            this.finish_exchange();
+        } else if this.phase == Phase::Reading && this.delivered == this.read.len() {
             ready!(this.poll_answer(cx, buf))?;
         }
-        if this.turn == Turn::Idle {
+        if this.phase == Phase::Idle {
             return this.poll_idle(cx);
         }
-        let rest = &this.read[this.given..];
-        let given = &rest[..rest.len().min(buf.remaining())];
-        buf.put_slice(given);
-        this.given += given.len();
+        let rest = &this.read[this.delivered..];
+        let delivered = &rest[..rest.len().min(buf.remaining())];
+        buf.put_slice(delivered);
+        this.delivered += delivered.len();
         Poll::Ready(Ok(()))
     }
 }
@@ -44,21 +44,22 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let may_be_written = match this.turn {
-            Turn::Request => this.go_on(cx),
-            Turn::Idle | Turn::Answer => this.begin(cx, buf),
+        let may_write = match this.phase {
+            Phase::Writing => this.continue_request(cx),
+            Phase::Idle | Phase::Reading => this.begin_request(cx, buf),
         };
-        if let Err(error) = may_be_written {
+        if let Err(error) = may_write {
             this.socket = None;
             return Poll::Ready(Err(error));
         }
-        let Some(socket) = &mut this.socket else { return Poll::Ready(Err(gone())) };
-        while let Some(start) = &mut this.start {
-            let slices = [&start.bytes[start.written..], &buf[start.replaces..]].map(IoSlice::new);
-            start.written += ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices))?;
-            if let Some(more) = start.written.checked_sub(start.bytes.len()) {
-                let written = start.replaces + more;
-                this.start = None;
+        let Some(socket) = &mut this.socket else { return Poll::Ready(Err(closed())) };
+        while let Some(rewrite) = &mut this.rewrite {
+            let slices =
+                [&rewrite.bytes[rewrite.written..], &buf[rewrite.replaces..]].map(IoSlice::new);
+            rewrite.written += ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices))?;
+            if let Some(more) = rewrite.written.checked_sub(rewrite.bytes.len()) {
+                let written = rewrite.replaces + more;
+                this.rewrite = None;
                 return Poll::Ready(Ok(written));
             }
         }
@@ -78,16 +79,16 @@ impl AsyncWrite for Stream {
 
 impl ActixStream for Stream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        let Some(socket) = &self.socket else { return Poll::Ready(Err(gone())) };
+        let Some(socket) = &self.socket else { return Poll::Ready(Err(closed())) };
         socket.poll_read_ready(cx)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        let Some(socket) = &self.socket else { return Poll::Ready(Err(gone())) };
+        let Some(socket) = &self.socket else { return Poll::Ready(Err(closed())) };
         socket.poll_write_ready(cx)
     }
 }
 
-fn gone() -> io::Error {
+fn closed() -> io::Error {
     ErrorKind::NotConnected.into()
 }
