@@ -1,7 +1,7 @@
 #!/bin/sh
-# Counts the instructions of the batch's decisions, for each name that is asked for, in every
-# scenario of benches/buffer.rs: exact where time is noisy. Beside what is larger than 1,000 stands
-# the ratio to the row for 1,000, which should hardly grow.
+# Counts the instructions of the batch's decisions, per name, in every scenario of benches/buffer.rs.
+# Counts are exact where times are noisy. Sizes above 1,000 are also shown as a ratio to the size
+# 1,000, which should hardly grow.
 #
 # usage: benches/instructions.sh      (needs valgrind)
 set -eu

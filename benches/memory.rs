@@ -71,7 +71,7 @@ fn pure(asked: &Asked) -> isize {
         let mut buffer = PureBuffer::new(100, FlushPolicy::Interval);
         for request in 0..REQUESTS {
             let gates = vec![asked.gate(request)];
-            buffer.ask(asked.user(request), CallKind::CheckGate, gates, deadline);
+            buffer.add(asked.user(request), CallKind::CheckGate, gates, deadline);
         }
         buffer
     });

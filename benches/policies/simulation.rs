@@ -201,7 +201,7 @@ impl Simulation {
     fn ask(&mut self, check: Check, at: Duration) {
         let (user, names) = (self.source.user(check.user), vec![self.source.name()]);
         let deadline = self.epoch + self.now + TIMEOUT;
-        let request = self.buffer.ask(user, CallKind::CheckGate, names, deadline);
+        let request = self.buffer.add(user, CallKind::CheckGate, names, deadline);
         self.asked.insert(request, (check, at));
         self.measured.checks += 1;
     }

@@ -1,9 +1,8 @@
-//! From many requests to few calls, and back.
+//! Turns many requests into few calls, and the outcomes of calls into answers.
 
 mod actor;
 mod buffer;
 
 pub use self::actor::BatchActor;
-pub(crate) use self::actor::Parts;
 #[cfg(feature = "test-util")]
-pub(crate) use self::buffer::{Buffer, Dealt, Found, Request, group::Lane};
+pub(crate) use self::buffer::{Answer, Buffer, PartialResults, Request, group::BatchKey};

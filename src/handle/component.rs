@@ -16,10 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    batch::{BatchActor, Parts},
-    config::Config,
-    message::call::TransportFactory,
-    model::error::Error,
+    batch::BatchActor, config::Config, message::call::TransportFactory, model::error::Error,
     shared::Shared,
 };
 
@@ -93,7 +90,7 @@ fn start(
     let tasks = LocalSet::new();
     let (ended, has_ended) = oneshot::channel();
     let entered = tasks.enter();
-    let actor = BatchActor::new(config, Parts { factory, shared, ended });
+    let actor = BatchActor::new(config, factory, shared, ended);
     let addr = Supervisor::start(|_| actor);
     drop(entered);
     // The actor says so after a shutdown; it is dropped, which counts as well, when nobody can

@@ -1,4 +1,4 @@
-//! HTTP calls, as the actors tell each other of them.
+//! HTTP calls: the messages between the `BatchActor` and its transports.
 
 use std::{
     fmt, mem,
@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use actix::{Message, Recipient};
+use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use tracing::Span;
 
 use crate::{
@@ -23,21 +23,21 @@ use crate::{
 pub struct CallRequest {
     /// The operation.
     pub kind: CallKind,
-    /// Whom it is about.
+    /// The user whose gates or configs are evaluated.
     pub user: User,
     /// Distinct names, at most [`CallKind::max_names`].
     pub names: Arc<[Arc<str>]>,
-    /// Whether the server is to log exposures.
+    /// Whether Statsig logs exposures.
     pub exposure: bool,
-    /// When the request that caused the call has to have its answer.
+    /// The earliest deadline of the requests that wait for the call.
     pub deadline: Instant,
-    /// For a call that asks again for a part of the names of one that was refused: that refusal.
-    /// It is the answer where there is no retry to be had.
+    /// The refusal of an earlier call, if this one retries a part of its names. A transport that may
+    /// not retry completes the call with it.
     pub refusal: Option<Error>,
 }
 
 impl CallRequest {
-    /// Asks whether Statsig answers: for a gate and a user of this name, without an exposure.
+    /// Returns a call that only tests whether Statsig answers, and logs no exposure.
     pub(crate) fn probe(deadline: Instant) -> Result<Self, Error> {
         Ok(Self {
             kind: CallKind::CheckGate,
@@ -53,77 +53,77 @@ impl CallRequest {
 /// The gate and the user of a probe.
 pub(crate) const PROBE: &str = "actix-statsig-probe";
 
-/// What a call came to: for each of its names, in its order, the evaluation or `None` where the
-/// server left the name out; or one error for all of them.
+/// The outcome of a call: an evaluation for each of its names, in their order, or one error for all.
+/// `None` stands for a name that is missing from the response.
 pub type Outcome = Result<Vec<Option<Evaluation>>, Error>;
 
 /// One HTTP call, from the [`BatchActor`](crate::BatchActor) to its transport.
 ///
 /// A transport answers it with [`complete`](Self::complete), by its deadline. A call that is dropped
-/// instead (its transport stopped, or its task ended) says so by itself, so that nobody waits for
-/// an answer that cannot come.
+/// without an outcome, because its transport stopped or its task ended, reports itself as lost.
 pub struct Call {
     id: u64,
     request: CallRequest,
-    reply_to: Option<Recipient<Report>>,
+    /// `None` once the call has an outcome.
+    owner: Option<Arc<CallOwner>>,
     load: Option<Load>,
     span: OwnedSpan,
 }
 
-/// The calls that a transport has.
+/// How many calls a transport has not answered yet.
 pub(crate) type Load = Arc<AtomicUsize>;
 
 impl Call {
     pub(crate) fn new(
         id: u64,
         request: CallRequest,
-        reply_to: Recipient<Report>,
-        within: &Span,
+        owner: &Arc<CallOwner>,
+        parent: &Span,
     ) -> Self {
-        let span = spans::call(within, request.kind.operation(), request.names.len());
-        Self { id, request, reply_to: Some(reply_to), load: None, span }
+        let span = spans::call(parent, request.kind.operation(), request.names.len());
+        Self { id, request, owner: Some(Arc::clone(owner)), load: None, span }
     }
 
-    /// Counts it here until it is gone.
+    /// Adds the call to this load until it is dropped.
     pub(crate) fn counted_by(mut self, load: Load) -> Self {
         load.fetch_add(1, Relaxed);
         self.load = Some(load);
         self
     }
 
-    /// What it asks for.
+    /// Returns what the call asks for.
     pub fn request(&self) -> &CallRequest {
         &self.request
     }
 
-    /// Its span, for what a transport does for it to stand in.
+    /// Returns the call's span, as the parent of the transport's own spans.
     pub fn span(&self) -> &Span {
         &self.span
     }
 
     /// Answers the call.
     pub fn complete(mut self, outcome: Outcome) {
-        self.reply(Some(outcome));
+        self.report(Some(outcome));
     }
 
-    /// Whether somebody still waits for it, which is worth asking before an attempt that is made
-    /// later than the call came.
+    /// Returns whether a caller still waits for the call. A transport asks before an attempt that it
+    /// makes some time after it received the call.
     pub async fn is_wanted(&self) -> bool {
-        let Some(reply_to) = &self.reply_to else { return false };
-        reply_to.send(Report::IsWanted { call: self.id }).await.unwrap_or(true)
+        let Some(owner) = &self.owner else { return false };
+        owner.wanted.send(IsCallWanted { call: self.id }).await.unwrap_or(true)
     }
 
-    /// What was answered so far, to this call or another, may have been meant for others.
+    /// Reports that earlier answers, to this call or another, may belong to other requests.
     pub(crate) fn distrust_answers(&self) {
-        if let Some(reply_to) = &self.reply_to {
-            reply_to.do_send(Report::Distrust);
+        if let Some(owner) = &self.owner {
+            owner.distrust.do_send(DistrustAnswers);
         }
     }
 
-    fn reply(&mut self, outcome: Option<Outcome>) {
-        if let Some(reply_to) = self.reply_to.take() {
+    fn report(&mut self, outcome: Option<Outcome>) {
+        if let Some(owner) = self.owner.take() {
             let span = mem::replace(&mut self.span, OwnedSpan::none());
-            reply_to.do_send(Report::Completed { call: self.id, outcome, span });
+            owner.completed.do_send(CallCompleted { call: self.id, outcome, span });
         }
     }
 }
@@ -133,7 +133,7 @@ impl Drop for Call {
         if let Some(load) = &self.load {
             load.fetch_sub(1, Relaxed);
         }
-        self.reply(None);
+        self.report(None);
     }
 }
 
@@ -147,20 +147,57 @@ impl Message for Call {
     type Result = ();
 }
 
-/// Makes the transport of this index: called when one is needed, and again when it has gone.
+/// Makes the transport with this index: at its first call, and again after it has stopped.
 pub(crate) type TransportFactory = Box<dyn FnMut(usize) -> Result<Recipient<Call>, Error>>;
 
-/// From the transport back to the `BatchActor`, which answers whether somebody waits for the call.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// The call has an outcome; none if the transport lost it.
-    Completed { call: u64, outcome: Option<Outcome>, span: OwnedSpan },
-    /// An attempt is about to be made.
-    IsWanted { call: u64 },
-    /// What was answered so far may have been meant for others.
-    Distrust,
+/// The actor that made a call, as its transport sees it.
+pub(crate) struct CallOwner {
+    completed: Recipient<CallCompleted>,
+    wanted: Recipient<IsCallWanted>,
+    distrust: Recipient<DistrustAnswers>,
 }
 
-impl Message for Report {
+impl CallOwner {
+    pub(crate) fn new<A>(actor: &Addr<A>) -> Arc<Self>
+    where
+        A: Actor<Context = Context<A>>,
+        A: Handler<CallCompleted> + Handler<IsCallWanted> + Handler<DistrustAnswers>,
+    {
+        let actor = || actor.clone();
+        Arc::new(Self {
+            completed: actor().recipient(),
+            wanted: actor().recipient(),
+            distrust: actor().recipient(),
+        })
+    }
+}
+
+/// Reports the outcome of a call; `None` if its transport lost it.
+#[derive(Debug)]
+pub(crate) struct CallCompleted {
+    pub(crate) call: u64,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) span: OwnedSpan,
+}
+
+impl Message for CallCompleted {
+    type Result = ();
+}
+
+/// Asks whether a caller still waits for a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IsCallWanted {
+    pub(crate) call: u64,
+}
+
+impl Message for IsCallWanted {
     type Result = bool;
+}
+
+/// Reports that earlier answers, to any call, may belong to other requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DistrustAnswers;
+
+impl Message for DistrustAnswers {
+    type Result = ();
 }

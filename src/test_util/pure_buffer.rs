@@ -1,11 +1,11 @@
 //! The batch's decisions without actors, for benchmarks and simulations.
 
-use std::{sync::Arc, time::Instant};
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use slotmap::Key;
 
 use crate::{
-    batch::{Buffer, Dealt, Found, Lane, Request},
+    batch::{Answer, BatchKey, Buffer, PartialResults, Request},
     config::FlushPolicy,
     message::call::CallRequest,
     model::{
@@ -16,72 +16,74 @@ use crate::{
     },
 };
 
-/// What the [`BatchActor`](crate::BatchActor) decides with: no actor, no clock, no I/O. Not part of
+/// The decisions of the [`BatchActor`](crate::BatchActor): no actor, no clock, no I/O. Not part of
 /// the stable interface.
 #[derive(Debug)]
 pub struct PureBuffer(Buffer);
 
 impl PureBuffer {
-    /// An empty buffer.
+    /// Returns an empty buffer.
     pub fn new(batch_size: usize, policy: FlushPolicy) -> Self {
         Self(Buffer::new(batch_size, policy, usize::MAX))
     }
 
-    /// Takes a request in; says which it is.
-    pub fn ask(
+    /// Adds a request and returns its id.
+    pub fn add(
         &mut self,
         user: User,
         kind: CallKind,
         names: Vec<Arc<str>>,
         deadline: Instant,
     ) -> u64 {
-        let lane = Lane { user, exposure: true };
-        let (known, bypass_cache) = (Found::new(), false);
-        let request = Request { lane, kind, names: names.into(), known, bypass_cache, deadline };
+        let key = BatchKey { user, exposure: true };
+        let (names, cached) = (names.into(), PartialResults::new());
+        let request = Request { key, kind, names, cached, bypass_cache: false, deadline };
         self.0.add(request).0.data().as_ffi()
     }
 
-    /// Whether something is to leave before the interval has run.
+    /// Returns whether names are to be flushed before the next interval.
     pub fn is_due(&self) -> bool {
         self.0.is_due()
     }
 
-    /// Whether something may have to wait for the interval.
+    /// Returns whether names may have to wait for the next interval.
     pub fn is_waiting(&self) -> bool {
         self.0.is_waiting()
     }
 
-    /// Distinct names waiting for the next flush.
+    /// Returns the number of distinct names that wait for the next flush.
     pub fn buffered(&self) -> usize {
         self.0.buffered()
     }
 
-    /// Makes calls of what is due.
+    /// Makes calls of the names that are due.
     pub fn flush_due(&mut self) -> Vec<(u64, CallRequest)> {
-        self.0.flush_due(|_| true).calls
+        // As the actor does, which looks for the callers who have left.
+        let left: Vec<_> = self.0.due_requests().filter(|_| black_box(false)).collect();
+        self.0.flush_due(&left).calls
     }
 
-    /// Makes calls of everything that is buffered.
+    /// Makes calls of all names that are buffered.
     pub fn flush_all(&mut self) -> Vec<(u64, CallRequest)> {
-        self.0.flush_all(|_| true).calls
+        let left: Vec<_> = self.0.buffered_requests().filter(|_| black_box(false)).collect();
+        self.0.flush_all(&left).calls
     }
 
-    /// Deals an answer out; says which requests it ended.
+    /// Answers a call. Returns the ids of the requests that this ends.
     pub fn answer(&mut self, call: u64, request: &CallRequest, now: Instant) -> Vec<u64> {
-        let answers = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
-        let dealt = self.0.complete(call, Ok(answers.collect()), now, |_, _, _, _| None);
-        ended(dealt)
+        let evaluations = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
+        let outcome = Ok(evaluations.collect());
+        ids(self.0.complete(call, outcome, PartialResults::new(), now).answers)
     }
 
-    /// Fails a call; says which requests it ended.
+    /// Fails a call. Returns the ids of the requests that this ends.
     pub fn fail(&mut self, call: u64, error: Error, now: Instant) -> Vec<u64> {
-        let dealt = self.0.complete(call, Err(error), now, |_, _, _, _| None);
-        ended(dealt)
+        ids(self.0.complete(call, Err(error), PartialResults::new(), now).answers)
     }
 }
 
-fn ended(dealt: Dealt) -> Vec<u64> {
-    dealt.answers.into_iter().map(|answer| answer.request.data().as_ffi()).collect()
+fn ids(answers: Vec<Answer>) -> Vec<u64> {
+    answers.into_iter().map(|answer| answer.request.data().as_ffi()).collect()
 }
 
 fn evaluation(kind: CallKind, name: &Arc<str>) -> Evaluation {

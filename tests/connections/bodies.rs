@@ -6,9 +6,9 @@ use actix_statsig::{ConnectFault, Error};
 use serde_json::Value;
 
 use crate::{
-    assert_all_right, assert_right,
-    hostile::{Connection, Hostile, in_chunks, stray, with_length},
-    over_both, pause, start, user,
+    assert_all_right, assert_right, over_both, pause, start,
+    support::hostile::{Connection, Hostile, in_chunks, stray, with_length},
+    user,
 };
 
 fn until_close(version: &str, body: &Value) -> String {

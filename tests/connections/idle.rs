@@ -5,9 +5,9 @@ use std::time::Duration;
 use actix_statsig::Error;
 
 use crate::{
-    assert_right,
-    hostile::{Connection, Hostile, in_chunks, stray, with_length},
-    over_both, start, user,
+    assert_right, over_both, start,
+    support::hostile::{Connection, Hostile, in_chunks, stray, with_length},
+    user,
 };
 
 const TIMEOUT_408: &str =

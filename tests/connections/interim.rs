@@ -11,9 +11,9 @@ use std::{
 use actix_statsig::Error;
 
 use crate::{
-    assert_all_right, assert_right,
-    hostile::{Connection, Hostile, Request, with_length},
-    over_both, pause, start, user,
+    assert_all_right, assert_right, over_both, pause, start,
+    support::hostile::{Connection, Hostile, Request, with_length},
+    user,
 };
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";

@@ -12,11 +12,11 @@ use actix_statsig::Error;
 use serde_json::json;
 
 use crate::{
-    assert_right,
-    hostile::{Connection, Hostile, with_length},
-    over_both,
+    assert_right, over_both,
     proof::off_by_one_after,
-    start, user,
+    start,
+    support::hostile::{Connection, Hostile, with_length},
+    user,
 };
 
 #[actix_rt::test]

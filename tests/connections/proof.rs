@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
-    assert_right,
-    hostile::{Connection, Hostile, gate, stray, with_length},
-    over_both, start, user,
+    assert_right, over_both, start,
+    support::hostile::{Connection, Hostile, gate, stray, with_length},
+    user,
 };
 
 /// Answers so many requests, and from then on each with the answer to the one before it.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     program::{KEY, Relay, limited, read},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 /// What no answer takes longer to arrive than, and no end of a connection.
@@ -168,6 +168,7 @@ async fn flood_that_nobody_reads_holds_no_connection() {
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
     limited(async {
         while flood.write_all(chunk.as_bytes()).is_ok() {
+            // Lets the limit act.
             yield_now().await;
         }
     })

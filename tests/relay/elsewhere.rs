@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     program::{KEY, Relay, limited, read},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 /// This machine's address in its network: who connects to it comes from it, and not from loopback.

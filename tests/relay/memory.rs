@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     gzip,
     program::{KEY, Relay, limited},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 /// Has each of these users ask for a config of so many bytes, some at once; gives the peak in MiB.

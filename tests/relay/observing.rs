@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     gate,
     program::{Ended, KEY, Relay, limited, read},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 const NO_RETRY: [&str; 4] = ["--cache-ttl", "0", "--retry-attempts", "1"];

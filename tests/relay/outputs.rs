@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use actix_rt::task::yield_now;
 use actix_statsig::test_util::{Fault, LocalStatsig, Rules};
 use awc::http::StatusCode;
 use futures_util::{StreamExt, stream};
@@ -10,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use crate::{
     gate,
     program::{KEY, Relay, limited},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 #[actix_rt::test]
@@ -61,12 +60,8 @@ async fn promise_10_stdout_that_nobody_reads_holds_up_neither_the_start_nor_the_
     let listen = format!("unix:{path}");
     let mut relay = Relay::with_stdout(OwnedFd::from(stdout), &["--listen", &listen]);
 
-    limited(async {
-        while UnixStream::connect(&path).is_err() {
-            yield_now().await
-        }
-    })
-    .await;
+    // Its stdout, which would say that it listens, is full.
+    crate::support::until(|| UnixStream::connect(&path).is_ok()).await;
     let answer = crate::unix::ask(&path, "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     relay.signal("TERM");

@@ -5,19 +5,15 @@ use std::{
     net::{SocketAddr, TcpStream},
     process::{Child, ChildStderr, Command, Stdio},
     thread,
-    time::Duration,
 };
 
-use actix_rt::time::timeout;
 use actix_web::web;
 use awc::{Client, ClientResponse, Connector, http::StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::upstream::Upstream;
-
-/// What no test may take longer than.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) use crate::support::limited;
+use crate::support::{LIMIT, process, upstream::Upstream};
 
 /// The key of the environment.
 pub(crate) const KEY: &str = "secret-hunter2";
@@ -169,12 +165,7 @@ impl Relay {
     }
 
     pub(crate) async fn refuses_connections(&self) {
-        let refused = async {
-            while TcpStream::connect(&self.address).is_ok() {
-                actix_rt::task::yield_now().await;
-            }
-        };
-        limited(refused).await;
+        process::refuses_connections(&self.address).await;
     }
 
     /// A connection that has been used and is kept open.
@@ -196,9 +187,7 @@ impl Relay {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        // Built into the shell: the program of that name is not on every machine.
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        process::signal(&self.child, signal);
     }
 
     /// Waits for the end: both outputs are closed by then.
@@ -260,8 +249,4 @@ where
     let body = limited(response.body()).await.expect("a body");
     let json = serde_json::from_slice(&body);
     (response.status(), json.unwrap_or_else(|_| panic!("not JSON: {body:?}")))
-}
-
-pub(crate) async fn limited<T>(work: impl Future<Output = T>) -> T {
-    timeout(LIMIT, work).await.expect("nothing hangs")
 }

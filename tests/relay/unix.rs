@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     program::{KEY, Relay},
-    upstream::{Mood, Upstream},
+    support::upstream::{Mood, Upstream},
 };
 
 pub(crate) fn ask(path: &str, header: &str) -> String {

@@ -1,7 +1,5 @@
 //! An HTTP/1.1 server that answers as a test says, byte for byte, with or without TLS.
 
-#![allow(dead_code, unreachable_pub, reason = "as in the other support")]
-
 use std::{
     io, mem,
     net::{Ipv4Addr, SocketAddr},
@@ -24,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::tls_server::Authority;
+use super::tls_server::Authority;
 
 /// Listens on loopback until it is dropped, on a thread of its own.
 pub struct Hostile {

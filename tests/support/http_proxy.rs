@@ -1,7 +1,5 @@
 //! An HTTP proxy that does as it is told, and a server that answers whatever path it is asked for.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-
 use std::{
     io,
     net::SocketAddr,

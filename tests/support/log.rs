@@ -1,29 +1,23 @@
-//! What was logged, to be looked at.
-
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+//! A log that a test reads.
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex, Once},
+    sync::{Arc, Mutex},
 };
 
-/// What was logged, line by line.
+/// The lines that were logged.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Has what is logged on this thread at INFO or above.
+    /// Receives what is logged on this thread at INFO or above for as long as the guard lives.
     pub fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
         self.subscribe_at(tracing::Level::INFO)
     }
 
-    /// Has what is logged on this thread at this level or above.
+    /// Receives what is logged on this thread at this level or above.
     pub fn subscribe_at(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
-        static OTHERS: Once = Once::new();
-        // As in `trace.rs`: a test without a subscriber must not decide for all that nobody listens.
-        OTHERS.call_once(|| {
-            let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
-        });
+        super::trace::subscribe_other_threads();
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)

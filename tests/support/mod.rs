@@ -2,6 +2,19 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod faulty_proxy;
+pub mod hostile;
+pub mod http_proxy;
+pub mod log;
+pub mod own_process;
+pub mod process;
+#[cfg(feature = "test-util")]
+pub mod properties;
+pub mod served;
+pub mod tls_server;
+pub mod trace;
+pub mod upstream;
+
 use std::{
     cell::{Cell, Ref, RefCell},
     rc::Rc,
@@ -10,7 +23,9 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, Context, Handler, Recipient, System};
-use actix_rt::time::{sleep, sleep_until};
+use actix_rt::time::{Instant, sleep, sleep_until, timeout};
+#[cfg(feature = "test-util")]
+use actix_statsig::test_util::{LocalStatsig, Rules};
 use actix_statsig::{
     Call, CallKind, CallRequest, Config, ConfigBuilder, ConfigEvaluation, Error, Evaluation,
     FlushPolicy, GateEvaluation, Outcome, Statsig, User,
@@ -37,6 +52,29 @@ pub fn paused() -> Builder {
 /// Without a cache: what is asked twice is asked twice, unless a test says otherwise.
 pub fn config() -> ConfigBuilder {
     Config::builder("secret-key").cache_ttl(Duration::ZERO)
+}
+
+/// The same with times that a busy machine is within too, so that no test hangs on the machine.
+pub fn patient() -> ConfigBuilder {
+    config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
+}
+
+/// Starts the component on this arbiter.
+pub fn start_here(config: ConfigBuilder) -> Statsig {
+    Statsig::start_in_current_arbiter(config.build().expect("a valid configuration"))
+        .expect("a running arbiter")
+}
+
+/// Starts the component on this arbiter, with this server for Statsig.
+#[cfg(feature = "test-util")]
+pub fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
+    start_here(config.base_url(server.url()))
+}
+
+/// A server with one gate, `open`.
+#[cfg(feature = "test-util")]
+pub fn open_server() -> LocalStatsig {
+    LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")
 }
 
 /// When requests leave, and whether answers are kept: what is promised is promised with each.
@@ -261,9 +299,37 @@ pub fn is_open(user: &User, name: &str) -> bool {
     format!("{user:?}{name}").bytes().fold(0u8, u8::wrapping_add).is_multiple_of(2)
 }
 
+/// The time on the runtime's clock.
+#[allow(clippy::disallowed_methods, reason = "the component gets its time from there")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
 /// Lets everything that is ready run, so that what has been sent is taken in.
+///
+/// Each hop of a message from task to task takes one turn of the runtime. The longest way, from a
+/// caller to the transport and back, has about ten. A sleep would end when nothing else is ready, but
+/// it would also move the clock by a millisecond, and a flush could become due.
 pub async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
+
+/// Waits, in real time, for a figure that cannot be awaited, such as a statistic.
+pub async fn until(condition: impl Fn() -> bool) {
+    let looks = async {
+        while !condition() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(LIMIT, looks).await.expect("the condition comes to hold");
+}
+
+/// Waits for work that must not hang.
+pub async fn limited<T>(work: impl Future<Output = T>) -> T {
+    timeout(LIMIT, work).await.expect("nothing hangs")
+}
+
+/// Longer than anything in a test takes.
+pub const LIMIT: Duration = Duration::from_secs(120);

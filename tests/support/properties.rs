@@ -1,4 +1,4 @@
-//! Properties of each parser for any input. `tests/parsers.rs` checks them with proptest, and the
+//! Properties of each parser for any input. `tests/wire/parsers.rs` checks them with proptest, and the
 //! package `fuzz` with libFuzzer, each under the name of its target.
 
 #![allow(missing_docs, unreachable_pub, reason = "a test's module, and the fuzz package's library")]

@@ -1,7 +1,5 @@
 //! A subscriber that keeps what it sees.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-
 use std::{
     collections::BTreeMap,
     fmt::Debug,
@@ -57,13 +55,7 @@ pub struct Fields(pub BTreeMap<&'static str, String>);
 impl Trace {
     /// Sees what happens on this thread for as long as the guard lives.
     pub fn of_this_thread() -> (Self, DefaultGuard) {
-        static OTHERS: Once = Once::new();
-        // For the threads of other tests. While there is one subscriber, the thread that comes first
-        // to an event asks its own whether anybody wants it; if it has none, nobody ever gets it.
-        OTHERS.call_once(|| {
-            // It is there already where a test has one of the process.
-            let _ = tracing::subscriber::set_global_default(Registry::default());
-        });
+        subscribe_other_threads();
         let trace = Self::default();
         let guard = tracing::subscriber::set_default(Registry::default().with(trace.clone()));
         (trace, guard)
@@ -98,6 +90,19 @@ impl Trace {
         let [span] = &self.spans(name)[..] else { panic!("{:?}", self.spans(name)) };
         span.clone()
     }
+}
+
+/// Gives the threads of other tests a subscriber, which does nothing.
+///
+/// While a process has one subscriber, the thread that is the first to reach an event asks its own
+/// subscriber whether the event is wanted. Without a subscriber on that thread, the event would be
+/// disabled for all threads.
+pub(super) fn subscribe_other_threads() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Fails where a test has set a subscriber for the process, which serves as well.
+        let _ = tracing::subscriber::set_global_default(Registry::default());
+    });
 }
 
 impl Seen {

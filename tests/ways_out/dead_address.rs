@@ -11,7 +11,10 @@ use std::{
 use actix_statsig::test_util::{LocalStatsig, Rules};
 use futures_util::future::join_all;
 
-use crate::{ask, config, http_proxy::Listening, start, tls_server::GATE};
+use crate::{
+    ask, config, start,
+    support::{http_proxy::Listening, own_process::path_of, tls_server::GATE},
+};
 
 const IS_INSIDE: &str = "IN_A_NETWORK_OF_ITS_OWN";
 
@@ -47,11 +50,12 @@ fn inside(script: &str) -> Result<Output, String> {
 
 #[test]
 fn dead_first_address_of_several_does_not_matter() {
+    let check = || actix_rt::System::new().block_on(checks_are_answered());
     if env::var_os(IS_INSIDE).is_some() {
-        return actix_rt::System::new().block_on(checks_are_answered());
+        return check();
     }
     let this = env::current_exe().unwrap();
-    let test = "dead_address::dead_first_address_of_several_does_not_matter";
+    let test = path_of(&check);
     let again = format!("{IS_INSIDE}=1 {} --exact {test} --nocapture", this.display());
     match inside(&again) {
         Ok(ran) => {

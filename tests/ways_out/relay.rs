@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{
+use crate::support::{
     http_proxy::{Conduct, Listening},
     tls_server::{Authority, GATE, Server},
 };

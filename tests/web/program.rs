@@ -12,27 +12,23 @@ use std::{
     time::Duration,
 };
 
-use actix_rt::{
-    task::yield_now,
-    time::{sleep, timeout},
-};
+use actix_rt::time::sleep;
 use awc::{Client, Connector};
 use tokio::sync::{mpsc, oneshot};
 
-/// What no test may take longer than.
-const LIMIT: Duration = Duration::from_secs(120);
+pub use crate::support::limited;
+use crate::support::{LIMIT, own_process::again, process};
 
 /// Tells the program whom to ask, and that it is one.
 const UPSTREAM: &str = "TEST_UPSTREAM";
 
-/// Where the program finds Statsig; none in the test itself.
-pub fn upstream() -> Option<String> {
-    env::var(UPSTREAM).ok()
-}
-
-/// Runs the test.
-pub fn run(test: impl Future<Output = ()>) {
-    actix_rt::System::new().block_on(test);
+/// Runs a test that looks at a program of its own. The test is `look`, which gets the command that
+/// starts the program. The program is `serve`, which gets the URL of its Statsig.
+pub fn run<F: Future<Output = ()>>(serve: impl FnOnce(&str), look: impl FnOnce(Command) -> F) {
+    match env::var(UPSTREAM) {
+        Ok(upstream) => serve(&upstream),
+        Err(_) => actix_rt::System::new().block_on(look(again(&serve))),
+    }
 }
 
 /// Says a line to the test, between those of the test harness.
@@ -50,9 +46,7 @@ pub struct Program {
 }
 
 impl Program {
-    pub async fn start(test: &str, upstream: &str) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        let command = command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    pub async fn start(mut command: Command, upstream: &str) -> Self {
         let mut child = command.env(UPSTREAM, upstream).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (tell, said) = mpsc::unbounded_channel();
@@ -96,18 +90,11 @@ impl Program {
     }
 
     pub async fn refuses_connections(&self) {
-        limited(async {
-            while TcpStream::connect(&self.address).is_ok() {
-                yield_now().await;
-            }
-        })
-        .await;
+        process::refuses_connections(&self.address).await;
     }
 
     pub fn signal(&self, signal: &str) {
-        // Built into the shell: the program of that name is not on every machine.
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        process::signal(&self.child, signal);
     }
 
     /// The exit code, and what it said last.
@@ -153,8 +140,4 @@ pub async fn read(mut connection: TcpStream) -> String {
         let _ = tell.send(text);
     });
     limited(read).await.expect("a text")
-}
-
-pub async fn limited<T>(work: impl Future<Output = T>) -> T {
-    timeout(LIMIT, work).await.expect("nothing hangs")
 }

@@ -1,4 +1,4 @@
-//! The transports behind the `BatchActor`: which of them gets a call, and what if it is gone.
+//! Which transport gets a call, and what happens if it is gone.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -10,7 +10,7 @@ use crate::{
     model::error::Error,
 };
 
-pub(super) struct Transports {
+pub(super) struct Dispatcher {
     factory: TransportFactory,
     slots: Vec<Slot>,
 }
@@ -18,18 +18,18 @@ pub(super) struct Transports {
 #[derive(Default)]
 struct Slot {
     transport: Option<Recipient<Call>>,
-    /// Calls it has and has not answered.
+    /// Calls that the transport has not answered yet.
     load: Load,
 }
 
-impl Transports {
+impl Dispatcher {
     pub(super) fn new(factory: TransportFactory, count: usize) -> Self {
         Self { factory, slots: (0..count).map(|_| Slot::default()).collect() }
     }
 
-    /// Sends the call to the transport that has the fewest, or to the next if that one cannot be
-    /// made. One that is not taken is dropped, and says so itself.
-    pub(super) fn send(&mut self, call: Call) {
+    /// Sends the call to the transport with the least load, or to the next one if the factory cannot
+    /// make that one. A call that the transport does not take is dropped, and reports itself as lost.
+    pub(super) fn dispatch(&mut self, call: Call) {
         let mut order: SmallVec<[usize; 4]> = (0..self.slots.len()).collect();
         order.sort_by_key(|index| self.slots[*index].load.load(Relaxed));
         let mut failure = Error::Internal { detail: "there is no transport" };

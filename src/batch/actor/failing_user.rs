@@ -1,4 +1,6 @@
-//! Whether a failed call costs the component its readiness, or is its user's own trouble. Pure.
+//! Tells a failure of one user's calls from an outage. Pure.
+//!
+//! Only an outage costs the component its readiness.
 
 use crate::model::user::User;
 
@@ -6,18 +8,18 @@ use crate::model::user::User;
 #[derive(Debug, Default)]
 pub(super) struct FailingUser {
     user: Option<User>,
-    /// Another user's call was answered after that failure.
+    /// Whether another user's call was answered after that failure.
     others_are_answered: bool,
 }
 
 impl FailingUser {
-    pub(super) fn answered(&mut self, user: &User) {
+    pub(super) fn record_answer(&mut self, user: &User) {
         self.others_are_answered |= self.user.as_ref().is_some_and(|failing| failing != user);
     }
 
-    /// Whether the failure is only this user's: the one before was this user's too, and another user
-    /// has been answered between them.
-    pub(super) fn failed(&mut self, user: &User) -> bool {
+    /// Records a failed call. Returns whether the failure is specific to this user: the last failure
+    /// was this user's too, and another user's call was answered between the two.
+    pub(super) fn record_failure(&mut self, user: &User) -> bool {
         let is_theirs = self.others_are_answered && self.user.as_ref() == Some(user);
         *self = Self { user: Some(user.clone()), others_are_answered: false };
         is_theirs
@@ -37,11 +39,11 @@ mod tests {
         let mut failing = FailingUser::default();
         let (marie, other) = (user("marie"), user("other"));
 
-        assert!(!failing.failed(&marie));
-        failing.answered(&other);
-        assert!(failing.failed(&marie));
-        failing.answered(&other);
-        assert!(failing.failed(&marie));
+        assert!(!failing.record_failure(&marie));
+        failing.record_answer(&other);
+        assert!(failing.record_failure(&marie));
+        failing.record_answer(&other);
+        assert!(failing.record_failure(&marie));
     }
 
     #[test]
@@ -49,11 +51,11 @@ mod tests {
         let mut failing = FailingUser::default();
         let (marie, other) = (user("marie"), user("other"));
 
-        assert!(!failing.failed(&marie) && !failing.failed(&marie));
-        failing.answered(&marie);
-        assert!(!failing.failed(&marie), "no other user was answered");
-        failing.answered(&other);
-        assert!(!failing.failed(&other));
-        assert!(!failing.failed(&marie));
+        assert!(!failing.record_failure(&marie) && !failing.record_failure(&marie));
+        failing.record_answer(&marie);
+        assert!(!failing.record_failure(&marie), "no other user was answered");
+        failing.record_answer(&other);
+        assert!(!failing.record_failure(&other));
+        assert!(!failing.record_failure(&marie));
     }
 }

@@ -3,53 +3,60 @@
 use actix::{Context, Handler};
 
 use super::{
-    BatchActor, Settle,
-    flush::FlushDue,
-    reply::{Audience, Later},
+    BatchActor,
+    message::FlushDue,
+    reply::{DeferredReply, SharedReply},
 };
 use crate::message::{
-    CheckGates, Flush, GetConfigs, KeyChanged, Shutdown, ShutdownReport, call::Report,
+    CheckGates, Flush, GetConfigs, KeyChanged, Shutdown, ShutdownReport,
+    call::{CallCompleted, DistrustAnswers, IsCallWanted},
 };
 
 impl Handler<CheckGates> for BatchActor {
-    type Result = Later<CheckGates>;
+    type Result = DeferredReply<CheckGates>;
 
-    fn handle(&mut self, message: CheckGates, ctx: &mut Context<Self>) -> Later<CheckGates> {
+    fn handle(&mut self, message: CheckGates, ctx: &mut Context<Self>) -> Self::Result {
         self.accept(message, ctx)
     }
 }
 
 impl Handler<GetConfigs> for BatchActor {
-    type Result = Later<GetConfigs>;
+    type Result = DeferredReply<GetConfigs>;
 
-    fn handle(&mut self, message: GetConfigs, ctx: &mut Context<Self>) -> Later<GetConfigs> {
+    fn handle(&mut self, message: GetConfigs, ctx: &mut Context<Self>) -> Self::Result {
         self.accept(message, ctx)
     }
 }
 
-impl Handler<Report> for BatchActor {
+impl Handler<CallCompleted> for BatchActor {
+    type Result = ();
+
+    fn handle(&mut self, message: CallCompleted, ctx: &mut Context<Self>) {
+        self.complete(message, ctx);
+    }
+}
+
+impl Handler<IsCallWanted> for BatchActor {
     type Result = bool;
 
-    fn handle(&mut self, report: Report, ctx: &mut Context<Self>) -> bool {
-        match report {
-            Report::Completed { call, outcome, span } => {
-                self.complete(call, outcome, &span, ctx);
-                false
-            }
-            Report::IsWanted { call } => self.is_wanted(call),
-            Report::Distrust => {
-                self.forget();
-                false
-            }
-        }
+    fn handle(&mut self, message: IsCallWanted, _: &mut Context<Self>) -> bool {
+        self.is_wanted(message.call)
+    }
+}
+
+impl Handler<DistrustAnswers> for BatchActor {
+    type Result = ();
+
+    fn handle(&mut self, _: DistrustAnswers, ctx: &mut Context<Self>) {
+        self.guarded(ctx, |actor, _| actor.distrust_answers());
     }
 }
 
 impl Handler<Flush> for BatchActor {
-    type Result = Audience<()>;
+    type Result = SharedReply<()>;
 
-    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> Audience<()> {
-        self.flush(ctx)
+    fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> SharedReply<()> {
+        self.on_flush(ctx)
     }
 }
 
@@ -57,12 +64,12 @@ impl Handler<KeyChanged> for BatchActor {
     type Result = ();
 
     fn handle(&mut self, _: KeyChanged, ctx: &mut Context<Self>) {
-        self.guarded(ctx, |actor, _| actor.forget());
+        self.guarded(ctx, |actor, _| actor.distrust_answers());
     }
 }
 
 impl Handler<Shutdown> for BatchActor {
-    type Result = Audience<ShutdownReport>;
+    type Result = SharedReply<ShutdownReport>;
 
     fn handle(&mut self, message: Shutdown, ctx: &mut Context<Self>) -> Self::Result {
         self.shut_down(message.limit, ctx)
@@ -73,14 +80,6 @@ impl Handler<FlushDue> for BatchActor {
     type Result = ();
 
     fn handle(&mut self, _: FlushDue, ctx: &mut Context<Self>) {
-        self.guarded(ctx, Self::flush_due);
-    }
-}
-
-impl Handler<Settle> for BatchActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Settle, ctx: &mut Context<Self>) {
-        self.guarded(ctx, |actor, _| actor.settle());
+        self.guarded(ctx, Self::on_flush_due);
     }
 }

@@ -1,9 +1,9 @@
-//! An answer given later, and whether its caller is still there.
+//! Replies that are sent after the handler of their message has returned.
 //!
-//! actix hands a message's reply sender over only *after* `Handler::handle` has returned, through
-//! [`MessageResponse`]. So `handle` returns a [`Later`], which puts the sender beside the others
-//! that wait; there it costs nothing until it is used, where a `ResponseFuture` for each request
-//! would be polled on every wake of the actor.
+//! actix hands over a message's reply sender, through [`MessageResponse`], only after
+//! `Handler::handle` has returned. So a handler returns a [`DeferredReply`] or a [`SharedReply`],
+//! which stores the sender. A stored sender costs nothing until it is used. A `ResponseFuture` for
+//! each request would be polled at every wake of the actor.
 
 use std::{cell::RefCell, ops::Deref, rc::Rc};
 
@@ -24,15 +24,15 @@ use crate::{
     telemetry::spans::{self, MaybeSpan},
 };
 
-/// The callers who wait for evaluations, each in the place that its request has in the buffer.
+/// The callers of the requests that are pending in the buffer.
 #[derive(Clone, Default)]
 pub(crate) struct Callers(Rc<RefCell<SecondaryMap<RequestId, Caller>>>);
 
-/// Keeps the request's places until it is answered.
 struct Caller {
-    /// None for a message sent with `do_send`: nobody waits, but it takes its places.
+    /// `None` until the handler has returned, and for a message sent with `do_send`.
     sender: Option<ReplySender>,
     span: MaybeSpan,
+    /// Holds the request's places until it ends.
     _permit: Permit,
 }
 
@@ -45,34 +45,57 @@ pub(crate) enum ReplySender {
 }
 
 impl Callers {
-    /// Whether somebody waits for this request's answer.
-    pub(crate) fn is_present(&self, request: RequestId) -> bool {
-        let callers = self.0.borrow();
-        let sender = callers.get(request).and_then(|caller| caller.sender.as_ref());
-        sender.is_some_and(|sender| !sender.is_closed())
+    pub(crate) fn insert(&self, request: RequestId, permit: Permit, span: MaybeSpan) {
+        let caller = Caller { sender: None, span, _permit: permit };
+        self.0.borrow_mut().insert(request, caller);
     }
 
-    /// Gives the answer; false if nobody took it.
+    fn set_sender(&self, request: RequestId, sender: ReplySender) {
+        if let Some(caller) = self.0.borrow_mut().get_mut(request) {
+            caller.sender = Some(sender);
+        }
+    }
+
+    /// Whether a caller waits for the request's answer.
+    pub(crate) fn is_present(&self, request: RequestId) -> bool {
+        self.0.borrow().get(request).is_some_and(Caller::is_present)
+    }
+
+    /// Those of the requests whose callers have left.
+    pub(crate) fn left(&self, requests: impl Iterator<Item = RequestId>) -> Vec<RequestId> {
+        let callers = self.0.borrow();
+        let is_present =
+            |request: &RequestId| callers.get(*request).is_some_and(Caller::is_present);
+        requests.filter(|request| !is_present(request)).collect()
+    }
+
+    /// Sends the answer to the caller. Returns whether the caller was still there.
     pub(crate) fn answer(&self, answer: Answer) -> bool {
         let Some(caller) = self.0.borrow_mut().remove(answer.request) else { return false };
         let outcome = outcome(answer.result.as_ref());
-        let is_taken = caller.sender.is_some_and(|sender| sender.send(answer.result));
-        spans::request_ended(&caller.span, if is_taken { outcome } else { spans::ABANDONED });
-        is_taken
+        let is_received = caller.sender.is_some_and(|sender| sender.send(answer.result));
+        spans::request_ended(&caller.span, if is_received { outcome } else { spans::ABANDONED });
+        is_received
     }
 
-    /// Notes that this span follows from these requests.
-    pub(crate) fn lead_to(&self, span: &Span, requests: impl IntoIterator<Item = RequestId>) {
-        let callers = self.0.borrow();
-        let of = |request| callers.get(request)?.span.as_deref().map(Deref::deref);
-        spans::follow(span, requests.into_iter().filter_map(of));
-    }
-
-    /// Forgets a caller who has left, which frees the request's places.
-    pub(crate) fn forget(&self, request: RequestId) {
+    /// Removes a caller who has left, which frees the request's places.
+    pub(crate) fn remove(&self, request: RequestId) {
         if let Some(caller) = self.0.borrow_mut().remove(request) {
             spans::request_ended(&caller.span, spans::ABANDONED);
         }
+    }
+
+    /// Notes that the span follows from these requests.
+    pub(crate) fn lead_to(&self, span: &Span, requests: impl IntoIterator<Item = RequestId>) {
+        let callers = self.0.borrow();
+        let span_of = |request| callers.get(request)?.span.as_deref().map(Deref::deref);
+        spans::follow(span, requests.into_iter().filter_map(span_of));
+    }
+}
+
+impl Caller {
+    fn is_present(&self) -> bool {
+        self.sender.as_ref().is_some_and(|sender| !sender.is_closed())
     }
 }
 
@@ -96,59 +119,12 @@ fn of_one_kind<E>(evaluations: Evaluations) -> Result<Vec<E>, Error>
 where
     E: TryFrom<Evaluation, Error = Error>,
 {
-    // Not by collecting results, which begins with room for four and moves as it grows.
+    // Collecting results would begin with room for four, and move as it grows.
     let mut all = Vec::with_capacity(evaluations.len());
     for evaluation in evaluations {
         all.push(E::try_from(evaluation)?);
     }
     Ok(all)
-}
-
-/// What the handlers of [`BatchRequest`] messages return: an answer at once, or later.
-pub struct Later<M: BatchRequest>(When<M>);
-
-enum When<M: BatchRequest> {
-    Now(Result<Vec<M::Evaluation>, Error>),
-    Answered { request: RequestId, caller: Caller, callers: Callers },
-}
-
-impl<M: BatchRequest> Later<M> {
-    pub(crate) fn now(result: Result<Vec<M::Evaluation>, Error>) -> Self {
-        Self(When::Now(result))
-    }
-
-    /// Answered through `callers`; the permit and the span are kept until then.
-    pub(crate) fn when_answered(
-        request: RequestId,
-        permit: Permit,
-        span: MaybeSpan,
-        callers: Callers,
-    ) -> Self {
-        let caller = Caller { sender: None, span, _permit: permit };
-        Self(When::Answered { request, caller, callers })
-    }
-}
-
-impl<A, M> MessageResponse<A, M> for Later<M>
-where
-    A: Actor,
-    M: BatchRequest,
-    ReplySender: From<OneshotSender<M::Result>>,
-{
-    fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<M::Result>>) {
-        match self.0 {
-            When::Now(result) => {
-                if let Some(sender) = sender {
-                    // The caller may have left; then there is nobody to tell.
-                    let _ = sender.send(result);
-                }
-            }
-            When::Answered { request, caller, callers } => {
-                let caller = Caller { sender: sender.map(Into::into), ..caller };
-                callers.0.borrow_mut().insert(request, caller);
-            }
-        }
-    }
 }
 
 impl From<Sender<GateEvaluation>> for ReplySender {
@@ -163,37 +139,95 @@ impl From<Sender<ConfigEvaluation>> for ReplySender {
     }
 }
 
-/// The callers who wait for the end of something: of a flush, or of the component.
-pub struct Audience<T>(Rc<RefCell<Vec<OneshotSender<T>>>>);
+/// What the handlers of [`BatchRequest`] messages return.
+pub struct DeferredReply<M: BatchRequest>(Reply<M>);
 
-impl<T> Clone for Audience<T> {
+enum Reply<M: BatchRequest> {
+    Ready(M::Result),
+    Pending(RequestId, Callers),
+}
+
+impl<M: BatchRequest> DeferredReply<M> {
+    pub(crate) fn ready(result: M::Result) -> Self {
+        Self(Reply::Ready(result))
+    }
+
+    /// The reply will be sent through [`Callers::answer`].
+    pub(crate) fn pending(request: RequestId, callers: Callers) -> Self {
+        Self(Reply::Pending(request, callers))
+    }
+}
+
+impl<A, M> MessageResponse<A, M> for DeferredReply<M>
+where
+    A: Actor,
+    M: BatchRequest,
+    ReplySender: From<OneshotSender<M::Result>>,
+{
+    fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<M::Result>>) {
+        let Some(sender) = sender else { return };
+        match self.0 {
+            Reply::Ready(result) => {
+                // The caller may have left.
+                let _ = sender.send(result);
+            }
+            Reply::Pending(request, callers) => callers.set_sender(request, sender.into()),
+        }
+    }
+}
+
+/// One reply to any number of callers, also to those who ask after it was sent.
+pub struct SharedReply<T>(Rc<RefCell<SharedState<T>>>);
+
+enum SharedState<T> {
+    Waiting(Vec<OneshotSender<T>>),
+    Resolved(T),
+}
+
+impl<T: Clone> SharedReply<T> {
+    /// Sends the reply.
+    pub(crate) fn resolve(&self, reply: &T) {
+        let state = self.0.replace(SharedState::Resolved(reply.clone()));
+        if let SharedState::Waiting(senders) = state {
+            for sender in senders {
+                // The caller may have left.
+                let _ = sender.send(reply.clone());
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_resolved(&self) -> bool {
+        matches!(*self.0.borrow(), SharedState::Resolved(_))
+    }
+}
+
+impl<T> Clone for SharedReply<T> {
     fn clone(&self) -> Self {
         Self(Rc::clone(&self.0))
     }
 }
 
-impl<T> Default for Audience<T> {
+impl<T> Default for SharedReply<T> {
     fn default() -> Self {
-        Self(Rc::default())
+        Self(Rc::new(RefCell::new(SharedState::Waiting(Vec::new()))))
     }
 }
 
-impl<T: Clone> Audience<T> {
-    /// Tells everybody who has come so far.
-    pub(crate) fn tell(&self, what: &T) {
-        for sender in self.0.take() {
-            // Who has left need not be told.
-            let _ = sender.send(what.clone());
-        }
-    }
-}
-
-impl<A, M> MessageResponse<A, M> for Audience<M::Result>
+impl<A, M> MessageResponse<A, M> for SharedReply<M::Result>
 where
     A: Actor,
     M: Message,
+    M::Result: Clone,
 {
     fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<M::Result>>) {
-        self.0.borrow_mut().extend(sender);
+        let Some(sender) = sender else { return };
+        match &mut *self.0.borrow_mut() {
+            SharedState::Waiting(senders) => senders.push(sender),
+            SharedState::Resolved(reply) => {
+                // The caller may have left.
+                let _ = sender.send(reply.clone());
+            }
+        }
     }
 }

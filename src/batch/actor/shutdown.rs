@@ -1,77 +1,73 @@
-//! The actor's part in flushing on demand and in shutting down.
+//! How the actor shuts down gracefully.
 
 use std::time::Duration;
 
 use actix::{AsyncContext, Context};
 
-use super::{BatchActor, Settle, reply::Audience, waiters::Ending};
+use super::{BatchActor, reply::SharedReply};
 use crate::{
     message::ShutdownReport,
     model::error::Error,
     rt::{clock, failpoint::failpoint},
 };
 
-/// So that no limit that is given overflows the clock.
-const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Keeps the deadline within the clock's range, whatever limit a caller sets.
+const MAX_DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl BatchActor {
     pub(super) fn is_draining(&self) -> bool {
-        self.waits.drain_deadline().is_some()
-    }
-
-    pub(super) fn flush(&mut self, ctx: &mut Context<Self>) -> Audience<()> {
-        let audience = self.waits.for_flush(self.buffer.buffered_requests());
-        self.guarded(ctx, |actor, ctx| {
-            failpoint("batch.flush");
-            actor.flush_all(ctx);
-        });
-        // The sender of this very message comes only after its handler.
-        ctx.notify(Settle);
-        audience
+        self.drains.shutdown_deadline().is_some()
     }
 
     pub(super) fn shut_down(
         &mut self,
         limit: Duration,
         ctx: &mut Context<Self>,
-    ) -> Audience<ShutdownReport> {
+    ) -> SharedReply<ShutdownReport> {
+        let is_first = !self.is_draining();
         let pending = self.buffer.pending();
-        let deadline = clock::now() + limit.min(LONGEST_DRAIN);
-        // Before anything that may panic: from here on there is somebody to tell.
+        let deadline = clock::now() + limit.min(MAX_DRAIN);
         self.shared.close();
-        if self.waits.for_shutdown(pending, deadline) {
+        // Before anything that may panic, so that a restart goes on with the shutdown.
+        let reply = self.drains.begin_shutdown(pending, deadline);
+        if is_first {
             tracing::info!(pending, ?limit, "shutting down");
             self.guarded(ctx, |actor, ctx| {
                 failpoint("batch.shutdown");
                 actor.flush_all(ctx);
             });
         }
-        self.watch_drain(ctx);
-        ctx.notify(Settle);
-        self.waits.shutdown_audience()
+        self.watch_deadline(ctx);
+        self.end_if_drained();
+        reply
     }
 
-    /// Cuts off at the drain's deadline what is pending then.
-    pub(super) fn watch_drain(&mut self, ctx: &mut Context<Self>) {
-        let Some(deadline) = self.waits.drain_deadline() else { return };
+    /// Refuses the requests that are still pending at the shutdown's deadline.
+    pub(super) fn watch_deadline(&mut self, ctx: &mut Context<Self>) {
+        let Some(deadline) = self.drains.shutdown_deadline() else { return };
         let left = deadline.saturating_duration_since(clock::now());
         ctx.run_later(left, |actor, ctx| {
             actor.guarded(ctx, |actor, _| {
-                if actor.waits.drain_deadline().is_some_and(|deadline| deadline <= clock::now()) {
+                // A later `Shutdown` may have moved the deadline.
+                let deadline = actor.drains.shutdown_deadline();
+                if deadline.is_some_and(|deadline| deadline <= clock::now()) {
                     let answers = actor.buffer.refuse_all(&Error::ShuttingDown);
-                    actor.give(answers, Ending::CutOff);
+                    actor.deliver(answers);
                 }
             });
         });
     }
 
-    /// Tells those who wait for the end of a flush or of the component, if it has come.
-    pub(super) fn settle(&mut self) {
-        let Some(report) = self.waits.settle(self.buffer.is_empty()) else { return };
+    /// Ends the component if it is shutting down and no request is pending.
+    pub(super) fn end_if_drained(&mut self) {
+        if !self.buffer.is_empty() {
+            return;
+        }
+        let Some(report) = self.drains.end_shutdown() else { return };
         if let Some(ended) = self.ended.take() {
             tracing::info!(?report, "shut down");
             self.shared.ended_with(report);
-            // Nobody listens any more if the runtime is being dropped already.
+            // The receiver is gone if the runtime is being dropped.
             let _ = ended.send(());
         }
     }

@@ -1,20 +1,23 @@
-//! How a refused name is found among others: by halving, unless it is known. Pure.
+//! Finds a refused name among the others of its call by bisection, unless it is known. Pure.
 
 use std::sync::Arc;
 
+use super::refused_names::RefusedNames;
 use crate::{message::call::CallRequest, model::error::Error};
 
-/// Whether the server has refused a call without saying for which of its names.
-pub(super) fn is_for_the_whole(error: &Error) -> bool {
+/// Whether the server refused a call without saying which of its names is to blame.
+pub(super) fn refuses_whole_call(error: &Error) -> bool {
     matches!(error, Error::Refused { status: 400 | 413, .. })
 }
 
-/// The positions of the names of a refused call, in the parts in which to ask again. Where it has
-/// names that are known to be refused, which was not known when it left, each of them is a part, and
-/// the rest is one; otherwise there are two halves.
-pub(super) fn parts(call: &CallRequest, is_known: impl Fn(&Arc<str>) -> bool) -> Vec<Vec<usize>> {
+/// Splits a refused call into parts to retry, each given by the positions of its names.
+///
+/// Names that have become known as refused since the call was made are a part each, and the rest is
+/// one part. Without such names there are two halves.
+pub(super) fn split(call: &CallRequest, refused: &RefusedNames) -> Vec<Vec<usize>> {
     let count = call.names.len();
-    let (known, rest): (Vec<_>, Vec<_>) = (0..count).partition(|at| is_known(&call.names[*at]));
+    let is_refused = |at: &usize| refused.contains(call.kind, &call.names[*at]);
+    let (known, rest): (Vec<_>, Vec<_>) = (0..count).partition(is_refused);
     if known.is_empty() || rest.is_empty() {
         let (first, second) = (0..count / 2, count / 2..count);
         return vec![first.collect(), second.collect()];
@@ -22,7 +25,7 @@ pub(super) fn parts(call: &CallRequest, is_known: impl Fn(&Arc<str>) -> bool) ->
     std::iter::once(rest).chain(known.into_iter().map(|at| vec![at])).collect()
 }
 
-/// The call that asks again for the names at these positions.
+/// The call that retries the names at these positions.
 pub(super) fn part(call: &CallRequest, refusal: &Error, positions: &[usize]) -> CallRequest {
     let names = positions.iter().map(|at| Arc::clone(&call.names[*at])).collect();
     CallRequest { names, refusal: Some(refusal.clone()), ..call.clone() }

@@ -1,197 +1,167 @@
-//! From the outcome of a call to the answers of requests.
+//! From the outcome of a call to the answers of its requests.
 
-use std::{iter::repeat_n, mem, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    iter::{repeat, repeat_n},
+    mem,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use smallvec::smallvec;
 
 use super::{
-    Answer, Buffer, CallId, Dealt, Evaluations, Open, Pending, WORTHWHILE,
-    bisect::{is_for_the_whole, part, parts},
-    group::{Lane, Place, Places, Wanted},
-    refused::Said,
+    Answer, Buffer, CallId, Effects, Evaluations, InFlightCall, PartialResults, PendingRequest,
+    bisect,
+    group::{Waiter, Waiters},
+    refused_names::NameVerdict,
 };
 use crate::{
     message::call::{CallRequest, Outcome},
-    model::{call_kind::CallKind, error::Error, evaluation::Evaluation},
+    model::{error::Error, evaluation::Evaluation},
 };
 
-/// Why a name has no evaluation from Statsig, and what there is instead.
-struct Failure {
-    error: Error,
-    instead: Option<Evaluation>,
-}
+/// Less time than this is not worth another call.
+const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Buffer {
-    /// Deals the outcome of a call out to its requests. An outcome of a call that is not in flight,
-    /// which a restarted transport may bring, changes nothing.
+    /// Turns the outcome of a call into answers. Ignores a call that is not in flight, whose outcome
+    /// a restarted transport may bring.
     ///
-    /// A refusal of several names together does not say which of them is to blame: they are asked
-    /// for again in halves, until the refused ones stand alone; they are remembered, and go out alone
-    /// from then on. Where a name has failed, `fallback` may have an evaluation instead of the error.
+    /// `stale` has evaluations to deliver in place of an error, by the position of their names in
+    /// the call.
+    ///
+    /// A refusal of several names does not say which of them is to blame. The names are retried in
+    /// halves until each refused name stands alone. Refused names are remembered and get calls of
+    /// their own from then on.
     pub(crate) fn complete(
         &mut self,
         call: CallId,
         outcome: Outcome,
+        stale: PartialResults,
         now: Instant,
-        fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
-    ) -> Dealt {
-        let Some(open) = self.calls.get(&call) else { return Dealt::default() };
+    ) -> Effects {
+        let Some(in_flight) = self.end_call(call) else { return Effects::default() };
         if let Err(error) = &outcome
-            && is_for_the_whole(error)
-            && open.names.len() > 1
+            && bisect::refuses_whole_call(error)
+            && in_flight.names.len() > 1
         {
-            return self.ask_in_parts(call, error);
+            return self.bisect(in_flight, error);
         }
-        // Before anything is changed: a panic in the fallback leaves the call in flight.
-        let said = Said::of(&outcome);
-        let given = given(&open.request, outcome, fallback);
-        let Some(open) = self.close(call) else { return Dealt::default() };
-        let Open { request, lane, names, isolation } = open;
-        self.refused.note(isolation, &request, said, now);
+        let InFlightCall { request, group, names, bisection } = in_flight;
+        self.refused.record(bisection, &request, NameVerdict::of(&outcome), now);
         let mut answers = Vec::with_capacity(names.len());
-        for (name, given) in names.into_iter().zip(given) {
-            let Some((wanted, name)) = self.lanes.forget(name) else { continue };
-            match given {
-                Ok(evaluation) => self.deal(name.places, evaluation, &mut answers),
-                Err(failure) => {
-                    let places = self.fail(name.places, *failure, &request, now, &mut answers);
-                    self.ask_again(wanted, places);
-                }
+        let (evaluations, error) = match outcome {
+            Ok(evaluations) => (evaluations, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let evaluations = evaluations.into_iter().chain(repeat(None));
+        let stale = stale.into_iter().chain(repeat(None));
+        for ((name, evaluation), stale) in names.into_iter().zip(evaluations).zip(stale) {
+            let Some((key, entry)) = self.groups.remove_name(name) else { continue };
+            if let Some(evaluation) = evaluation {
+                self.deliver(entry.waiters, evaluation, &mut answers);
+                continue;
+            }
+            let waiters = self.deliver_stale(entry.waiters, stale, &mut answers);
+            let missing_name =
+                || Error::MissingName { path: request.kind.path(), name: Arc::clone(&key.name) };
+            let error = error.clone().unwrap_or_else(missing_name);
+            let retried = self.fail(waiters, &error, &request, now, &mut answers);
+            if !retried.is_empty() {
+                self.groups.buffer_retry(key, retried);
             }
         }
-        self.lanes.settle(lane);
-        Dealt { answers, calls: Vec::new() }
+        self.groups.remove_or_reschedule(group);
+        Effects { answers, ..Effects::default() }
     }
 
-    fn ask_in_parts(&mut self, call: CallId, refusal: &Error) -> Dealt {
-        let Some(open) = self.close(call) else { return Dealt::default() };
-        let Open { request, lane, names, isolation } = open;
-        let parts = parts(&request, |name| self.refused.contains(request.kind, name));
-        let isolation = Some(self.refused.split(isolation, parts.len()));
+    fn bisect(&mut self, refused: InFlightCall, refusal: &Error) -> Effects {
+        let InFlightCall { request, group, names, bisection } = refused;
+        let parts = bisect::split(&request, &self.refused);
+        let bisection = Some(self.refused.split(bisection, parts.len()));
         let calls = parts.into_iter().map(|positions| {
-            let request = part(&request, refusal, &positions);
+            let request = bisect::part(&request, refusal, &positions);
             let names = positions.iter().map(|at| names[*at]).collect();
-            self.open(Open { request, lane, names, isolation })
+            self.start_call(InFlightCall { request, group, names, bisection })
         });
-        Dealt { answers: Vec::new(), calls: calls.collect() }
+        Effects { calls: calls.collect(), ..Effects::default() }
     }
 
-    fn deal(&mut self, places: Places, evaluation: Evaluation, answers: &mut Vec<Answer>) {
-        answers.reserve(places.len());
-        let held = self.hold.take(&evaluation);
-        let evaluations = repeat_n(evaluation, places.len());
-        for (place, evaluation) in places.into_iter().zip(evaluations) {
-            let Some(pending) = self.requests.get_mut(place.request) else { continue };
-            if let Some(evaluations) = pending.take(place, evaluation) {
-                self.requests.remove(place.request);
-                answers.push(Answer { request: place.request, result: Ok(evaluations) });
-            } else if let Some(held) = &held {
-                pending.held.get_or_insert_default().push(Rc::clone(held));
+    fn deliver(&mut self, waiters: Waiters, evaluation: Evaluation, answers: &mut Vec<Answer>) {
+        answers.reserve(waiters.len());
+        let charge = self.byte_budget.charge(&evaluation);
+        let evaluations = repeat_n(evaluation, waiters.len());
+        for (waiter, evaluation) in waiters.into_iter().zip(evaluations) {
+            let Some(pending) = self.requests.get_mut(waiter.request) else { continue };
+            if let Some(evaluations) = pending.insert(waiter, evaluation) {
+                self.requests.remove(waiter.request);
+                answers.push(Answer { request: waiter.request, result: Ok(evaluations) });
+            } else if let Some(charge) = &charge {
+                pending.charges.get_or_insert_default().push(Rc::clone(charge));
             }
         }
-        drop(held);
-        self.let_go(answers);
+        drop(charge);
+        self.shed_largest(answers);
     }
 
-    /// Deals out what there is instead of an evaluation, and the error to those whom nothing else
-    /// will do. Returns who is to be asked for again.
+    /// Delivers a stale evaluation, if there is one, to the waiters that accept it. Returns the
+    /// others.
+    fn deliver_stale(
+        &mut self,
+        waiters: Waiters,
+        stale: Option<Evaluation>,
+        answers: &mut Vec<Answer>,
+    ) -> Waiters {
+        let Some(stale) = stale else { return waiters };
+        let (strict, lenient) = waiters.into_iter().partition(|waiter| {
+            self.requests.get(waiter.request).is_some_and(|request| request.bypass_cache)
+        });
+        self.deliver(lenient, stale, answers);
+        strict
+    }
+
+    /// Ends the requests of these waiters with the error, but for those to retry, which it returns.
     fn fail(
         &mut self,
-        mut places: Places,
-        failure: Failure,
-        call: &CallRequest,
-        now: Instant,
-        answers: &mut Vec<Answer>,
-    ) -> Places {
-        let Failure { error, instead } = failure;
-        if let Some(instead) = instead {
-            let (strict, lenient) = places.into_iter().partition(|place| {
-                self.requests.get(place.request).is_some_and(|request| request.bypass_cache)
-            });
-            self.deal(lenient, instead, answers);
-            places = strict;
-        }
-        let has_a_chance = |place: &Place| self.has_second_chance(*place, &error, call, now);
-        let (again, failed): (Places, Places) = places.into_iter().partition(has_a_chance);
-        let refused = failed.into_iter().map(|place| self.refuse(place.request, error.clone()));
-        answers.extend(refused.flatten());
-        again
-    }
-
-    /// Those who joined the call when it was under way already, and those who rode in a call that
-    /// ran out of somebody else's time, have had only a part of their own: while they have some
-    /// left they are asked for again.
-    fn has_second_chance(
-        &self,
-        place: Place,
+        waiters: Waiters,
         error: &Error,
         call: &CallRequest,
         now: Instant,
-    ) -> bool {
-        let Some(request) = self.requests.get(place.request) else { return false };
-        let ran_out = matches!(error, Error::Timeout { .. }) && call.deadline <= now;
-        let was_cut_short = ran_out && request.deadline > call.deadline + WORTHWHILE;
-        // The former once; the latter ends by itself, for each time somebody's time is over.
-        let is_asked_again = was_cut_short || (place.joined && !place.again);
-        is_asked_again && error.is_retryable() && request.deadline > now
+        answers: &mut Vec<Answer>,
+    ) -> Waiters {
+        let is_retried = |waiter: &Waiter| self.may_retry(*waiter, error, call, now);
+        let (retried, failed): (Waiters, Waiters) = waiters.into_iter().partition(is_retried);
+        let failed = failed.into_iter().map(|waiter| self.refuse(waiter.request, error.clone()));
+        answers.extend(failed.flatten());
+        retried
     }
 
-    fn ask_again(&mut self, Wanted { lane, kind, name }: Wanted, places: Places) {
-        if places.is_empty() {
-            return;
-        }
-        // Never by joining a call that somebody who asked past the cache has caused meanwhile: its
-        // deadline is later than that of those who are asked for again.
-        let id = self.lanes.want(lane, kind, name, true);
-        for place in places {
-            self.lanes.join(id, Place { again: true, ..place });
-        }
-        // After those who have their second chance now: who asks from here on has one still.
-        if let Some((_, name)) = self.lanes.names.get_mut(id) {
-            name.again = true;
-        }
-        self.lanes.make_due(lane);
+    /// Whether a waiter gets another call: if it joined late, or if the call ran out of an earlier
+    /// request's time, it has had only a part of its own.
+    fn may_retry(&self, waiter: Waiter, error: &Error, call: &CallRequest, now: Instant) -> bool {
+        let Some(request) = self.requests.get(waiter.request) else { return false };
+        let timed_out = matches!(error, Error::Timeout { .. }) && call.deadline <= now;
+        let was_cut_short = timed_out && request.deadline > call.deadline + WORTHWHILE;
+        // A late joiner is retried once. Cut short can be repeated, but each time an earlier
+        // request's deadline has passed, so it ends.
+        let had_part = was_cut_short || (waiter.joined && !waiter.is_retried);
+        had_part && error.is_retryable() && request.deadline > now
     }
 }
 
-impl Pending {
-    /// Takes one evaluation in; gives all of them if it was the last.
-    fn take(&mut self, place: Place, evaluation: Evaluation) -> Option<Evaluations> {
-        // As most do.
+impl PendingRequest {
+    /// Inserts one evaluation. Returns all of them if none is missing any more.
+    fn insert(&mut self, waiter: Waiter, evaluation: Evaluation) -> Option<Evaluations> {
+        // Most requests have one name.
         if self.names == 1 {
             return Some(smallvec![evaluation]);
         }
-        self.evaluations.resize(self.names as usize, None);
-        let slot = &mut self.evaluations[place.position as usize];
-        debug_assert!(slot.is_none(), "an evaluation was dealt twice to {place:?}");
+        self.results.resize(self.names as usize, None);
+        let slot = &mut self.results[waiter.position as usize];
+        debug_assert!(slot.is_none(), "two evaluations were delivered to {waiter:?}");
         self.missing -= u32::from(slot.is_none());
         *slot = Some(evaluation);
-        (self.missing == 0)
-            .then(|| mem::take(&mut self.evaluations).into_iter().flatten().collect())
-    }
-}
-
-/// One for each name of the call.
-fn given(
-    call: &CallRequest,
-    outcome: Outcome,
-    fallback: impl Fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation>,
-) -> Vec<Result<Evaluation, Box<Failure>>> {
-    let lane = Lane::of(call);
-    let failure = |name: &Arc<str>, error: Error| {
-        let instead = fallback(&error, &lane, call.kind, name);
-        Box::new(Failure { error, instead })
-    };
-    let left_out = |name: &Arc<str>| {
-        failure(name, Error::MissingName { path: call.kind.path(), name: Arc::clone(name) })
-    };
-    let names = call.names.iter();
-    match outcome {
-        Ok(evaluations) => {
-            let evaluations = evaluations.into_iter().chain(std::iter::repeat(None));
-            let given = names.zip(evaluations);
-            given.map(|(name, evaluation)| evaluation.ok_or_else(|| left_out(name))).collect()
-        }
-        Err(error) => names.map(|name| Err(failure(name, error.clone()))).collect(),
+        (self.missing == 0).then(|| mem::take(&mut self.results).into_iter().flatten().collect())
     }
 }

@@ -1,93 +1,126 @@
-//! From what is buffered to calls.
+//! From buffered names to calls.
 
-use std::{sync::Arc, time::Instant};
+use std::{iter, sync::Arc, time::Instant};
+
+use slotmap::SlotMap;
 
 use super::{
-    Buffer, Flushed, Open,
-    group::{LaneId, Leaving, NameId, RequestId},
+    Buffer, CallId, Effects, InFlightCall, PendingRequest,
+    group::{GroupId, NameEntry, NameId, RequestId},
 };
-use crate::model::call_kind::CallKind;
+use crate::{message::call::CallRequest, model::call_kind::CallKind};
+
+/// A name on its way into a call, and the earliest deadline of its waiters.
+type DueName = (NameId, Arc<str>, Instant);
 
 impl Buffer {
-    /// Makes calls of what these lanes have buffered, but for gates that are to be held back.
-    pub(super) fn flush(
+    /// The requests that [`flush_due`](Self::flush_due) would make calls for, once for each name.
+    pub(crate) fn due_requests(&self) -> impl Iterator<Item = RequestId> {
+        self.groups.due_waiters().map(|waiter| waiter.request)
+    }
+
+    /// The requests that [`flush_all`](Self::flush_all) would make calls for, once for each name.
+    pub(crate) fn buffered_requests(&self) -> impl Iterator<Item = RequestId> {
+        let requests = self.groups.buffered_waiters().map(|waiter| waiter.request);
+        requests.filter(|request| self.requests.contains_key(*request))
+    }
+
+    /// Makes calls of the groups that are due, after dropping the requests whose callers have left.
+    pub(crate) fn flush_due(&mut self, left: &[RequestId]) -> Effects {
+        let abandoned = self.abandon(left);
+        let due = self.groups.drain_due();
+        let calls = self.flush_groups(due, true);
+        if self.groups.buffered() == 0 {
+            self.groups.drain_waiting();
+        }
+        Effects { calls, abandoned, ..Effects::default() }
+    }
+
+    /// Makes calls of all groups, after dropping the requests whose callers have left.
+    pub(crate) fn flush_all(&mut self, left: &[RequestId]) -> Effects {
+        let abandoned = self.abandon(left);
+        let (due, waiting) = (self.groups.drain_due(), self.groups.drain_waiting());
+        let calls = self.flush_groups(due.into_iter().chain(waiting), false);
+        Effects { calls, abandoned, ..Effects::default() }
+    }
+
+    /// Drops these requests. Returns those that had not ended.
+    fn abandon(&mut self, left: &[RequestId]) -> Vec<RequestId> {
+        let left = left.iter().filter(|request| self.requests.remove(**request).is_some());
+        left.copied().collect()
+    }
+
+    pub(super) fn flush_groups(
         &mut self,
-        lanes: impl IntoIterator<Item = LaneId>,
+        groups: impl IntoIterator<Item = GroupId>,
         may_hold_back: bool,
-        is_present: impl Fn(RequestId) -> bool,
-    ) -> Flushed {
-        let mut flushed = Flushed::default();
-        for lane in lanes {
-            // What is asked again travels by itself: its short deadline would be the whole call's.
-            let (mut gates, mut again, mut configs) = (Vec::new(), Vec::new(), Vec::new());
+    ) -> Vec<(CallId, CallRequest)> {
+        let mut calls = Vec::new();
+        for group in groups {
+            let (mut gates, mut configs) = (Vec::new(), Vec::new());
+            // Retries have calls of their own: their short deadline would be the whole call's.
+            let mut retries = Vec::new();
             // So does each name that was refused: the refusal would be the whole call's.
-            let mut alone = Vec::new();
-            for id in self.lanes.take_buffered(lane, may_hold_back) {
-                let Some(deadline) = self.present(id, &is_present, &mut flushed) else { continue };
-                let Some((wanted, name)) = self.lanes.names.get_mut(id) else { continue };
-                name.in_flight = true;
-                let names = match wanted.kind {
-                    CallKind::CheckGate if self.refused.contains(wanted.kind, &wanted.name) => {
-                        &mut alone
+            let mut refused = Vec::new();
+            for id in self.groups.drain_buffered(group, may_hold_back) {
+                let Some((key, entry)) = self.groups.name_mut(id) else { continue };
+                let Some(deadline) = earliest_deadline(entry, &self.requests) else {
+                    self.groups.remove_name(id);
+                    continue;
+                };
+                entry.in_flight = true;
+                let names = match key.kind {
+                    CallKind::CheckGate if self.refused.contains(key.kind, &key.name) => {
+                        &mut refused
                     }
-                    CallKind::CheckGate if name.again => &mut again,
+                    CallKind::CheckGate if entry.is_retry => &mut retries,
                     CallKind::CheckGate => &mut gates,
                     CallKind::GetConfig => &mut configs,
                 };
-                names.push(Leaving { id, name: Arc::clone(&wanted.name), deadline });
+                names.push((id, Arc::clone(&key.name), deadline));
             }
-            self.make_calls(lane, CallKind::CheckGate, &gates, &mut flushed);
-            self.make_calls(lane, CallKind::CheckGate, &again, &mut flushed);
-            for name in alone.chunks(1) {
-                self.make_calls(lane, CallKind::CheckGate, name, &mut flushed);
+            let (gate, config) = (CallKind::CheckGate, CallKind::GetConfig);
+            let batches = gates.chunks(gate.max_names()).chain(retries.chunks(gate.max_names()));
+            let batches = batches.chain(refused.chunks(1)).zip(iter::repeat(gate));
+            let configs = configs.chunks(config.max_names()).zip(iter::repeat(config));
+            for (names, kind) in batches.chain(configs) {
+                calls.extend(self.call_for(group, kind, names));
             }
-            self.make_calls(lane, CallKind::GetConfig, &configs, &mut flushed);
-            self.lanes.settle(lane);
+            self.groups.remove_or_reschedule(group);
         }
-        flushed
+        calls
     }
 
-    /// Drops the places of callers who left. Returns the earliest deadline of those who wait for
-    /// the name, or forgets the name if nobody does.
-    fn present(
+    fn call_for(
         &mut self,
-        id: NameId,
-        is_present: impl Fn(RequestId) -> bool,
-        flushed: &mut Flushed,
-    ) -> Option<Instant> {
-        let (_, name) = self.lanes.names.get_mut(id)?;
-        let requests = &mut self.requests;
-        let mut deadline: Option<Instant> = None;
-        name.places.retain(|place| {
-            let Some(request) = requests.get(place.request) else { return false };
-            if !is_present(place.request) {
-                requests.remove(place.request);
-                flushed.abandoned.push(place.request);
-                return false;
-            }
-            let earliest = deadline.map_or(request.deadline, |at| at.min(request.deadline));
-            deadline = Some(earliest);
-            true
-        });
-        if deadline.is_none() {
-            self.lanes.forget(id);
-        }
-        deadline
-    }
-
-    /// As many calls as the API needs for so many names.
-    fn make_calls(
-        &mut self,
-        lane: LaneId,
+        group: GroupId,
         kind: CallKind,
-        names: &[Leaving],
-        flushed: &mut Flushed,
-    ) {
-        for names in names.chunks(kind.max_names()) {
-            let Some((of, _)) = self.lanes.lanes.get(lane) else { return };
-            let Some(request) = of.call(kind, names) else { return };
-            let names = names.iter().map(|leaving| leaving.id).collect();
-            flushed.calls.push(self.open(Open { request, lane, names, isolation: None }));
-        }
+        names: &[DueName],
+    ) -> Option<(CallId, CallRequest)> {
+        let key = self.groups.key(group)?;
+        let request = CallRequest {
+            kind,
+            user: key.user.clone(),
+            exposure: key.exposure,
+            deadline: names.iter().map(|(.., deadline)| *deadline).min()?,
+            names: names.iter().map(|(_, name, _)| Arc::clone(name)).collect(),
+            refusal: None,
+        };
+        let names = names.iter().map(|(id, ..)| *id).collect();
+        Some(self.start_call(InFlightCall { request, group, names, bisection: None }))
     }
+}
+
+/// Drops the waiters whose requests have ended. Returns the earliest deadline of the others.
+fn earliest_deadline(
+    entry: &mut NameEntry,
+    requests: &SlotMap<RequestId, PendingRequest>,
+) -> Option<Instant> {
+    let mut earliest: Option<Instant> = None;
+    entry.waiters.retain(|waiter| {
+        let Some(request) = requests.get(waiter.request) else { return false };
+        earliest = Some(earliest.map_or(request.deadline, |at| at.min(request.deadline)));
+        true
+    });
+    earliest
 }

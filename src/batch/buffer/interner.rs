@@ -1,5 +1,5 @@
-//! Values with a key each: found by it once, and from then on by a short id that is never given
-//! twice. The key is hashed when it comes, and not again when it goes or the index grows.
+//! Values by key and by id. Ids are short and never reused. A key is hashed once: not again when its
+//! value is removed or the index grows.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use slotmap::{Key, SlotMap};
 
 #[derive(Debug)]
-pub(super) struct Keyed<Id: Key, K, V> {
+pub(super) struct Interner<Id: Key, K, V> {
     entries: SlotMap<Id, Entry<K, V>>,
     index: HashTable<Id>,
     hasher: RandomState,
@@ -21,18 +21,18 @@ struct Entry<K, V> {
     value: V,
 }
 
-impl<Id: Key, K: Eq + Hash, V> Keyed<Id, K, V> {
+impl<Id: Key, K: Eq + Hash, V> Interner<Id, K, V> {
     pub(super) fn new() -> Self {
         let hasher = RandomState::default();
         Self { entries: SlotMap::with_key(), index: HashTable::new(), hasher }
     }
 
-    /// The id of what has this key; if there is nothing yet, of what is made now.
-    pub(super) fn id_of(&mut self, key: K, new: impl FnOnce() -> V) -> Id {
+    /// Returns the id of the value with this key, which is made if there is none.
+    pub(super) fn intern(&mut self, key: K, new: impl FnOnce() -> V) -> Id {
         let Self { entries, index, hasher } = self;
         let hash = hasher.hash_one(&key);
-        let is_it = |id: &Id| entries.get(*id).is_some_and(|entry| entry.key == key);
-        if let Some(id) = index.find(hash, is_it) {
+        let has_key = |id: &Id| entries.get(*id).is_some_and(|entry| entry.key == key);
+        if let Some(id) = index.find(hash, has_key) {
             return *id;
         }
         let id = entries.insert(Entry { hash, key, value: new() });
@@ -41,8 +41,8 @@ impl<Id: Key, K: Eq + Hash, V> Keyed<Id, K, V> {
         id
     }
 
-    /// Makes something new of the same key, which is what is found by it from now on. The other is
-    /// there until it is removed.
+    /// Adds a new value that is found by the key from now on. The superseded value stays, by its id
+    /// alone, until it is removed. Returns `None` if the value has been superseded already.
     pub(super) fn supersede(&mut self, id: Id, value: V) -> Option<Id>
     where
         K: Clone,
@@ -88,37 +88,40 @@ mod tests {
 
     #[test]
     fn what_has_a_key_keeps_its_id_until_it_is_removed_and_the_next_gets_another() {
-        let mut keyed: Keyed<DefaultKey, String, u32> = Keyed::new();
-        let ids: Vec<_> = (0..1_000).map(|n| keyed.id_of(format!("key {n}"), || n)).collect();
+        let mut interner: Interner<DefaultKey, String, u32> = Interner::new();
+        let ids: Vec<_> = (0..1_000).map(|n| interner.intern(format!("key {n}"), || n)).collect();
         for (n, id) in ids.iter().enumerate() {
-            assert_eq!(keyed.id_of(format!("key {n}"), || unreachable!("it is there")), *id);
+            assert_eq!(
+                interner.intern(format!("key {n}"), || unreachable!("the key is interned")),
+                *id
+            );
         }
 
         let removed = ids[500];
-        assert_eq!(keyed.remove(removed), Some(("key 500".to_owned(), 500)));
+        assert_eq!(interner.remove(removed), Some(("key 500".to_owned(), 500)));
 
-        assert_eq!(keyed.get(removed), None);
-        assert_eq!(keyed.remove(removed), None);
-        assert_eq!(keyed.index.len(), 999, "nothing is left of it");
-        let again = keyed.id_of("key 500".to_owned(), || 0);
+        assert_eq!(interner.get(removed), None);
+        assert_eq!(interner.remove(removed), None);
+        assert_eq!(interner.index.len(), 999, "the index has no trace of it");
+        let again = interner.intern("key 500".to_owned(), || 0);
         assert_ne!(again, removed);
-        assert_eq!(keyed.get(again), Some((&"key 500".to_owned(), &0)));
-        assert_eq!(keyed.iter().count(), 1_000);
+        assert_eq!(interner.get(again), Some((&"key 500".to_owned(), &0)));
+        assert_eq!(interner.iter().count(), 1_000);
     }
 
     #[test]
     fn what_is_superseded_is_found_by_its_id_alone_and_takes_nothing_along_when_it_goes() {
-        let mut keyed: Keyed<DefaultKey, &str, u32> = Keyed::new();
-        let old = keyed.id_of("key", || 1);
+        let mut interner: Interner<DefaultKey, &str, u32> = Interner::new();
+        let old = interner.intern("key", || 1);
 
-        let new = keyed.supersede(old, 2).unwrap();
+        let new = interner.supersede(old, 2).unwrap();
 
-        assert_eq!(keyed.id_of("key", || 3), new);
-        assert_eq!(keyed.get(old), Some((&"key", &1)));
-        assert_eq!(keyed.supersede(old, 4), None, "it has been already");
-        assert_eq!(keyed.remove(old), Some(("key", 1)));
-        assert_eq!(keyed.id_of("key", || 5), new);
-        assert_eq!(keyed.remove(new), Some(("key", 2)));
-        assert!(keyed.index.is_empty() && keyed.entries.is_empty());
+        assert_eq!(interner.intern("key", || 3), new);
+        assert_eq!(interner.get(old), Some((&"key", &1)));
+        assert_eq!(interner.supersede(old, 4), None, "superseded already");
+        assert_eq!(interner.remove(old), Some(("key", 1)));
+        assert_eq!(interner.intern("key", || 5), new);
+        assert_eq!(interner.remove(new), Some(("key", 2)));
+        assert!(interner.index.is_empty() && interner.entries.is_empty());
     }
 }

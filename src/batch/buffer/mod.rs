@@ -1,45 +1,41 @@
-//! What is waiting for what. Pure: no actix, no clock, no I/O; `now` is an argument, and what is to
-//! be done comes back as a value.
+//! The decisions of the batch: which requests wait for which names, and which calls to make. Pure:
+//! no actix, no clock, no I/O. `now` is an argument, and what to do comes back as [`Effects`].
 //!
-//! A request asks for names of one *lane*: a user, compared in full, and an exposure mode. Within a
-//! lane a name is either buffered or in flight, never both and never twice, and has a list of the
-//! places in the requests that its evaluation goes to. There is one exception: who asks past the
-//! cache joins no call that was made before. Then the name is asked for anew, whoever asks from then
-//! on is with the new one, and the old one has its places until its call ends.
+//! A request asks for names of one *group*: a user, compared in full, and an exposure mode. Within a
+//! group a name is either buffered or in flight, and keeps a list of waiters: the positions in
+//! requests that its evaluation goes to. A request past the cache is the exception, as it must not
+//! join a call that was made before. It buffers the name anew. Later requests join the new entry,
+//! and the superseded one keeps its waiters until its call ends.
 //!
-//! What comes in is found by its key once, and has an id from then on: an outcome finds its names,
-//! and an evaluation its places, without a search.
+//! Groups and names are looked up by key once, when a request comes in. From then on ids lead from
+//! an outcome to its names and on to their waiters, without a search.
 
 mod bisect;
+mod byte_budget;
 mod complete;
 mod flush;
 pub(super) mod group;
 mod groups;
-mod hold;
 mod interner;
+pub(super) mod key_status;
 mod policy;
 mod recover;
-mod refused;
-pub(super) mod refused_key;
+mod refused_names;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, rc::Rc, time::Instant};
 
 use foldhash::fast::RandomState;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
 use self::{
-    group::{Lane, LaneId, NameId, Place, RequestId},
-    groups::Lanes,
-    hold::{Held, Hold},
-    policy::Departure,
-    refused::{IsolationId, Refused},
+    byte_budget::{ByteBudget, ByteCharge},
+    group::{BatchKey, GroupId, NameEntry, NameId, NameKey, RequestId, Waiter},
+    groups::Groups,
+    policy::FlushDecider,
+    refused_names::{BisectionId, RefusedNames},
 };
 use crate::{
     config::FlushPolicy,
@@ -49,150 +45,142 @@ use crate::{
 
 pub(crate) type CallId = u64;
 
-/// The requests that wait for an evaluation.
+/// All requests without an answer, and the calls made for them.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    lanes: Lanes,
-    refused: Refused,
-    requests: SlotMap<RequestId, Pending>,
-    calls: HashMap<CallId, Open, RandomState>,
+    groups: Groups,
+    refused: RefusedNames,
+    requests: SlotMap<RequestId, PendingRequest>,
+    calls: HashMap<CallId, InFlightCall, RandomState>,
     last_call: CallId,
-    hold: Hold,
+    byte_budget: ByteBudget,
 }
 
-/// The part of a request that the buffer needs.
+/// What the buffer needs to know of a request.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) lane: Lane,
+    pub(crate) key: BatchKey,
     pub(crate) kind: CallKind,
     pub(crate) names: Names,
-    /// For the first of the names, or all: evaluations that are there already. Their names are not
-    /// asked for.
-    pub(crate) known: Found,
-    /// Whether only Statsig's own answer will do.
+    /// Evaluations from the cache. No call asks for their names.
+    pub(crate) cached: PartialResults,
+    /// Accepts no evaluation but one that Statsig gives from now on.
     pub(crate) bypass_cache: bool,
     pub(crate) deadline: Instant,
 }
 
-/// What there is so far, in the order of the names.
-pub(crate) type Found = SmallVec<[Option<Evaluation>; 1]>;
+/// Evaluations by the position of their names. Missing ones at the end may be left out.
+pub(crate) type PartialResults = SmallVec<[Option<Evaluation>; 1]>;
 
 pub(crate) type Evaluations = SmallVec<[Evaluation; 1]>;
 
-/// The end of a request: one evaluation for each name in the order asked, or an error.
+/// The end of a request: one evaluation for each of its names, in their order, or an error.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) request: RequestId,
     pub(crate) result: Result<Evaluations, Error>,
 }
 
-/// What a flush found.
+/// What the actor is to do after a flush, or after the outcome of a call.
 #[derive(Debug, Default)]
-pub(crate) struct Flushed {
+pub(crate) struct Effects {
     pub(crate) calls: Vec<(CallId, CallRequest)>,
-    /// Requests whose callers had left.
+    pub(crate) answers: Vec<Answer>,
+    /// Requests that end without an answer, as their callers have left.
     pub(crate) abandoned: Vec<RequestId>,
 }
 
-/// What the outcome of a call leads to.
-#[derive(Debug, Default)]
-pub(crate) struct Dealt {
-    pub(crate) answers: Vec<Answer>,
-    pub(crate) calls: Vec<(CallId, CallRequest)>,
-}
-
 #[derive(Debug)]
-struct Pending {
-    /// One for each name, once the first is there.
-    evaluations: Found,
+struct PendingRequest {
+    /// Empty until the first evaluation arrives.
+    results: PartialResults,
     names: u32,
     missing: u32,
     restarts: u8,
     bypass_cache: bool,
     deadline: Instant,
-    /// The large ones of the evaluations.
-    #[expect(clippy::box_collection, reason = "a word and not three, as most requests have none")]
-    held: Option<Box<Vec<Rc<Held>>>>,
+    /// For the large ones of the results.
+    #[expect(clippy::box_collection, reason = "one word, not three: most requests have no charge")]
+    charges: Option<Box<Vec<Rc<ByteCharge>>>>,
 }
 
-/// A call without an outcome yet, and the names it asks for, in its order.
+/// A call without an outcome yet, and the ids of its names, in its order.
 #[derive(Debug)]
-struct Open {
+struct InFlightCall {
     request: CallRequest,
-    lane: LaneId,
+    group: GroupId,
     names: Vec<NameId>,
-    /// If it asks for a part of a call that was refused: in search of the name.
-    isolation: Option<IsolationId>,
+    /// Set for a part of a call that was refused.
+    bisection: Option<BisectionId>,
 }
-
-/// Less time than this is not worth another call.
-const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Buffer {
-    /// While they wait for others, requests hold so many bytes of large evaluations at the most.
-    pub(crate) fn new(batch_size: usize, policy: FlushPolicy, held: usize) -> Self {
+    /// Partial results may hold up to `max_bytes` of large evaluations.
+    pub(crate) fn new(batch_size: usize, policy: FlushPolicy, max_bytes: usize) -> Self {
         Self {
-            lanes: Lanes::new(Departure { batch_size, policy }),
-            refused: Refused::default(),
+            groups: Groups::new(FlushDecider { batch_size, policy }),
+            refused: RefusedNames::default(),
             requests: SlotMap::with_key(),
             calls: HashMap::default(),
             last_call: 0,
-            hold: Hold::new(held),
+            byte_budget: ByteBudget::new(max_bytes),
         }
     }
 
-    /// Takes a request in. Its names must be valid, and there must be one at least that is not
-    /// known. Says also how many of them were in flight already.
+    /// Adds a request whose names are valid, at least one of them not in the cache. Returns its id,
+    /// and how many of its names were in flight already.
     pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
-        let Request { lane, kind, names, known, bypass_cache, deadline } = request;
-        let request = self.requests.insert(Pending {
-            evaluations: Found::new(),
+        let Request { key, kind, names, cached, bypass_cache, deadline } = request;
+        let request = self.requests.insert(PendingRequest {
+            results: PartialResults::new(),
             names: names.len() as u32,
             missing: 0,
             restarts: 0,
             bypass_cache,
             deadline,
-            held: None,
+            charges: None,
         });
-        let lane = self.lanes.enter(lane);
-        let (buffered, mut missing, mut joined) = (self.lanes.buffered, 0, 0);
+        let group = self.groups.intern(key);
+        let (buffered, mut missing, mut joined) = (self.groups.buffered(), 0, 0);
         for (position, name) in (0..).zip(names) {
-            if known.get(position as usize).is_some_and(Option::is_some) {
+            if cached.get(position as usize).is_some_and(Option::is_some) {
                 continue;
             }
-            let name = self.lanes.want(lane, kind, name, bypass_cache);
-            let place = Place { request, position, joined: false, again: false };
-            joined += usize::from(self.lanes.join(name, place));
+            let name = self.groups.buffer_name(NameKey { group, kind, name }, bypass_cache);
+            let waiter = Waiter { request, position, joined: false, is_retried: false };
+            joined += usize::from(self.groups.add_waiter(name, waiter));
             missing += 1;
         }
-        debug_assert!(missing > 0, "a request that waits for nothing");
-        if self.lanes.buffered > buffered {
-            self.lanes.list(lane, kind);
+        debug_assert!(missing > 0, "all names of the request are in the cache");
+        if self.groups.buffered() > buffered {
+            self.groups.schedule(group, kind);
         }
         if let Some(pending) = self.requests.get_mut(request) {
-            // They may leave the cache while the request waits. If they are too much, it is seen to with
-            // the next answer: until then the cache has what it has.
-            for held in known.iter().flatten().filter_map(|known| self.hold.take(known)) {
-                pending.held.get_or_insert_default().push(held);
+            // The cache may evict them while the request waits. If they exceed the budget, the next
+            // delivery sheds requests; until then most of them are in the cache anyway.
+            for charge in
+                cached.iter().flatten().filter_map(|cached| self.byte_budget.charge(cached))
+            {
+                pending.charges.get_or_insert_default().push(charge);
             }
-            (pending.evaluations, pending.missing) = (known, missing);
+            (pending.results, pending.missing) = (cached, missing);
         }
         (request, joined)
     }
 
-    /// Whether a lane is to be flushed before the interval has run.
+    /// Whether a group is to be flushed before the next interval.
     pub(crate) fn is_due(&self) -> bool {
-        !self.lanes.due.is_empty()
+        self.groups.has_due()
     }
 
-    /// Whether something may have to wait for the interval.
+    /// Whether names may have to wait for the next interval.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.lanes.waiting.is_empty()
+        self.groups.has_waiting()
     }
 
     /// Names waiting for the next flush.
     pub(crate) fn buffered(&self) -> usize {
-        self.lanes.buffered
+        self.groups.buffered()
     }
 
     /// Calls without an outcome yet.
@@ -209,62 +197,35 @@ impl Buffer {
         self.requests.is_empty()
     }
 
-    /// Requests with a name that waits for the next flush, once for each such name. Those that have
-    /// ended are not among them, though their names are flushed with the others.
-    pub(crate) fn buffered_requests(&self) -> impl Iterator<Item = RequestId> {
-        let names = self.lanes.names.iter().filter(|(_, _, name)| !name.in_flight);
-        let places = names.flat_map(|(_, _, name)| &name.places);
-        let requests = places.map(|place| place.request);
-        requests.filter(|request| self.requests.contains_key(*request))
-    }
-
-    /// Makes calls of the lanes that are due.
-    pub(crate) fn flush_due(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
-        let due = self.lanes.take_due();
-        let flushed = self.flush(due, true, is_present);
-        if self.lanes.buffered == 0 {
-            self.lanes.take_waiting();
-        }
-        flushed
-    }
-
-    /// Makes calls of everything that is buffered, leaving out what nobody waits for any more.
-    pub(crate) fn flush_all(&mut self, is_present: impl Fn(RequestId) -> bool) -> Flushed {
-        let (due, waiting) = (self.lanes.take_due(), self.lanes.take_waiting());
-        self.flush(due.into_iter().chain(waiting), false, is_present)
-    }
-
-    /// Whether one of these requests waits for the call.
-    pub(crate) fn is_wanted(&self, call: CallId, is_present: impl Fn(RequestId) -> bool) -> bool {
-        self.requests_of(call).any(is_present)
-    }
-
-    /// The requests that wait for the call, once for each of the names they wait for.
+    /// The requests that wait for the call, once for each name they wait for.
     pub(crate) fn requests_of(&self, call: CallId) -> impl Iterator<Item = RequestId> {
-        self.places_of(call).map(|place| place.request)
+        self.waiters_of(call).map(|waiter| waiter.request)
     }
 
-    /// Those of them that joined it when it was under way.
+    /// The requests that joined the call when it was in flight, once for each name.
     pub(crate) fn joiners_of(&self, call: CallId) -> impl Iterator<Item = RequestId> {
-        self.places_of(call).filter(|place| place.joined && !place.again).map(|place| place.request)
+        let joiners = self.waiters_of(call).filter(|waiter| waiter.joined && !waiter.is_retried);
+        joiners.map(|waiter| waiter.request)
     }
 
-    fn places_of(&self, call: CallId) -> impl Iterator<Item = &Place> {
+    fn waiters_of(&self, call: CallId) -> impl Iterator<Item = &Waiter> {
+        self.names_of(call).flatten().flat_map(|name| &name.waiters)
+    }
+
+    fn names_of(&self, call: CallId) -> impl Iterator<Item = Option<&NameEntry>> {
         let names = self.calls.get(&call).into_iter().flat_map(|call| &call.names);
-        let names = names.filter_map(|name| self.lanes.names.get(*name));
-        names.flat_map(|(_, name)| &name.places)
+        names.map(|name| self.groups.name(*name))
     }
 
-    /// What the call asks for, if it has no outcome yet.
+    /// What the call asks for, if it is in flight.
     pub(crate) fn call(&self, call: CallId) -> Option<&CallRequest> {
         self.calls.get(&call).map(|call| &call.request)
     }
 
-    /// For each name of the call, whether it has been asked for anew since, past the cache: then what
-    /// the call brings is not the last that Statsig said.
+    /// For each name of the call, whether a request past the cache has superseded it. The call's
+    /// evaluation is then not the newest one.
     pub(crate) fn is_superseded(&self, call: CallId) -> impl Iterator<Item = bool> {
-        let names = self.calls.get(&call).into_iter().flat_map(|call| &call.names);
-        names.map(|name| self.lanes.names.get(*name).is_none_or(|(_, name)| name.is_superseded))
+        self.names_of(call).map(|name| name.is_none_or(|name| name.is_superseded))
     }
 
     /// The call that was made last; zero before the first.
@@ -273,7 +234,7 @@ impl Buffer {
     }
 
     /// Ends one request with this error.
-    pub(crate) fn refuse(&mut self, request: RequestId, error: Error) -> Option<Answer> {
+    fn refuse(&mut self, request: RequestId, error: Error) -> Option<Answer> {
         self.requests.remove(request)?;
         Some(Answer { request, result: Err(error) })
     }
@@ -284,20 +245,20 @@ impl Buffer {
         refused.map(|(request, _)| Answer { request, result: Err(error.clone()) }).collect()
     }
 
-    fn open(&mut self, call: Open) -> (CallId, CallRequest) {
+    fn start_call(&mut self, call: InFlightCall) -> (CallId, CallRequest) {
         self.last_call += 1;
         let request = call.request.clone();
         if request.kind == CallKind::CheckGate {
-            self.lanes.gate_call_began(call.lane);
+            self.groups.gate_call_started(call.group);
         }
         self.calls.insert(self.last_call, call);
         (self.last_call, request)
     }
 
-    fn close(&mut self, call: CallId) -> Option<Open> {
+    fn end_call(&mut self, call: CallId) -> Option<InFlightCall> {
         let call = self.calls.remove(&call)?;
         if call.request.kind == CallKind::CheckGate {
-            self.lanes.gate_call_ended(call.lane);
+            self.groups.gate_call_ended(call.group);
         }
         Some(call)
     }

@@ -1,54 +1,54 @@
-//! When a lane's names leave before the interval has run. Pure.
+//! When a group is flushed before the next interval. Pure.
 
-use super::group::Names;
+use super::group::Group;
 use crate::{config::FlushPolicy, model::call_kind::CallKind};
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Departure {
+pub(super) struct FlushDecider {
     pub(super) batch_size: usize,
     pub(super) policy: FlushPolicy,
 }
 
-/// What of a lane's names does not leave with the others.
+/// The gates that a flush of a due group leaves buffered.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Staying {
-    /// Gates that make no whole batch: a call of few names, if it left now.
-    TheLastBatch,
-    /// All gates, to gather for the call that is under way. What is asked again does not: it has
-    /// waited for a call already.
+pub(super) enum HoldBack {
+    /// The gates that fill no whole batch: flushed now, they would be a call of few names.
+    PartialBatch,
+    /// All gates but retries, to collect more of them while a call is in flight. A retry has waited
+    /// for a call already.
     Gates,
 }
 
-impl Departure {
-    /// Whether a name of this kind that is buffered now makes its lane due.
-    pub(super) fn is_due(self, names: &Names, kind: CallKind) -> bool {
-        let may_leave = match kind {
-            CallKind::CheckGate => names.gate_calls == 0,
-            // Each is a call of its own: there is nothing to gather.
+impl FlushDecider {
+    /// Whether a newly buffered name of this kind makes its group due.
+    pub(super) fn is_due(self, group: &Group, kind: CallKind) -> bool {
+        let is_idle = match kind {
+            CallKind::CheckGate => group.gate_calls == 0,
+            // Each config is a call of its own: there is nothing to collect.
             CallKind::GetConfig => true,
         };
-        self.is_full(names) || (self.is_adaptive() && may_leave)
+        self.is_full(group) || (self.is_adaptive() && is_idle)
     }
 
-    /// What of a lane that is due stays, if anything does.
-    pub(super) fn of(self, names: &Names) -> Option<Staying> {
-        let may_gather = !self.is_adaptive() || names.gate_calls > 0;
-        if self.is_full(names) && may_gather {
-            Some(Staying::TheLastBatch)
-        } else if self.is_adaptive() && may_gather {
-            Some(Staying::Gates)
+    /// What a flush of this due group holds back.
+    pub(super) fn hold_back(self, group: &Group) -> Option<HoldBack> {
+        let may_collect = !self.is_adaptive() || group.gate_calls > 0;
+        if self.is_full(group) && may_collect {
+            Some(HoldBack::PartialBatch)
+        } else if self.is_adaptive() && may_collect {
+            Some(HoldBack::Gates)
         } else {
             None
         }
     }
 
-    /// Whether the return of a gate call makes its lane due.
-    pub(super) fn is_due_after_a_call(self, names: &Names) -> bool {
-        self.is_adaptive() && names.gate_calls == 0 && !names.buffered.is_empty()
+    /// Whether the end of a gate call makes its group due.
+    pub(super) fn is_due_after_call(self, group: &Group) -> bool {
+        self.is_adaptive() && group.gate_calls == 0 && !group.buffered.is_empty()
     }
 
-    fn is_full(self, names: &Names) -> bool {
-        names.buffered.len() >= self.batch_size
+    fn is_full(self, group: &Group) -> bool {
+        group.buffered.len() >= self.batch_size
     }
 
     fn is_adaptive(self) -> bool {

@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    // A machine may have no native roots: `tests/tls.rs` provides one, and makes a handshake.
+    // A machine may have no native roots: `tests/tls/` provides one, and makes a handshake.
     #[test]
     fn the_roots_of_the_features_and_of_the_settings_are_united() {
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();

@@ -1,16 +1,16 @@
-//! Who gets what a call brings.
+//! Which requests get which outcome.
 
 use super::*;
 
 #[test]
 fn a_name_in_flight_is_joined_and_not_asked_again() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
 
-    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
-    let flushed = driven.buffer.flush_all(EVERYBODY);
-    assert!(flushed.calls.is_empty());
+    let joined = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
+    let effects = driven.buffer.flush_all(&[]);
+    assert!(effects.calls.is_empty());
 
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
     assert!(driven.ended.contains(&joined));
@@ -19,9 +19,9 @@ fn a_name_in_flight_is_joined_and_not_asked_again() {
 #[test]
 fn who_joined_a_call_that_was_refused_is_refused_too() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
 
     driven.step(Step::Fail { call: 0, error: Failing::Unauthorized });
 
@@ -31,14 +31,14 @@ fn who_joined_a_call_that_was_refused_is_refused_too() {
 #[test]
 fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
     let mut driven = Driven::new(100, Interval);
-    let lane = lane(0, true);
-    driven.ask(lane.clone(), CallKind::CheckGate, names(["a", "b"]));
-    driven.ask(lane.clone(), CallKind::CheckGate, names(["b"]));
-    let (call, _) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
-    let there = evaluation(&lane, CallKind::CheckGate, &Arc::from("b"));
+    let key = key(0, true);
+    driven.add(key.clone(), CallKind::CheckGate, names(["a", "b"]));
+    driven.add(key.clone(), CallKind::CheckGate, names(["b"]));
+    let (call, _) = driven.buffer.flush_all(&[]).calls.remove(0);
+    let there = evaluation(&key, CallKind::CheckGate, &Arc::from("b"));
 
     let outcome = Ok(vec![None, Some(there.clone())]);
-    let answers = driven.buffer.complete(call, outcome, driven.now, NOTHING_INSTEAD).answers;
+    let answers = driven.buffer.complete(call, outcome, no_results(), driven.now).answers;
 
     assert!(
         matches!(&answers[0].result, Err(Error::MissingName { name, .. }) if &**name == "a"),

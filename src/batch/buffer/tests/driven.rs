@@ -1,43 +1,48 @@
-//! A buffer that is driven step by step, beside a much simpler model of it.
+//! Drives a buffer step by step, beside a much simpler model of it.
 
 use super::*;
 
-/// A buffer, and a much simpler account of what it owes to whom.
+/// A buffer, and a simple model of what it owes its requests.
 pub(super) struct Driven {
     pub(super) buffer: Buffer,
     pub(super) now: Instant,
-    pub(super) asked: HashMap<RequestId, Asked>,
+    pub(super) requests: HashMap<RequestId, ModelRequest>,
     pub(super) left: HashSet<RequestId>,
     pub(super) ended: HashSet<RequestId>,
     pub(super) in_flight: Vec<(CallId, CallRequest)>,
-    /// Names that some call left out.
-    pub(super) left_out: HashSet<(Lane, Arc<str>)>,
-    /// Names in flight that somebody has asked for past the cache since.
+    /// Names that were missing from a response.
+    pub(super) left_out: HashSet<(BatchKey, Arc<str>)>,
+    /// Names in flight that a request past the cache has superseded.
     superseded: HashSet<(CallId, Arc<str>)>,
 }
 
-pub(super) struct Asked {
-    lane: Lane,
+pub(super) struct ModelRequest {
+    key: BatchKey,
     kind: CallKind,
     names: Vec<Arc<str>>,
-    cached: Cached,
-    /// The last call that had been made.
-    after: CallId,
+    cache: CacheUse,
+    /// The newest call when the request came.
+    newest_call: CallId,
     deadline: Option<Instant>,
 }
 
-impl Asked {
-    pub(super) fn new(lane: Lane, kind: CallKind, names: Vec<Arc<str>>, cached: Cached) -> Self {
-        Self { lane, kind, names, cached, after: 0, deadline: None }
+impl ModelRequest {
+    pub(super) fn new(
+        key: BatchKey,
+        kind: CallKind,
+        names: Vec<Arc<str>>,
+        cache: CacheUse,
+    ) -> Self {
+        Self { key, kind, names, cache, newest_call: 0, deadline: None }
     }
 
-    pub(super) fn knows(&self, position: usize) -> bool {
-        position + 1 < self.names.len() && self.cached.known == Some(position)
+    pub(super) fn is_cached(&self, position: usize) -> bool {
+        position + 1 < self.names.len() && self.cache.cached == Some(position)
     }
 
-    pub(super) fn asks_for(&self, name: &Arc<str>) -> bool {
+    pub(super) fn waits_for(&self, name: &Arc<str>) -> bool {
         let mut names = self.names.iter().enumerate();
-        names.any(|(position, asked)| asked == name && !self.knows(position))
+        names.any(|(position, other)| other == name && !self.is_cached(position))
     }
 }
 
@@ -47,7 +52,7 @@ impl Driven {
         Self {
             buffer: Buffer::new(batch_size, policy, usize::MAX),
             now: Instant::now(),
-            asked: HashMap::new(),
+            requests: HashMap::new(),
             left: HashSet::new(),
             ended: HashSet::new(),
             in_flight: Vec::new(),
@@ -56,73 +61,78 @@ impl Driven {
         }
     }
 
-    pub(super) fn ask(&mut self, lane: Lane, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
-        self.ask_with(Asked::new(lane, kind, names, Cached::default()))
+    pub(super) fn add(&mut self, key: BatchKey, kind: CallKind, names: Vec<Arc<str>>) -> RequestId {
+        self.add_request(ModelRequest::new(key, kind, names, CacheUse::default()))
     }
 
-    pub(super) fn ask_with(&mut self, mut asked: Asked) -> RequestId {
-        asked.after = self.buffer.last_call();
-        asked.deadline = Some(self.now + TIMEOUT);
-        for (id, call) in self.in_flight.iter().filter(|_| asked.cached.bypass_cache) {
-            if (lane_of(call), call.kind) == (asked.lane.clone(), asked.kind) {
-                let names = call.names.iter().filter(|name| asked.asks_for(name));
+    pub(super) fn add_request(&mut self, mut request: ModelRequest) -> RequestId {
+        request.newest_call = self.buffer.last_call();
+        request.deadline = Some(self.now + TIMEOUT);
+        for (id, call) in self.in_flight.iter().filter(|_| request.cache.bypass_cache) {
+            if (key_of(call), call.kind) == (request.key.clone(), request.kind) {
+                let names = call.names.iter().filter(|name| request.waits_for(name));
                 self.superseded.extend(names.map(|name| (*id, Arc::clone(name))));
             }
         }
-        let known = asked.names.iter().enumerate().map(|(position, name)| {
-            asked.knows(position).then(|| evaluation_from("cache", &asked.lane, asked.kind, name))
+        let cached = request.names.iter().enumerate().map(|(position, name)| {
+            request
+                .is_cached(position)
+                .then(|| evaluation_from("cache", &request.key, request.kind, name))
         });
-        let mut known: Found = known.collect();
-        let last = known.iter().rposition(Option::is_some);
-        known.truncate(last.map_or(0, |last| last + 1));
+        let mut cached: PartialResults = cached.collect();
+        let last = cached.iter().rposition(Option::is_some);
+        cached.truncate(last.map_or(0, |last| last + 1));
         let (id, _) = self.buffer.add(Request {
-            lane: asked.lane.clone(),
-            kind: asked.kind,
-            names: asked.names.clone().into(),
-            known,
-            bypass_cache: asked.cached.bypass_cache,
+            key: request.key.clone(),
+            kind: request.kind,
+            names: request.names.clone().into(),
+            cached,
+            bypass_cache: request.cache.bypass_cache,
             deadline: self.now + TIMEOUT,
         });
-        assert!(self.asked.insert(id, asked).is_none(), "an id was given twice");
+        assert!(self.requests.insert(id, request).is_none(), "ids are unique");
         id
     }
 
-    pub(super) fn flush(
-        &mut self,
-        flush: impl FnOnce(&mut Buffer, &dyn Fn(RequestId) -> bool) -> Flushed,
-    ) {
-        let left = self.left.clone();
-        let flushed = flush(&mut self.buffer, &|request| !left.contains(&request));
-        for request in flushed.abandoned {
-            assert!(self.left.contains(&request), "promise 3: somebody who waits was left out");
+    /// Those of the requests whose callers have left, as the actor finds them before a flush.
+    fn left(&self, requests: impl Iterator<Item = RequestId>) -> Vec<RequestId> {
+        requests.filter(|request| self.left.contains(request)).collect()
+    }
+
+    fn check_flush(&mut self, effects: Effects) {
+        for request in effects.abandoned {
+            assert!(
+                self.left.contains(&request),
+                "promise 3: the caller of {request:?} still waits"
+            );
             assert!(self.ended.insert(request), "promise 1: request {request:?} ended twice");
         }
-        for (id, call) in flushed.calls {
+        for (id, call) in effects.calls {
             assert!((1..=call.kind.max_names()).contains(&call.names.len()), "{call:?}");
             let names: BTreeSet<_> = call.names.iter().collect();
-            assert_eq!(names.len(), call.names.len(), "a name stands in a call twice");
+            assert_eq!(names.len(), call.names.len(), "a call has the same name twice");
             for (other_id, other) in &self.in_flight {
-                let same = other.kind == call.kind && lane_of(other) == lane_of(&call);
+                let same = other.kind == call.kind && key_of(other) == key_of(&call);
                 let is_current =
                     |name: &Arc<str>| !self.superseded.contains(&(*other_id, Arc::clone(name)));
                 let mut current = other.names.iter().filter(|name| is_current(name));
                 let twice = same && current.any(|name| names.contains(name));
-                assert!(!twice, "a name is asked while it is in flight: {call:?}, {other:?}");
+                assert!(!twice, "a name is in flight twice: {call:?}, {other:?}");
             }
-            self.assert_wanted(&call);
+            self.assert_has_waiters(&call);
             self.in_flight.push((id, call));
         }
     }
 
-    /// Each name of a call is waited for by somebody who has not left, and has time left.
-    fn assert_wanted(&self, call: &CallRequest) {
+    /// Asserts that each name of a call has a waiter whose caller is still there.
+    fn assert_has_waiters(&self, call: &CallRequest) {
         for name in call.names.iter() {
-            let wanted = self.asked.iter().any(|(id, asked)| {
+            let has_waiter = self.requests.iter().any(|(id, request)| {
                 let waits = !self.ended.contains(id) && !self.left.contains(id);
-                let its_own = asked.lane == lane_of(call) && asked.kind == call.kind;
-                waits && its_own && asked.asks_for(name)
+                let its_own = request.key == key_of(call) && request.kind == call.kind;
+                waits && its_own && request.waits_for(name)
             });
-            assert!(wanted, "promise 3: nobody waits for {name} of {call:?}");
+            assert!(has_waiter, "promise 3: no request waits for {name} of {call:?}");
         }
         assert!(call.deadline <= self.now + TIMEOUT);
     }
@@ -136,37 +146,38 @@ impl Driven {
             return;
         }
         let (id, call) = self.in_flight.swap_remove(call % self.in_flight.len());
-        for request in self.buffer.requests_of(id) {
-            let Some(asked) = self.asked.get(&request) else { continue };
-            let joined = asked.cached.bypass_cache && asked.after >= id;
-            assert!(!joined, "{request:?} asked past the cache, and waits for an earlier call");
-            let is_in_time = asked.deadline.is_none_or(|deadline| call.deadline <= deadline);
-            assert!(is_in_time, "promise 1: {request:?} waits for a call with a later deadline");
+        for waiting in self.buffer.requests_of(id) {
+            let Some(request) = self.requests.get(&waiting) else { continue };
+            let joined = request.cache.bypass_cache && request.newest_call >= id;
+            assert!(!joined, "{waiting:?} bypasses the cache, and waits for an earlier call");
+            let is_in_time = request.deadline.is_none_or(|deadline| call.deadline <= deadline);
+            assert!(is_in_time, "promise 1: {waiting:?} waits for a call with a later deadline");
         }
         let outdated = call.names.iter().map(|name| (id, Arc::clone(name)));
         let outdated: Vec<_> = outdated.map(|key| self.superseded.contains(&key)).collect();
         assert_eq!(self.buffer.is_superseded(id).collect::<Vec<_>>(), outdated);
         let outcome = outcome(self, &call);
         let error = outcome.as_ref().err().cloned();
-        let dealt = self.buffer.complete(id, outcome, self.now, fallback);
-        for answer in dealt.answers {
+        let stale = stale_results(&call, &outcome);
+        let effects = self.buffer.complete(id, outcome, stale, self.now);
+        for answer in effects.answers {
             self.check(answer, &call, error.as_ref());
         }
-        for (part, request) in &dealt.calls {
+        for (part, request) in &effects.calls {
             let names = request.names.iter().map(|name| (id, Arc::clone(name)));
             let names: Vec<_> = names.filter(|key| self.superseded.contains(key)).collect();
             self.superseded.extend(names.into_iter().map(|(_, name)| (*part, name)));
         }
-        self.in_flight.extend(dealt.calls);
+        self.in_flight.extend(effects.calls);
         if error.is_some() {
-            self.note_superseded_by_a_second_chance(&call);
+            self.note_superseded_by_retries(&call);
         }
-        let stale = self.buffer.complete(id, Ok(Vec::new()), self.now, NOTHING_INSTEAD);
-        assert!(stale.answers.is_empty() && stale.calls.is_empty(), "a stale outcome");
+        let again = self.buffer.complete(id, Ok(Vec::new()), no_results(), self.now);
+        assert!(again.answers.is_empty() && again.calls.is_empty(), "a second outcome");
     }
 
-    /// Those who are asked for again join no call that is in flight: they take its place.
-    fn note_superseded_by_a_second_chance(&mut self, failed: &CallRequest) {
+    /// Notes that retries have superseded names in flight instead of joining them.
+    fn note_superseded_by_retries(&mut self, failed: &CallRequest) {
         for (id, call) in &self.in_flight {
             let is_superseded = self.buffer.is_superseded(*id).zip(call.names.iter());
             let failed = is_superseded.filter(|(_, name)| failed.names.contains(name));
@@ -175,73 +186,78 @@ impl Driven {
         }
     }
 
-    /// Exactly one answer for each request; if it is not an error, for the right user, with the
-    /// right names in the right order.
+    /// Asserts that a request gets one answer. Evaluations are for its user and its names, in their
+    /// order.
     pub(super) fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
-        let asked = &self.asked[&answer.request];
-        let Asked { lane, kind, names, cached, .. } = asked;
-        assert_eq!((lane, *kind), (&lane_of(call), call.kind), "promise 2");
+        let request = &self.requests[&answer.request];
+        let ModelRequest { key, kind, names, cache, .. } = request;
+        assert_eq!((key, *kind), (&key_of(call), call.kind), "promise 2");
         match (answer.result, failed) {
             (Ok(evaluations), _) => {
                 assert_eq!(evaluations.len(), names.len());
                 for (position, (name, found)) in names.iter().zip(evaluations).enumerate() {
-                    let from = |whence| found == evaluation_from(whence, lane, *kind, name);
-                    let is_right = match asked.knows(position) {
+                    let from = |source| found == evaluation_from(source, key, *kind, name);
+                    let is_right = match request.is_cached(position) {
                         true => from("cache"),
-                        false => from("network") || (!cached.bypass_cache && from("fallback")),
+                        false => from("network") || (!cache.bypass_cache && from("stale")),
                     };
-                    assert!(is_right, "{position}: {found:?} for {name}, {cached:?}");
+                    assert!(is_right, "{position}: {found:?} for {name}, {cache:?}");
                 }
             }
             (Err(Error::MissingName { name, .. }), None) => {
-                assert!(asked.asks_for(&name) && self.left_out.contains(&(lane.clone(), name)));
+                assert!(request.waits_for(&name) && self.left_out.contains(&(key.clone(), name)));
             }
             (Err(error), Some(failed)) => {
                 assert_eq!(error.kind(), failed.kind());
-                let mut names = call.names.iter().filter(|name| asked.asks_for(name));
-                let has_fallback = |name| fallback(&error, lane, *kind, name).is_some();
-                let culprit = names.find(|name| cached.bypass_cache || !has_fallback(name));
+                let mut names = call.names.iter().filter(|name| request.waits_for(name));
+                let culprit = names.find(|name| cache.bypass_cache || !has_stale(name, &error));
                 assert!(culprit.is_some(), "promise 3");
             }
             (result, failed) => panic!("{result:?} after {failed:?}"),
         }
-        assert!(self.ended.insert(answer.request), "promise 1: {:?} twice", answer.request);
+        assert!(self.ended.insert(answer.request), "promise 1: {:?} ended twice", answer.request);
     }
 
     pub(super) fn step(&mut self, step: Step) {
         match step {
-            Step::Ask { user, exposure, kind, names, cached } => {
+            Step::Add { user, exposure, kind, names, cache } => {
                 let names = names.into_iter().map(|name| Arc::from(format!("name {name}")));
-                let lane = lane(user, exposure);
-                self.ask_with(Asked::new(lane, kind, names.collect(), cached));
+                let key = key(user, exposure);
+                self.add_request(ModelRequest::new(key, kind, names.collect(), cache));
             }
-            Step::AskMany { user, names } => {
+            Step::AddMany { user, names } => {
                 let names = (0..names).map(|name| Arc::from(format!("name {name}")));
-                self.ask(lane(user, true), CallKind::CheckGate, names.collect());
+                self.add(key(user, true), CallKind::CheckGate, names.collect());
             }
             Step::Leave(who) => {
-                let waiting = self.asked.keys().filter(|id| !self.ended.contains(id));
+                let waiting = self.requests.keys().filter(|id| !self.ended.contains(id));
                 let mut waiting: Vec<_> = waiting.copied().collect();
                 waiting.sort_unstable();
                 if !waiting.is_empty() {
                     self.left.insert(waiting[who % waiting.len()]);
                 }
             }
-            Step::FlushDue => self.flush(|buffer, present| buffer.flush_due(present)),
+            Step::FlushDue => {
+                let left = self.left(self.buffer.due_requests());
+                let effects = self.buffer.flush_due(&left);
+                self.check_flush(effects);
+            }
             Step::FlushAll => {
-                self.flush(|buffer, present| buffer.flush_all(present));
+                let left = self.left(self.buffer.buffered_requests());
+                let effects = self.buffer.flush_all(&left);
+                self.check_flush(effects);
                 assert_eq!(self.buffer.buffered(), 0);
                 assert!(!self.buffer.is_due());
             }
             Step::Answer { call, left_out } => self.complete(call, |driven, call| {
                 let out = |at: usize| left_out.iter().any(|out| out % call.names.len() == at);
-                let lane = lane_of(call);
+                let key = key_of(call);
                 let answers = call.names.iter().enumerate().map(|(at, name)| {
                     if out(at) {
-                        driven.left_out.insert((lane.clone(), Arc::clone(name)));
+                        driven.left_out.insert((key.clone(), Arc::clone(name)));
                         return None;
                     }
-                    Some(evaluation(&lane, call.kind, name))
+                    Some(evaluation(&key, call.kind, name))
                 });
                 Ok(answers.collect())
             }),
@@ -254,48 +270,30 @@ impl Driven {
             }
             Step::Pass(milliseconds) => self.now += Duration::from_millis(milliseconds),
         }
-        assert_eq!(self.buffer.pending(), self.asked.len() - self.ended.len());
+        assert_eq!(self.buffer.pending(), self.requests.len() - self.ended.len());
         assert_eq!(self.buffer.in_flight(), self.in_flight.len());
-        self.assert_due();
+        let gate_calls = self.in_flight.iter().filter(|(_, call)| call.kind == CallKind::CheckGate);
+        let gate_calls: Vec<_> = gate_calls.map(|(_, call)| key_of(call)).collect();
+        self.buffer.groups.assert_scheduled(&gate_calls);
     }
 
-    /// What is buffered waits for the interval only while the policy has a reason for it.
-    fn assert_due(&self) {
-        let Lanes { lanes, names, departure, due, .. } = &self.buffer.lanes;
-        for (id, lane, state) in lanes.iter() {
-            let is_gate = |kind: CallKind| kind == CallKind::CheckGate;
-            let wanted = |name: &NameId| names.get(*name).expect("a name").0;
-            let kinds = || state.buffered.iter().map(|name| wanted(name).kind);
-            let calls = self.in_flight.iter().filter(|(_, call)| lane_of(call) == *lane);
-            let gate_calls = calls.filter(|(_, call)| is_gate(call.kind)).count();
-            assert_eq!(state.gate_calls, gate_calls);
-            let is_full = state.buffered.len() >= departure.batch_size;
-            let is_idle = gate_calls == 0 && kinds().any(is_gate);
-            let has_configs = !kinds().all(is_gate);
-            if is_full || (departure.policy == Adaptive && (is_idle || has_configs)) {
-                assert!(state.is_due, "{lane:?} waits for nothing: {state:?}");
-            }
-            assert_eq!(state.is_due, due.contains(&id));
-            assert_eq!(state.is_waiting, self.buffer.lanes.waiting.contains(&id));
-            assert!(state.buffered.is_empty() || state.is_due || state.is_waiting);
-            assert_eq!(state.count, names.iter().filter(|(_, of, _)| of.lane == id).count());
-        }
-    }
-
-    /// Answers everything there is, after which nothing may be left.
+    /// Answers every call, after which the buffer must be empty.
     pub(super) fn finish(mut self) {
         while !self.buffer.is_empty() || !self.in_flight.is_empty() {
             let pending = (self.buffer.pending(), self.in_flight.len());
             self.step(Step::FlushAll);
-            assert!(!self.in_flight.is_empty() || self.buffer.is_empty(), "{pending:?} hang");
+            assert!(
+                !self.in_flight.is_empty() || self.buffer.is_empty(),
+                "these hang: {pending:?}"
+            );
             while !self.in_flight.is_empty() {
                 self.step(Step::Answer { call: 0, left_out: Vec::new() });
             }
         }
-        assert_eq!(self.ended.len(), self.asked.len(), "promise 1");
-        // Names whose requests failed for another name's sake stay until the next flush.
+        assert_eq!(self.ended.len(), self.requests.len(), "promise 1");
+        // The names of a request that failed for another name stay until the next flush.
         self.step(Step::FlushAll);
         assert!(self.in_flight.is_empty());
-        assert!(has_nothing(&self.buffer) && self.buffer.calls.is_empty(), "promise 4");
+        assert!(is_clean(&self.buffer) && self.buffer.calls.is_empty(), "promise 4");
     }
 }

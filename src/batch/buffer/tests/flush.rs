@@ -1,77 +1,77 @@
-//! When what is buffered is due, and the calls that a flush makes.
+//! When groups are due, and the calls that a flush makes.
 
 use super::*;
 
 #[test]
 fn distinct_names_go_out_in_the_order_they_were_first_asked() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["c", "a", "c"]));
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["b", "a"]));
-    driven.ask(lane(0, true), CallKind::GetConfig, names(["a", "b"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["c", "a", "c"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["b", "a"]));
+    driven.add(key(0, true), CallKind::GetConfig, names(["a", "b"]));
 
-    let flushed = driven.buffer.flush_all(EVERYBODY);
+    let effects = driven.buffer.flush_all(&[]);
 
-    assert_eq!(called(&flushed), [vec!["c", "a", "b"], vec!["a"], vec!["b"]]);
+    assert_eq!(names_of_calls(&effects), [vec!["c", "a", "b"], vec!["a"], vec!["b"]]);
 }
 
 #[test]
 fn more_than_a_hundred_names_become_several_calls() {
     let mut driven = Driven::new(100, Interval);
     let many: Vec<Arc<str>> = (0..250).map(|n| Arc::from(format!("gate {n}"))).collect();
-    driven.ask(lane(0, true), CallKind::CheckGate, many);
+    driven.add(key(0, true), CallKind::CheckGate, many);
 
-    let flushed = driven.buffer.flush_due(EVERYBODY);
+    let effects = driven.buffer.flush_due(&[]);
 
-    let sizes: Vec<_> = flushed.calls.iter().map(|(_, call)| call.names.len()).collect();
+    let sizes: Vec<_> = effects.calls.iter().map(|(_, call)| call.names.len()).collect();
     assert_eq!(sizes, [100, 100, 50]);
 }
 
 #[test]
 fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not() {
     let mut driven = Driven::new(3, Interval);
-    driven.ask(lane(1, true), CallKind::CheckGate, names(["a"]));
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b", "a"]));
+    driven.add(key(1, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a", "b", "a"]));
     assert!(!driven.buffer.is_due());
 
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["c"]));
 
     assert!(driven.buffer.is_due());
-    let flushed = driven.buffer.flush_due(EVERYBODY);
-    assert_eq!(called(&flushed), [vec!["a", "b", "c"]]);
+    let effects = driven.buffer.flush_due(&[]);
+    assert_eq!(names_of_calls(&effects), [vec!["a", "b", "c"]]);
     assert_eq!(driven.buffer.buffered(), 1);
 }
 
 #[test]
 fn adaptive_an_idle_users_names_are_due_as_soon_as_they_are_asked() {
     let mut driven = Driven::new(100, Adaptive);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     assert!(driven.buffer.is_due() && !driven.buffer.is_waiting());
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
-    driven.ask(lane(0, true), CallKind::GetConfig, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["b"]));
+    driven.add(key(0, true), CallKind::GetConfig, names(["a"]));
 
-    let flushed = driven.buffer.flush_due(EVERYBODY);
+    let effects = driven.buffer.flush_due(&[]);
 
-    assert_eq!(called(&flushed), [vec!["a", "b"], vec!["a"]]);
+    assert_eq!(names_of_calls(&effects), [vec!["a", "b"], vec!["a"]]);
     assert!(!driven.buffer.is_due() && !driven.buffer.is_waiting());
 }
 
 #[test]
 fn adaptive_what_is_asked_during_a_call_gathers_and_is_due_when_it_returns() {
     let mut driven = Driven::new(100, Adaptive);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["first"]));
     driven.step(Step::FlushDue);
 
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["b"]));
     assert!(!driven.buffer.is_due() && driven.buffer.is_waiting());
-    driven.ask(lane(1, true), CallKind::CheckGate, names(["other user"]));
-    driven.ask(lane(0, false), CallKind::CheckGate, names(["other mode"]));
+    driven.add(key(1, true), CallKind::CheckGate, names(["other user"]));
+    driven.add(key(0, false), CallKind::CheckGate, names(["other mode"]));
     driven.step(Step::FlushDue);
-    assert_eq!(driven.in_flight.len(), 3, "others hold nobody back, and are not held back");
+    assert_eq!(driven.in_flight.len(), 3, "other users and modes are independent");
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b"]]);
+    assert_eq!(names_of_calls(&driven.buffer.flush_due(&[])), [["a", "b"]]);
     assert!(!driven.buffer.is_waiting());
 }
 
@@ -79,74 +79,74 @@ fn adaptive_what_is_asked_during_a_call_gathers_and_is_due_when_it_returns() {
 fn adaptive_gates_gather_until_the_last_of_several_calls_returns() {
     let mut driven = Driven::new(100, Adaptive);
     let many: Vec<Arc<str>> = (0..150).map(|n| Arc::from(format!("gate {n}"))).collect();
-    driven.ask(lane(0, true), CallKind::CheckGate, many);
+    driven.add(key(0, true), CallKind::CheckGate, many);
     driven.step(Step::FlushDue);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
 
     driven.step(Step::Fail { call: 0, error: Failing::Refused });
-    assert!(!driven.buffer.is_due(), "its halves are in flight");
+    assert!(!driven.buffer.is_due(), "both halves are in flight");
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
-    assert!(!driven.buffer.is_due(), "one of the halves is");
+    assert!(!driven.buffer.is_due(), "one half is in flight");
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
+    assert_eq!(names_of_calls(&driven.buffer.flush_due(&[])), [["a"]]);
 }
 
 #[test]
 fn adaptive_configs_leave_at_once_and_hold_no_gates_back() {
     let mut driven = Driven::new(100, Adaptive);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["first"]));
     driven.step(Step::FlushDue);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["gate"]));
-    driven.ask(lane(0, true), CallKind::GetConfig, names(["a", "b"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["gate"]));
+    driven.add(key(0, true), CallKind::GetConfig, names(["a", "b"]));
 
     driven.step(Step::FlushDue);
-    assert_eq!(driven.in_flight.len(), 3, "the configs leave beside the call, the gate does not");
+    assert_eq!(driven.in_flight.len(), 3, "only the gate is held back");
     driven.step(Step::Answer { call: 0, left_out: Vec::new() });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["gate"]]);
+    assert_eq!(names_of_calls(&driven.buffer.flush_due(&[])), [["gate"]]);
 }
 
 #[test]
 fn adaptive_the_batch_size_and_the_interval_wait_for_no_call() {
     let mut driven = Driven::new(3, Adaptive);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["first"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["first"]));
     driven.step(Step::FlushDue);
 
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a", "b"]));
     assert!(!driven.buffer.is_due());
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a", "b", "c"]]);
+    driven.add(key(0, true), CallKind::CheckGate, names(["c"]));
+    assert_eq!(names_of_calls(&driven.buffer.flush_due(&[])), [["a", "b", "c"]]);
 
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["d"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["d"]));
     assert!(!driven.buffer.is_due());
-    assert_eq!(called(&driven.buffer.flush_all(EVERYBODY)), [["d"]]);
+    assert_eq!(names_of_calls(&driven.buffer.flush_all(&[])), [["d"]]);
 }
 
 #[test]
 fn adaptive_who_is_asked_for_again_waits_for_no_other_call() {
     let mut driven = Driven::new(100, Adaptive);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushDue);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a", "b"]));
     driven.step(Step::FlushAll);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["c"]));
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
 
-    assert_eq!(called(&driven.buffer.flush_due(EVERYBODY)), [["a"]]);
-    assert_eq!(driven.buffer.buffered(), 1, "the other gate gathers on");
+    assert_eq!(names_of_calls(&driven.buffer.flush_due(&[])), [["a"]]);
+    assert_eq!(driven.buffer.buffered(), 1, "the other gate stays buffered");
 }
 
 #[test]
 fn exposure_modes_do_not_share_a_call() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
-    driven.ask(lane(0, false), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, false), CallKind::CheckGate, names(["a"]));
 
-    let flushed = driven.buffer.flush_all(EVERYBODY);
+    let effects = driven.buffer.flush_all(&[]);
 
-    let modes: Vec<_> = flushed.calls.iter().map(|(_, call)| call.exposure).collect();
+    let modes: Vec<_> = effects.calls.iter().map(|(_, call)| call.exposure).collect();
     assert_eq!(modes, [true, false]);
 }

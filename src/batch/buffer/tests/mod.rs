@@ -1,12 +1,12 @@
-//! The buffer's decisions, one file each, and any history of them against a model.
+//! Tests of the buffer: a file for each decision, and random histories checked against a model.
 
+mod byte_budget;
 mod cache;
 mod complete;
 mod driven;
 mod flush;
-mod hold;
 mod recovery;
-mod refused;
+mod refused_names;
 mod second_chance;
 
 use std::{
@@ -18,7 +18,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use self::driven::{Asked, Driven};
+use self::driven::{Driven, ModelRequest};
 use super::*;
 use crate::{
     config::FlushPolicy::{Adaptive, Interval},
@@ -30,12 +30,11 @@ use crate::{
     },
 };
 
-/// What the buffer is driven with: requests of a few users and names, and everything that can
-/// happen to them, in any order.
+/// One step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { user: u8, exposure: bool, kind: CallKind, names: Vec<u8>, cached: Cached },
-    AskMany { user: u8, names: usize },
+    Add { user: u8, exposure: bool, kind: CallKind, names: Vec<u8>, cache: CacheUse },
+    AddMany { user: u8, names: usize },
     Leave(usize),
     FlushDue,
     FlushAll,
@@ -45,32 +44,32 @@ enum Step {
     Pass(u64),
 }
 
-/// What a request has to do with the cache.
+/// How a request uses the cache.
 #[derive(Clone, Copy, Debug, Default)]
-struct Cached {
-    /// The name that is known already, but for the last of them.
-    known: Option<usize>,
+struct CacheUse {
+    /// The position of a name that is cached. The last name never is.
+    cached: Option<usize>,
     bypass_cache: bool,
 }
 
-fn cached() -> impl Strategy<Value = Cached> {
+fn cache_use() -> impl Strategy<Value = CacheUse> {
     (proptest::option::of(0..5usize), any::<bool>())
-        .prop_map(|(known, bypass_cache)| Cached { known, bypass_cache })
+        .prop_map(|(cached, bypass_cache)| CacheUse { cached, bypass_cache })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![Just(CallKind::CheckGate), Just(CallKind::GetConfig)];
-    let ask = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6), cached());
-    let ask = ask.prop_map(|(user, exposure, kind, names, cached)| Step::Ask {
+    let add = (0..3u8, any::<bool>(), kind, vec(0..6u8, 1..6), cache_use());
+    let add = add.prop_map(|(user, exposure, kind, names, cache)| Step::Add {
         user,
         exposure,
         kind,
         names,
-        cached,
+        cache,
     });
     prop_oneof![
-        6 => ask,
-        1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AskMany { user, names }),
+        6 => add,
+        1 => (0..3u8, 90..230usize).prop_map(|(user, names)| Step::AddMany { user, names }),
         2 => any::<usize>().prop_map(Step::Leave),
         2 => Just(Step::FlushDue),
         2 => Just(Step::FlushAll),
@@ -82,46 +81,50 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn has_nothing(Buffer { lanes, refused, .. }: &Buffer) -> bool {
-    let is_known = lanes.names.iter().next().is_some() || lanes.lanes.iter().next().is_some();
-    !is_known
-        && lanes.buffered == 0
-        && lanes.waiting.is_empty()
-        && lanes.due.is_empty()
-        && refused.is_settled()
+fn is_clean(Buffer { groups, refused, .. }: &Buffer) -> bool {
+    groups.is_empty() && refused.has_no_bisections()
 }
 
-fn lane(user: u8, exposure: bool) -> Lane {
-    Lane { user: User::new(format!("u-{user}")).unwrap(), exposure }
+fn key(user: u8, exposure: bool) -> BatchKey {
+    BatchKey { user: User::new(format!("u-{user}")).unwrap(), exposure }
 }
 
-fn lane_of(call: &CallRequest) -> Lane {
-    Lane { user: call.user.clone(), exposure: call.exposure }
+fn key_of(call: &CallRequest) -> BatchKey {
+    BatchKey { user: call.user.clone(), exposure: call.exposure }
 }
 
-/// What Statsig says: an evaluation that shows whose it is.
-fn evaluation(lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
-    evaluation_from("network", lane, kind, name)
+/// An evaluation from Statsig that shows its user, exposure mode and name.
+fn evaluation(key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    evaluation_from("network", key, kind, name)
 }
 
-/// The same, and where it is from.
-fn evaluation_from(whence: &str, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Evaluation {
-    let whose = format!("{lane:?}");
+/// An evaluation that also shows where it is from.
+fn evaluation_from(source: &str, key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
+    let owner = format!("{key:?}");
     match kind {
         CallKind::CheckGate => {
-            GateEvaluation::new(Arc::clone(name), true).with_rule(whose, whence).into()
+            GateEvaluation::new(Arc::clone(name), true).with_rule(owner, source).into()
         }
         CallKind::GetConfig => {
             let value = serde_json::Map::default();
-            ConfigEvaluation::new(Arc::clone(name), value).with_rule(whose, whence).into()
+            ConfigEvaluation::new(Arc::clone(name), value).with_rule(owner, source).into()
         }
     }
 }
 
-/// Two of the names have something to fall back on, if it is Statsig that fails.
-fn fallback(error: &Error, lane: &Lane, kind: CallKind, name: &Arc<str>) -> Option<Evaluation> {
-    let is_there = matches!(&**name, "name 0" | "name 1") && error.is_retryable();
-    is_there.then(|| evaluation_from("fallback", lane, kind, name))
+/// Whether the name has a stale evaluation: two names do, in an outage.
+fn has_stale(name: &Arc<str>, error: &Error) -> bool {
+    matches!(&**name, "name 0" | "name 1") && error.is_retryable()
+}
+
+fn stale_results(call: &CallRequest, outcome: &Outcome) -> PartialResults {
+    let Err(error) = outcome else { return no_results() };
+    let stale = |name| evaluation_from("stale", &key_of(call), call.kind, name);
+    call.names.iter().map(|name| has_stale(name, error).then(|| stale(name))).collect()
+}
+
+fn no_results() -> PartialResults {
+    PartialResults::new()
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -156,19 +159,14 @@ fn names<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
     names.into_iter().map(Arc::from).collect()
 }
 
-fn called(flushed: &Flushed) -> Vec<Vec<&str>> {
-    let calls = flushed.calls.iter();
+fn names_of_calls(effects: &Effects) -> Vec<Vec<&str>> {
+    let calls = effects.calls.iter();
     calls.map(|(_, call)| call.names.iter().map(|name| &**name).collect()).collect()
 }
 
-const EVERYBODY: fn(RequestId) -> bool = |_| true;
-
-const NOTHING_INSTEAD: fn(&Error, &Lane, CallKind, &Arc<str>) -> Option<Evaluation> =
-    |_, _, _, _| None;
-
-fn bypass_cache(names: Vec<Arc<str>>) -> Asked {
-    let cached = Cached { known: None, bypass_cache: true };
-    Asked::new(lane(0, true), CallKind::CheckGate, names, cached)
+fn bypass_cache(names: Vec<Arc<str>>) -> ModelRequest {
+    let cache = CacheUse { cached: None, bypass_cache: true };
+    ModelRequest::new(key(0, true), CallKind::CheckGate, names, cache)
 }
 
 proptest! {

@@ -1,34 +1,34 @@
-//! What a restart sets right.
+//! What a restart repairs.
 
 use super::*;
 
 #[test]
 fn promise_5_a_restart_leaves_a_name_buffered_once_that_was_asked_for_anew() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    driven.ask_with(bypass_cache(names(["a"])));
-    // As if a panic had come after the call was closed, before its names were dealt with.
+    driven.add_request(bypass_cache(names(["a"])));
+    // As if a panic had come after the call was ended, before its names were delivered.
     driven.buffer.calls.clear();
     driven.in_flight.clear();
 
     assert!(driven.buffer.restarted().is_empty());
 
-    let (id, call) = driven.buffer.flush_all(EVERYBODY).calls.remove(0);
+    let (id, call) = driven.buffer.flush_all(&[]).calls.remove(0);
     assert_eq!(*call.names, *names(["a"]));
-    let there = evaluation(&lane(0, true), CallKind::CheckGate, &call.names[0]);
+    let there = evaluation(&key(0, true), CallKind::CheckGate, &call.names[0]);
     let outcome = Ok(vec![Some(there)]);
-    let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
-    assert_eq!(dealt.answers.len(), 2);
-    assert!(driven.buffer.is_empty() && has_nothing(&driven.buffer));
+    let effects = driven.buffer.complete(id, outcome, no_results(), driven.now);
+    assert_eq!(effects.answers.len(), 2);
+    assert!(driven.buffer.is_empty() && is_clean(&driven.buffer));
 }
 
 #[test]
 fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     assert!(driven.buffer.restarted().is_empty());
-    let later = driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    let later = driven.add(key(0, true), CallKind::CheckGate, names(["b"]));
     assert!(driven.buffer.restarted().is_empty());
 
     let ended = driven.buffer.restarted();
@@ -41,34 +41,32 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
     let mut driven = Driven::new(100, Interval);
     for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
-        driven.ask(lane(user, true), CallKind::CheckGate, names([name]));
+        driven.add(key(user, true), CallKind::CheckGate, names([name]));
     }
-    let asked = std::cell::Cell::new(0);
-    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        driven.buffer.flush_all(|_| {
-            asked.set(asked.get() + 1);
-            assert!(asked.get() < 3, "in the middle of a flush");
-            true
-        })
-    }));
-    assert!(panics.is_err());
+    // As if a panic had come in the middle of a flush: after the first user's call was started, and
+    // the second user's names were taken out.
+    let [first, second, _] = driven.buffer.groups.drain_waiting()[..] else {
+        panic!("three groups")
+    };
+    driven.buffer.flush_groups([first], false);
+    driven.buffer.groups.drain_buffered(second, false);
 
     assert!(driven.buffer.restarted().is_empty());
 
-    // The first user's call was opened and never sent: it is lost, as its transport would report.
-    let open: Vec<_> = driven.buffer.calls.keys().copied().collect();
-    let flushed = driven.buffer.flush_all(EVERYBODY);
-    let mut calls: Vec<_> = flushed.calls.iter().map(|(id, _)| *id).chain(open).collect();
+    // The first user's call was started and never sent: it is lost, as its drop would report.
+    let lost: Vec<_> = driven.buffer.calls.keys().copied().collect();
+    let effects = driven.buffer.flush_all(&[]);
+    let mut calls: Vec<_> = effects.calls.iter().map(|(id, _)| *id).chain(lost).collect();
     calls.sort_unstable();
     let mut answered = 0;
     for id in calls {
-        let call = driven.buffer.call(id).expect("an open call").clone();
-        let lane = lane_of(&call);
-        let evaluations = call.names.iter().map(|name| Some(evaluation(&lane, call.kind, name)));
+        let call = driven.buffer.call(id).expect("a call in flight").clone();
+        let key = key_of(&call);
+        let evaluations = call.names.iter().map(|name| Some(evaluation(&key, call.kind, name)));
         let outcome = Ok(evaluations.collect());
-        let dealt = driven.buffer.complete(id, outcome, driven.now, NOTHING_INSTEAD);
-        answered += dealt.answers.len();
+        let effects = driven.buffer.complete(id, outcome, no_results(), driven.now);
+        answered += effects.answers.len();
     }
     assert_eq!(answered, 4);
-    assert!(driven.buffer.is_empty() && has_nothing(&driven.buffer));
+    assert!(driven.buffer.is_empty() && is_clean(&driven.buffer));
 }

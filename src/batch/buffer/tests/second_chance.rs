@@ -1,31 +1,31 @@
-//! Who is asked for again after a call has failed.
+//! Which waiters are retried after a call has failed.
 
 use super::*;
 
 #[test]
 fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
     let mut driven = Driven::new(100, Interval);
-    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let first = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.step(Step::Pass(500));
-    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let joined = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
     assert!(driven.ended.contains(&first) && !driven.ended.contains(&joined));
 
-    assert!(driven.buffer.is_due(), "what is asked again waits for no interval");
+    assert!(driven.buffer.is_due(), "a retry does not wait for the interval");
     driven.step(Step::FlushDue);
     assert_eq!(driven.in_flight[0].1.deadline, driven.now + TIMEOUT);
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
     assert!(driven.ended.contains(&joined));
 }
 
-/// A buffer in which name "a" waits to be asked again, for a request with 10 ms left.
+/// A buffer in which name "a" is to be retried, for a request with 10 ms left.
 fn with_little_time_left() -> Driven {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::Pass(990));
     driven
 }
@@ -33,14 +33,14 @@ fn with_little_time_left() -> Driven {
 #[test]
 fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
     let mut driven = with_little_time_left();
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["b"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["b"]));
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["c"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["c"]));
 
-    let flushed = driven.buffer.flush_due(EVERYBODY);
+    let effects = driven.buffer.flush_due(&[]);
 
-    assert_eq!(called(&flushed), [vec!["b", "c"], vec!["a"]]);
-    let left: Vec<_> = flushed.calls.iter().map(|(_, call)| call.deadline - driven.now).collect();
+    assert_eq!(names_of_calls(&effects), [vec!["b", "c"], vec!["a"]]);
+    let left: Vec<_> = effects.calls.iter().map(|(_, call)| call.deadline - driven.now).collect();
     assert_eq!(left, [TIMEOUT, Duration::from_millis(10)]);
 }
 
@@ -48,13 +48,13 @@ fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
 fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well() {
     let mut driven = with_little_time_left();
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
-    let fresh = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let fresh = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushDue);
     driven.step(Step::Pass(10));
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
 
-    assert_eq!(driven.ended.len(), 2, "the first two");
+    assert_eq!(driven.ended.len(), 2, "the first two requests");
     assert!(!driven.ended.contains(&fresh));
     driven.step(Step::FlushDue);
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
@@ -64,9 +64,9 @@ fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well()
 #[test]
 fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
     let mut driven = Driven::new(100, Interval);
-    let first = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let first = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::Pass(900));
-    let second = driven.ask(lane(0, true), CallKind::CheckGate, names(["a", "b"]));
+    let second = driven.add(key(0, true), CallKind::CheckGate, names(["a", "b"]));
     driven.step(Step::FlushAll);
     driven.step(Step::Pass(100));
 
@@ -82,12 +82,12 @@ fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again
 #[test]
 fn promise_1_second_chance_joins_no_call_with_a_later_deadline() {
     let mut driven = Driven::new(100, Interval);
-    driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
-    let joined = driven.ask(lane(0, true), CallKind::CheckGate, names(["a"]));
+    let joined = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     let deadline = driven.now + TIMEOUT;
     driven.now += TIMEOUT / 2;
-    let strict = driven.ask_with(bypass_cache(names(["a"])));
+    let strict = driven.add_request(bypass_cache(names(["a"])));
     driven.step(Step::FlushAll);
 
     driven.step(Step::Fail { call: 0, error: Failing::Broken });

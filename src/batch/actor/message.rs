@@ -1,0 +1,10 @@
+//! The message that the actor sends to itself.
+
+use actix::Message;
+
+/// Groups are due before the next interval.
+pub(super) struct FlushDue;
+
+impl Message for FlushDue {
+    type Result = ();
+}

@@ -1,0 +1,263 @@
+//! Fallbacks, and the hooks that the component calls for fallbacks and errors.
+
+use std::{
+    sync::{Arc, Barrier, mpsc},
+    time::Duration,
+};
+
+use actix_statsig::{CallKind, ConfigEvaluation, Error, Fallback};
+use serde_json::json;
+use tracing::Level;
+
+use crate::support::{Reaction, Script, config, trace::Trace, user, virtual_time};
+
+fn failing() -> Script {
+    Script::new(|_| Reaction::Reply(Err(Error::Internal { detail: "it is a test" })))
+}
+
+#[test]
+fn an_answer_is_given_as_it_is_and_is_no_fallback() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+
+        let open = statsig.check_gate(&user("u-1"), "beta").await.unwrap();
+
+        assert_eq!(statsig.check_gate_or(&user("u-1"), "beta", !open).await, open);
+        assert!(statsig.stats().fallbacks.is_empty());
+    });
+}
+
+#[test]
+fn a_default_that_stands_in_is_counted_logged_and_told() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a transport that fails
+        let (tell, told) = mpsc::channel::<Fallback>();
+        let config = config().on_fallback(move |fallback| tell.send(fallback.clone()).unwrap());
+        let statsig = failing().start(config);
+
+        // When there are defaults
+        assert!(statsig.check_gate_or(&user("u-1"), "beta", true).await);
+        assert!(!statsig.check_gate_or(&user("u-1"), "a/b", false).await);
+        assert_eq!(statsig.get_config_or(&user("u-1"), "homepage", "columns", 3).await, 3);
+
+        // Then each can be seen
+        let stats = statsig.stats();
+        let fallbacks: Vec<_> = stats.fallbacks.into_iter().collect();
+        assert_eq!(fallbacks, [("internal", 2), ("invalid_name", 1)]);
+        let told: Vec<_> = told.iter().take(3).collect();
+        let told_of: Vec<_> =
+            told.iter().map(|of| (of.kind, &*of.name, of.key.as_deref())).collect();
+        assert_eq!(
+            told_of,
+            [
+                (CallKind::CheckGate, "beta", None),
+                (CallKind::CheckGate, "a/b", None),
+                (CallKind::GetConfig, "homepage", Some("columns")),
+            ]
+        );
+        assert!(matches!(told[0].error, Error::Internal { .. }));
+        let seen = trace.seen();
+        let logged = |level| {
+            let at = seen.events.iter().filter(move |event| event.level == level);
+            let of_defaults =
+                at.filter(|event| event.fields.0["message"] == "a default stands in for an answer");
+            of_defaults.count()
+        };
+        assert_eq!((logged(Level::WARN), logged(Level::DEBUG)), (1, 2), "one warning a second");
+    });
+}
+
+#[test]
+fn a_key_that_is_missing_or_of_another_type_is_a_fallback_too() {
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+
+        assert_eq!(statsig.get_config_or(&user("u-1"), "homepage", "no_such", 3).await, 3);
+        let named: String =
+            statsig.get_config(&user("u-1"), "homepage").await.unwrap().get("name").unwrap();
+        assert_eq!(
+            statsig.get_config_or(&user("u-1"), "homepage", "name", String::new()).await,
+            named
+        );
+        assert_eq!(statsig.get_config_or(&user("u-1"), "homepage", "name", 7).await, 7);
+
+        let fallbacks: Vec<_> = statsig.stats().fallbacks.into_iter().collect();
+        assert_eq!(fallbacks, [("missing_key", 1), ("wrong_type", 1)]);
+    });
+}
+
+#[test]
+fn each_error_that_a_caller_gets_is_told_once_wherever_it_comes_from() {
+    virtual_time(async {
+        // Given a hook
+        let (tell, told) = mpsc::channel();
+        let config = config().on_error(move |error| tell.send(error.kind()).unwrap());
+        let statsig = failing().start(config);
+
+        // When a request fails in the transport, is refused by the handle, is refused by the actor,
+        // and has nobody who waits for it
+        statsig.check_gates(&user("u-1"), ["beta", "gamma"]).await.unwrap_err();
+        statsig.check_gate(&user("u-1"), "a/b").await.unwrap_err();
+        let message = actix_statsig::CheckGates::new(user("u-1"), ["x"]);
+        statsig.addr().send(message).await.unwrap().unwrap_err();
+        statsig.addr().do_send(actix_statsig::CheckGates::new(user("u-1"), ["beta"]));
+        statsig.shutdown(Duration::ZERO).await;
+        statsig.check_gate(&user("u-1"), "beta").await.unwrap_err();
+        drop(statsig);
+
+        // Then it is told of those that somebody got, and ends with the component
+        let told: Vec<_> = told.iter().collect();
+        assert_eq!(told, ["internal", "invalid_name", "invalid_name", "shutting_down"]);
+    });
+}
+
+#[test]
+fn the_error_of_a_component_that_is_gone_is_counted_and_told_too() {
+    // Given a component whose runtime is stopped while a request is pending
+    let (tell, told) = mpsc::channel();
+    let config = config().on_error(move |error| tell.send(error.kind()).unwrap());
+    let statsig = virtual_time(async {
+        let statsig = Script::new(|_| Reaction::Hold).start(config);
+        let pending = statsig.clone();
+        actix_rt::spawn(async move { pending.check_gate(&user("u-1"), "beta").await });
+        actix_rt::time::sleep(Duration::from_secs(1)).await;
+        statsig
+    });
+
+    // When it is asked once more
+    let refused = virtual_time(statsig.check_gate(&user("u-1"), "beta"));
+
+    // Then that is an error like any other
+    assert!(matches!(refused, Err(Error::Closed)));
+    assert_eq!(told.recv().unwrap(), "closed");
+    let stats = statsig.stats();
+    assert_eq!((stats.requests, stats.abandoned, stats.errors["closed"]), (2, 1, 1));
+}
+
+#[test]
+fn a_name_that_came_from_anywhere_does_not_fill_the_log() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        let statsig = Script::answering().start(config());
+
+        statsig.check_gate_or(&user("u-1"), "\n".repeat(10_000), false).await;
+
+        let seen = trace.seen();
+        let logged = seen.events.iter().find_map(|event| event.fields.0.get("name"));
+        assert_eq!(logged.map(String::len), Some(100));
+    });
+}
+
+#[test]
+fn a_key_that_came_from_anywhere_does_not_fill_the_log_either() {
+    let (trace, _guard) = Trace::of_this_thread();
+    virtual_time(async {
+        // Given a config with a long key
+        let key = "k".repeat(100_000);
+        let of_it = key.clone();
+        let script = Script::new(move |call| {
+            let value = json!({of_it.as_str(): "text"}).as_object().cloned().unwrap();
+            let config = ConfigEvaluation::new(Arc::clone(&call.names[0]), value);
+            Reaction::Reply(Ok(vec![Some(config.into())]))
+        });
+        let statsig = script.start(config());
+
+        // When a default stands in for a value of another type, and for a key that is missing
+        statsig.get_config_or(&user("u-1"), "homepage", &key, 3).await;
+        statsig.get_config_or(&user("u-1"), "homepage", &key[1..], 3).await;
+
+        // Then what is logged of each is short, and says what happened
+        let seen = trace.seen();
+        let logged: Vec<_> = seen.events.iter().map(|event| &event.fields.0).collect();
+        let [wrong_type, missing] = &logged[..] else { panic!("{} lines", logged.len()) };
+        for fields in &logged {
+            assert_eq!(fields["key"].len(), 100);
+            assert!(fields["error"].len() <= 500, "{}", fields["error"].len());
+        }
+        assert!(wrong_type["error"].starts_with("config \"homepage\", key `kkk"));
+        assert!(missing["error"].starts_with("config \"homepage\" has no key \"kkk"));
+    });
+}
+
+#[test]
+fn a_hook_that_panics_harms_nothing() {
+    virtual_time(async {
+        let (tell, told) = mpsc::channel();
+        let config = config().on_error(move |error| {
+            tell.send(error.kind()).unwrap();
+            panic!("a hook's own fault");
+        });
+        let statsig = failing().start(config);
+
+        for _ in 0..3 {
+            statsig.check_gate(&user("u-1"), "beta").await.unwrap_err();
+        }
+
+        assert_eq!(told.iter().take(3).count(), 3);
+        let stats = statsig.stats();
+        assert_eq!((stats.errors["internal"], stats.restarts, stats.hooks_missed), (3, 0, 0));
+    });
+}
+
+#[test]
+fn a_hook_that_blocks_keeps_nobody_waiting_and_what_it_misses_is_counted() {
+    virtual_time(async {
+        // Given a hook that is stuck
+        let gate = Arc::new(Barrier::new(2));
+        let (in_hook, test) = (Arc::clone(&gate), gate);
+        let (tell, told) = mpsc::channel();
+        let config = config().on_error(move |_| {
+            tell.send(()).unwrap();
+            in_hook.wait();
+        });
+        let statsig = failing().start(config);
+
+        // When more happens than can wait for it
+        const EVENTS: u64 = 3_000;
+        for _ in 0..EVENTS {
+            statsig.check_gate(&user("u-1"), "a/b").await.unwrap_err();
+        }
+
+        // Then everybody has been answered, and nothing is forgotten silently
+        let missed = statsig.stats().hooks_missed;
+        assert_eq!(statsig.stats().errors["invalid_name"], EVENTS);
+        assert!(missed >= EVENTS - 1 - 1024, "{missed}");
+        for _ in missed..EVENTS {
+            told.recv().unwrap();
+            test.wait();
+        }
+    });
+}
+
+#[test]
+fn a_hook_of_fallbacks_that_panics_or_blocks_leaves_everybody_with_the_default() {
+    virtual_time(async {
+        // Given a hook that panics at the first, and is stuck at the second
+        let gate = Arc::new(Barrier::new(2));
+        let (in_hook, test) = (Arc::clone(&gate), gate);
+        let (tell, told) = mpsc::channel();
+        let config = config().on_fallback(move |fallback| {
+            tell.send(fallback.name.to_string()).unwrap();
+            match &*fallback.name {
+                "first" => panic!("a hook's own fault"),
+                "second" => drop(in_hook.wait()),
+                _ => {}
+            }
+        });
+        let statsig = failing().start(config);
+
+        // When there are defaults
+        for gate in ["first", "second", "third"] {
+            assert!(statsig.check_gate_or(&user("u-1"), gate, true).await);
+        }
+
+        // Then they are given, while the hook is stuck, which is told of each in the end
+        let stats = statsig.stats();
+        assert_eq!((stats.fallbacks["internal"], stats.restarts, stats.hooks_missed), (3, 0, 0));
+        let next = || told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!([next(), next()], ["first", "second"]);
+        test.wait();
+        assert_eq!(next(), "third");
+    });
+}

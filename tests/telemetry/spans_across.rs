@@ -1,0 +1,151 @@
+//! Traces across threads and across subscribers. The process has one subscriber, and a caller may
+//! have another one, whose ids the first does not know. Each test runs in a process of its own,
+//! because it sets the subscriber of its process.
+#![cfg(feature = "test-util")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use actix_rt::System;
+use actix_statsig::{
+    CheckGates, Statsig,
+    test_util::{Fault, LocalStatsig, Rules},
+};
+use tracing::{Instrument, info_span};
+
+use crate::support::{
+    config,
+    own_process::in_own_process,
+    trace::{SeenSpan, Trace},
+    user,
+};
+
+/// Uses up ids, so that the next is none that another subscriber has.
+fn use_up_ids() -> Vec<tracing::Span> {
+    (0..100).map(|_| info_span!("another")).collect()
+}
+
+/// A component on a thread of its own, whose server fails once and then answers; and its end, after
+/// which everything has been seen.
+struct Trial {
+    _server: LocalStatsig,
+    statsig: Statsig,
+}
+
+impl Trial {
+    fn start(transports: usize) -> Self {
+        let (server, config) = Self::server(transports);
+        Self { statsig: Statsig::start(config).unwrap(), _server: server }
+    }
+
+    fn start_here(transports: usize) -> Self {
+        let (server, config) = Self::server(transports);
+        Self { statsig: Statsig::start_in_current_arbiter(config).unwrap(), _server: server }
+    }
+
+    fn server(transports: usize) -> (LocalStatsig, actix_statsig::Config) {
+        let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
+        server.inject(Fault::status(503).times(1));
+        let config = config().base_url(server.url()).transports(transports);
+        (server, config.build().unwrap())
+    }
+
+    async fn end(self) {
+        self.statsig.shutdown(std::time::Duration::from_secs(60)).await;
+    }
+}
+
+#[test]
+fn parents_are_kept_across_threads() {
+    in_own_process(|| {
+        let process = Trace::of_the_process();
+        for transports in [1, 2] {
+            process.seen().clear();
+            System::new().block_on(async {
+                // Given a component whose actors are on threads of their own
+                let trial = Trial::start(transports);
+
+                // When a page asks
+                let (statsig, user) = (&trial.statsig, user("u-1"));
+                let asked = statsig.check_gate(&user, "beta").instrument(info_span!("page"));
+                assert!(asked.await.unwrap());
+                trial.end().await;
+
+                // Then all of it hangs together
+                let (page, request) = (process.span("page"), process.span("statsig.request"));
+                let (flush, call) = (process.span("statsig.flush"), process.span("statsig.call"));
+                assert_eq!((request.parent, call.parent), (Some(page.id), Some(flush.id)));
+                assert_eq!((&flush.follows, &call.follows), (&vec![request.id], &vec![request.id]));
+                assert_eq!(attempts_of(&process, &call), ["unavailable", "ok"]);
+                assert_eq!(failures_within(&process, &call), 1);
+            });
+        }
+    });
+}
+
+#[test]
+fn promise_5_a_parent_of_another_subscriber_keeps_its_child_and_harms_nobody() {
+    in_own_process(|| {
+        let process = Trace::of_the_process();
+        System::new().block_on(async {
+            // Given a component under the subscriber of the process
+            let trial = Trial::start(1);
+
+            // When somebody asks within a span of another
+            let (own, guard) = Trace::of_this_thread();
+            let _others = use_up_ids();
+            let message = info_span!("page").in_scope(|| CheckGates::new(user("u-1"), ["beta"]));
+            trial.statsig.ask(message).await.unwrap();
+            drop(guard);
+
+            // Then that request is a child of it, in its trace
+            let stats = trial.statsig.stats();
+            trial.end().await;
+            assert_eq!((stats.answered, stats.restarts), (1, 0));
+            let (page, request) = (own.span("page"), own.span("statsig.request"));
+            assert_eq!((request.parent, request.field("outcome")), (Some(page.id), Some("ok")));
+            assert!(request.is_closed);
+
+            // And the rest is in the other, with no link to what is not there
+            let (flush, call) = (process.span("statsig.flush"), process.span("statsig.call"));
+            assert!(flush.follows.is_empty() && call.follows.is_empty(), "{flush:?} {call:?}");
+            assert_eq!(attempts_of(&process, &call), ["unavailable", "ok"]);
+        });
+    });
+}
+
+#[test]
+fn attempts_on_other_threads_stand_within_their_call_whichever_subscriber_has_it() {
+    in_own_process(|| {
+        let process = Trace::of_the_process();
+        let (own, _guard) = Trace::of_this_thread();
+        let _others = use_up_ids();
+        System::new().block_on(async {
+            // Given a component on this thread, under a subscriber of its own, with transports elsewhere
+            let trial = Trial::start_here(2);
+
+            // When it is asked
+            assert!(trial.statsig.check_gate(&user("u-1"), "beta").await.unwrap());
+            let restarts = trial.statsig.stats().restarts;
+            trial.end().await;
+
+            // Then the attempts, and what is said of them, are with their call
+            let call = own.span("statsig.call");
+            assert_eq!(attempts_of(&own, &call), ["unavailable", "ok"]);
+            assert_eq!(failures_within(&own, &call), 1);
+            assert_eq!((process.spans("statsig.attempt").len(), restarts), (0, 0));
+        });
+    });
+}
+
+/// The outcomes of the call's attempts.
+fn attempts_of(trace: &Trace, call: &SeenSpan) -> Vec<String> {
+    let attempts = trace.spans("statsig.attempt").into_iter();
+    let of_the_call = attempts.filter(|attempt| attempt.parent == Some(call.id));
+    of_the_call.map(|attempt| attempt.field("outcome").unwrap_or("none").to_owned()).collect()
+}
+
+/// How many attempts were said, within the call, to have failed.
+fn failures_within(trace: &Trace, call: &SeenSpan) -> usize {
+    let seen = trace.seen();
+    let within = seen.events.iter().filter(|event| event.within == Some(call.id));
+    within.filter(|event| event.fields.0["message"] == "an attempt failed").count()
+}
