@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_new_checkout_is_for_dutch_readers() {
+    async fn new_checkout_is_for_dutch_readers() {
         let dutch = Rule::new(true).when("locale", "nl-NL");
         let server = LocalStatsig::start(Rules::new().gate("new_checkout", dutch)).unwrap();
         let statsig = statsig(&server);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn one_visit_asks_for_one_gate_and_says_who_asks() {
+    async fn visit_asks_for_one_gate_as_its_user() {
         let server = LocalStatsig::start(Rules::new()).unwrap();
 
         visit(&statsig(&server), "nl-NL").await;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn while_statsig_fails_everybody_has_the_old_checkout_and_we_can_tell() {
+    async fn old_checkout_is_shown_and_reported_while_statsig_fails() {
         let server = LocalStatsig::start(Rules::new().gate("new_checkout", true)).unwrap();
         server.inject(Fault::status(503).always());
         let statsig = statsig(&server);

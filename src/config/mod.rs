@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_documented_ones() {
+    fn defaults_are_the_documented_ones() {
         let config = Config::new("secret-key").unwrap();
 
         assert_eq!(config.base_url(), "https://api.statsig.com");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_setting_is_as_text_can_be_read_again() {
+    fn setting_as_text_can_be_read_again() {
         let config = Config::builder("secret-key").timeout(Duration::from_millis(1_500));
         let config =
             config.batch_size(8).exposure_logging(false).environment("qa").build().unwrap();
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_is_a_known_tier_by_its_name_and_none_without_a_name() {
+    fn environment_is_a_tier_by_name_and_none_without_one() {
         for (text, tier) in [
             ("staging", Some(Tier::Staging)),
             ("Staging", Some(Tier::Other("Staging".to_owned()))),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_refused_with_setting_value_and_bound() {
+    fn bad_value_is_refused_with_setting_value_and_bound() {
         for (variable, value, message) in [
             (
                 "FLUSH_INTERVAL",
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_7_a_proxys_credentials_are_in_no_debug_output_and_no_text() {
+    fn promise_7_proxy_credentials_are_in_no_debug_output_or_text() {
         let builder = Config::builder("secret-key").proxy("http://me:hunter2@proxy.internal:3128");
         let config = builder.clone().build().unwrap();
 
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_7_the_key_is_in_no_debug_output_and_no_error() {
+    fn promise_7_key_is_in_no_debug_output_and_no_error() {
         let bad_key = "secret\nkey";
         let error = Config::new(bad_key).unwrap_err();
         let config = Config::new("secret-key").unwrap();

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused() {
+    fn invalid_base_url_is_refused() {
         for url in [
             "",
             "a.b",

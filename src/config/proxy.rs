@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn unsupported_proxy_is_an_error_as_a_setting_and_a_warning_in_the_environment() {
+    fn unsupported_proxy_fails_as_setting_and_warns_in_environment() {
         for text in ["socks5://p:1", "SOCKS5h://me:hunter2@p:1", "https://p:1", "ftp://p", "p:0"] {
             let error = choose(text, HTTPS, &[]).unwrap_err().to_string();
             assert!(error.starts_with("setting `proxy` cannot be \""), "{error}");
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn proxy_is_read_from_a_url_with_or_without_scheme_port_and_slash() {
+    fn proxy_url_may_omit_scheme_port_and_slash() {
         for (text, shown) in [
             ("http://p:3128", "p:3128"),
             ("HTTP://p:3128/", "p:3128"),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_7_credentials_are_redacted_even_in_a_url_that_is_wrong() {
+    fn promise_7_credentials_are_redacted_even_in_invalid_urls() {
         for text in [
             "http://me:hunter2@p:1",
             "me:hunter2@p",

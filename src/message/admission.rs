@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_taken_up_to_the_limit_and_free_when_a_permit_is_dropped() {
+    fn permits_are_limited_and_returned_on_drop() {
         let admission = Admission::new(10, BYTES);
         let first = admission.admit(&user(0), &names(7)).unwrap();
         let refused = admission.admit(&user(0), &names(4));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_3_a_user_with_more_names_than_there_are_places_leaves_a_quarter_for_others() {
+    fn promise_3_greedy_user_leaves_a_quarter_for_others() {
         let admission = Admission::new(10_000, BYTES);
         let permits: Vec<_> =
             (0..10_500).filter_map(|_| admission.admit(&user(0), &names(1)).ok()).collect();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_for_its_bytes_leaves_no_names_taken() {
+    fn refusal_for_bytes_takes_no_names() {
         let admission = Admission::new(200, 1_000);
         let refused = admission.admit(&user(0), &names(100));
         assert!(matches!(refused, Err(Error::OverloadedBytes { limit: 1_000 })), "{refused:?}");
@@ -274,7 +274,7 @@ mod tests {
         /// What is in use is the sum of the permits, for all and for each user, and never more than the
         /// limit. A user without a permit gets what one call has room for, while there is some.
         #[test]
-        fn promise_4_no_more_is_taken_than_there_is_and_all_of_it_comes_back(
+        fn promise_4_admission_is_bounded_and_returns_everything(
             limit in 1usize..2_000,
             steps in prop::collection::vec((0usize..5, 0usize..400, any::<bool>()), 0..100),
         ) {

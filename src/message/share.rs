@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alone_it_is_three_quarters_and_beside_others_three_quarters_of_the_rest() {
+    fn share_is_three_quarters_of_what_others_leave() {
         assert_eq!(fair_share(64, 0, 1), 48);
         assert_eq!(fair_share(64, 48, 1), 12);
         assert_eq!((fair_share(1, 0, 1), fair_share(2, 0, 1), fair_share(3, 0, 1)), (1, 1, 2));
@@ -30,7 +30,7 @@ mod tests {
     proptest! {
         /// However many users take as much as they may, one after the other.
         #[test]
-        fn promise_3_users_who_take_all_they_may_leave_room_for_the_next(
+        fn promise_3_users_at_their_share_leave_room_for_the_next(
             limit in 4usize..100_000, users in 0usize..8,
         ) {
             let mut taken = 0;

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_has_the_kind_and_every_source() {
+    fn message_has_the_kind_and_every_source() {
         let last = Error::AttemptTimeout { limit: Duration::from_secs(1) };
         let limit = Duration::from_secs(3);
         let error = evaluation_error(&Error::Timeout { limit, last: Some(Arc::new(last)) });
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_cut_between_characters() {
+    fn message_is_cut_between_characters() {
         let path = "/v1/get_config";
         let error = Error::MissingName { path, name: "é".repeat(MAX_MESSAGE).into() };
         let message = evaluation_error(&error).message.unwrap();

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_after_the_last_dot_is_the_key() {
+    fn text_after_the_last_dot_is_the_key() {
         for (flag_key, config, key) in [
             ("homepage", "homepage", None),
             ("homepage.theme", "homepage", Some("theme")),

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_number_is_an_int_as_long_as_64_bits_hold_it() {
+    fn whole_number_is_an_int_within_64_bits() {
         for (json, int) in [
             ("0", 0),
             ("-0.0", 0),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_a_struct_to_its_depths() {
+    fn object_becomes_a_struct_at_every_depth() {
         let json = json!({
             "on": true, "int": 3, "float": 3.0, "huge": u64::MAX, "text": "dark", "none": null,
             "list": [1, "two", {"three": 3, "none": null}], "empty": {},

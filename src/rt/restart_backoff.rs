@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods)]
-    fn a_burst_of_restarts_rests_longer_and_longer_and_calm_ends_it() {
+    fn restart_burst_backs_off_until_calm_resets_it() {
         let now = Instant::now();
         let mut restarts = RestartBackoff::default();
         let pauses: Vec<_> = (0..12).map(|_| restarts.note(now).as_millis()).collect();

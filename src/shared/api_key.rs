@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_key_is_seen_once_by_each_who_looks() {
+    fn changed_key_is_seen_once_by_each_reader() {
         let key = ApiKey::new("one");
         let mut seen = key.changes();
         assert!(!key.change("one"));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_7_its_debug_shows_no_key() {
+    fn promise_7_debug_output_shows_no_key() {
         let key = ApiKey::new("hunter2");
         key.change("hunter3");
         assert!(!format!("{key:?}").contains("hunter"));

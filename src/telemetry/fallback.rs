@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_for_a_hook_keeps_no_long_name_and_no_long_key() {
+    fn queued_hook_event_cuts_long_names_and_keys() {
         let long: Arc<str> = "é".repeat(100_000).into();
         let (kind, key) = (CallKind::GetConfig, Some(Arc::clone(&long)));
         let fallback = Fallback::new(kind, long, key, Error::ShuttingDown);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_in_a_second_is_a_warning_which_counts_those_that_were_none() {
+    fn first_fallback_in_a_second_warns_and_counts_the_rest() {
         let warnings = LogThrottle::default();
         #[allow(clippy::disallowed_methods)]
         let start = Instant::now();

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_two_minutes_says_nothing_of_now() {
+    fn latencies_older_than_two_minutes_are_ignored() {
         let (latencies, start) = (Latencies::default(), start());
         assert_eq!(latencies.read(start), Latency::default());
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_longer_than_can_be_told_counts_as_the_longest() {
+    fn latency_beyond_the_last_bucket_counts_in_it() {
         let (latencies, now) = (Latencies::default(), start());
         latencies.record(Duration::MAX, now);
         assert!(latencies.read(now).p50_us >= 600_000_000);
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_of_all_in_the_last_minute_and_of_none_before_the_last_two(
+        fn window_covers_the_last_one_to_two_minutes(
             pauses in vec((0..90_000u64, 1..5_000u64), 1..40),
         ) {
             let (latencies, start) = (Latencies::default(), start());

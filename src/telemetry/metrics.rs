@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_back_and_comes_again_is_counted_once() {
+    fn value_taken_back_and_added_again_counts_once() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let published = Published::default();
         metrics::with_local_recorder(&recorder, || {

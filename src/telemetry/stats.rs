@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_counts_answers_and_each_kind_of_error() {
+    fn snapshot_counts_answers_and_each_kind_of_error() {
         let counters = Counters::default();
         counters.received(2);
         counters.received(1);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_calls_saved_is_told_by_what_was_answered_and_not_by_what_was_asked() {
+    fn savings_count_answered_names_not_asked_ones() {
         let counters = Counters::default();
         let limit = Duration::from_secs(1);
         counters.received(3);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_ready_unless_the_breaker_is_open_or_the_last_call_failed() {
+    fn ready_unless_breaker_open_or_last_call_failed() {
         let counters = Counters::default();
         let is_ready = || snapshot(&counters).is_ready();
         let (path, excerpt) = ("/v1/check_gate", String::new());

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_many_threads_count_adds_up() {
+    fn counts_of_many_threads_add_up() {
         let hits = StripedCounter::default();
         thread::scope(|scope| {
             for names in 1..=100 {

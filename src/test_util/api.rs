@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_document_refuses_is_refused_by_field_and_rule() {
+    fn bodies_the_api_refuses_are_refused_by_field_and_rule() {
         let user = json!({"userID": "u"});
         let names = |count| (0..count).map(|n| format!("gate {n}")).collect::<Vec<_>>();
         for (body, message) in [
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_refused_by_field_and_rule() {
+    fn user_is_refused_by_field_and_rule() {
         let identifier = "user must have an identifier: userID or one of customIDs";
         for (user, message) in [
             (json!("u"), "user must be an object"),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_document_allows_and_what_statsigs_sdks_send_is_taken() {
+    fn documented_bodies_and_those_of_statsigs_sdks_are_accepted() {
         for user in [
             json!({"userID": "u"}),
             json!({"userID": 1, "email": null, "customIDs": null, "appVersion": 1.2}),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_a_gate_check_and_a_config_are_answered_in_their_shapes() {
+    fn gate_checks_and_configs_are_answered_in_their_shapes() {
         let rules = Rules::new().gate("aa", true).config("cc", json!({"k": 1}));
         let answer = |kind, body: Value| {
             answer(&read_json(kind, &body).unwrap(), &rules, &["bb".to_owned()])

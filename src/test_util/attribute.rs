@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_may_have_a_dot_in_its_name() {
+    fn path_segment_may_have_a_dot_in_its_name() {
         let attribute: Attribute = "custom.a.b".parse().expect("it is an attribute");
         let user = json!({"custom": {"a.b": true}});
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_may_say_more_than_its_tier() {
+    fn environment_may_have_more_than_a_tier() {
         let region: Attribute = "statsigEnvironment.region".parse().expect("it is an attribute");
         let user = json!({"statsigEnvironment": {"tier": "staging", "region": 1}});
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_lacks_is_refused_with_what_it_has() {
+    fn unknown_field_is_refused_with_the_known_ones() {
         for path in ["Country", "", "custom.", "statsigEnvironment", "customIDs"] {
             assert!(path.parse::<Attribute>().is_err(), "{path}");
         }

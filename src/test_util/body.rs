@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_beyond_a_float_are_the_largest_and_lone_surrogates_are_replaced() {
+    fn huge_numbers_are_clamped_and_lone_surrogates_replaced() {
         let body =
             br#"{"a": [1e400, -1E+999, 1e300, 1e-400], "b 1e400": "1e400 \" \\", "c": "\ud800"}"#;
         let read = parse(body).unwrap();

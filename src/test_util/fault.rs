@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_strikes_once_unless_it_says_otherwise() {
+    fn fault_strikes_once_by_default() {
         let mut faults = Faults::default();
         faults.inject(Fault::hang());
         faults.inject(Fault::reset().times(2));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_strikes_only_what_it_fits() {
+    fn fault_strikes_only_matching_requests() {
         let mut faults = Faults::default();
         faults.inject(Fault::hang().for_path("/v1").for_user("u").for_name("aa"));
         assert_eq!(decide(&mut faults, "/v2", "u", "aa"), None);
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probability_strikes_about_that_part_and_the_same_for_the_same_seed() {
+    fn probability_strikes_about_that_share_and_repeats_by_seed() {
         let run = || -> Vec<bool> {
             let mut faults = Faults::default();
             faults.inject(Fault::hang().with_probability(0.1, 42).always());
@@ -331,13 +331,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "only a status or a body has headers")]
-    fn what_a_fault_cannot_do_is_not_ignored() {
+    fn impossible_fault_settings_panic() {
         let _ = Fault::reset().retry_after("2");
     }
 
     #[test]
     #[should_panic(expected = "101 is no status")]
-    fn a_status_that_ends_no_request_is_refused() {
+    fn interim_status_is_refused() {
         let _ = Fault::status(101);
     }
 }

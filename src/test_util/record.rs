@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_than_it_keeps_the_oldest_are_forgotten_and_all_are_counted() {
+    fn recorder_forgets_the_oldest_and_counts_all() {
         let recorder = Recorder::new();
         recorder.keep(2);
         let numbers: Vec<_> = (0..4).map(|n| recorder.add(request(n))).collect();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_a_request_that_was_forgotten_is_nobody_elses() {
+    fn answer_to_a_forgotten_request_goes_to_no_other() {
         let recorder = Recorder::new();
         let forgotten = recorder.add(request(0));
         recorder.clear();

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_wins_over_everything() {
+    fn override_wins_over_everything() {
         let rule = Rule::new(true).override_for("u-1", false).override_for("u-2", true);
         let rule = rule.when("country", "NL");
         assert!(!open(rule.clone(), json!({"userID": "u-1", "country": "NL"})));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_closed_or_empty_without_ids() {
+    fn unknown_names_are_closed_or_empty_without_ids() {
         let rules = Rules::sample();
         let gate = rules.check_gate("unknown", &user(json!({"userID": "u"})));
         let config = rules.get_config("unknown", &user(json!({"userID": "u"})));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_rules_can_be_read_and_know_the_documented_names() {
+    fn sample_rules_parse_and_have_the_documented_names() {
         let rules = Rules::sample();
         let pro_user = user(json!({"userID": "u-1", "custom": {"plan": "pro"}}));
         assert!(rules.check_gate("new_checkout", &pro_user).value());
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_user_falls_never_changes() {
+    fn users_percentile_never_changes() {
         let at = |json| bucket("new_checkout", &user(json));
         // A promise: every version puts the same users into the same buckets.
         assert_eq!((at(json!({"userID": "u-1"})), at(json!({"userID": "u-2"}))), (2329.0, 6802.0));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_lists_and_objects_are_equal_by_value_and_ids_by_their_text() {
+    fn attributes_match_by_value_and_ids_by_text() {
         let rule = Rule::new(true)
             .when("userID", 4711)
             .when("customIDs.companyID", "7")
@@ -374,25 +374,25 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "unknown attribute `contry`")]
-    fn an_attribute_that_users_lack_is_refused() {
+    fn attribute_that_users_lack_is_refused() {
         let _ = Rule::new(true).when("contry", "NL");
     }
 
     #[test]
     #[should_panic(expected = "`statsigEnvironment.tier` must be a string")]
-    fn a_value_that_an_attribute_cannot_have_is_refused() {
+    fn value_that_an_attribute_cannot_have_is_refused() {
         let _ = Rule::new(true).when("statsigEnvironment.tier", 1);
     }
 
     #[test]
     #[should_panic(expected = "2 to 100 characters")]
-    fn a_name_that_the_api_does_not_allow_is_refused() {
+    fn name_that_the_api_does_not_allow_is_refused() {
         let _ = Rules::new().gate("x", true);
     }
 
     proptest! {
         #[test]
-        fn who_is_in_a_percentage_is_in_every_larger_one(
+        fn user_in_a_percentage_is_in_every_larger_one(
             id in "[a-z0-9-]{1,12}", small in 0.0..100.0f64, more in 0.0..100.0f64,
         ) {
             let large = (small + more).min(100.0);
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_is_about_that_many_users() {
+    fn percentage_selects_about_that_many_users() {
         let passes = |n: &u32| {
             open(Rule::new(true).percentage(25.0), json!({"userID": format!("user-{n}")}))
         };

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_line_and_what_is_allowed() {
+    fn error_names_the_line_and_the_allowed_values() {
         #[rustfmt::skip]
         let cases: &[(&[&str], usize, &[&str])] = &[
             (&["{", r#""gate": {}"#, "}"], 2, &["unknown field `gate`", "`gates`", "`configs`"]),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file() {
+    fn error_names_the_file() {
         let directory = std::env::temp_dir().join(format!("rules-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
         let path = directory.join("rules.json");

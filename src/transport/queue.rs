@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_3_users_take_turns_however_many_calls_one_of_them_has() {
+    fn promise_3_users_take_turns_whatever_their_number_of_calls() {
         let mut queue = FairQueue::new(1);
         let deadline = start();
         for n in 0..10_000 {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_3_a_user_whose_calls_hang_leaves_places_for_whoever_comes_next() {
+    fn promise_3_user_with_hanging_calls_leaves_places_for_others() {
         let mut queue = full_of_a_hog(64);
         assert_eq!(queue.in_flight, 48, "one user holds three quarters");
 
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_at_its_share_has_the_next_place_that_it_may_have() {
+    fn user_at_its_share_gets_the_next_place_it_may_have() {
         let mut queue = full_of_a_hog(4);
         queue.push(user(1), start(), (1, 0));
         assert_eq!(start_all(&mut queue), [(1, 0)]);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_place_waits_for_none() {
+    fn call_that_needs_no_place_waits_for_none() {
         let mut queue = full_of_a_hog(4);
         queue.push(user(1), start(), (1, 0));
         assert_eq!(start_all(&mut queue), [(1, 0)]);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_until_its_deadline_is_taken_out_and_does_not_come_again() {
+    fn expired_call_is_removed_once() {
         let mut queue = FairQueue::new(2);
         let now = start();
         let later = now + Duration::from_secs(1);
@@ -274,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_comes_out_once_and_in_order_for_each_user_as_soon_as_its_share_allows(
+        fn every_call_leaves_once_in_its_users_order_within_its_share(
             slots in 1..20usize,
             steps in proptest::collection::vec((0..4u8, 0..4usize, 0..50u64), 0..200),
         ) {

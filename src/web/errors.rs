@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_says_whether_to_come_back_and_whose_fault_it_is() {
+    fn status_says_whether_to_retry_and_who_is_at_fault() {
         let limit = Duration::from_secs(1);
         let unavailable = Error::Unavailable { path: PATH, status: 500, retry_after: None };
         let (unit, setting) = ("names", "max_pending");

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn each_trusted_proxy_is_one_entry_from_the_right_over_all_headers() {
+    fn trusted_proxies_count_from_the_right_over_all_headers() {
         let headers = ["192.0.2.1, 203.0.113.7", "198.51.100.2"];
         assert_eq!(with(&headers, 1), "198.51.100.2");
         assert_eq!(with(&headers, 2), "203.0.113.7");
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_have_a_port_and_brackets() {
+    fn address_may_have_a_port_and_brackets() {
         for (entry, address) in [
             (" 203.0.113.7:443 ", "203.0.113.7"),
             ("2001:db8::7", "2001:db8::7"),
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_client_writes_it_is_seen_where_the_first_trusted_proxy_saw_it(
+        fn client_cannot_forge_the_address_its_first_proxy_saw(
             written in vec(vec(any::<u8>(), 0..40), 0..4),
             seen in addresses(),
             is_one_header in any::<bool>(),

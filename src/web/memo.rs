@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_its_way_is_joined_also_when_the_one_who_asked_has_left() {
+    fn pending_answer_is_joined_after_its_first_caller_left() {
         let (memo, statsig) = (Memo::new(usize::MAX), Statsig::holding());
         let send = |names| statsig.send(names);
         let fig = names("fig");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_an_answer_too() {
+    fn error_is_an_answer_too() {
         let (memo, statsig) = (Memo::new(usize::MAX), Statsig::answering());
         statsig.fails_with.replace(Some(Error::Overloaded { limit: 1 }));
 
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn one_names_trouble_is_not_that_of_the_names_it_was_asked_for_with() {
+    fn failing_name_does_not_fail_the_names_beside_it() {
         let (memo, statsig) = (Memo::new(usize::MAX), Statsig::answering());
         statsig.fails_with.replace(Some(missing("fig")));
         assert!(evaluate(&memo, &statsig, "pear fig").is_err());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joined_a_name_that_another_ones_trouble_takes_along_asks_for_it_again() {
+    fn joiner_of_a_name_that_failed_with_another_asks_again() {
         let (memo, statsig) = (Memo::new(usize::MAX), Statsig::holding());
         statsig.fails_with.replace(Some(missing("fig")));
         let send = |names| statsig.send(names);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joined_two_messages_that_failed_one_after_the_other_has_an_answer_at_last() {
+    fn joiner_of_two_failed_messages_gets_an_answer() {
         let (memo, first, second) = (Memo::new(usize::MAX), Statsig::holding(), Statsig::holding());
         first.fails_with.replace(Some(missing("fig")));
         second.fails_with.replace(Some(missing("plum")));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_that_of_a_name_only_if_it_was_asked_for_alone() {
+    fn refusal_belongs_to_a_name_only_if_asked_alone() {
         let (memo, statsig) = (Memo::new(usize::MAX), Statsig::answering());
         let refused = Error::Refused { path: PATH, status: 400, excerpt: String::new() };
         for _ in 0..2 {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_calls_of_their_own_neither_fail_together_nor_wait_for_one_another() {
+    fn names_with_calls_of_their_own_are_independent() {
         let (memo, statsig) = (Memo::new(1), Statsig::answering());
         statsig.fails_with.replace(Some(Error::Overloaded { limit: 1 }));
         assert!(evaluate(&memo, &statsig, "pear fig").is_err());
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_name_does_not_wait_for_one_that_is_on_its_way() {
+    fn new_name_does_not_wait_for_a_pending_one() {
         let memo = Memo::<String>::new(usize::MAX);
         let never = |_| pending().boxed_local().shared();
         assert!(memo.evaluations(&names("pear"), never).now_or_never().is_none());

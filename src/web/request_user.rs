@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_brings_address_user_agent_and_locale() {
+    fn request_provides_address_user_agent_and_locale() {
         let request =
             || from(&[("user-agent", "Möwe/7.0".as_bytes()), ("accept-language", b"fr-CH")]);
         let user = json!({"ip": "192.0.2.10", "userAgent": "Möwe/7.0", "locale": "fr-CH"});
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_locale_is_the_first_of_the_languages_with_the_highest_quality() {
+    fn locale_is_the_first_language_of_highest_quality() {
         assert_eq!(locale_of("de;q=0.7, da, en-GB;q=0.9, sv"), "da");
         assert_eq!(locale_of("*, pt-BR;q=0.3"), "pt-BR");
         assert_eq!(locale_of("?, ;;q=, el;q=0.2"), "el");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_too_long_or_not_utf8_is_left_out() {
+    fn header_that_is_too_long_or_not_utf8_is_left_out() {
         let long = [b'a'; MAX_HEADER + 1];
         let languages = "nl,".repeat(MAX_HEADER);
         for headers in [

@@ -16,7 +16,7 @@ fn config() -> ConfigBuilder {
 }
 
 #[test]
-fn an_idle_users_request_leaves_without_delay() {
+fn idle_users_request_is_flushed_at_once() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config());
@@ -32,7 +32,7 @@ fn an_idle_users_request_leaves_without_delay() {
 }
 
 #[test]
-fn what_is_queued_for_an_idle_user_leaves_as_one_call() {
+fn names_queued_for_an_idle_user_share_a_call() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config());
@@ -55,7 +55,7 @@ fn what_is_queued_for_an_idle_user_leaves_as_one_call() {
 }
 
 #[test]
-fn what_is_asked_during_a_call_becomes_one_call_when_it_returns() {
+fn names_asked_during_a_call_share_the_next_one() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::AnswerAfter(100 * MILLISECOND));
         let statsig = script.start(config().batch_size(100));
@@ -82,7 +82,7 @@ fn what_is_asked_during_a_call_becomes_one_call_when_it_returns() {
 }
 
 #[test]
-fn a_busy_user_holds_nobody_else_back() {
+fn busy_user_does_not_delay_others() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::AnswerAfter(100 * MILLISECOND));
         let statsig = script.start(config());
@@ -129,7 +129,7 @@ fn configs_leave_at_once_whatever_is_in_flight() {
 }
 
 #[test]
-fn the_interval_is_an_upper_bound_while_a_call_takes_long() {
+fn interval_bounds_the_wait_during_a_long_call() {
     virtual_time(async {
         let script = Script::new(|call| match &*call.names[0] {
             "slow" => Reaction::Hold,
@@ -150,7 +150,7 @@ fn the_interval_is_an_upper_bound_while_a_call_takes_long() {
 }
 
 #[test]
-fn the_batch_size_is_an_upper_bound_while_a_call_takes_long() {
+fn batch_size_bounds_the_buffer_during_a_long_call() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config().batch_size(3));
@@ -172,7 +172,7 @@ fn the_batch_size_is_an_upper_bound_while_a_call_takes_long() {
 }
 
 #[test]
-fn promise_3_who_leaves_while_it_gathers_costs_no_call() {
+fn promise_3_caller_who_left_while_gathering_costs_no_call() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config());
@@ -195,7 +195,7 @@ fn promise_3_who_leaves_while_it_gathers_costs_no_call() {
 }
 
 #[test]
-fn a_flush_waits_for_no_call_to_return() {
+fn flush_does_not_wait_for_a_call_to_return() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config());

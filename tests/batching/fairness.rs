@@ -16,7 +16,7 @@ use crate::support::{
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn promise_3_more_names_of_one_user_than_there_are_places_have_nobody_else_refused() {
+fn promise_3_one_users_overload_refuses_nobody_else() {
     with_each_variant(|config| async move {
         let hog = user("hog");
         let hangs = hog.clone();
@@ -63,7 +63,7 @@ fn promise_3_more_names_of_one_user_than_there_are_places_have_nobody_else_refus
 }
 
 #[test]
-fn promise_4_requests_are_bounded_in_bytes_by_the_handle_and_the_address() {
+fn promise_4_handle_and_address_bound_requests_in_bytes() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config.max_pending_bytes(1 << 20));
@@ -88,7 +88,7 @@ fn promise_4_requests_are_bounded_in_bytes_by_the_handle_and_the_address() {
 }
 
 #[actix_rt::test]
-async fn promise_3_two_hundred_calls_of_a_hanging_user_leave_places_for_everybody_else() {
+async fn promise_3_hanging_users_calls_leave_places_for_others() {
     for transports in [1, 3] {
         let server = open_server();
         server.inject(Fault::hang().for_user("hog").always());
@@ -117,7 +117,7 @@ async fn promise_3_two_hundred_calls_of_a_hanging_user_leave_places_for_everybod
 }
 
 #[actix_rt::test]
-async fn promise_3_a_name_that_is_refused_again_and_again_takes_no_retry_and_fails_no_other() {
+async fn promise_3_known_refused_name_takes_no_retry() {
     let server = open_server();
     server.inject(Fault::status(400).for_name("refused").always());
     let statsig = start(&server, config().timeout(LIMIT).attempt_timeout(LIMIT));
@@ -144,7 +144,7 @@ async fn promise_3_a_name_that_is_refused_again_and_again_takes_no_retry_and_fai
 }
 
 #[actix_rt::test]
-async fn promise_3_a_user_who_is_refused_whatever_it_asks_leaves_others_retries_to_find_a_name() {
+async fn promise_3_refused_user_leaves_others_retries_to_bisect() {
     let server = open_server();
     server.inject(Fault::status(400).for_user("refused").always());
     server.inject(Fault::status(400).for_name("refused").always());

@@ -12,7 +12,7 @@ use crate::support::{
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[test]
-fn requests_of_one_user_leave_together_when_the_interval_has_run() {
+fn one_users_requests_share_a_flush_at_the_interval() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config().flush_interval(20 * MILLISECOND));
@@ -32,7 +32,7 @@ fn requests_of_one_user_leave_together_when_the_interval_has_run() {
 }
 
 #[test]
-fn a_user_who_reaches_the_batch_size_leaves_at_once_and_alone() {
+fn user_at_the_batch_size_is_flushed_at_once_and_alone() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config().batch_size(3).flush_interval(Duration::from_secs(1)));
@@ -79,7 +79,7 @@ fn more_than_a_hundred_names_become_several_calls_side_by_side() {
 }
 
 #[test]
-fn what_makes_no_whole_batch_stays_for_the_next_unless_it_belongs_to_a_request_that_leaves() {
+fn remainder_stays_unless_its_request_is_flushed() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config().batch_size(3).flush_interval(20 * MILLISECOND));
@@ -100,7 +100,7 @@ fn what_makes_no_whole_batch_stays_for_the_next_unless_it_belongs_to_a_request_t
 }
 
 #[test]
-fn promise_3_a_slow_user_delays_nobody_else() {
+fn promise_3_slow_user_delays_nobody_else() {
     with_each_variant(|config| async move {
         let slow = user("slow");
         let is_slow = slow.clone();
@@ -123,7 +123,7 @@ fn promise_3_a_slow_user_delays_nobody_else() {
 }
 
 #[test]
-fn a_name_in_flight_is_joined_across_flushes() {
+fn name_in_flight_is_joined_across_flushes() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config());
@@ -145,7 +145,7 @@ fn a_name_in_flight_is_joined_across_flushes() {
 }
 
 #[test]
-fn promise_3_a_caller_who_left_costs_no_call() {
+fn promise_3_caller_who_left_costs_no_call() {
     with_each_variant(|config| async move {
         let script = Script::answering();
         let statsig = script.start(config.batch_size(2));
@@ -166,7 +166,7 @@ fn promise_3_a_caller_who_left_costs_no_call() {
 }
 
 #[test]
-fn promise_3_a_caller_who_leaves_after_being_taken_in_costs_no_call_either() {
+fn promise_3_caller_who_left_the_buffer_costs_no_call() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config());

@@ -76,7 +76,7 @@ fn promise_2_each_user_and_exposure_mode_has_answers_of_its_own() {
 }
 
 #[test]
-fn a_message_chooses_for_itself_whether_exposures_are_logged() {
+fn message_chooses_whether_exposures_are_logged() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config().exposure_logging(false));
@@ -92,7 +92,7 @@ fn a_message_chooses_for_itself_whether_exposures_are_logged() {
 }
 
 #[test]
-fn the_handle_offers_the_plain_value_and_the_whole_evaluation() {
+fn handle_offers_plain_values_and_whole_evaluations() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
         let who = user("u-1");
@@ -113,7 +113,7 @@ fn the_handle_offers_the_plain_value_and_the_whole_evaluation() {
 }
 
 #[test]
-fn promise_3_a_bad_name_is_answered_alone_and_at_once() {
+fn promise_3_bad_name_is_refused_alone_and_at_once() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::AnswerAfter(SECOND));
         let statsig = script.start(config);
@@ -146,7 +146,7 @@ fn no_names_are_answered_without_a_call() {
 }
 
 #[test]
-fn a_message_nobody_waits_for_causes_no_call() {
+fn message_nobody_waits_for_causes_no_call() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config().batch_size(1));
@@ -161,7 +161,7 @@ fn a_message_nobody_waits_for_causes_no_call() {
 }
 
 #[test]
-fn promise_1_a_name_the_transport_left_out_is_an_error_and_not_false() {
+fn promise_1_name_the_transport_left_out_is_an_error() {
     with_each_variant(|config| async move {
         let statsig = Script::new(|_| Reaction::Reply(Ok(vec![None]))).start(config);
 
@@ -172,7 +172,7 @@ fn promise_1_a_name_the_transport_left_out_is_an_error_and_not_false() {
 }
 
 #[test]
-fn promise_3_who_joined_late_does_not_run_out_of_the_time_of_who_joined_early() {
+fn promise_3_late_joiner_keeps_its_own_deadline() {
     with_each_variant(|config| async move {
         let mut calls = 0;
         let script = Script::new(move |_| {
@@ -217,7 +217,7 @@ fn flush_resolves_when_what_it_flushed_is_answered() {
 }
 
 #[test]
-fn flush_does_not_wait_for_a_caller_who_left_before_being_asked_for_again() {
+fn flush_does_not_wait_for_a_caller_who_left() {
     virtual_time(async {
         let script = Script::new(|call| match &*call.names[0] {
             "slow" => Reaction::ReplyAfter(SECOND, Err(Error::unavailable(call.kind, 503, None))),
@@ -241,7 +241,7 @@ fn flush_does_not_wait_for_a_caller_who_left_before_being_asked_for_again() {
 }
 
 #[test]
-fn the_handle_and_its_futures_can_be_sent_to_other_threads() {
+fn handle_and_its_futures_are_send() {
     fn sent<T: Send>(_: &T) {}
     fn shared<T: Send + Sync + Clone + 'static>() {}
     shared::<Statsig>();

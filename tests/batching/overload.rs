@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use crate::support::{Reaction, Script, settle, user, with_each_variant};
 
 #[test]
-fn promise_4_names_beyond_max_pending_are_refused_at_once_through_the_address() {
+fn promise_4_address_refuses_names_beyond_max_pending() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config.max_pending(10));
@@ -36,7 +36,7 @@ fn promise_4_names_beyond_max_pending_are_refused_at_once_through_the_address() 
 }
 
 #[test]
-fn promise_4_the_handle_refuses_before_it_sends() {
+fn promise_4_handle_refuses_before_it_sends() {
     with_each_variant(|config| async move {
         let statsig = Script::new(|_| Reaction::Hold).start(config.max_pending(2));
         let who = user("u-1");
@@ -55,7 +55,7 @@ fn promise_4_the_handle_refuses_before_it_sends() {
 }
 
 #[test]
-fn promise_4_messages_that_nobody_waits_for_take_their_places_too() {
+fn promise_4_messages_nobody_waits_for_count_as_pending() {
     with_each_variant(|config| async move {
         let script = Script::answering();
         let statsig = script.start(config.max_pending(2));

@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[test]
-fn an_answer_from_the_cache_allocates_nothing() {
+fn cached_answer_allocates_nothing() {
     in_own_process(|| {
         let caching = || config().cache_ttl(Duration::from_secs(10));
         hits_allocate_nothing(caching());

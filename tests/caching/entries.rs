@@ -37,7 +37,7 @@ fn failing_on_demand() -> (Script, Fault) {
 }
 
 #[test]
-fn an_answer_is_given_again_until_its_time_to_live_is_over() {
+fn cached_answer_is_used_until_its_ttl_ends() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(caching());
@@ -107,7 +107,7 @@ fn only_the_names_that_are_not_kept_are_asked_for() {
 }
 
 #[test]
-fn a_message_can_ask_past_the_cache_and_its_answer_is_kept() {
+fn message_can_bypass_the_cache_and_refresh_it() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(caching());
@@ -141,7 +141,7 @@ fn overtaking() -> Script {
 }
 
 #[test]
-fn whoever_asks_past_the_cache_does_not_join_a_call_that_was_made_before() {
+fn bypassing_request_does_not_join_an_older_call() {
     virtual_time(async {
         for is_by_handle in [true, false] {
             let statsig = overtaking().start(caching());
@@ -182,7 +182,7 @@ fn with_a_time_to_live_of_zero_nothing_is_kept() {
 }
 
 #[test]
-fn an_error_is_not_kept() {
+fn error_is_not_cached() {
     virtual_time(async {
         let (script, fault) = failing_on_demand();
         let statsig = script.start(caching());
@@ -195,7 +195,7 @@ fn an_error_is_not_kept() {
 }
 
 #[test]
-fn what_is_past_its_time_answers_while_statsig_fails_and_says_so() {
+fn stale_answer_serves_while_statsig_fails_and_says_so() {
     virtual_time(async {
         let (script, fault) = failing_on_demand();
         let statsig = script.start(caching());
@@ -222,7 +222,7 @@ fn what_is_past_its_time_answers_while_statsig_fails_and_says_so() {
 }
 
 #[test]
-fn one_stale_name_does_not_help_another_in_the_same_request() {
+fn stale_name_does_not_help_another_of_its_request() {
     virtual_time(async {
         let (script, fault) = failing_on_demand();
         let statsig = script.start(caching());
@@ -243,7 +243,7 @@ fn one_stale_name_does_not_help_another_in_the_same_request() {
 }
 
 #[test]
-fn whoever_asks_past_the_cache_gets_nothing_stale() {
+fn bypassing_request_gets_nothing_stale() {
     virtual_time(async {
         let (script, fault) = failing_on_demand();
         let statsig = script.start(caching());
@@ -276,7 +276,7 @@ fn refusing_on_demand(status: u16) -> (Statsig, Rc<Cell<bool>>) {
 }
 
 #[test]
-fn a_key_that_is_refused_again_after_a_pause_forgets_everything() {
+fn key_refused_again_after_a_pause_empties_the_cache() {
     for status in [401, 403] {
         virtual_time(async move {
             let (statsig, refused) = refusing_on_demand(status);
@@ -306,7 +306,7 @@ fn a_key_that_is_refused_again_after_a_pause_forgets_everything() {
 }
 
 #[test]
-fn a_key_that_is_accepted_between_two_refusals_forgets_nothing() {
+fn key_accepted_between_two_refusals_keeps_the_cache() {
     virtual_time(async {
         let (statsig, refused) = refusing_on_demand(401);
         let source =
@@ -324,7 +324,7 @@ fn a_key_that_is_accepted_between_two_refusals_forgets_nothing() {
 }
 
 #[test]
-fn what_was_asked_before_the_key_was_refused_for_good_is_not_kept_though_it_comes_after() {
+fn answer_asked_before_the_key_was_refused_is_not_cached() {
     virtual_time(async {
         let script = Script::new(|call| match call.user == user("refused") {
             true => Reaction::ReplyAfter(SECOND, Err(Error::unauthorized(call.kind, 401))),
@@ -351,7 +351,7 @@ fn what_was_asked_before_the_key_was_refused_for_good_is_not_kept_though_it_come
 }
 
 #[test]
-fn a_refusal_is_an_answer_and_nothing_stale_stands_in_for_it() {
+fn refusal_is_an_answer_that_nothing_stale_replaces() {
     virtual_time(async {
         let (script, fault) = failing_on_demand();
         let statsig = script.start(caching());
@@ -385,7 +385,7 @@ fn missing_name_gets_no_stale_evaluation() {
 }
 
 #[test]
-fn promise_6_there_are_no_cached_answers_while_it_drains_nor_after_it_has_shut_down() {
+fn promise_6_no_cached_answers_from_draining_on() {
     virtual_time(async {
         let script = Script::new(|call| match call.kind {
             CallKind::CheckGate => Reaction::Answer,
@@ -433,7 +433,7 @@ fn promise_4_no_more_is_kept_than_the_bound() {
 }
 
 #[test]
-fn answer_larger_than_a_part_of_cache_bytes_is_given_but_not_kept() {
+fn answer_too_large_for_cache_bytes_is_not_cached() {
     virtual_time(async {
         let large = Rc::new(Cell::new(false));
         let is_large = Rc::clone(&large);
@@ -461,7 +461,7 @@ fn answer_larger_than_a_part_of_cache_bytes_is_given_but_not_kept() {
 }
 
 #[test]
-fn a_request_that_the_cache_answers_needs_no_place() {
+fn cached_request_needs_no_place() {
     virtual_time(async {
         let script = Script::new(|call| match call.kind {
             CallKind::CheckGate => Reaction::Answer,

@@ -16,7 +16,7 @@ fn until_close(version: &str, body: &Value) -> String {
 }
 
 #[actix_rt::test]
-async fn chunked_bodies_are_read_to_their_end_and_the_connection_is_reused() {
+async fn chunked_bodies_are_read_whole_and_connections_reused() {
     let serve = |mut connection: Connection| async move {
         while let Some(request) = connection.request().await? {
             for part in in_chunks(&request.answer()).as_bytes().chunks(61) {
@@ -54,7 +54,7 @@ async fn body_that_the_connections_end_ends_is_read_to_that_end() {
 }
 
 #[actix_rt::test]
-async fn connection_is_not_reused_if_the_head_leaves_doubt_about_the_end() {
+async fn connection_with_a_doubtful_head_is_not_reused() {
     let answers: [fn(&Value) -> String; 4] = [
         // Two ends.
         |body| in_chunks(body).replacen("\r\n", "\r\ncontent-length: 5\r\n", 1),
@@ -161,7 +161,7 @@ async fn answer_that_ends_early_is_asked_for_again() {
 }
 
 #[actix_rt::test]
-async fn surplus_bytes_go_to_nobody_and_end_the_reuse_of_their_connection() {
+async fn surplus_bytes_go_to_nobody_and_end_reuse() {
     let surpluses = ["\r\n", "}", "HTTP/1.1 100 Continue\r\n\r\n", &with_length(&stray())];
     for surplus in surpluses.map(Arc::<str>::from) {
         let serve = move |mut connection: Connection| {
@@ -188,7 +188,7 @@ async fn surplus_bytes_go_to_nobody_and_end_the_reuse_of_their_connection() {
 /// What comes as the request does can be seen too late to keep it back, and is no answer, with or
 /// without an end of a line in it.
 #[actix_rt::test]
-async fn surplus_bytes_that_come_late_on_a_reused_connection_are_no_answer() {
+async fn late_surplus_bytes_are_no_answer() {
     for surplus in ["}\r\n".to_owned(), "x".repeat(100_000)].map(Arc::<str>::from) {
         let serve = move |mut connection: Connection| {
             let surplus = Arc::clone(&surplus);

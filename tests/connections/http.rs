@@ -47,7 +47,7 @@ async fn gates_and_configs_are_answered_as_the_server_decides() {
 }
 
 #[actix_rt::test]
-async fn what_is_sent_keeps_to_the_api_document() {
+async fn requests_conform_to_the_api_document() {
     let server = server();
     server.require_key("secret-key");
     let statsig = start(&server, patient());
@@ -84,7 +84,7 @@ async fn what_is_sent_keeps_to_the_api_document() {
 }
 
 #[actix_rt::test]
-async fn promise_2_users_who_differ_in_one_field_never_get_each_others_answers() {
+async fn promise_2_users_differing_in_one_field_are_never_mixed() {
     let fields = ["email", "ip", "userAgent", "locale", "appVersion", "custom", "customIDs"];
     let user = |field: &str, n: usize| -> User {
         let value = match field {
@@ -158,7 +158,7 @@ async fn failures_that_time_may_mend_are_retried_and_others_are_not() {
 }
 
 #[actix_rt::test]
-async fn a_status_counts_though_the_body_that_explains_it_never_comes() {
+async fn status_counts_even_if_its_body_never_comes() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let statsig =
@@ -195,7 +195,7 @@ async fn promise_4_there_are_never_more_attempts_than_allowed() {
 }
 
 #[actix_rt::test]
-async fn a_connection_that_died_as_it_was_reused_is_tried_once_more_and_costs_no_attempt() {
+async fn connection_that_died_on_reuse_costs_no_attempt() {
     let server = server();
     let statsig = start(&server, patient().retry_attempts(1));
     assert!(statsig.check_gate(&user("u-1"), "open").await.unwrap());
@@ -214,7 +214,7 @@ async fn a_connection_that_died_as_it_was_reused_is_tried_once_more_and_costs_no
 }
 
 #[actix_rt::test]
-async fn promise_1_a_server_that_never_answers_ends_in_a_timeout() {
+async fn promise_1_hanging_server_ends_in_a_timeout() {
     let server = server();
     let limits = config()
         .timeout(Duration::from_millis(300))
@@ -234,7 +234,7 @@ async fn promise_1_a_server_that_never_answers_ends_in_a_timeout() {
 }
 
 #[actix_rt::test]
-async fn promise_4_a_queued_request_is_answered_at_its_deadline_and_costs_no_call() {
+async fn promise_4_queued_request_expires_without_a_call() {
     let server = server();
     let limits = config().timeout(Duration::from_millis(200)).max_in_flight(1);
     let statsig = start(&server, limits.attempt_timeout(Duration::from_millis(200)));
@@ -270,7 +270,7 @@ async fn promise_4_no_more_calls_are_in_flight_than_allowed() {
 }
 
 #[actix_rt::test]
-async fn answers_that_the_api_does_not_describe_are_errors_that_say_so() {
+async fn undescribed_answers_are_errors_that_say_so() {
     let server = server();
     let statsig = start(&server, patient());
     let two = |body: Value| Fault::body(body.to_string());
@@ -302,7 +302,7 @@ async fn answers_that_the_api_does_not_describe_are_errors_that_say_so() {
 }
 
 #[actix_rt::test]
-async fn promise_1_a_name_the_server_left_out_fails_only_who_asked_for_it() {
+async fn promise_1_name_the_server_left_out_fails_only_its_callers() {
     let server = server();
     let statsig = start(&server, patient());
     server.inject(Fault::leave_out(["shut"]));
@@ -318,7 +318,7 @@ async fn promise_1_a_name_the_server_left_out_fails_only_who_asked_for_it() {
 }
 
 #[actix_rt::test]
-async fn a_server_that_cannot_be_reached_is_an_error_that_says_how() {
+async fn unreachable_server_is_an_error_that_says_how() {
     let server = server();
     let url = server.url();
     drop(server);
@@ -355,7 +355,7 @@ async fn promise_7_no_error_repeats_the_key_or_a_private_attribute() {
 }
 
 #[actix_rt::test]
-async fn promise_5_panics_in_the_transport_are_errors_for_their_calls_alone() {
+async fn promise_5_transport_panics_fail_their_calls_alone() {
     let server = server();
     let statsig = start(&server, patient());
     assert!(statsig.check_gate(&user("u-1"), "open").await.unwrap());
@@ -395,7 +395,7 @@ async fn promise_6_shutdown_leaves_no_connection_open() {
 
 /// Works from `#[tokio::main]` as from `#[actix_web::main]`, which the other tests show.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_component_on_its_own_thread_works_from_any_runtime() {
+async fn component_on_its_own_thread_works_from_any_runtime() {
     let server = Arc::new(server());
     let config = patient().base_url(server.url()).build().unwrap();
     let statsig = Statsig::start(config).unwrap();

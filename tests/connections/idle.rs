@@ -37,7 +37,7 @@ async fn stray_answer_on_an_idle_connection_goes_to_nobody() {
 
 /// With TLS, half a record says nothing yet of what is in it.
 #[actix_rt::test]
-async fn stray_answer_of_which_a_part_was_there_before_the_request_goes_to_nobody() {
+async fn stray_answer_begun_before_the_request_goes_to_nobody() {
     let serve = |mut connection: Connection| async move {
         let Some(request) = connection.request().await? else { return Ok(()) };
         connection.answer(&request).await?;
@@ -78,7 +78,7 @@ async fn idle_connection_that_says_408_died_on_reuse() {
 }
 
 #[actix_rt::test]
-async fn reused_connection_that_says_408_as_the_request_arrives_died_on_reuse() {
+async fn reused_connection_answering_408_died_on_reuse() {
     let serve = |mut connection: Connection| async move {
         let request = connection.request().await?.expect("a request");
         connection.answer(&request).await?;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[actix_rt::test]
-async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_no_proof() {
+async fn misnamed_first_answer_is_an_error_and_no_proof() {
     let count = Arc::new(AtomicUsize::new(0));
     let serve = move |mut connection: Connection| {
         let count = Arc::clone(&count);
@@ -50,7 +50,7 @@ async fn name_that_the_server_gets_wrong_on_a_fresh_connection_is_an_error_and_n
 
 /// Here it proves nothing of other connections, but its own may be off by one all the same.
 #[actix_rt::test]
-async fn connection_whose_answer_has_a_name_that_the_server_gets_wrong_is_not_reused() {
+async fn connection_with_a_misnamed_answer_is_not_reused() {
     let serve = |mut connection: Connection| async move {
         match connection.number {
             0 | 2 => off_by_one_after(1, &mut connection).await,
@@ -75,7 +75,7 @@ async fn connection_whose_answer_has_a_name_that_the_server_gets_wrong_is_not_re
 
 /// The answer to a call of fewer names names no other, but not all either.
 #[actix_rt::test]
-async fn answer_that_leaves_out_a_name_on_a_reused_connection_is_asked_for_again() {
+async fn incomplete_answer_on_a_reused_connection_is_retried() {
     let serve = |mut connection: Connection| async move {
         if connection.number > 0 {
             return connection.answer_all().await;
@@ -100,7 +100,7 @@ async fn answer_that_leaves_out_a_name_on_a_reused_connection_is_asked_for_again
 
 /// As a server does that knows less.
 #[actix_rt::test]
-async fn name_that_the_server_leaves_out_on_a_fresh_connection_costs_one_call_more_once() {
+async fn name_left_out_of_a_first_answer_costs_one_call_once() {
     let serve = |mut connection: Connection| async move {
         while let Some(mut request) = connection.request().await? {
             if let Some(names) = request.body["gateNames"].as_array_mut() {
@@ -123,7 +123,7 @@ async fn name_that_the_server_leaves_out_on_a_fresh_connection_costs_one_call_mo
 
 /// As a server does that changes the case of names.
 #[actix_rt::test]
-async fn names_that_the_server_gets_wrong_cost_others_nothing_however_many_they_are() {
+async fn misnamed_answers_cost_other_names_nothing() {
     let serve = |mut connection: Connection| async move {
         while let Some(mut request) = connection.request().await? {
             let name = request.body["gateName"].as_str().expect("a name").to_lowercase();
@@ -147,7 +147,7 @@ async fn names_that_the_server_gets_wrong_cost_others_nothing_however_many_they_
 }
 
 #[actix_rt::test]
-async fn answer_of_a_gate_to_a_config_of_the_same_name_is_proof_and_the_other_way_round() {
+async fn answer_of_the_other_kind_is_proof() {
     let serve = |mut connection: Connection| async move {
         match connection.number {
             0 => off_by_one_after(1, &mut connection).await,
@@ -177,7 +177,7 @@ async fn answer_of_a_gate_to_a_config_of_the_same_name_is_proof_and_the_other_wa
 }
 
 #[actix_rt::test]
-async fn gates_beside_those_that_were_asked_for_are_tolerated_on_a_fresh_connection() {
+async fn extra_gates_are_tolerated_on_a_fresh_connection() {
     let serve = |mut connection: Connection| async move {
         while let Some(mut request) = connection.request().await? {
             if let Some(names) = request.body["gateNames"].as_array_mut() {
@@ -200,7 +200,7 @@ async fn gates_beside_those_that_were_asked_for_are_tolerated_on_a_fresh_connect
 
 /// The server adds a gate to each answer, which proves nothing, and its third connection is off by one.
 #[actix_rt::test]
-async fn name_that_the_server_always_adds_does_not_hide_another_that_is_proof() {
+async fn name_always_added_does_not_hide_another_proof() {
     let serve = |mut connection: Connection| async move {
         let mut before = None;
         while let Some(mut request) = connection.request().await? {
@@ -228,7 +228,7 @@ async fn name_that_the_server_always_adds_does_not_hide_another_that_is_proof() 
 
 /// As a server does that leaves out the name within each gate.
 #[actix_rt::test]
-async fn key_that_was_not_asked_for_is_proof_where_gates_have_no_other_name() {
+async fn unasked_key_is_proof_if_gates_have_no_name() {
     let serve = |mut connection: Connection| async move {
         let mut before = None;
         while let Some(request) = connection.request().await? {

@@ -60,7 +60,7 @@ async fn connection_that_is_off_by_one_heals_at_the_first_other_name() {
 /// The first connection gives each request the answer to the one before, and the last answer when it
 /// is left alone. One caller asks for the same gate all the time, of which no answer proves anything.
 #[actix_rt::test]
-async fn connection_that_is_off_by_one_for_the_same_name_heals_as_it_rests() {
+async fn connection_off_by_one_for_the_same_name_heals_at_rest() {
     let pause = Duration::from_millis(30);
     let serve = move |mut connection: Connection| async move {
         if connection.number > 0 {

@@ -77,7 +77,7 @@ fn promises_1_to_6_hold_through_long_histories() {
 }
 
 #[test]
-fn a_seed_replays() {
+fn seed_replays() {
     for seed in [1, 2, 3] {
         let [mut first, mut second] = [live(seed).trace, live(seed).trace];
         // What happens at the same moment happens in any order.

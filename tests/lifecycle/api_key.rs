@@ -65,7 +65,7 @@ fn start(url: &str, transports: usize) -> Statsig {
 }
 
 #[actix_rt::test]
-async fn promise_1_what_is_on_its_way_when_the_key_changes_is_answered_though_the_old_is_revoked() {
+async fn promise_1_calls_in_flight_survive_a_key_change() {
     for transports in [1, 3] {
         let server = Rotated::start(401);
         let statsig = start(&server.server.url, transports);
@@ -87,7 +87,7 @@ async fn promise_1_what_is_on_its_way_when_the_key_changes_is_answered_though_th
 }
 
 #[actix_rt::test]
-async fn promise_2_no_answer_of_the_old_key_is_kept_when_the_key_has_changed() {
+async fn promise_2_key_change_drops_the_old_keys_answers() {
     let server = Rotated::start(200);
     let statsig = start(&server.server.url, 1);
     let (before, meanwhile) = (user("before"), user("meanwhile"));
@@ -115,7 +115,7 @@ async fn promise_2_no_answer_of_the_old_key_is_kept_when_the_key_has_changed() {
 }
 
 #[actix_rt::test]
-async fn a_key_that_cannot_be_one_is_refused_and_the_same_key_again_changes_nothing() {
+async fn invalid_key_is_refused_and_the_same_key_changes_nothing() {
     let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
     let statsig = start(&server.url(), 1);
     let who = user("u-1");

@@ -31,7 +31,7 @@ fn read(mut again: Command, variable: &str, value: &OsStr) -> String {
 }
 
 #[test]
-fn a_variable_that_is_not_text_is_refused_and_not_passed_over() {
+fn variable_that_is_not_text_is_refused() {
     let child = || print_what_is_read();
     if env::var_os(IS_CHILD).is_some() {
         return child();

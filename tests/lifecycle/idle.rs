@@ -55,7 +55,7 @@ fn promise_8_no_timer_runs_while_nothing_is_buffered() {
 }
 
 #[test]
-fn promise_8_an_idle_users_request_starts_no_timer_when_flushing_is_adaptive() {
+fn promise_8_adaptive_idle_request_starts_no_timer() {
     let (runtime, parks) = counting_parks();
     virtual_time_on(runtime, async move {
         let script = Script::answering();
@@ -78,7 +78,7 @@ fn promise_8_an_idle_users_request_starts_no_timer_when_flushing_is_adaptive() {
 }
 
 #[test]
-fn the_interval_starts_again_with_the_next_request() {
+fn interval_restarts_with_the_next_request() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(config());
@@ -91,7 +91,7 @@ fn the_interval_starts_again_with_the_next_request() {
 }
 
 #[test]
-fn promise_3_other_tasks_of_the_arbiter_run_while_a_long_mailbox_is_drained() {
+fn promise_3_other_tasks_run_while_a_long_mailbox_drains() {
     with_each_variant(|config| async move {
         const REQUESTS: usize = 6_400;
         let statsig = Script::answering().start(config);

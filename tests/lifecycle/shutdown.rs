@@ -12,7 +12,7 @@ use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn promise_6_shutdown_answers_what_is_buffered_and_what_is_in_flight() {
+fn promise_6_shutdown_answers_buffered_and_in_flight_requests() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::AnswerAfter(SECOND / 2));
         let statsig = script.start(config);
@@ -60,7 +60,7 @@ fn promise_6_new_work_is_refused_while_draining_and_afterwards() {
 }
 
 #[test]
-fn promise_6_while_it_drains_the_handle_says_so_whatever_else_is_wrong() {
+fn promise_6_draining_is_reported_before_any_other_error() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::AnswerAfter(SECOND / 2));
         let statsig = script.start(config.max_pending(1));
@@ -98,7 +98,7 @@ fn promise_6_while_it_drains_the_handle_says_so_whatever_else_is_wrong() {
 }
 
 #[test]
-fn promise_6_what_is_not_answered_at_the_limit_is_told_so() {
+fn promise_6_unanswered_requests_get_an_error_at_the_limit() {
     with_each_variant(|config| async move {
         let statsig = Script::new(|_| Reaction::Hold).start(config);
         let asked = (0..3).map(|n| statsig.addr().send(CheckGates::new(user(n), ["aa"])));
@@ -117,7 +117,7 @@ fn promise_6_what_is_not_answered_at_the_limit_is_told_so() {
 }
 
 #[test]
-fn nothing_is_counted_as_pending_when_a_component_has_ended() {
+fn ended_component_counts_nothing_as_pending() {
     virtual_time(async {
         let statsig = Script::new(|_| Reaction::Hold).start(config());
         let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
@@ -133,7 +133,7 @@ fn nothing_is_counted_as_pending_when_a_component_has_ended() {
 }
 
 #[test]
-fn promise_6_every_shutdown_gets_the_report_and_the_shortest_limit_counts() {
+fn promise_6_every_shutdown_gets_the_report_shortest_limit_wins() {
     with_each_variant(|config| async move {
         let statsig = Script::new(|_| Reaction::Hold).start(config);
         let asked = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
@@ -149,7 +149,7 @@ fn promise_6_every_shutdown_gets_the_report_and_the_shortest_limit_counts() {
 }
 
 #[test]
-fn promise_6_an_empty_component_shuts_down_at_once() {
+fn promise_6_empty_component_shuts_down_at_once() {
     with_each_variant(|config| async move {
         let statsig = Script::answering().start(config);
         assert_eq!(statsig.shutdown(Duration::ZERO).await.pending, 0);
@@ -157,7 +157,7 @@ fn promise_6_an_empty_component_shuts_down_at_once() {
 }
 
 #[test]
-fn promise_6_dropping_every_handle_answers_what_is_pending_and_ends_the_transport() {
+fn promise_6_dropping_every_handle_drains_and_ends() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::AnswerAfter(SECOND));
         let statsig = script.start(config);
@@ -196,7 +196,7 @@ fn start_on_own_thread() -> (Statsig, mpsc::Receiver<()>) {
 }
 
 #[test]
-fn promise_6_shutdown_works_from_any_thread_and_ends_the_components_own() {
+fn promise_6_shutdown_works_from_any_thread() {
     let (statsig, ended) = start_on_own_thread();
     let asking = statsig.clone();
 
@@ -210,7 +210,7 @@ fn promise_6_shutdown_works_from_any_thread_and_ends_the_components_own() {
 }
 
 #[test]
-fn promise_6_dropping_the_last_handle_and_address_ends_the_components_thread() {
+fn promise_6_dropping_the_last_handle_ends_the_thread() {
     let (statsig, ended) = start_on_own_thread();
     let addr = statsig.addr();
 
@@ -223,7 +223,7 @@ fn promise_6_dropping_the_last_handle_and_address_ends_the_components_thread() {
 }
 
 #[test]
-fn when_its_system_is_stopped_the_component_says_that_it_is_gone() {
+fn stopped_system_is_reported_as_closed() {
     let system = actix::System::new();
     let statsig = system.block_on(async { Script::answering().start(config()) });
     drop(system);

@@ -17,7 +17,7 @@ async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {
 }
 
 #[test]
-fn promise_5_a_panic_in_a_handler_is_an_error_for_its_request_alone() {
+fn promise_5_panic_in_a_handler_fails_its_request_alone() {
     with_each_variant(|config| async move {
         let statsig = Script::answering().start(config);
         let addr = statsig.addr();
@@ -35,7 +35,7 @@ fn promise_5_a_panic_in_a_handler_is_an_error_for_its_request_alone() {
 }
 
 #[test]
-fn promise_5_a_panic_in_the_timer_loses_nothing() {
+fn promise_5_panic_in_the_timer_loses_nothing() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
         panic_at("batch.timer", 1);
@@ -48,7 +48,7 @@ fn promise_5_a_panic_in_the_timer_loses_nothing() {
 }
 
 #[test]
-fn promise_5_a_panic_while_a_call_is_completed_is_an_error_for_its_requests_alone() {
+fn promise_5_panic_in_completion_fails_its_requests_alone() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config);
@@ -69,7 +69,7 @@ fn promise_5_a_panic_while_a_call_is_completed_is_an_error_for_its_requests_alon
 }
 
 #[test]
-fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
+fn promise_5_request_pending_through_three_restarts_fails() {
     with_each_variant(|config| async move {
         let statsig = Script::new(|_| Reaction::Hold).start(config);
         let pending = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
@@ -86,7 +86,7 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 }
 
 #[test]
-fn promise_5_a_panic_after_the_last_handle_is_gone_loses_nothing() {
+fn promise_5_panic_after_the_last_handle_loses_nothing() {
     with_each_variant(|config| async move {
         let script = Script::answering();
         let statsig = script.start(config);
@@ -103,7 +103,7 @@ fn promise_5_a_panic_after_the_last_handle_is_gone_loses_nothing() {
 }
 
 #[test]
-fn a_flush_does_not_wait_for_a_request_that_a_restart_has_ended() {
+fn flush_does_not_wait_for_a_request_ended_by_a_restart() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
         let pending = statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
@@ -121,7 +121,7 @@ fn a_flush_does_not_wait_for_a_request_that_a_restart_has_ended() {
 }
 
 #[test]
-fn promise_5_a_transport_that_died_is_replaced_and_its_calls_are_sent_again() {
+fn promise_5_dead_transport_is_replaced_and_its_calls_resent() {
     with_each_variant(|config| async move {
         let mut first = true;
         let script = Script::new(move |_| match std::mem::replace(&mut first, false) {
@@ -137,7 +137,7 @@ fn promise_5_a_transport_that_died_is_replaced_and_its_calls_are_sent_again() {
 }
 
 #[test]
-fn promise_1_a_call_that_is_lost_again_and_again_is_an_error() {
+fn promise_1_call_lost_repeatedly_is_an_error() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Lose);
         let statsig = script.start(config);
@@ -150,7 +150,7 @@ fn promise_1_a_call_that_is_lost_again_and_again_is_an_error() {
 }
 
 #[test]
-fn promise_5_a_restart_in_the_middle_of_a_shutdown_does_not_stop_it() {
+fn promise_5_restart_during_shutdown_does_not_stop_it() {
     with_each_variant(|config| async move {
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config);
@@ -171,7 +171,7 @@ fn promise_5_a_restart_in_the_middle_of_a_shutdown_does_not_stop_it() {
 }
 
 #[test]
-fn promise_6_what_is_kept_answers_nobody_while_a_shutdown_waits_for_the_actor_to_rest() {
+fn promise_6_cache_is_closed_while_shutdown_awaits_a_restart() {
     virtual_time(async {
         let statsig = Script::answering().start(config().cache_ttl(Duration::from_secs(60)));
         assert!(statsig.check_gate(&user("u-1"), "kept").await.is_ok());
@@ -192,7 +192,7 @@ fn promise_6_what_is_kept_answers_nobody_while_a_shutdown_waits_for_the_actor_to
 }
 
 #[test]
-fn promise_5_a_burst_of_restarts_rests_instead_of_spinning() {
+fn promise_5_restart_burst_backs_off() {
     with_each_variant(|config| async move {
         let statsig = Script::answering().start(config);
         panic_at("batch.request", 1_000_000);
@@ -215,7 +215,7 @@ fn promise_5_a_burst_of_restarts_rests_instead_of_spinning() {
 }
 
 #[test]
-fn promise_5_a_transport_that_cannot_be_started_leaves_its_calls_to_the_others() {
+fn promise_5_unstartable_transport_leaves_calls_to_others() {
     virtual_time(async {
         let script = Script::new(|_| Reaction::AnswerAfter(Duration::from_millis(100)));
         let (its, mut is_first) = (script.clone(), true);

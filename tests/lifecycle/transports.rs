@@ -106,7 +106,7 @@ async fn threads_end() {
 }
 
 #[test]
-fn promise_6_the_threads_end_with_the_component() {
+fn promise_6_threads_end_with_the_component() {
     in_own_process(|| {
         following_threads(|| async {
             for start in [Statsig::start as Start, Statsig::start_in_current_arbiter] {
@@ -132,7 +132,7 @@ fn promise_6_the_threads_end_with_the_component() {
 }
 
 #[test]
-fn promise_6_a_call_that_hangs_keeps_no_thread_past_the_limit() {
+fn promise_6_hanging_call_keeps_no_thread_past_the_limit() {
     in_own_process(|| {
         following_threads(|| async {
             let trial = Trial::new(Statsig::start_in_current_arbiter, patient());
@@ -214,7 +214,7 @@ async fn promise_4_no_more_calls_are_in_flight_over_all_than_allowed() {
 }
 
 #[actix_rt::test]
-async fn what_one_transport_learns_of_the_server_opens_the_breaker_for_all() {
+async fn one_transports_failures_open_the_breaker_for_all() {
     let config = patient().max_in_flight(TRANSPORTS).retry_attempts(1);
     let trial = Trial::new(Statsig::start, config);
     trial.server.inject(Fault::status(500).always());
@@ -239,7 +239,7 @@ async fn what_one_transport_learns_of_the_server_opens_the_breaker_for_all() {
 }
 
 #[actix_rt::test]
-async fn promise_4_the_transports_share_one_budget_of_retries() {
+async fn promise_4_transports_share_one_retry_budget() {
     let trial = Trial::new(Statsig::start, patient().circuit_breaker(false));
     trial.server.inject(Fault::status(503).always());
 
@@ -251,7 +251,7 @@ async fn promise_4_the_transports_share_one_budget_of_retries() {
 }
 
 #[actix_rt::test]
-async fn promise_2_nobody_gets_an_answer_that_another_transport_brought() {
+async fn promise_2_answers_stay_with_their_transports_calls() {
     let trial = Trial::new(Statsig::start, patient());
     trial.server.inject(Fault::delay(Duration::from_millis(3)).with_probability(0.5, 1).always());
     for _ in 0..5 {

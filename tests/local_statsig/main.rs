@@ -109,7 +109,7 @@ fn all_closed(server: &LocalStatsig) {
 }
 
 #[test]
-fn both_forms_of_a_gate_check_and_a_config_are_answered_over_one_connection() {
+fn gate_checks_and_configs_share_one_connection() {
     // Given a server with rules and one connection to it
     let server = server();
     let mut client = Client::new(&server);
@@ -152,7 +152,7 @@ fn new_rules_count_from_the_next_request_on() {
 }
 
 #[test]
-fn what_breaks_a_rule_of_the_api_is_refused_recorded_and_counted() {
+fn invalid_request_is_refused_recorded_and_counted() {
     let server = server();
     let key = "statsig-api-key: k\r\n";
     let body = check("open").to_string();
@@ -185,7 +185,7 @@ fn what_breaks_a_rule_of_the_api_is_refused_recorded_and_counted() {
 }
 
 #[test]
-fn a_body_beyond_the_limit_is_refused_without_being_read() {
+fn body_beyond_the_limit_is_refused_unread() {
     let server = server();
     let mut client = Client::new(&server);
     let head = "POST /v1/check_gate HTTP/1.1\r\nhost: h\r\ncontent-length: 5000000\r\n\r\n";
@@ -206,7 +206,7 @@ fn no_content_type_and_one_with_a_charset_are_taken() {
 }
 
 #[test]
-fn a_required_key_refuses_every_other() {
+fn required_key_refuses_every_other() {
     let server = server();
     server.require_key("another-key");
     let refused = post(&server, GATE, &check("open"));
@@ -251,7 +251,7 @@ fn requests_are_recorded_in_order_with_what_they_asked() {
 }
 
 #[test]
-fn a_synchronous_test_waits_for_calls_without_sleeping() {
+fn synchronous_test_waits_for_calls_without_sleeping() {
     let server = server();
     let mut client = Client::new(&server);
     server.inject(Fault::hang());
@@ -308,7 +308,7 @@ fn names_are_left_out_of_an_answer_and_of_no_other() {
 }
 
 #[test]
-fn a_fault_takes_the_place_of_a_refusal_which_still_counts() {
+fn fault_replaces_a_refusal_that_still_counts() {
     let server = server();
     server.inject(Fault::status(503).for_name("no/name"));
     assert_eq!(post(&server, GATE, &check("no/name")).status, 503);
@@ -328,7 +328,7 @@ fn faults_can_be_cleared() {
 }
 
 #[test]
-fn a_client_that_leaves_a_hanging_answer_leaves_no_connection_behind() {
+fn client_leaving_a_hanging_answer_leaves_no_connection() {
     for fault in [Fault::hang(), Fault::stall_body()] {
         // Given a request that gets no answer, or only its beginning
         let server = server();
@@ -345,7 +345,7 @@ fn a_client_that_leaves_a_hanging_answer_leaves_no_connection_behind() {
 }
 
 #[test]
-fn a_stalled_body_begins_and_stays_open() {
+fn stalled_body_begins_and_stays_open() {
     let server = server();
     server.inject(Fault::stall_body());
     let mut client = Client::new(&server);
@@ -360,7 +360,7 @@ fn a_stalled_body_begins_and_stays_open() {
 }
 
 #[test]
-fn stopping_closes_connections_and_the_port_and_keeps_the_record() {
+fn stop_closes_connections_and_port_and_keeps_the_record() {
     // Given a server with an answer under way
     let server = server();
     server.inject(Fault::hang());
@@ -390,7 +390,7 @@ fn stopping_closes_connections_and_the_port_and_keeps_the_record() {
 }
 
 #[test]
-fn a_client_that_leaves_in_the_middle_of_its_request_asked_nothing() {
+fn client_leaving_mid_request_is_not_recorded() {
     let server = server();
     let mut client = Client::new(&server);
     let part = "POST /v1/check_gate HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{";
@@ -402,14 +402,14 @@ fn a_client_that_leaves_in_the_middle_of_its_request_asked_nothing() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_an_error() {
+fn taken_address_is_an_error() {
     let server = server();
     let error = LocalStatsig::start_on(server.address(), Rules::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
 }
 
 #[actix_rt::test]
-async fn it_serves_an_actix_runtime_on_whose_thread_it_was_started() {
+async fn server_started_on_an_actix_thread_serves_it() {
     fn is_send_and_sync(_: &(impl Send + Sync)) {}
     let server = server();
     is_send_and_sync(&server);
@@ -421,7 +421,7 @@ async fn it_serves_an_actix_runtime_on_whose_thread_it_was_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_starts_and_is_dropped_inside_a_tokio_runtime() {
+async fn server_starts_and_drops_inside_a_tokio_runtime() {
     let server = server();
     let answer = tokio::task::spawn_blocking(move || post(&server, GATE, &check("open")));
     assert_eq!(answer.await.unwrap().status, 200);

@@ -29,7 +29,7 @@ fn structure(fields: impl IntoIterator<Item = (&'static str, FlagValue)>) -> Fie
 }
 
 #[tokio::test]
-async fn every_attribute_arrives_in_its_field_or_among_the_custom_ones() {
+async fn each_attribute_arrives_in_its_field_or_in_custom() {
     let app = App::start(Rules::new()).await;
     let context = EvaluationContext::default()
         .with_targeting_key("u-1")
@@ -64,7 +64,7 @@ async fn every_attribute_arrives_in_its_field_or_among_the_custom_ones() {
 }
 
 #[tokio::test]
-async fn an_empty_targeting_key_is_none() {
+async fn empty_targeting_key_is_none() {
     let app = App::start(Rules::new()).await;
     let context = EvaluationContext::default()
         .with_targeting_key("")
@@ -73,7 +73,7 @@ async fn an_empty_targeting_key_is_none() {
 }
 
 #[tokio::test]
-async fn what_is_given_both_ways_counts_as_it_is_given_by_itself() {
+async fn dedicated_field_wins_over_the_attribute() {
     let app = App::start(Rules::new()).await;
     let custom = structure([("plan", "free".into()), ("seats", 12.into())]);
     let context = somebody().with_custom_field("custom", custom);
@@ -90,7 +90,7 @@ async fn what_is_given_both_ways_counts_as_it_is_given_by_itself() {
 }
 
 #[tokio::test]
-async fn a_moment_is_a_string_that_no_offset_changes() {
+async fn datetime_becomes_a_string_whatever_its_offset() {
     let app = App::start(Rules::new()).await;
     let moment = OffsetDateTime::from_unix_timestamp_nanos(1_795_000_000_250_000_000).unwrap();
     let in_utc = arrives(&app, &somebody().with_custom_field("since", moment)).await;
@@ -103,7 +103,7 @@ async fn a_moment_is_a_string_that_no_offset_changes() {
 }
 
 #[tokio::test]
-async fn a_struct_can_be_of_the_sdks_types_or_of_serde_jsons() {
+async fn struct_attribute_can_be_the_sdks_or_serde_jsons() {
     let app = App::start(Rules::new()).await;
     let json = json!({"salary": 30_000, "teams": ["a", "b"]});
     let teams = FlagValue::from(vec!["a", "b"]);
@@ -125,7 +125,7 @@ async fn a_struct_can_be_of_the_sdks_types_or_of_serde_jsons() {
 }
 
 #[tokio::test]
-async fn a_list_of_strings_can_be_an_attribute() {
+async fn list_of_strings_can_be_an_attribute() {
     let app = App::start(Rules::new()).await;
     for list in [
         Field::new_struct(vec!["a".to_owned(), "b".to_owned()]),
@@ -141,7 +141,7 @@ async fn a_list_of_strings_can_be_an_attribute() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_by_its_name_and_not_dropped() {
+async fn unsuitable_attribute_is_refused_by_name() {
     let app = App::start(Rules::new()).await;
     let ancient = OffsetDateTime::from_unix_timestamp(-100_000_000_000).unwrap();
     for (name, value, field) in [
@@ -179,7 +179,7 @@ fn nested_in_a_list(number: f64) -> Field {
 }
 
 #[tokio::test]
-async fn what_statsig_may_evaluate_arrives_as_it_is() {
+async fn attributes_statsig_evaluates_arrive_unchanged() {
     let app = App::start(Rules::new()).await;
     let context = somebody()
         .with_custom_field("country", "Holland")
@@ -201,14 +201,14 @@ async fn what_statsig_may_evaluate_arrives_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_context_is_in_the_components_environment() {
+async fn context_is_in_the_components_environment() {
     let app = App::start_with(Rules::new(), |config| config.environment("staging")).await;
     let user = arrives(&app, &somebody()).await;
     assert_eq!(user, json!({"userID": "u-1", "statsigEnvironment": {"tier": "staging"}}));
 }
 
 #[tokio::test]
-async fn a_long_name_is_refused_by_its_beginning_whatever_is_wrong_with_its_value() {
+async fn long_attribute_name_is_quoted_by_its_beginning() {
     let app = App::start(Rules::new()).await;
     let long = "n".repeat(100_000);
     for value in [Field::from(f64::NAN), Field::new_struct(vec![1, 2])] {
@@ -319,7 +319,7 @@ fn context(
 }
 
 #[test]
-fn any_attributes_arrive_as_they_are_and_in_any_order_as_the_same_user() {
+fn attributes_in_any_order_make_the_same_user() {
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(App::start(Rules::new()));
     app.server.keep_requests(1);
@@ -347,7 +347,7 @@ fn any_attributes_arrive_as_they_are_and_in_any_order_as_the_same_user() {
 }
 
 #[test]
-fn whatever_a_context_holds_it_is_refused_here_or_arrives_and_is_taken() {
+fn every_context_is_refused_here_or_accepted_by_the_api() {
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(App::start(Rules::new()));
     app.server.keep_requests(1);

@@ -33,7 +33,7 @@ fn decide(server: &LocalStatsig, name: &str, rule: Option<&str>, group: Option<&
 }
 
 #[tokio::test]
-async fn a_fresh_answer_has_its_reason_from_the_rule_and_its_variant_from_the_group() {
+async fn fresh_answer_has_reason_and_variant_of_rule_and_group() {
     let app = App::start(Rules::new()).await;
     for (name, rule, group, reason, variant) in [
         ("ruled", Some("2RamGs"), Some("Test Group"), Reason::TargetingMatch, Some("Test Group")),
@@ -67,7 +67,7 @@ async fn a_fresh_answer_has_its_reason_from_the_rule_and_its_variant_from_the_gr
 }
 
 #[tokio::test]
-async fn an_answer_from_the_cache_says_so_and_how_old_it_is() {
+async fn cached_answer_says_so_and_its_age() {
     let homepage = Rule::from(json!({"theme": "dark"})).named("2RamGs", "Test Group");
     let app = App::start(Rules::new().gate("beta", true).config("homepage", homepage)).await;
     assert_eq!(gate(&app, "beta").await.reason, Some(Reason::TargetingMatch));
@@ -89,7 +89,7 @@ async fn an_answer_from_the_cache_says_so_and_how_old_it_is() {
 }
 
 #[tokio::test]
-async fn an_answer_that_stands_in_while_statsig_fails_is_stale() {
+async fn fallback_answer_while_statsig_fails_is_stale() {
     let rules = Rules::new().gate("beta", true).config("homepage", json!({"theme": "dark"}));
     let app = App::start_with(rules, |config| {
         let config = config.cache_ttl(Duration::from_millis(1)).retry_attempts(1);

@@ -34,7 +34,7 @@ async fn each_type(app: &App, context: &EvaluationContext) -> [EvaluationError; 
 }
 
 #[tokio::test]
-async fn a_config_that_comes_empty_without_rule_and_group_is_not_found() {
+async fn empty_config_without_rule_or_group_is_not_found() {
     let app = App::start(Rules::new()).await;
     let (client, context) = (&app.client, somebody());
 
@@ -51,7 +51,7 @@ async fn a_config_that_comes_empty_without_rule_and_group_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_config_that_comes_empty_with_empty_ids_is_not_found_either() {
+async fn empty_config_with_empty_ids_is_not_found() {
     let app = App::start(Rules::new()).await;
     let answer = json!({
         "name": "homepage", "value": {}, "group": "", "rule_id": "", "group_name": "",
@@ -65,7 +65,7 @@ async fn a_config_that_comes_empty_with_empty_ids_is_not_found_either() {
 }
 
 #[tokio::test]
-async fn a_config_that_has_a_rule_a_group_or_a_value_is_found() {
+async fn config_with_a_rule_group_or_value_is_found() {
     let app = App::start(Rules::new()).await;
     let (client, context) = (&app.client, somebody());
     for (name, value, rule, group) in [
@@ -83,7 +83,7 @@ async fn a_config_that_has_a_rule_a_group_or_a_value_is_found() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_config_lacks_is_not_found() {
+async fn missing_config_key_is_not_found() {
     let app = App::start(rules()).await;
     let context = somebody();
     let missing = app.client.get_string_value("homepage.font", Some(&context), None).await;
@@ -96,7 +96,7 @@ async fn a_key_that_a_config_lacks_is_not_found() {
 }
 
 #[tokio::test]
-async fn what_the_api_allows_no_flag_to_be_named_is_not_found_and_not_asked_for() {
+async fn invalid_flag_name_is_not_found_and_not_sent() {
     let app = App::start(rules()).await;
     let (client, context) = (&app.client, somebody());
     let names = ["", "x", "a/b", "caf\u{e9}", &"g".repeat(101)];
@@ -111,7 +111,7 @@ async fn what_the_api_allows_no_flag_to_be_named_is_not_found_and_not_asked_for(
 }
 
 #[tokio::test]
-async fn a_context_that_names_nobody_misses_the_targeting_key() {
+async fn context_without_a_user_misses_the_targeting_key() {
     let app = App::start(rules()).await;
     let custom_ids = |id: &str| {
         let ids = StructValue::default().with_field("companyID", id);
@@ -137,7 +137,7 @@ async fn a_context_that_names_nobody_misses_the_targeting_key() {
 }
 
 #[tokio::test]
-async fn a_user_that_the_api_does_not_take_is_an_invalid_context() {
+async fn invalid_user_is_an_invalid_context() {
     let app = App::start(rules()).await;
     for error in each_type(&app, &somebody().with_custom_field("custom", "pro")).await {
         assert_eq!(error.code, Code::InvalidContext);
@@ -162,7 +162,7 @@ async fn after_the_shutdown_the_provider_is_not_ready() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_is_a_parse_error() {
+async fn unreadable_answer_is_a_parse_error() {
     let app = App::start_with(rules(), |config| config.retry_attempts(1)).await;
     app.server.inject(Fault::garbage().always());
     for error in each_type(&app, &somebody()).await {
@@ -172,7 +172,7 @@ async fn an_answer_that_cannot_be_read_is_a_parse_error() {
 }
 
 #[tokio::test]
-async fn what_the_specification_has_no_code_for_is_general_and_has_the_errors_kind() {
+async fn errors_without_a_code_are_general_and_have_a_kind() {
     for (fault, attempt_timeout, kind) in [
         (Fault::status(503), MINUTE, "unavailable"),
         (Fault::status(401), MINUTE, "unauthorized"),
@@ -196,7 +196,7 @@ async fn what_the_specification_has_no_code_for_is_general_and_has_the_errors_ki
 }
 
 #[tokio::test]
-async fn an_open_circuit_is_general_too() {
+async fn open_circuit_is_a_general_error() {
     let app = App::start_with(rules(), |config| config.retry_attempts(1)).await;
     app.server.inject(Fault::status(503).always());
     let unavailable = Code::General("unavailable".to_owned());
@@ -214,7 +214,7 @@ async fn an_open_circuit_is_general_too() {
 }
 
 #[tokio::test]
-async fn whoever_is_told_of_fallbacks_is_told_of_each_error_once() {
+async fn fallback_hook_hears_each_error_once() {
     let (told, fallbacks) = mpsc::channel();
     let app = App::start_with(rules(), |config| {
         config.on_fallback(move |fallback| told.send(fallback.clone()).unwrap())

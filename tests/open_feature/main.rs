@@ -75,7 +75,7 @@ fn code<T>(result: EvaluationResult<T>) -> EvaluationErrorCode {
 }
 
 #[tokio::test]
-async fn the_provider_has_a_name() {
+async fn provider_has_a_name() {
     let app = App::start(Rules::new()).await;
     assert_eq!(app.api.provider_metadata().await.name, "Statsig");
 }
@@ -107,7 +107,7 @@ async fn tasks_on_several_threads_share_calls() {
 }
 
 #[tokio::test]
-async fn the_status_says_whether_statsig_can_be_asked() {
+async fn provider_status_says_whether_statsig_answers() {
     let app = App::start_with(Rules::new(), |config| config.retry_attempts(1)).await;
     let provider = StatsigProvider::new(app.statsig.clone());
     assert_eq!(provider.status(), ProviderStatus::Ready);
@@ -150,7 +150,7 @@ async fn while_the_component_drains_the_provider_is_not_ready() {
 }
 
 #[tokio::test]
-async fn the_sdk_that_lets_go_of_the_provider_leaves_the_component_running() {
+async fn dropping_the_provider_leaves_the_component_running() {
     let mut app = App::start(Rules::new().gate("beta", true)).await;
 
     app.api.shutdown().await;

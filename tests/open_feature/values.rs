@@ -23,7 +23,7 @@ fn rules() -> Rules {
 }
 
 #[tokio::test]
-async fn a_boolean_is_a_gate_by_its_whole_name() {
+async fn boolean_flag_is_a_gate_by_its_whole_name() {
     let app = App::start(rules()).await;
     for (gate, is_open) in [("new_checkout", true), ("shop.new_checkout", true), ("closed", false)]
     {
@@ -36,7 +36,7 @@ async fn a_boolean_is_a_gate_by_its_whole_name() {
 }
 
 #[tokio::test]
-async fn nothing_tells_an_unknown_gate_from_a_closed_one() {
+async fn unknown_gate_looks_like_a_closed_one() {
     let app = App::start(rules()).await;
     let context = somebody();
     let closed = app.client.get_bool_details("closed", Some(&context), None).await.unwrap();
@@ -65,7 +65,7 @@ async fn strings_and_numbers_are_keys_of_a_config() {
 }
 
 #[tokio::test]
-async fn a_struct_is_a_whole_config_or_an_object_in_it() {
+async fn struct_flag_is_a_config_or_an_object_in_it() {
     let App { client, .. } = &App::start(rules()).await;
     let context = somebody();
     let structure = async |flag_key| {
@@ -84,7 +84,7 @@ async fn a_struct_is_a_whole_config_or_an_object_in_it() {
 }
 
 #[tokio::test]
-async fn what_comes_after_the_last_dot_is_the_key() {
+async fn text_after_the_last_dot_is_the_key() {
     let App { client, server, .. } = &App::start(rules()).await;
     let context = somebody();
     let string = async |flag_key| client.get_string_value(flag_key, Some(&context), None).await;
@@ -108,7 +108,7 @@ async fn what_comes_after_the_last_dot_is_the_key() {
 }
 
 #[tokio::test]
-async fn a_struct_converts_into_a_type_of_the_apps() {
+async fn struct_value_converts_into_the_apps_type() {
     struct Theme(String);
 
     impl TryFrom<StructValue> for Theme {
@@ -126,7 +126,7 @@ async fn a_struct_converts_into_a_type_of_the_apps() {
 }
 
 #[tokio::test]
-async fn a_value_of_another_type_is_a_type_mismatch() {
+async fn value_of_another_type_is_a_type_mismatch() {
     let app = App::start(rules()).await;
     let (client, context) = (&app.client, somebody());
     let strings = ["homepage.columns", "homepage.on", "homepage.none", "homepage.list", "homepage"];

@@ -56,7 +56,7 @@ async fn answers_that_are_slow_are_still_all_given() {
 }
 
 #[actix_rt::test]
-async fn connections_that_are_closed_between_two_requests_cost_nobody_an_answer() {
+async fn connections_closed_between_requests_cost_no_answer() {
     every_request_is_answered(Trouble::CloseIdle).await;
 }
 
@@ -82,7 +82,7 @@ async fn answers_that_are_cut_off_are_connections_that_broke() {
 }
 
 #[actix_rt::test]
-async fn a_server_that_does_not_listen_for_a_while_is_said_to_refuse() {
+async fn server_that_stops_listening_is_reported_as_refusing() {
     // Without trouble in between, connections are kept, and nobody would notice.
     let told = trials(&[Trouble::Refuse, Trouble::CloseIdle], 60, hurried).await;
     let faults = [ConnectFault::Refused, ConnectFault::Closed];
@@ -103,7 +103,7 @@ async fn promises_1_to_6_hold_with_every_trouble_at_once() {
 }
 
 #[actix_rt::test]
-async fn promise_6_stopping_its_system_in_the_middle_leaves_nobody_waiting() {
+async fn promise_6_stopped_system_leaves_nobody_waiting() {
     let trial = Trial::new(&[Trouble::StallInBody], 100, seed());
     let config = patient().base_url(trial.proxy.url()).build().expect("valid");
     let (started, handle) = mpsc::channel();

@@ -22,7 +22,7 @@ async fn ask_many(statsig: &Statsig, from: usize, calls: usize) -> Vec<Result<bo
 }
 
 #[actix_rt::test]
-async fn promise_4_an_outage_is_not_multiplied_by_retries() {
+async fn promise_4_outage_is_not_multiplied_by_retries() {
     let server = open_server();
     let statsig = start(&server, patient().circuit_breaker(false));
     server.inject(Fault::status(503).always());
@@ -49,7 +49,7 @@ fn seen(server: &LocalStatsig) -> (usize, usize) {
 }
 
 #[actix_rt::test]
-async fn a_row_of_failures_opens_the_breaker_and_the_first_probe_that_succeeds_closes_it() {
+async fn failures_open_the_breaker_and_a_probe_closes_it() {
     let server = open_server();
     let log = Log::default();
     let _subscriber = log.subscribe();
@@ -102,7 +102,7 @@ async fn open_breaker_logs_no_line_for_a_probe() {
 }
 
 #[actix_rt::test]
-async fn after_requests_have_hung_the_first_probe_that_is_answered_closes_the_breaker() {
+async fn answered_probe_closes_the_breaker_after_hangs() {
     let server = open_server();
     let limits = config().attempt_timeout(Duration::from_secs(2)).retry_attempts(1);
     let statsig = start(&server, limits.timeout(Duration::from_secs(30)));
@@ -117,7 +117,7 @@ async fn after_requests_have_hung_the_first_probe_that_is_answered_closes_the_br
 }
 
 #[actix_rt::test]
-async fn promise_3_one_user_for_whom_statsig_fails_costs_the_others_nothing() {
+async fn promise_3_one_users_failures_cost_others_nothing() {
     for fault in [Fault::status(500), Fault::hang(), Fault::close()] {
         let (server, log) = (open_server(), Log::default());
         let _subscriber = log.subscribe();
@@ -139,7 +139,7 @@ async fn promise_3_one_user_for_whom_statsig_fails_costs_the_others_nothing() {
 }
 
 #[actix_rt::test]
-async fn where_there_is_one_user_only_a_probe_opens_the_breaker_in_an_outage() {
+async fn single_user_outage_opens_the_breaker_by_a_probe() {
     let server = open_server();
     let statsig = start(&server, patient().retry_attempts(1));
     server.inject(Fault::status(500).always());
@@ -155,7 +155,7 @@ async fn where_there_is_one_user_only_a_probe_opens_the_breaker_in_an_outage() {
 }
 
 #[actix_rt::test]
-async fn promise_1_a_call_that_waits_for_a_probe_is_answered_at_its_deadline() {
+async fn promise_1_call_waiting_for_a_probe_ends_at_its_deadline() {
     let server = open_server();
     let limits = config().timeout(Duration::from_millis(200)).retry_attempts(1);
     let statsig = start(&server, limits.attempt_timeout(Duration::from_secs(10)));
@@ -171,7 +171,7 @@ async fn promise_1_a_call_that_waits_for_a_probe_is_answered_at_its_deadline() {
 }
 
 #[actix_rt::test]
-async fn promise_6_a_component_that_was_shut_down_while_the_breaker_was_open_probes_no_more() {
+async fn promise_6_shutdown_with_open_breaker_ends_probing() {
     let server = open_server();
     let statsig = start(&server, patient().retry_attempts(1));
     server.inject(Fault::status(500).always());
@@ -224,7 +224,7 @@ async fn while_the_breaker_is_open_what_is_stale_answers_at_once() {
 }
 
 #[actix_rt::test]
-async fn stale_answers_given_at_once_keep_the_breaker_probing_until_the_server_is_well() {
+async fn stale_answers_keep_the_breaker_probing_until_recovery() {
     let (server, who) = (open_server(), user("kept"));
     let statsig = with_a_stale_answer(&server, &who).await;
     let (checks, _) = seen(&server);
@@ -265,7 +265,7 @@ async fn transport_recovers_without_a_restart_after_connection_failures() {
 }
 
 #[actix_rt::test]
-async fn promise_3_a_name_the_server_refuses_fails_only_who_asked_for_it() {
+async fn promise_3_refused_name_fails_only_its_callers() {
     let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(400).for_name("gate 37").always());
@@ -288,7 +288,7 @@ async fn promise_3_a_name_the_server_refuses_fails_only_who_asked_for_it() {
 }
 
 #[actix_rt::test]
-async fn when_everything_is_refused_the_retry_budget_bounds_the_halving() {
+async fn retry_budget_bounds_bisection_when_all_is_refused() {
     let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(413).always());
@@ -302,7 +302,7 @@ async fn when_everything_is_refused_the_retry_budget_bounds_the_halving() {
 }
 
 #[actix_rt::test]
-async fn promise_3_a_caller_who_left_while_its_call_was_queued_costs_no_call() {
+async fn promise_3_caller_who_left_a_queued_call_costs_no_call() {
     let server = open_server();
     let statsig = start(&server, patient().max_in_flight(1));
     server.inject(Fault::delay(Duration::from_millis(200)).for_user("first"));
@@ -321,7 +321,7 @@ async fn promise_3_a_caller_who_left_while_its_call_was_queued_costs_no_call() {
 }
 
 #[actix_rt::test]
-async fn promise_3_a_caller_who_left_while_its_call_was_queued_says_nothing_of_statsig() {
+async fn promise_3_abandoned_call_says_nothing_about_statsig() {
     let server = open_server();
     let statsig = start(&server, patient().max_in_flight(1));
     server.inject(Fault::delay(Duration::from_millis(200)).for_user("first"));
@@ -339,7 +339,7 @@ async fn promise_3_a_caller_who_left_while_its_call_was_queued_says_nothing_of_s
 }
 
 #[actix_rt::test]
-async fn the_statistics_tell_what_was_joined_and_retried_and_how_long_it_took() {
+async fn statistics_count_joins_retries_and_latencies() {
     let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(503));

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, future::join_all};
 use crate::support::{config, open_server, patient, start, until, user};
 
 #[actix_rt::test]
-async fn a_server_that_asks_for_calm_again_and_again_is_called_a_handful_of_times() {
+async fn repeated_retry_after_limits_calls_to_a_handful() {
     for status in [429, 503] {
         let server = open_server();
         let statsig = start(&server, config());
@@ -41,7 +41,7 @@ async fn a_server_that_asks_for_calm_again_and_again_is_called_a_handful_of_time
 }
 
 #[actix_rt::test]
-async fn calls_that_have_the_time_wait_until_the_calm_is_over_and_are_answered() {
+async fn calls_with_time_wait_for_retry_after_and_are_answered() {
     let server = open_server();
     let statsig = start(&server, patient());
     server.inject(Fault::status(429).retry_after("1"));
@@ -65,7 +65,7 @@ async fn calls_that_have_the_time_wait_until_the_calm_is_over_and_are_answered()
 }
 
 #[actix_rt::test]
-async fn what_is_stale_answers_at_once_while_there_is_to_be_calm() {
+async fn stale_answers_serve_at_once_during_retry_after() {
     for breaker in [true, false] {
         let server = open_server();
         let short = patient().cache_ttl(Duration::from_millis(1)).circuit_breaker(breaker);
@@ -85,7 +85,7 @@ async fn what_is_stale_answers_at_once_while_there_is_to_be_calm() {
 }
 
 #[actix_rt::test]
-async fn an_open_breaker_does_not_probe_while_there_is_to_be_calm() {
+async fn open_breaker_does_not_probe_during_retry_after() {
     let server = open_server();
     let statsig = start(&server, config().retry_attempts(1));
     server.inject(Fault::status(500).times(9));
@@ -107,7 +107,7 @@ async fn an_open_breaker_does_not_probe_while_there_is_to_be_calm() {
 }
 
 #[actix_rt::test]
-async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_made() {
+async fn call_that_outwaits_the_probes_starts_another() {
     let server = open_server();
     let long = Duration::from_secs(300);
     let statsig = start(&server, config().timeout(long).attempt_timeout(long).retry_attempts(1));
@@ -135,7 +135,7 @@ async fn what_waited_longer_for_calm_than_probes_go_on_by_themselves_has_one_mad
 }
 
 #[actix_rt::test]
-async fn promise_3_one_user_of_whom_calm_is_asked_again_and_again_does_not_hold_up_the_others() {
+async fn promise_3_one_users_retry_after_does_not_delay_others() {
     let server = open_server();
     let statsig = start(&server, patient().retry_attempts(1));
     server.inject(Fault::status(429).retry_after("1").for_user("busy"));

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[actix_rt::test]
-async fn calm_that_statsig_asks_for_is_passed_on_with_the_time_that_is_left() {
+async fn retry_after_is_passed_on_with_the_remaining_time() {
     for status in [429, 503] {
         let upstream = LocalStatsig::start(Rules::sample()).unwrap();
         let url = upstream.url();

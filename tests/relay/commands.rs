@@ -39,7 +39,7 @@ fn answer(code: i32, stdout: &str) -> (i32, String, String) {
 }
 
 #[test]
-fn a_gate_is_open_or_closed_in_words_and_by_the_exit_code() {
+fn gate_command_answers_in_words_and_by_exit_code() {
     let server = statsig();
 
     assert_eq!(ask(&server, &["check", "new_checkout", "--user", JANE]), answer(0, "open\n"));
@@ -55,7 +55,7 @@ fn a_gate_is_open_or_closed_in_words_and_by_the_exit_code() {
 }
 
 #[test]
-fn a_config_is_printed_as_json() {
+fn config_command_prints_json() {
     let server = statsig();
 
     let (code, stdout, _) = ask(&server, &["config", "homepage", "--user", JANE]);
@@ -67,7 +67,7 @@ fn a_config_is_printed_as_json() {
 }
 
 #[test]
-fn an_exposure_is_logged_unless_the_line_says_otherwise() {
+fn commands_log_exposures_unless_told_otherwise() {
     let server = statsig();
     ask(&server, &["check", "beta", "--user", JANE]);
     ask(&server, &["check", "beta", "--user", JANE, "--exposure-logging", "off"]);
@@ -77,7 +77,7 @@ fn an_exposure_is_logged_unless_the_line_says_otherwise() {
 }
 
 #[test]
-fn the_user_may_come_from_stdin_and_the_key_from_a_file() {
+fn commands_read_user_from_stdin_and_key_from_a_file() {
     let server = statsig();
     let file = format!("{}/key.txt", env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(&file, format!("{KEY}\n")).unwrap();
@@ -112,7 +112,7 @@ fn without_a_key_a_stand_in_answers_and_stderr_says_so() {
 }
 
 #[test]
-fn what_is_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_is() {
+fn command_failure_is_one_line_and_an_exit_code() {
     let server = statsig();
     let private = r#"{"userID": "u", "privateAttributes": "hunter3"}"#;
     let bad_root = format!("{}/asked-bad-root.pem", env!("CARGO_TARGET_TMPDIR"));
@@ -166,7 +166,7 @@ fn user_of_a_command_is_taken_as_it_comes() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_no_answer() {
+fn unwritable_output_fails_the_command() {
     let server = statsig();
     for line in [["check", "new_checkout", "--user", JANE], ["config", "homepage", "--user", JANE]]
     {
@@ -181,7 +181,7 @@ fn an_answer_that_cannot_be_written_is_no_answer() {
 }
 
 #[test]
-fn the_documentation_and_the_examples_name_only_options_that_there_are() {
+fn documentation_names_only_existing_options() {
     let help = |line: &[&str]| said(command(line, &[]).output().unwrap()).1;
     let help = [help(&["--help"]), help(&["check", "--help"])].concat();
     let docs = format!("{}/docs", env!("CARGO_MANIFEST_DIR"));

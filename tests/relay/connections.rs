@@ -94,7 +94,7 @@ fn gate() -> Value {
 }
 
 #[actix_rt::test]
-async fn slow_heads_hold_no_connection_the_second_no_more_than_the_first() {
+async fn slow_heads_hold_no_connection_first_or_later() {
     let upstream = Upstream::start(Mood::Answer);
     let few = ["--workers", "1", "--max-connections", "4"];
     let relay = Relay::start(&upstream, &[&SHORT[..], &few].concat()).await;
@@ -196,7 +196,7 @@ async fn client_that_reads_nothing_holds_no_connection() {
 }
 
 #[actix_rt::test]
-async fn sigterm_waits_for_no_client_that_reads_nothing_or_sends_half_a_request() {
+async fn sigterm_waits_for_no_stalled_client() {
     let upstream = Upstream::start(Mood::Answer);
     let long = ["--client-timeout", "600s", "--timeout", "600s"];
     let mut relay = Relay::start(&upstream, &long).await;
@@ -221,7 +221,7 @@ async fn sigterm_waits_for_no_client_that_reads_nothing_or_sends_half_a_request(
 }
 
 #[actix_rt::test]
-async fn stranger_cannot_keep_a_connection_and_a_caller_with_a_key_can() {
+async fn only_callers_with_access_keep_connections() {
     let upstream = Upstream::start(Mood::Answer);
     let options = ["--upstream", &upstream.url, "--trust-loopback", "off"];
     let variables = [("STATSIG_API_KEY", KEY), ("STATSIG_RELAY_KEYS", "caller-one")];
@@ -251,7 +251,7 @@ async fn stranger_cannot_keep_a_connection_and_a_caller_with_a_key_can() {
 }
 
 #[actix_rt::test]
-async fn offer_of_h2c_is_answered_in_http_1_and_the_connection_is_kept() {
+async fn h2c_offer_is_answered_in_http_1_and_kept_alive() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &[]).await;
     // As Java's HttpClient sends it.
@@ -277,7 +277,7 @@ async fn offer_of_h2c_is_answered_in_http_1_and_the_connection_is_kept() {
 }
 
 #[actix_rt::test]
-async fn max_connections_are_of_the_process_however_many_workers_there_are() {
+async fn max_connections_counts_over_all_workers() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &["--workers", "2", "--max-connections", "3"]).await;
     // One after the other, so that it is the fourth which waits.
@@ -370,7 +370,7 @@ async fn promise_4_requests_that_are_read_share_a_budget_of_bytes() {
 }
 
 #[actix_rt::test]
-async fn promise_4_answers_that_clients_do_not_read_share_a_budget_of_bytes() {
+async fn promise_4_unread_answers_share_a_budget_of_bytes() {
     let upstream = Upstream::start(Mood::Long { bytes: 1_900_000, is_shared: true });
     let options = ["--max-incoming", "100000", "--client-timeout", "600s", "--timeout", "600s"];
     let relay = Relay::start(&upstream, &options).await;

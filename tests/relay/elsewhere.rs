@@ -45,7 +45,7 @@ async fn open_to_the_network(upstream: &Upstream, options: &[&str], keys: Option
 }
 
 #[actix_rt::test]
-async fn a_caller_from_elsewhere_needs_a_key_that_is_listed() {
+async fn remote_caller_needs_a_listed_key() {
     let file = format!("{}/callers.txt", env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(&file, "# the shop's backend\ncaller-three\n").unwrap();
     let upstream = Upstream::start(Mood::Answer);
@@ -104,7 +104,7 @@ async fn anyone_may_ask_where_the_relay_is_told_so() {
 }
 
 #[actix_rt::test]
-async fn without_a_word_on_who_may_ask_it_does_not_start_where_the_network_reaches_it() {
+async fn public_address_without_access_rules_is_refused() {
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         for (options, variables, by) in [
             (&["--listen", listen][..], &[][..], "--listen"),
@@ -127,7 +127,7 @@ async fn without_a_word_on_who_may_ask_it_does_not_start_where_the_network_reach
 }
 
 #[actix_rt::test]
-async fn without_a_key_it_does_not_start_where_the_network_reaches_it_unless_rules_are_given() {
+async fn keyless_relay_on_a_public_address_needs_a_rules_file() {
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let anyone = ("STATSIG_RELAY_ALLOW_ANYONE", "true");
         let variables = [("STATSIG_RELAY_LISTEN", listen), anyone];
@@ -148,7 +148,7 @@ async fn without_a_key_it_does_not_start_where_the_network_reaches_it_unless_rul
 }
 
 #[actix_rt::test]
-async fn where_loopback_is_not_trusted_a_caller_there_needs_a_listed_key_as_well() {
+async fn loopback_caller_needs_a_key_if_untrusted() {
     let upstream = Upstream::start(Mood::Answer);
     let options = ["--upstream", &upstream.url, "--trust-loopback", "off"];
     let variables = [("STATSIG_API_KEY", KEY), ("STATSIG_RELAY_KEYS", "caller-one")];

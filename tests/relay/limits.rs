@@ -39,7 +39,7 @@ fn warnings(ended: &Ended) -> Vec<&str> {
 }
 
 #[actix_rt::test]
-async fn promise_4_idle_clients_beyond_the_soft_limit_of_files_leave_everybody_else_answered() {
+async fn promise_4_idle_clients_beyond_the_file_limit_block_nobody() {
     raise_own_limit();
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     let url = upstream.url();
@@ -56,7 +56,7 @@ async fn promise_4_idle_clients_beyond_the_soft_limit_of_files_leave_everybody_e
 }
 
 #[actix_rt::test]
-async fn promise_4_under_a_hard_limit_of_files_enough_are_kept_for_asking_statsig() {
+async fn promise_4_hard_file_limit_leaves_files_for_statsig() {
     raise_own_limit();
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     let url = upstream.url();
@@ -83,7 +83,7 @@ async fn promise_4_under_a_hard_limit_of_files_enough_are_kept_for_asking_statsi
 }
 
 #[actix_rt::test]
-async fn a_limit_that_leaves_nothing_to_serve_with_is_one_line_and_exit_code_2() {
+async fn file_limit_too_low_to_serve_exits_with_2() {
     for (files, options, wanted) in [
         (40, &[][..], "the limit of file descriptors, 40, must be no less than 64"),
         (200, &["--max-in-flight", "100"], "--max-in-flight cannot be 100: the limit of file"),
@@ -98,7 +98,7 @@ async fn a_limit_that_leaves_nothing_to_serve_with_is_one_line_and_exit_code_2()
 }
 
 #[actix_rt::test]
-async fn more_workers_than_there_are_files_for_are_fewer_workers_and_no_panic() {
+async fn workers_are_lowered_to_the_file_limit() {
     let options = ["--workers", "512"];
     let relay = Relay::after("ulimit -n 1024", &options, &[("STATSIG_API_KEY", KEY)]).await;
     assert_eq!(relay.get("/healthz").await.0, StatusCode::OK);

@@ -38,7 +38,7 @@ use crate::{
 };
 
 #[actix_rt::test]
-async fn the_documented_bodies_get_the_documented_answers() {
+async fn documented_bodies_get_the_documented_answers() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &[]).await;
 
@@ -75,7 +75,7 @@ async fn the_documented_bodies_get_the_documented_answers() {
 }
 
 #[actix_rt::test]
-async fn without_a_key_a_stand_in_answers_by_sample_rules_or_a_file_of_them() {
+async fn keyless_relay_answers_by_sample_rules_or_a_rules_file() {
     let mut relay = Relay::start_with(&[], &[]).await;
     let user = json!({"userID": "u-1"});
     let gate = json!({"gateName": "new_checkout", "user": user});
@@ -100,7 +100,7 @@ async fn without_a_key_a_stand_in_answers_by_sample_rules_or_a_file_of_them() {
 }
 
 #[actix_rt::test]
-async fn a_body_is_json_whatever_its_content_type_and_a_client_may_send_more_than_is_read() {
+async fn body_is_read_as_json_and_extra_fields_are_ignored() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &[]).await;
     let body = r#"{
@@ -249,7 +249,7 @@ async fn environment_is_an_option() {
 }
 
 #[actix_rt::test]
-async fn what_is_not_served_is_said_in_json() {
+async fn unknown_path_or_method_is_answered_in_json() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &[]).await;
 
@@ -270,7 +270,7 @@ async fn what_is_not_served_is_said_in_json() {
 }
 
 #[actix_rt::test]
-async fn paths_with_slashes_too_many_gzip_and_a_byte_order_mark_are_taken() {
+async fn extra_slashes_gzip_and_byte_order_marks_are_accepted() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &["--max-body", "1000"]).await;
     let body = gate("u", 0);
@@ -331,7 +331,7 @@ async fn two_hundred_checks_for_one_user_are_a_handful_of_calls() {
 }
 
 #[actix_rt::test]
-async fn ten_thousand_requests_of_users_who_differ_in_one_field_each_get_their_own_answers() {
+async fn users_differing_in_one_field_get_their_own_answers() {
     const CONNECTIONS: usize = 500;
     const EACH: usize = 20;
     let users = users_who_differ_in_one_field(1000);
@@ -360,7 +360,7 @@ async fn ten_thousand_requests_of_users_who_differ_in_one_field_each_get_their_o
 }
 
 #[actix_rt::test]
-async fn sigterm_while_calls_are_in_flight_all_are_answered_and_the_exit_code_is_0() {
+async fn sigterm_answers_calls_in_flight_and_exits_with_0() {
     let upstream = Upstream::start(Mood::Hold);
     let mut relay =
         Relay::start(&upstream, &["--timeout", "60s", "--attempt-timeout", "60s"]).await;
@@ -383,7 +383,7 @@ async fn sigterm_while_calls_are_in_flight_all_are_answered_and_the_exit_code_is
 }
 
 #[actix_rt::test]
-async fn promise_6_during_the_drain_delay_it_serves_on_and_is_not_ready() {
+async fn promise_6_relay_serves_and_is_not_ready_in_the_drain_delay() {
     let upstream = Upstream::start(Mood::Answer);
     let mut relay = Relay::start(&upstream, &["--drain-delay", "600s"]).await;
     assert_eq!(relay.get("/readyz").await.0, StatusCode::OK);
@@ -450,7 +450,7 @@ async fn sigterm_flushes_what_is_buffered_and_ctrl_c_does_the_same() {
 }
 
 #[actix_rt::test]
-async fn an_idle_relay_leaves_at_once_though_connections_are_open() {
+async fn idle_relay_exits_at_once_despite_open_connections() {
     let upstream = Upstream::start(Mood::Answer);
     let mut relay = Relay::start(&upstream, &["--timeout", "600s"]).await;
     let _never_used = TcpStream::connect(&relay.address).unwrap();
@@ -463,7 +463,7 @@ async fn an_idle_relay_leaves_at_once_though_connections_are_open() {
 }
 
 #[actix_rt::test]
-async fn a_fault_upstream_is_a_bad_gateway_and_a_hanging_upstream_a_gateway_timeout() {
+async fn upstream_faults_are_502_and_hangs_504() {
     for (mood, status, kind) in [
         (Mood::Refuse(503), 502, "unavailable"),
         (Mood::Refuse(401), 502, "unauthorized"),
@@ -500,7 +500,7 @@ async fn overload_is_429_with_a_time_to_come_back() {
 }
 
 #[actix_rt::test]
-async fn a_body_beyond_the_limit_is_refused_where_the_limit_was_set_too() {
+async fn body_beyond_a_configured_limit_is_refused() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &["--max-body", "100"]).await;
     let body = |length: usize| {
@@ -515,7 +515,7 @@ async fn a_body_beyond_the_limit_is_refused_where_the_limit_was_set_too() {
 }
 
 #[actix_rt::test]
-async fn a_connection_beyond_the_limit_waits_until_another_is_closed() {
+async fn connection_beyond_the_limit_waits_for_another_to_close() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &["--workers", "1", "--max-connections", "2"]).await;
     let (first, mut second) = (relay.kept_alive(), relay.kept_alive());
@@ -540,7 +540,7 @@ async fn a_connection_beyond_the_limit_waits_until_another_is_closed() {
 }
 
 #[actix_rt::test]
-async fn a_client_chooses_whether_exposures_are_logged_and_else_the_operator_does() {
+async fn client_chooses_exposure_logging_over_the_operator() {
     for (options, default) in [(&[][..], true), (&["--exposure-logging", "off"], false)] {
         let upstream = Upstream::start(Mood::Answer);
         let relay = Relay::start(&upstream, options).await;
@@ -561,7 +561,7 @@ async fn a_client_chooses_whether_exposures_are_logged_and_else_the_operator_doe
 }
 
 #[actix_rt::test]
-async fn the_key_is_told_to_nobody_but_the_upstream() {
+async fn key_goes_to_the_upstream_alone() {
     let upstream = Upstream::start(Mood::Answer);
     let variables = [
         ("STATSIG_API_KEY", KEY),
@@ -594,7 +594,7 @@ async fn the_key_is_told_to_nobody_but_the_upstream() {
 }
 
 #[actix_rt::test]
-async fn what_it_cannot_start_with_is_one_line_that_names_it_and_exit_code_2() {
+async fn invalid_options_print_one_line_and_exit_with_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let bad_rules = format!("{}/bad-rules.json", env!("CARGO_TARGET_TMPDIR"));

@@ -36,7 +36,7 @@ async fn peak(users: usize, bytes: usize, is_shared: bool, options: &[&str]) -> 
 
 /// Parsed, they were 529 MiB.
 #[actix_rt::test]
-async fn promise_4_config_of_57_kb_for_600_users_keeps_the_relay_under_128_mib() {
+async fn promise_4_large_configs_keep_the_relay_under_128_mib() {
     let shared = peak(600, 57_000, true, &[]).await;
     let own = peak(600, 57_000, false, &[]).await;
     println!("{shared} MiB with one value for all, {own} MiB with a value for each user");
@@ -45,7 +45,7 @@ async fn promise_4_config_of_57_kb_for_600_users_keeps_the_relay_under_128_mib()
 }
 
 #[actix_rt::test]
-async fn promise_4_relay_takes_no_more_memory_than_cache_bytes_lets_it() {
+async fn promise_4_relay_memory_stays_within_cache_bytes() {
     // 60 MiB of values.
     let peak = peak(3_000, 20_000, false, &["--cache-bytes", "4MiB"]).await;
     assert!(peak < 48, "{peak} MiB");
@@ -53,7 +53,7 @@ async fn promise_4_relay_takes_no_more_memory_than_cache_bytes_lets_it() {
 
 /// Nearly all of the longest body that is read, and then nothing.
 #[actix_rt::test]
-async fn promise_4_bodies_that_never_end_take_a_bounded_part_of_memory() {
+async fn promise_4_endless_bodies_take_bounded_memory() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -86,7 +86,7 @@ async fn promise_4_bodies_that_never_end_take_a_bounded_part_of_memory() {
 
 /// A few KB that become a MiB: what was unpacked is not kept while Statsig is asked.
 #[actix_rt::test]
-async fn promise_4_what_was_unpacked_is_not_held_while_statsig_answers() {
+async fn promise_4_unpacked_bodies_are_freed_before_the_call() {
     let upstream = Upstream::start(Mood::Hold);
     let relay = Relay::start(&upstream, &["--timeout", "60s", "--attempt-timeout", "60s"]).await;
     let spaces = " ".repeat(1_000_000);

@@ -37,7 +37,7 @@ async fn ask(relay: &Relay, body: &Value, id: Option<&str>) -> (Option<String>, 
 }
 
 #[actix_rt::test]
-async fn a_request_keeps_its_callers_id_or_gets_one_and_an_error_repeats_it() {
+async fn request_id_is_kept_or_made_and_repeated_in_errors() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &[]).await;
     let (good, bad) = (gate("u", 1), json!({"gateName": "beta"}));
@@ -62,7 +62,7 @@ async fn a_request_keeps_its_callers_id_or_gets_one_and_an_error_repeats_it() {
 }
 
 #[actix_rt::test]
-async fn each_request_is_a_line_at_debug_with_id_and_outcome_and_nothing_of_its_user() {
+async fn request_is_one_debug_line_without_its_user() {
     let upstream = Upstream::start(Mood::Answer);
     let options = ["--log", "debug", "--log-format", "json"];
     let relay = Relay::start(&upstream, &options).await;
@@ -90,7 +90,7 @@ async fn each_request_is_a_line_at_debug_with_id_and_outcome_and_nothing_of_its_
 }
 
 #[actix_rt::test]
-async fn normal_work_logs_nothing_and_what_fails_is_a_warning_with_its_id() {
+async fn normal_work_logs_nothing_and_failures_warn_with_ids() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     let relay = before(&upstream, &[]).await;
     ask(&relay, &gate("u", 1), Some("r-fine")).await;
@@ -109,7 +109,7 @@ async fn normal_work_logs_nothing_and_what_fails_is_a_warning_with_its_id() {
 }
 
 #[actix_rt::test]
-async fn a_variable_that_looks_like_a_setting_and_is_none_is_a_warning_without_its_value() {
+async fn misspelt_variable_is_a_warning_without_its_value() {
     let variables = [("STATSIG_FLUSH_INTERVAL_MS", "5-hunter2")];
     let ended = stop(Relay::start_with(&[], &variables).await).await;
 
@@ -120,7 +120,7 @@ async fn a_variable_that_looks_like_a_setting_and_is_none_is_a_warning_without_i
 }
 
 #[actix_rt::test]
-async fn a_key_that_statsig_refuses_is_one_error_in_the_log_and_no_end() {
+async fn refused_key_is_one_error_line_and_the_relay_goes_on() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     upstream.require_key("another key");
     let relay = before(&upstream, &[]).await;
@@ -191,7 +191,7 @@ async fn prometheus_can_read_what_was_asked_and_how_long_it_took() {
 }
 
 #[actix_rt::test]
-async fn stats_tells_what_was_asked_called_and_answered_what_failed_and_what_is_on_its_way() {
+async fn stats_count_requests_calls_failures_and_pending() {
     let upstream = Upstream::start(Mood::Hold);
     let relay = Relay::start(&upstream, &["--max-pending", "3", "--timeout", "60s"]).await;
     let held = relay.post("/v1/check_gate", &gate("u", 1));
@@ -274,7 +274,7 @@ fn figure(metrics: &Scrape, name: &str, labels: &[(&str, &str)]) -> Option<Figur
 }
 
 #[actix_rt::test]
-async fn readiness_is_lost_with_a_failed_call_and_comes_back_without_traffic() {
+async fn readiness_returns_without_traffic_after_a_failure() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     let relay = before(&upstream, &[]).await;
     assert_eq!(relay.get("/readyz").await, (StatusCode::OK, json!({"status": "ready"})));
@@ -295,7 +295,7 @@ async fn readiness_is_lost_with_a_failed_call_and_comes_back_without_traffic() {
 }
 
 #[actix_rt::test]
-async fn an_outage_that_opened_the_breaker_is_over_for_readiness_when_statsig_is_back() {
+async fn readiness_returns_after_an_outage_opened_the_breaker() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     let relay = before(&upstream, &[]).await;
     upstream.inject(Fault::status(503).always());

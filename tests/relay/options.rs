@@ -34,7 +34,7 @@ async fn promise_7_help_shows_no_value_of_a_variable() {
 }
 
 #[actix_rt::test]
-async fn a_flag_wins_over_its_variable_and_a_variable_over_the_default() {
+async fn flag_wins_over_variable_over_default() {
     let key = ("STATSIG_API_KEY", KEY);
     // Each variable is invalid, and is only read without its flag.
     for (flag, variable, refused) in [
@@ -61,7 +61,7 @@ async fn a_flag_wins_over_its_variable_and_a_variable_over_the_default() {
 }
 
 #[actix_rt::test]
-async fn a_switch_may_stand_alone_or_have_a_value_as_its_variable_has() {
+async fn switch_may_stand_alone_or_have_a_value() {
     let key = ("STATSIG_API_KEY", KEY);
     let public = ["--listen", "0.0.0.0:0"];
     let refused = refusal(&public, &[key, ("STATSIG_RELAY_ALLOW_ANYONE", "perhaps")]).await;
@@ -80,7 +80,7 @@ async fn a_switch_may_stand_alone_or_have_a_value_as_its_variable_has() {
 }
 
 #[actix_rt::test]
-async fn a_refusal_is_one_line_that_names_the_flag_or_the_variable() {
+async fn refusal_is_one_line_naming_the_flag_or_variable() {
     for (options, variables, message) in [
         (&["--batch-size", "0"][..], &[][..], "--batch-size cannot be 0: must be from 1 to 100"),
         (&["--batch-size", "-1"], &[], "--batch-size cannot be \"-1\": must be a whole number"),
@@ -128,7 +128,7 @@ async fn a_refusal_is_one_line_that_names_the_flag_or_the_variable() {
 }
 
 #[actix_rt::test]
-async fn an_empty_rust_log_says_nothing() {
+async fn empty_rust_log_is_ignored() {
     for (filter, is_logged) in [("", true), ("warn", true), ("error", false)] {
         let variables = [("RUST_LOG", filter), ("STATSIG_FLUSH_INTERVAL_MS", "5")];
         let mut relay = Relay::start_with(&[], &variables).await;

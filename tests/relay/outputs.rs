@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[actix_rt::test]
-async fn where_nobody_reads_its_log_it_serves_and_drains_all_the_same() {
+async fn unread_log_stops_neither_serving_nor_draining() {
     let upstream = Upstream::start(Mood::Hold);
     let key = [("STATSIG_API_KEY", KEY)];
     let options = ["--upstream", &upstream.url, "--timeout", "60s", "--attempt-timeout", "60s"];
@@ -33,7 +33,7 @@ async fn where_nobody_reads_its_log_it_serves_and_drains_all_the_same() {
 }
 
 #[actix_rt::test]
-async fn where_nobody_reads_its_log_what_fails_is_answered_all_the_same() {
+async fn unread_log_does_not_keep_failures_from_being_answered() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     upstream.inject(Fault::status(503).always());
     let options = ["--upstream", &upstream.url(), "--retry-attempts", "1"];
@@ -49,7 +49,7 @@ async fn where_nobody_reads_its_log_what_fails_is_answered_all_the_same() {
 /// Its stdout is full before it says where it listens.
 #[cfg(unix)]
 #[actix_rt::test]
-async fn promise_10_stdout_that_nobody_reads_holds_up_neither_the_start_nor_the_end() {
+async fn promise_10_unread_stdout_delays_neither_start_nor_exit() {
     use std::os::{fd::OwnedFd, unix::net::UnixStream};
 
     let (mut stdout, _unread) = UnixStream::pair().unwrap();
@@ -78,7 +78,7 @@ async fn fails_often(relay: &Relay, checks: usize) {
 }
 
 #[actix_rt::test]
-async fn promise_10_a_log_that_nobody_reads_holds_up_neither_checks_nor_probes_nor_the_end() {
+async fn promise_10_unread_log_delays_no_check_probe_or_exit() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     upstream.inject(Fault::status(503).always());
     let options = ["--upstream", &upstream.url(), "--retry-attempts", "1"];
@@ -105,7 +105,7 @@ async fn counter(relay: &Relay, name: &str) -> u64 {
 }
 
 #[actix_rt::test]
-async fn lines_of_the_log_that_find_no_room_are_counted_and_their_number_logged_when_it_is_read() {
+async fn dropped_log_lines_are_counted_and_logged_later() {
     let upstream = LocalStatsig::start(Rules::sample()).unwrap();
     let url = upstream.url();
     let options = ["--upstream", &url, "--log", "trace", "--log-format", "json"];
@@ -136,7 +136,7 @@ async fn lines_of_the_log_that_find_no_room_are_counted_and_their_number_logged_
 }
 
 #[actix_rt::test]
-async fn what_is_no_http_is_counted_and_fills_no_log() {
+async fn requests_that_are_not_http_are_counted_not_logged() {
     let upstream = Upstream::start(Mood::Answer);
     let mut relay = Relay::start(&upstream, &[]).await;
     for _ in 0..200 {

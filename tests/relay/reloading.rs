@@ -76,7 +76,7 @@ fn all_are(value: bool) -> Rules {
 }
 
 #[actix_rt::test]
-async fn a_changed_key_file_loses_no_request_and_drops_the_answers_to_the_old_key() {
+async fn changed_key_file_loses_no_request_and_empties_the_cache() {
     let server = LocalStatsig::start(all_are(false)).unwrap();
     let file = folder("changed-key").join("key");
     fs::write(&file, "key-one\n").unwrap();
@@ -103,7 +103,7 @@ async fn a_changed_key_file_loses_no_request_and_drops_the_answers_to_the_old_ke
 }
 
 #[actix_rt::test]
-async fn a_secret_that_is_swapped_by_a_link_is_noticed_without_a_signal() {
+async fn secret_swapped_by_a_link_is_noticed_without_a_signal() {
     let server = LocalStatsig::start(all_are(true)).unwrap();
     server.require_key("key-one");
     // As Kubernetes lays a secret out.
@@ -126,7 +126,7 @@ async fn a_secret_that_is_swapped_by_a_link_is_noticed_without_a_signal() {
 }
 
 #[actix_rt::test]
-async fn a_key_file_that_is_broken_or_gone_is_an_error_in_the_log_and_the_old_key_stays() {
+async fn broken_key_file_is_logged_and_the_old_key_stays() {
     let server = LocalStatsig::start(all_are(true)).unwrap();
     server.require_key(KEY);
     let file = folder("broken-key").join("key");

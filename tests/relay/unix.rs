@@ -47,7 +47,7 @@ pub(crate) fn path(name: &str) -> String {
 }
 
 #[actix_rt::test]
-async fn caller_over_a_unix_socket_needs_no_key_and_the_socket_is_its_owners() {
+async fn unix_socket_caller_needs_no_key() {
     let upstream = Upstream::start(Mood::Answer);
     let path = path("relay.sock");
     let mut relay = listening(&upstream, &path, &[], "").await;
@@ -62,7 +62,7 @@ async fn caller_over_a_unix_socket_needs_no_key_and_the_socket_is_its_owners() {
 }
 
 #[actix_rt::test]
-async fn where_this_machine_is_not_trusted_a_caller_over_a_unix_socket_needs_a_key() {
+async fn unix_socket_caller_needs_a_key_if_untrusted() {
     let upstream = Upstream::start(Mood::Answer);
     let path = path("distrusted.sock");
     let options = ["--trust-loopback", "off", "--socket-mode", "0660"];

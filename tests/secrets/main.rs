@@ -151,7 +151,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_search_finds_a_secret_however_it_is_rendered() {
+fn secret_search_finds_every_rendering() {
     use awc::http::header::{HeaderMap, HeaderName, HeaderValue};
     let mut headers = HeaderMap::new();
     let (name, mut key) = (HeaderName::from_static("k"), HeaderValue::from_static(KEY));
@@ -448,7 +448,7 @@ fn at_rest(shown: &mut Shown) {
 }
 
 #[actix_rt::test]
-async fn promise_7_a_faulty_run_tells_no_secrets() {
+async fn promise_7_faulty_run_reveals_no_secrets() {
     listen();
     let mut shown = Shown::default();
 

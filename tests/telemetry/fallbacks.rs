@@ -16,7 +16,7 @@ fn failing() -> Script {
 }
 
 #[test]
-fn an_answer_is_given_as_it_is_and_is_no_fallback() {
+fn answer_is_returned_as_is_and_is_no_fallback() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
 
@@ -28,7 +28,7 @@ fn an_answer_is_given_as_it_is_and_is_no_fallback() {
 }
 
 #[test]
-fn a_default_that_stands_in_is_counted_logged_and_told() {
+fn fallback_is_counted_logged_and_reported() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given a transport that fails
@@ -69,7 +69,7 @@ fn a_default_that_stands_in_is_counted_logged_and_told() {
 }
 
 #[test]
-fn a_key_that_is_missing_or_of_another_type_is_a_fallback_too() {
+fn missing_or_mistyped_key_is_a_fallback() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
 
@@ -88,7 +88,7 @@ fn a_key_that_is_missing_or_of_another_type_is_a_fallback_too() {
 }
 
 #[test]
-fn each_error_that_a_caller_gets_is_told_once_wherever_it_comes_from() {
+fn each_error_is_reported_once_wherever_it_comes_from() {
     virtual_time(async {
         // Given a hook
         let (tell, told) = mpsc::channel();
@@ -113,7 +113,7 @@ fn each_error_that_a_caller_gets_is_told_once_wherever_it_comes_from() {
 }
 
 #[test]
-fn the_error_of_a_component_that_is_gone_is_counted_and_told_too() {
+fn error_of_an_ended_component_is_counted_and_reported() {
     // Given a component whose runtime is stopped while a request is pending
     let (tell, told) = mpsc::channel();
     let config = config().on_error(move |error| tell.send(error.kind().as_str()).unwrap());
@@ -136,7 +136,7 @@ fn the_error_of_a_component_that_is_gone_is_counted_and_told_too() {
 }
 
 #[test]
-fn a_name_that_came_from_anywhere_does_not_fill_the_log() {
+fn untrusted_name_does_not_fill_the_log() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         let statsig = Script::answering().start(config());
@@ -150,7 +150,7 @@ fn a_name_that_came_from_anywhere_does_not_fill_the_log() {
 }
 
 #[test]
-fn a_key_that_came_from_anywhere_does_not_fill_the_log_either() {
+fn untrusted_key_does_not_fill_the_log() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given a config with a long key
@@ -182,7 +182,7 @@ fn a_key_that_came_from_anywhere_does_not_fill_the_log_either() {
 }
 
 #[test]
-fn a_hook_that_panics_harms_nothing() {
+fn panicking_hook_harms_nothing() {
     virtual_time(async {
         let (tell, told) = mpsc::channel();
         let config = config().on_error(move |error| {
@@ -205,7 +205,7 @@ fn a_hook_that_panics_harms_nothing() {
 }
 
 #[test]
-fn a_hook_that_blocks_keeps_nobody_waiting_and_what_it_misses_is_counted() {
+fn blocking_hook_delays_nobody_and_its_misses_are_counted() {
     virtual_time(async {
         // Given a hook that is stuck
         let gate = Arc::new(Barrier::new(2));
@@ -235,7 +235,7 @@ fn a_hook_that_blocks_keeps_nobody_waiting_and_what_it_misses_is_counted() {
 }
 
 #[test]
-fn a_hook_of_fallbacks_that_panics_or_blocks_leaves_everybody_with_the_default() {
+fn failing_fallback_hook_leaves_the_defaults_in_place() {
     virtual_time(async {
         // Given a hook that panics at the first, and is stuck at the second
         let gate = Arc::new(Barrier::new(2));

@@ -81,7 +81,7 @@ fn assert_documented(recorder: &PrometheusRecorder) {
 }
 
 #[test]
-fn what_happened_is_in_the_scrape_by_documented_names_and_nothing_else_is() {
+fn scrape_has_exactly_the_documented_metrics() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
     System::new().block_on(async {
@@ -209,7 +209,7 @@ fn durations_are_in_seconds_and_names_are_counted() {
 }
 
 #[test]
-fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
+fn waits_of_calls_without_a_place_are_measured() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
     System::new().block_on(async {
@@ -249,7 +249,7 @@ fn the_waits_of_calls_that_never_got_a_place_are_measured_too() {
 }
 
 #[test]
-fn each_kind_of_failure_and_fallback_is_there_before_the_first_so_that_no_burst_is_missed() {
+fn failure_counters_exist_before_the_first_failure() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
     virtual_time(async {
@@ -266,7 +266,7 @@ fn each_kind_of_failure_and_fallback_is_there_before_the_first_so_that_no_burst_
 }
 
 #[test]
-fn what_is_published_is_the_change_and_components_add_up_until_they_are_gone() {
+fn published_counters_add_up_over_components() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
     virtual_time(async {
@@ -296,7 +296,7 @@ fn what_is_published_is_the_change_and_components_add_up_until_they_are_gone() {
 }
 
 #[test]
-fn what_many_publish_at_once_is_counted_once() {
+fn concurrent_publishing_counts_once() {
     let recorder = &recorder();
     let nowhere = config().base_url("http://127.0.0.1:9").build().unwrap();
     let statsig = Statsig::start(nowhere).unwrap();
@@ -323,7 +323,7 @@ fn what_many_publish_at_once_is_counted_once() {
 }
 
 #[test]
-fn published_every_so_often_it_is_never_older_and_ends_with_the_component() {
+fn periodic_publishing_ends_with_the_component() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
     virtual_time(async {

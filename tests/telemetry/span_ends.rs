@@ -24,7 +24,7 @@ fn ended(outcomes: &[&str]) -> Vec<Option<String>> {
 }
 
 #[test]
-fn a_request_whose_caller_left_was_abandoned_though_its_call_was_answered() {
+fn request_whose_caller_left_is_abandoned_in_its_span() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given two callers in one call
@@ -50,7 +50,7 @@ fn a_request_whose_caller_left_was_abandoned_though_its_call_was_answered() {
 }
 
 #[test]
-fn a_request_that_nobody_waits_for_was_abandoned_and_made_no_call() {
+fn request_nobody_waits_for_is_abandoned_without_a_call() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         let statsig = Script::answering().start(config());
@@ -64,7 +64,7 @@ fn a_request_that_nobody_waits_for_was_abandoned_and_made_no_call() {
 }
 
 #[test]
-fn a_queued_call_that_nobody_wants_any_more_was_abandoned_without_an_attempt() {
+fn unwanted_queued_call_is_abandoned_without_an_attempt() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {
         // Given one place in flight, which is taken, and a call that waits for it
@@ -96,7 +96,7 @@ fn a_queued_call_that_nobody_wants_any_more_was_abandoned_without_an_attempt() {
 }
 
 #[test]
-fn an_attempt_that_panics_says_so() {
+fn attempt_that_panics_says_so() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {
         let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
@@ -114,7 +114,7 @@ fn an_attempt_that_panics_says_so() {
 }
 
 #[test]
-fn a_call_that_a_transport_lost_says_so_and_has_the_next_within_it() {
+fn lost_call_says_so_and_contains_the_next() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given a transport that loses the first call

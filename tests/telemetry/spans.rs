@@ -27,7 +27,7 @@ fn follows(span: &SeenSpan) -> BTreeSet<u64> {
 }
 
 #[test]
-fn a_request_stands_within_its_callers_span_and_a_call_follows_from_all_the_requests_it_serves() {
+fn request_is_in_its_callers_span_and_call_follows_from_all() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given two callers, each with a span of its own
@@ -56,7 +56,7 @@ fn a_request_stands_within_its_callers_span_and_a_call_follows_from_all_the_requ
 }
 
 #[test]
-fn a_message_carries_its_callers_span_and_whoever_joins_a_call_is_one_of_those_it_follows_from() {
+fn message_carries_its_span_and_call_follows_from_joiners() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given a call in flight
@@ -83,7 +83,7 @@ fn a_message_carries_its_callers_span_and_whoever_joins_a_call_is_one_of_those_i
 }
 
 #[test]
-fn a_call_follows_from_a_request_that_ended_before_it() {
+fn call_follows_from_a_request_that_ended_before_it() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given a transport that refuses one config at once, and has the other later
@@ -106,7 +106,7 @@ fn a_call_follows_from_a_request_that_ended_before_it() {
 }
 
 #[test]
-fn an_attempt_stands_within_its_call_and_each_says_how_it_ended() {
+fn attempt_is_in_its_calls_span_and_says_how_it_ended() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {
         // Given a server that fails once, and one that refuses the key
@@ -140,7 +140,7 @@ fn an_attempt_stands_within_its_call_and_each_says_how_it_ended() {
 }
 
 #[test]
-fn the_log_says_when_calls_begin_to_fail_and_when_they_are_answered_again() {
+fn log_says_when_calls_fail_and_when_they_recover() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
         // Given a transport that fails three times
@@ -165,7 +165,7 @@ fn the_log_says_when_calls_begin_to_fail_and_when_they_are_answered_again() {
 }
 
 #[test]
-fn in_normal_work_nothing_is_said_at_info_and_no_field_grows_with_names_or_users() {
+fn normal_work_logs_nothing_at_info_and_fields_stay_small() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {
         let rule = Rule::new(true);
@@ -202,7 +202,7 @@ fn in_normal_work_nothing_is_said_at_info_and_no_field_grows_with_names_or_users
 }
 
 #[test]
-fn the_apps_own_lines_reach_all_of_its_layers_though_each_filters_for_itself() {
+fn app_log_lines_reach_all_layers_with_own_filters() {
     // Given an app that writes its log at INFO, and traces at DEBUG
     let (log, traces) = (Trace::default(), Trace::default());
     let subscriber = Registry::default()

@@ -82,7 +82,7 @@ fn parents_are_kept_across_threads() {
 }
 
 #[test]
-fn promise_5_a_parent_of_another_subscriber_keeps_its_child_and_harms_nobody() {
+fn promise_5_parent_span_of_another_subscriber_is_harmless() {
     in_own_process(|| {
         let process = Trace::of_the_process();
         System::new().block_on(async {
@@ -113,7 +113,7 @@ fn promise_5_a_parent_of_another_subscriber_keeps_its_child_and_harms_nobody() {
 }
 
 #[test]
-fn attempts_on_other_threads_stand_within_their_call_whichever_subscriber_has_it() {
+fn attempts_on_other_threads_stay_in_their_calls_span() {
     in_own_process(|| {
         let process = Trace::of_the_process();
         let (own, _guard) = Trace::of_this_thread();

@@ -367,7 +367,7 @@ mod settings_that_cannot_work {
     use super::*;
 
     #[test]
-    fn have_something_other_than_certificates_in_place_of_certificates() {
+    fn certificates_setting_without_certificates_is_refused() {
         let key = KeyPair::generate().unwrap().serialize_pem();
         let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let cut_off = &Authority::new("test").pem()[..200];

@@ -202,7 +202,7 @@ mod proxies {
     }
 
     #[actix_rt::test]
-    async fn proxy_that_does_not_connect_is_named_whatever_it_does_instead() {
+    async fn proxy_that_does_not_connect_is_named() {
         for (conduct, says) in [
             (Conduct::Says("HTTP/1.1 502 Bad Gateway\r\n\r\n"), "answered 502 Bad Gateway"),
             (Conduct::Says("HTTP/1.1 403 \r\n\r\n<html>"), "answered 403 Forbidden to CONNECT"),
@@ -252,7 +252,7 @@ mod proxies {
     }
 
     #[actix_rt::test]
-    async fn promise_1_a_proxy_that_hangs_ends_in_a_timeout() {
+    async fn promise_1_hanging_proxy_ends_in_a_timeout() {
         let behind = Behind::new();
         let proxy = Listening::proxy(Conduct::Hangs);
         let config = behind.config().attempt_timeout(Duration::from_millis(100));

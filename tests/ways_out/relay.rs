@@ -34,7 +34,7 @@ fn told(output: &Output) -> String {
 }
 
 #[test]
-fn promise_7_relay_takes_a_proxy_by_flag_and_variable_and_tells_no_credentials() {
+fn promise_7_relay_proxy_setting_reveals_no_credentials() {
     let authority = Authority::new("test");
     let server = Server::tls(authority.issue("statsig.test").config());
     let port = server.url("-").rsplit(':').next().unwrap().parse().unwrap();
@@ -70,7 +70,7 @@ fn promise_7_relay_takes_a_proxy_by_flag_and_variable_and_tells_no_credentials()
 }
 
 #[test]
-fn relay_refuses_an_unsupported_proxy_by_name_and_warns_of_one_in_the_environment() {
+fn relay_refuses_or_warns_of_an_unsupported_proxy() {
     let socks = "socks5://me:hunter2@proxy.internal:1080";
     for (options, variables, name) in [
         (&["--proxy", socks][..], &[][..], "--proxy"),

@@ -83,7 +83,7 @@ fn limited<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn visitor_who_closes_costs_no_call_where_half_closed_connections_are_not_allowed() {
+fn closed_visitor_costs_no_call_if_half_close_is_off() {
     assert_eq!(limited(closed_before_the_flush(false)), (String::new(), 0));
 }
 

@@ -34,7 +34,7 @@ use crate::{
 };
 
 #[actix_rt::test]
-async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between() {
+async fn name_has_one_answer_in_a_request_despite_rule_changes() {
     async fn before_and_after(flags: Flags, server: Data<LocalStatsig>) -> Result<String> {
         let before = (flags.check_gate("winter_sale").await?, theme(&flags).await?);
         let now = !before.0;
@@ -68,7 +68,7 @@ async fn a_name_has_one_answer_in_a_request_though_the_rules_change_in_between()
 }
 
 #[actix_rt::test]
-async fn a_name_asked_for_many_times_at_once_is_one_name_in_one_call() {
+async fn name_asked_many_times_at_once_is_sent_once() {
     async fn page(flags: Flags) -> Result<String> {
         let one = join_all((0..50).map(|_| flags.check_gate("dark_mode")));
         let several = flags.check_gates(["dark_mode", "search_v2", "dark_mode"]);
@@ -91,7 +91,7 @@ async fn a_name_asked_for_many_times_at_once_is_one_name_in_one_call() {
 }
 
 #[actix_rt::test]
-async fn the_names_of_one_call_go_out_together_without_those_that_are_known() {
+async fn unknown_names_of_one_call_are_sent_together() {
     async fn page(flags: Flags) -> Result<String> {
         let first = flags.check_gate("search_v2").await?;
         let all =
@@ -112,7 +112,7 @@ async fn the_names_of_one_call_go_out_together_without_those_that_are_known() {
 }
 
 #[actix_rt::test]
-async fn an_answer_comes_also_when_the_first_to_ask_has_left() {
+async fn answer_arrives_after_its_first_caller_left() {
     async fn page(flags: Flags, server: Data<LocalStatsig>) -> Result<String> {
         tokio::select! {
             biased;
@@ -157,7 +157,7 @@ fn counting(
 }
 
 #[actix_rt::test]
-async fn extractors_middlewares_and_the_handler_share_one_user_and_one_snapshot() {
+async fn extractors_and_middlewares_share_user_and_snapshot() {
     async fn ahead(
         flags: Flags,
         request: ServiceRequest,
@@ -186,7 +186,7 @@ async fn extractors_middlewares_and_the_handler_share_one_user_and_one_snapshot(
 }
 
 #[actix_rt::test]
-async fn who_it_is_may_be_looked_up_for_a_session_that_a_middleware_left_in_the_request() {
+async fn identify_may_read_a_session_from_a_middleware() {
     struct Session(String);
     async fn log_in(
         request: ServiceRequest,
@@ -215,7 +215,7 @@ async fn who_it_is_may_be_looked_up_for_a_session_that_a_middleware_left_in_the_
 }
 
 #[actix_rt::test]
-async fn a_request_that_wants_no_flags_has_no_user_and_asks_nothing() {
+async fn request_without_flags_identifies_and_asks_nothing() {
     let (server, statsig) = start(Rules::new());
     let count = Arc::default();
     let app = App::new()
@@ -231,7 +231,7 @@ async fn a_request_that_wants_no_flags_has_no_user_and_asks_nothing() {
 }
 
 #[actix_rt::test]
-async fn the_apps_own_error_reaches_the_client_and_nobody_is_identified_again() {
+async fn identify_error_reaches_the_client_once() {
     fn log_in() -> InternalError<&'static str> {
         let mut response = HttpResponse::SeeOther();
         let response = response.insert_header(("location", "/login")).body("log in first");
@@ -274,7 +274,7 @@ async fn the_apps_own_error_reaches_the_client_and_nobody_is_identified_again() 
 }
 
 #[actix_rt::test]
-async fn an_error_answers_for_its_whole_request_and_tells_a_stranger_nothing() {
+async fn error_answers_its_request_and_reveals_nothing() {
     async fn page(flags: Flags) -> Result<String, Error> {
         assert!(matches!(
             flags.check_gate("recs").await,
@@ -292,7 +292,7 @@ async fn an_error_answers_for_its_whole_request_and_tells_a_stranger_nothing() {
 }
 
 #[actix_rt::test]
-async fn a_name_that_fails_alone_leaves_the_others_of_its_call_their_answers() {
+async fn failing_gate_leaves_the_others_their_answers() {
     async fn page(flags: Flags) -> Result<String> {
         let left_out = flags.check_gates(["chat", "recs"]).await.unwrap_err();
         let bad = flags.check_gates(["wide", "wi/de"]).await.unwrap_err();
@@ -313,7 +313,7 @@ async fn a_name_that_fails_alone_leaves_the_others_of_its_call_their_answers() {
 }
 
 #[actix_rt::test]
-async fn a_config_that_fails_leaves_the_others_of_its_call_their_answers() {
+async fn failing_config_leaves_the_others_their_answers() {
     async fn page(flags: Flags) -> Result<String> {
         let both = flags.get_configs(["shop", "banner"]).await.unwrap_err();
         let again = flags.get_config("banner").await.unwrap_err();
@@ -332,7 +332,7 @@ async fn a_config_that_fails_leaves_the_others_of_its_call_their_answers() {
 }
 
 #[actix_rt::test]
-async fn promise_3_a_gate_that_the_server_refuses_is_no_trouble_of_those_it_was_asked_for_with() {
+async fn promise_3_refused_gate_leaves_its_neighbours_answers() {
     async fn page(flags: Flags) -> Result<String> {
         let both = flags.check_gates(["chat", "recs"]).await.unwrap_err();
         let alone = flags.check_gate("recs").await.unwrap_err();
@@ -348,7 +348,7 @@ async fn promise_3_a_gate_that_the_server_refuses_is_no_trouble_of_those_it_was_
 }
 
 #[actix_rt::test]
-async fn a_default_that_stands_in_is_counted_and_told_each_time() {
+async fn each_fallback_is_counted_and_reported() {
     async fn page(flags: Flags) -> String {
         let columns = flags.get_config_or("shop", "columns", 3).await;
         let of_another_type = flags.get_config_or("shop", "theme", 4).await;
@@ -392,8 +392,7 @@ async fn a_default_that_stands_in_is_counted_and_told_each_time() {
 }
 
 #[actix_rt::test]
-async fn what_is_asked_without_an_exposure_is_asked_of_the_component_and_is_no_part_of_the_snapshot()
- {
+async fn request_without_exposure_stays_out_of_the_snapshot() {
     async fn page(flags: Flags) -> Result<String> {
         let quietly = CheckGates::new(flags.user().clone(), ["chat"]).without_exposure();
         let quiet = flags.statsig().ask(quietly).await?[0].value();
@@ -429,7 +428,7 @@ async fn evaluations_say_which_rule_decided() {
 }
 
 #[actix_rt::test]
-async fn where_a_scope_is_wired_apart_what_is_nearer_counts() {
+async fn nearest_scope_configuration_wins() {
     async fn whose(flags: Flags) -> String {
         format!("{:?}", flags.user())
     }
@@ -476,8 +475,7 @@ async fn flags_config_nearest_to_the_handler_overrides_the_others() {
 }
 
 #[actix_rt::test]
-async fn without_the_line_that_wires_it_the_log_says_which_is_missing_and_a_stranger_learns_nothing()
- {
+async fn missing_configuration_is_logged_and_not_revealed() {
     let log = Log::default();
     let _subscription = log.subscribe();
     let (_server, statsig) = start(Rules::new());
@@ -681,7 +679,7 @@ fn debug_shows_no_private_attribute() {
 }
 
 #[actix_rt::test]
-async fn a_client_who_leaves_before_it_is_known_who_it_is_leaves_nothing_behind() {
+async fn client_leaving_during_identify_leaves_nothing_behind() {
     struct Held(#[allow(dead_code, reason = "kept, to see when it goes")] Rc<()>);
     let (_server, statsig) = start(Rules::new());
     let forever = async |request: &HttpRequest| {

@@ -33,7 +33,7 @@ fn get_as(user: &str, path: &str) -> TestRequest {
 }
 
 #[actix_rt::test]
-async fn a_closed_gate_answers_404_around_an_app_a_scope_and_a_resource() {
+async fn closed_gate_answers_404_for_app_scope_and_resource() {
     let (_server, statsig) = start(rules());
     let flags = flags(&statsig);
     let gate = || RequireGate::new("insiders");
@@ -64,7 +64,7 @@ async fn a_closed_gate_answers_404_around_an_app_a_scope_and_a_resource() {
 }
 
 #[actix_rt::test]
-async fn the_app_chooses_what_a_closed_gate_answers() {
+async fn app_chooses_the_answer_of_a_closed_gate() {
     let (_server, statsig) = start(rules());
     let waiting_list = RequireGate::new("insiders").when_closed(|request| {
         let list = format!("/waiting-list?for={}", request.path());
@@ -81,7 +81,7 @@ async fn the_app_chooses_what_a_closed_gate_answers() {
 }
 
 #[actix_rt::test]
-async fn the_handler_behind_it_has_its_answer_and_asks_for_no_second_exposure() {
+async fn handler_behind_the_gate_causes_no_second_exposure() {
     async fn page(flags: Flags) -> Result<String, Error> {
         Ok(format!("{:?}", flags.check_gates(["insiders", "chat"]).await?))
     }
@@ -99,7 +99,7 @@ async fn the_handler_behind_it_has_its_answer_and_asks_for_no_second_exposure() 
 }
 
 #[actix_rt::test]
-async fn when_statsig_fails_the_app_has_chosen_and_what_stands_in_is_counted_and_told() {
+async fn gate_falls_back_as_the_app_chose_and_reports_each() {
     let server = LocalStatsig::start(rules()).unwrap();
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
@@ -141,8 +141,7 @@ async fn when_statsig_fails_the_app_has_chosen_and_what_stands_in_is_counted_and
 }
 
 #[actix_rt::test]
-async fn who_is_not_identified_an_app_that_is_not_wired_and_a_gate_that_cannot_be_fail_in_any_case()
-{
+async fn misconfigured_gates_and_unknown_users_always_fail() {
     let (server, statsig) = start(rules());
     let gate = || RequireGate::new("insiders").fail_open();
     let no_gate = web::scope("/typo").wrap(RequireGate::new("in/siders").fail_open());

@@ -104,7 +104,7 @@ fn promise_6_sigterm_in_the_middle_of_requests_all_are_answered() {
 }
 
 #[test]
-fn promise_6_also_where_the_component_lives_on_the_apps_own_arbiter() {
+fn promise_6_holds_for_a_component_on_the_apps_arbiter() {
     program::run(
         |upstream| serve(Statsig::start_in_current_arbiter, config(upstream), LONG),
         |command| all_are_answered(command, async |program| program.signal("INT")),
@@ -125,7 +125,7 @@ fn promise_6_two_signals_at_once_are_one() {
 }
 
 #[test]
-fn promise_6_no_flag_waits_for_the_flush_interval_not_the_next_one_of_a_request_either() {
+fn promise_6_draining_flags_skip_the_flush_interval() {
     let flush_interval = Duration::from_secs(60);
     program::run(
         |upstream| {
@@ -138,7 +138,7 @@ fn promise_6_no_flag_waits_for_the_flush_interval_not_the_next_one_of_a_request_
 }
 
 #[test]
-fn promise_6_what_had_arrived_when_the_signal_came_is_answered() {
+fn promise_6_requests_before_the_signal_are_answered() {
     program::run(
         |upstream| serve(Statsig::start, config(upstream), LONG),
         |command| async {
@@ -160,7 +160,7 @@ fn promise_6_what_had_arrived_when_the_signal_came_is_answered() {
 }
 
 #[actix_rt::test]
-async fn promise_6_an_app_that_ends_by_itself_answers_what_it_has() {
+async fn promise_6_app_that_ends_itself_answers_its_requests() {
     let upstream = Upstream::start(Mood::Hold);
     let statsig = Statsig::start(config(&upstream.url).build().unwrap()).unwrap();
     let (flags, data) =
@@ -221,7 +221,7 @@ fn promise_6_at_the_limit_what_is_not_answered_is_cut_off() {
 }
 
 #[test]
-fn promise_6_a_second_signal_cuts_off_what_is_not_answered() {
+fn promise_6_second_signal_cuts_off_the_rest() {
     program::run(
         |upstream| serve(Statsig::start_in_current_arbiter, config(upstream), LONG),
         |command| a_visitor_is_cut_off(command, &["INT", "INT"]),
@@ -229,7 +229,7 @@ fn promise_6_a_second_signal_cuts_off_what_is_not_answered() {
 }
 
 #[actix_rt::test]
-async fn a_server_that_fails_says_why_and_the_component_has_ended() {
+async fn failed_server_says_why_and_ends_the_component() {
     let statsig = Statsig::start(config("http://127.0.0.1:9").build().unwrap()).unwrap();
     let app = || App::new().data_factory(|| async { Err::<(), _>("no database") });
     let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0").unwrap();

@@ -196,7 +196,7 @@ async fn each_bad_body_is_an_error_that_says_what_is_wrong_with_it() {
 }
 
 #[actix_rt::test]
-async fn what_is_unknown_or_null_is_tolerated() {
+async fn unknown_and_null_fields_are_tolerated() {
     let server = LocalStatsig::start(rules()).unwrap();
     let statsig = start(server.url());
     let deep = deep(100_000);
@@ -233,7 +233,7 @@ async fn what_is_unknown_or_null_is_tolerated() {
 }
 
 #[actix_rt::test]
-async fn a_config_has_the_very_numbers_that_the_server_wrote() {
+async fn config_keeps_the_servers_exact_numbers() {
     let server = LocalStatsig::start(rules()).unwrap();
     let statsig = start(server.url());
     // The last of them is one that a fast reader takes for its neighbour.
@@ -253,7 +253,7 @@ async fn a_config_has_the_very_numbers_that_the_server_wrote() {
 }
 
 #[actix_rt::test]
-async fn a_body_that_is_packed_and_cannot_be_unpacked_is_an_error_that_says_so() {
+async fn body_that_cannot_be_unpacked_is_an_error_that_says_so() {
     let server = LocalStatsig::start(rules()).unwrap();
     let statsig = start(server.url());
     let corrupt = Fault::body(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xff\xff\xff");
@@ -280,7 +280,7 @@ async fn a_body_that_is_packed_and_cannot_be_unpacked_is_an_error_that_says_so()
 }
 
 #[actix_rt::test]
-async fn what_a_refusal_says_is_quoted_the_same_way() {
+async fn refusals_are_quoted_safely_too() {
     let server = LocalStatsig::start(rules()).unwrap();
     let statsig = start(server.url());
     let private = User::builder().user_id("u-1").private_attribute("pin", PRIVATE).build().unwrap();
@@ -300,7 +300,7 @@ async fn what_a_refusal_says_is_quoted_the_same_way() {
 }
 
 #[actix_rt::test]
-async fn an_answer_about_private_attributes_is_not_quoted_but_says_what_is_wrong() {
+async fn answer_about_private_attributes_is_not_quoted() {
     let server = LocalStatsig::start(rules()).unwrap();
     let statsig = start(server.url());
     let who = User::builder().user_id("u-1").private_attribute("pin", PRIVATE).build().unwrap();
@@ -390,7 +390,7 @@ fn read_request(stream: &mut TcpStream) {
 /// The status has said what matters: a key that is refused is not tried again because the rest of
 /// the answer does not come.
 #[actix_rt::test]
-async fn a_refusal_whose_body_never_comes_is_still_the_refusal() {
+async fn refusal_without_its_body_is_still_a_refusal() {
     for (status, kind) in [("401 Unauthorized", "unauthorized"), ("400 Bad Request", "refused")] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -25,7 +25,7 @@ const TARGETS: [(&str, Property); 8] = [
 
 /// A published crate comes without the package `fuzz`, and so without a corpus.
 #[test]
-fn the_corpus_of_each_fuzz_target_holds_no_input_that_breaks_its_property() {
+fn no_fuzz_corpus_input_breaks_its_property() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     if !corpus.exists() {
         return;

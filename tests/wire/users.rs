@@ -37,7 +37,7 @@ fn staged() -> LocalStatsig {
 }
 
 #[test]
-fn promise_2_users_whose_numbers_differ_beyond_64_bits_get_their_own_answers() {
+fn promise_2_numbers_beyond_64_bits_get_their_own_answers() {
     virtual_time(async {
         let script = Script::answering();
         let statsig = script.start(caching());
@@ -90,7 +90,7 @@ async fn local_statsig_takes_whatever_the_component_sends() {
 }
 
 #[actix_rt::test]
-async fn environment_is_the_tier_of_every_user_who_has_none_however_it_is_asked_for() {
+async fn environment_is_the_tier_of_users_without_one() {
     let server = staged();
     let statsig = start(&server, in_staging().cache_ttl(Duration::ZERO));
     let who = user("u-1");
@@ -112,7 +112,7 @@ async fn environment_is_the_tier_of_every_user_who_has_none_however_it_is_asked_
 }
 
 #[actix_rt::test]
-async fn a_users_own_tier_counts_and_the_rest_of_its_environment_stays() {
+async fn users_own_tier_wins_and_its_environment_stays() {
     let server = staged();
     let statsig = start(&server, in_staging());
     let other = User::builder().user_id("u-1").environment("qa").build().unwrap();
@@ -173,7 +173,7 @@ fn environment_is_part_of_the_user_for_calls_and_for_the_cache() {
 }
 
 #[test]
-fn one_user_may_be_asked_about_in_several_environments() {
+fn user_may_be_asked_about_in_several_environments() {
     virtual_time(async {
         let script = Script::answering();
         let tiers = ["staging", "qa", "production"];

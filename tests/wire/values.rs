@@ -80,7 +80,7 @@ async fn lone_surrogate_costs_its_character_and_not_the_config() {
 }
 
 #[actix_rt::test]
-async fn a_key_that_stands_twice_has_its_last_value_but_for_derived_structs() {
+async fn repeated_key_has_its_last_value_except_in_derived_structs() {
     #[derive(Debug, Deserialize)]
     #[expect(dead_code, reason = "it is never made")]
     struct Limits {
@@ -108,7 +108,7 @@ fn configs_are_equal_when_their_values_are_the_same_json() {
 }
 
 #[test]
-fn what_is_no_object_is_no_value_of_a_config() {
+fn config_value_must_be_an_object() {
     let deep = format!(r#"{{"k":{}{}}}"#, "[".repeat(126), "]".repeat(126));
     for (value, says) in
         [("[]", "expected a map"), ("", "EOF"), ("{} {}", "trailing"), (&deep, "recursion limit")]

@@ -49,7 +49,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 }
 
 #[actix_rt::test]
-async fn an_intermediarys_answer_is_an_outage_that_a_stale_answer_stands_in_for() {
+async fn intermediarys_answer_falls_back_to_a_stale_one() {
     let server = server();
     let short =
         patient().cache_ttl(Duration::from_millis(1)).stale_if_error(Duration::from_secs(60));
@@ -77,7 +77,7 @@ async fn an_intermediarys_answer_is_an_outage_that_a_stale_answer_stands_in_for(
 }
 
 #[actix_rt::test]
-async fn a_page_that_is_longer_than_any_answer_or_empty_is_an_intermediarys() {
+async fn oversized_or_empty_page_is_an_intermediarys() {
     let server = server();
     let statsig = start(&server, patient().retry_attempts(1));
     let long = PAGE.repeat(50_000);
@@ -94,7 +94,7 @@ async fn a_page_that_is_longer_than_any_answer_or_empty_is_an_intermediarys() {
 }
 
 #[actix_rt::test]
-async fn an_intermediary_is_named_in_the_log() {
+async fn intermediary_is_named_in_the_log() {
     let (server, log) = (server(), Log::default());
     let _subscriber = log.subscribe();
     let statsig = start(&server, patient());
@@ -107,7 +107,7 @@ async fn an_intermediary_is_named_in_the_log() {
 }
 
 #[actix_rt::test]
-async fn an_intermediarys_answers_to_several_users_open_the_breaker() {
+async fn intermediarys_answers_to_several_users_open_the_breaker() {
     for fault in [page(403), Fault::status(302), Fault::status(204), page(200)] {
         let server = server();
         let statsig = start(&server, patient().retry_attempts(1).max_in_flight(1));
@@ -122,7 +122,7 @@ async fn an_intermediarys_answers_to_several_users_open_the_breaker() {
 }
 
 #[actix_rt::test]
-async fn a_refusal_of_the_apis_own_form_is_a_refused_key() {
+async fn refusal_in_the_apis_form_is_a_refused_key() {
     let server = server();
     let statsig = start(&server, patient());
     for status in [401, 403] {
@@ -166,7 +166,7 @@ async fn json_is_read_as_what_it_is_whatever_its_head_says() {
 }
 
 #[actix_rt::test]
-async fn promise_4_a_gzip_bomb_stops_at_the_longest_answer() {
+async fn promise_4_gzip_bomb_stops_at_the_longest_answer() {
     let server = server();
     let statsig = start(&server, patient());
     let bomb = gzip(&vec![b' '; 32 << 20]);

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flush_is_over_when_each_of_its_requests_has_ended_whoever_else_waits_for_them() {
+    fn flush_ends_when_each_of_its_requests_has_ended() {
         let mut requests = SlotMap::<RequestId, ()>::with_key();
         let [shared, alone] = [(); 2].map(|()| requests.insert(()));
         let mut drains = DrainTracker::default();

@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_is_the_users_own_from_the_second_one_if_others_are_answered_between() {
+    fn second_failure_is_the_users_own_if_others_are_answered() {
         let mut failing = FailingUser::default();
         let (marie, other) = (user("marie"), user("other"));
 

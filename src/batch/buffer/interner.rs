@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_key_keeps_its_id_until_it_is_removed_and_the_next_gets_another() {
+    fn ids_are_stable_and_never_reused() {
         let mut interner: Interner<DefaultKey, String, u32> = Interner::new();
         let ids: Vec<_> = (0..1_000).map(|n| interner.intern(format!("key {n}"), || n)).collect();
         for (n, id) in ids.iter().enumerate() {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_superseded_is_found_by_its_id_alone_and_takes_nothing_along_when_it_goes() {
+    fn superseded_entry_is_found_by_id_and_removes_only_itself() {
         let mut interner: Interner<DefaultKey, &str, u32> = Interner::new();
         let old = interner.intern("key", || 1);
 

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_refused_when_that_is_said_again_after_a_pause() {
+    fn key_is_refused_when_the_refusal_repeats_after_a_pause() {
         let (mut key, now) = (KeyStatus::default(), start());
         assert_eq!(key.record_refusal(1, 3, now), KeyVerdict::Doubt);
         assert!(key.record_answer(2), "made before the refusal arrived, and cached");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_between_two_refusals_makes_the_second_the_first() {
+    fn answer_between_two_refusals_restarts_the_count() {
         let (mut key, now) = (KeyStatus::default(), start());
         assert_eq!(key.record_refusal(1, 1, now), KeyVerdict::Doubt);
         assert!(key.record_answer(2));
@@ -125,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_forgotten_for_refusals_within_one_pause(
+        fn refusals_within_one_pause_empty_no_cache(
             key_status in proptest::collection::vec(0..10_000u64, 1..50),
         ) {
             let (mut key, now) = (KeyStatus::default(), start());

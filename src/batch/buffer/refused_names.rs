@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_remembered_that_was_refused_alone_while_others_of_its_call_were_answered() {
+    fn name_refused_alone_beside_answered_ones_is_remembered() {
         let refused =
             after(&[(&["a", "b"], NameVerdict::Answered), (&["c"], NameVerdict::Refused)], start());
 
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_is_remembered_where_all_were_refused_for_it_may_be_the_user() {
+    fn no_name_is_remembered_if_all_were_refused() {
         for (verdict, other) in [
             (NameVerdict::Refused, NameVerdict::Refused),
             (NameVerdict::Refused, NameVerdict::Unknown),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_forgotten_when_it_is_answered_or_was_not_refused_for_a_while() {
+    fn refused_name_is_forgotten_when_answered_or_after_a_while() {
         let now = start();
         let parts: &[(&[&str], NameVerdict)] = &[
             (&["a"], NameVerdict::Answered),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_4_no_more_names_are_remembered_than_allowed_and_the_oldest_goes_first() {
+    fn promise_4_refused_names_are_bounded_oldest_evicted_first() {
         let now = start();
         let names: Vec<_> = (0..MAX_NAMES + 10).map(|n| format!("name {n}")).collect();
         let mut refused = RefusedNames::default();

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn promise_7_the_stand_in_answers_its_own_relay_alone_and_records_nothing() {
+    async fn promise_7_stand_in_answers_only_its_relay_without_record() {
         let options = StatsigOptions::default();
         let upstream = Upstream::choose(&options, drop).unwrap();
         let Upstream::StandIn(server, _) = &upstream else { panic!("there is no key") };

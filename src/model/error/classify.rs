@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_time_may_mend_is_retryable_and_what_it_cannot_is_not() {
+    fn only_transient_errors_are_retryable() {
         let unavailable =
             Error::Unavailable { path: "/v1/check_gate", status: 503, retry_after: None };
         for error in [

@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_of_a_failure_is_kept_through_clones() {
+    fn clones_keep_the_source_of_a_failure() {
         let last = Arc::new(Error::Connect {
             fault: ConnectFault::Closed,
             source: Arc::new(io::Error::other("broken")),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intermediary_is_named_with_what_it_answered_and_what_to_look_at() {
+    fn intermediary_error_names_the_answer_and_what_to_check() {
         let text = |status, content_type| {
             Error::Intermediary { path: "/v1/check_gate", status, content_type }.to_string()
         };

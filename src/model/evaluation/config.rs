@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_which_key_had_which_type() {
+    fn error_names_the_key_and_its_type() {
         let homepage = config(json!({"theme": 7}));
 
         let wrong = homepage.get::<String>("theme").unwrap_err().to_string();

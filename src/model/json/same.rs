@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_value_is_the_same_however_it_is_written() {
+    fn equal_values_compare_equal_however_they_are_written() {
         for (one, other) in [
             (r#"{"a": 1, "b": [true, null]}"#, r#"{"b":[true,null],"a":1}"#),
             (r#""\u0061\/""#, r#""a/""#),

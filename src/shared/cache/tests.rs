@@ -61,7 +61,7 @@ fn config(n: usize, size: usize) -> (Key, Evaluation) {
 }
 
 #[test]
-fn what_weighs_more_than_a_part_of_the_budget_is_not_kept_nor_is_what_it_outdates() {
+fn oversized_evaluation_is_not_cached_and_evicts_the_old_one() {
     let (cache, now) = (Cache::new(LIMITS), start());
     let (key, small) = config(0, 10);
     cache.insert(key.clone(), small, now);
@@ -112,7 +112,7 @@ fn equal_users_and_values_are_held_and_weighed_once() {
 }
 
 #[test]
-fn what_is_out_of_date_shares_its_user_as_before() {
+fn outdated_entry_still_shares_its_user() {
     let (cache, now) = (Cache::new(Limits { entries: 1_000, ..LIMITS }), start());
     for size in [10, MIB / LARGEST_PART] {
         for n in 0..20 {
@@ -129,7 +129,7 @@ fn what_is_out_of_date_shares_its_user_as_before() {
 }
 
 #[test]
-fn an_evaluation_is_fresh_then_stale_then_gone() {
+fn evaluation_is_fresh_then_stale_then_gone() {
     let (cache, now, key) = (Cache::new(LIMITS), start(), key(0));
     cache.insert(key.clone(), evaluation(true), now);
     let after = |ms, is_failing| {
@@ -146,14 +146,14 @@ fn an_evaluation_is_fresh_then_stale_then_gone() {
 }
 
 #[test]
-fn nothing_is_kept_with_a_time_to_live_of_zero() {
+fn zero_ttl_caches_nothing() {
     let cache = Cache::new(Limits { fresh: Duration::ZERO, ..LIMITS });
     cache.insert(key(0), evaluation(true), start());
     assert_eq!(get(&cache, &key(0), start(), true), None);
 }
 
 #[test]
-fn what_is_read_stays_where_there_is_no_more_room() {
+fn entries_read_lately_survive_eviction() {
     let (cache, now) = (Cache::new(LIMITS), start());
     for n in 0..1_000 {
         cache.insert(key(n), evaluation(true), now);
@@ -177,7 +177,7 @@ fn room_is_made_though_everything_is_read() {
 proptest! {
     /// A cache that is large enough is a map: the entry of one key never answers for another.
     #[test]
-    fn promise_2_an_evaluation_answers_only_for_its_own_user_mode_kind_and_name(
+    fn promise_2_entry_matches_only_its_user_mode_kind_and_name(
         steps in prop::collection::vec((0usize..40, any::<bool>(), any::<bool>()), 0..200),
     ) {
         let (cache, now) = (Cache::new(Limits { entries: 40, ..LIMITS }), start());
@@ -204,7 +204,7 @@ proptest! {
 
     /// However large the answers, the footprint stays within the budget.
     #[test]
-    fn promise_4_what_is_kept_never_weighs_more_than_the_budget(
+    fn promise_4_cache_never_weighs_more_than_its_budget(
         budget in 150_000usize..300_000,
         steps in prop::collection::vec((0usize..400, 0usize..2_000, any::<bool>()), 300..600),
     ) {

@@ -77,7 +77,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_shares_are_all_of_it_and_nobody_gets_none(among in 1usize..=64, more in 0usize..961) {
+        fn shares_add_up_and_none_is_zero(among in 1usize..=64, more in 0usize..961) {
             let all = among + more;
             let shares: Vec<_> = (0..among).map(|index| share(all, among, index)).collect();
             prop_assert_eq!(shares.iter().sum::<usize>(), all);

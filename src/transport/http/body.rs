@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_3_long_bodies_of_a_user_that_hang_leave_places_for_others() {
+    fn promise_3_hanging_long_bodies_leave_places_for_others() {
         let long = LongBodies::new(8);
         let hangs = || body(2 * SHORT_BODY / CHUNK).chain(stream::pending());
         let hog = user(0);
@@ -117,7 +117,7 @@ mod tests {
     /// Many long bodies arrive together, chunk by chunk. All are read, and they never hold more bytes
     /// than the permits allow.
     #[actix_rt::test]
-    async fn promise_4_bodies_in_flight_are_bounded_in_bytes_and_none_is_stuck() {
+    async fn promise_4_bodies_in_flight_are_bounded_and_none_is_stuck() {
         const PLACES: usize = 3;
         const BODIES: usize = 40;
         let (long, held) = (Arc::new(LongBodies::new(PLACES)), Rc::new(Cell::new(0)));

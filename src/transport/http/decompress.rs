@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_4_a_bomb_stops_at_the_limit() {
+    fn promise_4_gzip_bomb_stops_at_the_limit() {
         let bomb = gzip(&vec![b' '; 64 << 20]);
         assert!(bomb.len() < 1 << 20);
         assert_eq!(decompress(&bomb, 2 << 20), Err(DecompressError::TooLong));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_corrupt_is_told_apart() {
+    fn truncated_and_corrupt_gzip_are_told_apart() {
         let whole = gzip(&[b'a'; 1_000]);
         assert_eq!(decompress(&whole[..whole.len() - 9], 2_000), Err(DecompressError::Truncated));
         let mut corrupt = whole.clone();

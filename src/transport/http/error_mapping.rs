@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date_and_rubbish_is_ignored() {
+    fn retry_after_is_seconds_or_a_date_and_rubbish_is_ignored() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 5);
         let read = |value| {
             let mut headers = HeaderMap::new();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_says_whether_the_key_the_call_or_the_server_is_at_fault() {
+    fn status_tells_key_call_and_server_faults_apart() {
         let of = |code| {
             let status = StatusCode::from_u16(code).unwrap();
             status_error(status, "/v1/check_gate", None, || "why".to_owned()).kind().as_str()

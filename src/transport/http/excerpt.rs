@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_is_the_beginning_in_one_plain_line() {
+    fn excerpt_is_the_beginning_in_one_plain_line() {
         assert_eq!(of(b"an\r\nerror\x1b[31m"), "an  error [31m");
         assert_eq!(of("\u{feff}a\u{202e}b".as_bytes()), " a b");
         assert_eq!(of("\u{1f980}".repeat(500).as_bytes()), "\u{1f980}".repeat(MAX_EXCERPT));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_7_no_beginning_of_the_key_is_left_where_the_body_was_cut() {
+    fn promise_7_cut_body_leaves_no_beginning_of_the_key() {
         // Redacting shortens the text, and moves later parts before the cut.
         for before in 0..KEY.len() {
             let quoted = of(format!("{}{}", "x".repeat(before), KEY.repeat(20)).as_bytes());
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn promise_7_nothing_is_quoted_of_an_answer_about_private_attributes() {
+    fn promise_7_answers_about_private_attributes_are_not_quoted() {
         let user = User::builder().user_id("u-1").private_attribute("pin", 1).build().unwrap();
         assert_eq!(quote(user, b"your pin is 1"), WITHHELD);
     }
 
     #[test]
     #[allow(clippy::disallowed_methods)]
-    fn promise_7_no_part_of_the_key_is_left_however_often_a_body_repeats_it() {
+    fn promise_7_repeated_key_leaves_no_part_in_an_excerpt() {
         let call = CallRequest {
             kind: CallKind::CheckGate,
             user: User::new("u-1").unwrap(),
@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_excerpt_of_any_body_is_short_and_printable(
+        fn excerpt_of_any_body_is_short_and_printable(
             body in proptest::collection::vec(any::<u8>(), 0..1_000),
         ) {
             let quoted = of(&body);

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_that_the_api_never_answers_are_an_intermediarys_whatever_the_body() {
+    fn statuses_foreign_to_the_api_are_an_intermediarys() {
         for status in [101, 204, 301, 302, 303, 304, 307, 308, 404, 405, 407, 511, 600, 999] {
             for (media, body) in [("application/json", JSON), ("text/html", PAGE), ("", b"")] {
                 let error = intermediary(status, &[("content-type", media)], body);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_401_or_403_is_a_refused_key_only_in_json() {
+    fn status_401_or_403_refuses_the_key_only_in_json() {
         for status in [401, 403] {
             for (media, body) in [
                 ("application/json", JSON),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_is_an_intermediarys_though_its_body_is_json() {
+    fn challenge_is_an_intermediarys_even_with_json() {
         for header in [
             ("cf-mitigated", "challenge"),
             ("x-amzn-waf-action", "captcha"),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_in_place_of_evaluations_or_of_a_refusal_is_an_intermediarys() {
+    fn html_in_place_of_an_answer_is_an_intermediarys() {
         for status in [200, 203, 400, 415, 431] {
             assert!(intermediary(status, &[], PAGE).is_some(), "{status}");
             assert!(intermediary(status, &[("content-type", "text/html")], b"hi").is_some());
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_cannot_answer_for_now_or_finds_a_call_too_large_says_so_in_any_form() {
+    fn overload_and_too_large_count_in_any_content_type() {
         for status in [408, 413, 429, 500, 502, 503, 504, 522] {
             assert_eq!(intermediary(status, &[("content-type", "text/html")], PAGE), None);
         }

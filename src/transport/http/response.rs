@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoding_other_than_gzip_is_the_reason_where_a_body_cannot_be_read() {
+    fn unreadable_body_names_an_encoding_other_than_gzip() {
         for value in ["Identity", "gzip", "X-GZIP", ""] {
             assert_eq!(unsupported_encoding(&headers(CONTENT_ENCODING, value)), None, "{value}");
         }

@@ -102,7 +102,7 @@ mod tests {
 
     // A machine may have no native roots: `tests/tls/` provides one, and makes a handshake.
     #[test]
-    fn the_roots_of_the_features_and_of_the_settings_are_united() {
+    fn roots_of_features_and_settings_are_united() {
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         let own = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let config = Config::builder("secret-key").extra_root_certificates(own.pem());

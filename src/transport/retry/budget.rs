@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_time_without_failures_saves_no_more_than_fifty_retries() {
+    fn budget_saves_at_most_fifty_retries() {
         let mut budget = RetryBudget::default();
         (0..1_000_000).for_each(|_| budget.deposit());
         assert_eq!((0..1_000).filter(|n| budget.withdraw(&user(*n))).count(), 50);
     }
 
     #[test]
-    fn promise_3_a_user_who_takes_all_it_may_leaves_a_reserve_to_the_others() {
+    fn promise_3_greedy_user_leaves_others_a_reserve_of_retries() {
         let mut budget = RetryBudget::default();
         for _ in 0..100 {
             budget.deposit();

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_4_of_a_name_that_the_server_made_long_little_is_remembered() {
+    fn promise_4_little_of_a_long_wrong_name_is_remembered() {
         let known = KnownMismatches::default();
         for n in 0..10 {
             let name = format!("{n}{}", "é".repeat(1 << 19));

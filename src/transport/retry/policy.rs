@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backoff_doubles_and_the_last_attempt_is_the_last() {
+    fn backoff_doubles_and_the_last_attempt_is_the_last() {
         let milliseconds = |ms| RetryDecision::RetryAfter(Duration::from_millis(ms));
         assert_eq!(decide(after(1), &unavailable(None), LONG), milliseconds(50));
         assert_eq!(decide(after(2), &unavailable(None), LONG), milliseconds(100));
@@ -93,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_retryable_is_given_up_at_once() {
+    fn permanent_error_is_given_up_at_once() {
         let refused = Error::Unauthorized { path: "/v1/check_gate", status: 401 };
         assert_eq!(decide(after(1), &refused, LONG), RetryDecision::GiveUp);
     }
 
     #[test]
-    fn retry_after_is_honoured_up_to_its_bound_and_never_past_the_deadline() {
+    fn retry_after_is_honoured_within_its_bound_and_deadline() {
         let milliseconds = |ms| RetryDecision::RetryAfter(Duration::from_millis(ms));
         let retry_after = |seconds, left| {
             decide(after(1), &unavailable(Some(seconds)), Duration::from_secs(left))
@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_retry_is_always_before_the_deadline_and_within_the_attempts(
+        fn retry_is_always_before_the_deadline_and_within_attempts(
             attempts in 1..20u32, allowed in 1..=10u32, left in 0..100_000u64,
             retry_after in proptest::option::of(any::<u64>()), random in any::<f64>(),
         ) {

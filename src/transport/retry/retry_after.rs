@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_waits_or_fails_at_once_where_its_deadline_is_nearer() {
+    fn call_waits_or_fails_at_once_if_its_deadline_is_nearer() {
         for status in [429, 503] {
             let (mut pause, now) = (ServerPause::default(), start());
             assert!(pause.on_failure(&unavailable(status, Some(20 * SECOND)), Some(&user(0)), now));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_that_is_asked_for_counts_and_no_more_than_a_minute() {
+    fn longest_retry_after_counts_up_to_a_minute() {
         let (mut pause, now) = (ServerPause::default(), start());
         assert!(pause.on_failure(&unavailable(429, Some(20 * SECOND)), Some(&user(0)), now));
         assert!(!pause.on_failure(&unavailable(429, Some(10 * SECOND)), Some(&user(0)), now));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_3_calm_that_is_asked_of_one_user_while_others_are_answered_is_that_users() {
+    fn promise_3_retry_after_of_one_user_is_that_users() {
         let (mut pause, now) = (ServerPause::default(), start());
         let (far, busy) = (now + 600 * SECOND, unavailable(429, Some(SECOND)));
         let goes = |pause: &ServerPause, n: usize, now: Instant| {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_3_calm_that_is_asked_of_two_users_in_turn_while_others_are_answered_is_theirs() {
+    fn promise_3_retry_after_of_two_users_in_turn_is_theirs() {
         let (mut pause, mut now) = (ServerPause::default(), start());
         let (far, busy) = (now + 600 * SECOND, unavailable(429, Some(SECOND)));
         let goes = |pause: &ServerPause, n: usize, now: Instant| {
@@ -287,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_call_that_waits_goes_out_after_the_calm_and_before_its_deadline(
+        fn delayed_call_leaves_after_the_pause_before_its_deadline(
             millis in 1..200_000u64, left in 0..200_000u64, random in 0.0..=1.0f64,
         ) {
             let (mut pause, now) = (ServerPause::default(), start());

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_tls_fault_nor_an_unreadable_answer_counts_as_an_answer() {
+    fn tls_faults_and_unreadable_answers_do_not_close_the_breaker() {
         let source = Arc::new(std::io::Error::other("broken"));
         let tls = Error::Connect { fault: ConnectFault::CertificateExpired, source };
         let (path, text) = ("/v1/check_gate", String::new());
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_retry_while_the_breaker_is_not_closed_or_the_budget_is_empty() {
+    fn no_retry_while_breaker_is_open_or_budget_is_empty() {
         let open = health();
         assert!(open.may_retry(&user(0)));
         fail(&open, LIMIT, &Error::AttemptTimeout { limit: LIMIT });
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn while_there_is_to_be_calm_nothing_gets_through_not_even_a_probe() {
+    fn nothing_passes_during_retry_after_not_even_a_probe() {
         let health = health();
         let (now, second) = (start(), Duration::from_secs(1));
         let error = Error::Unavailable {

@@ -37,7 +37,7 @@ fn figures(chart: usize) -> String {
 }
 
 #[test]
-fn it_is_one_document_that_asks_its_own_relay_alone_and_breaks_no_rule_of_its_policy() {
+fn page_asks_its_own_relay_alone_and_keeps_its_policy() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
 
@@ -96,7 +96,7 @@ fn under_load_counts_rates_and_charts_follow_without_a_reload() {
 }
 
 #[test]
-fn an_outage_shows_the_breaker_and_the_errors_and_no_secret_and_is_over_when_it_is() {
+fn page_shows_an_outage_without_secrets_until_it_ends() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
     let mut page = Page::open(&relay);
@@ -207,7 +207,7 @@ fn calls_saved_counts_no_check_that_was_refused_or_failed() {
 }
 
 #[test]
-fn what_an_error_quotes_is_text_and_no_markup() {
+fn page_shows_quoted_errors_as_text() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
     let mut page = Page::open(&relay);
@@ -260,7 +260,7 @@ fn without_its_relay_it_says_since_when_and_recovers_by_itself() {
 }
 
 #[test]
-fn where_a_key_is_needed_it_says_so_and_asks_with_the_one_it_is_given() {
+fn page_asks_its_viewer_for_a_key() {
     let upstream = upstream();
     let relay = Relay::start_for(&upstream, "key-of-ada,key-of-eve");
     let mut page = Page::open_without_key(&relay);
@@ -280,7 +280,7 @@ fn where_a_key_is_needed_it_says_so_and_asks_with_the_one_it_is_given() {
 }
 
 #[test]
-fn the_keyboard_reaches_and_works_all_that_a_pointer_does() {
+fn keyboard_reaches_everything_a_pointer_does() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
     let mut page = Page::open(&relay);
@@ -315,7 +315,7 @@ fn the_keyboard_reaches_and_works_all_that_a_pointer_does() {
 }
 
 #[test]
-fn it_asks_nothing_while_it_is_paused_or_hidden() {
+fn page_asks_nothing_while_paused_or_hidden() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
     let mut page = Page::open(&relay);
@@ -338,7 +338,7 @@ fn it_asks_nothing_while_it_is_paused_or_hidden() {
 }
 
 #[test]
-fn rates_are_of_the_time_between_and_there_is_none_where_it_is_unknown() {
+fn rates_cover_the_time_between_snapshots() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
     let mut page = Page::open(&relay);
@@ -367,7 +367,7 @@ fn rates_are_of_the_time_between_and_there_is_none_where_it_is_unknown() {
 }
 
 #[test]
-fn it_fits_a_narrow_window_and_every_text_stands_out_in_light_and_dark() {
+fn page_fits_narrow_windows_with_contrast_in_both_themes() {
     let upstream = upstream();
     let relay = Relay::start(&upstream);
     let mut page = Page::open(&relay);

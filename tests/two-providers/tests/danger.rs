@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use rustls::crypto::CryptoProvider;
 
 #[test]
-fn a_connector_of_awcs_own_panics_here() {
+fn awcs_own_connector_panics_with_two_providers() {
     // Given an app that has installed no provider
     assert!(CryptoProvider::get_default().is_none());
 

@@ -7,7 +7,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use two_providers::Site;
 
 #[actix_rt::test]
-async fn a_provider_that_the_app_has_installed_stays_installed() -> Result<(), Error> {
+async fn provider_installed_by_the_app_stays() -> Result<(), Error> {
     let site = Site::new();
     aws_lc_rs::default_provider().install_default().expect("the first to install one");
     let of_the_app = Arc::clone(CryptoProvider::get_default().expect("the one just installed"));

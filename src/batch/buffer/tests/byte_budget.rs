@@ -23,7 +23,7 @@ fn add_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Ef
 }
 
 #[test]
-fn promise_4_answers_that_wait_for_others_are_bounded_in_bytes_and_who_holds_most_goes_first() {
+fn promise_4_partial_results_are_bounded_and_the_largest_fails() {
     let mut driven = Driven::new(100, Adaptive);
     driven.buffer.byte_budget = ByteBudget::new(10_000);
     let mut add = |user, bytes| {
@@ -59,7 +59,7 @@ fn answer_that_many_requests_hold_counts_once() {
 }
 
 #[test]
-fn promise_4_answers_from_the_cache_that_wait_for_others_count_too_and_once() {
+fn promise_4_cached_partial_results_count_once() {
     let mut driven = Driven::new(100, Adaptive);
     driven.buffer.byte_budget = ByteBudget::new(10_000);
     let cached = |bytes: usize| {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
+fn known_names_are_not_asked_and_keep_their_places() {
     let mut driven = Driven::new(100, Interval);
     let (kind, names) = (CallKind::CheckGate, names(["a", "b", "a", "c"]));
     let cache = CacheUse { cached: Some(1), bypass_cache: false };
@@ -23,7 +23,7 @@ fn names_that_are_known_are_not_asked_for_and_stand_in_their_places() {
 }
 
 #[test]
-fn where_a_call_failed_its_requests_get_what_there_is_instead() {
+fn failed_call_falls_back_to_stale_answers() {
     let mut driven = Driven::new(100, Interval);
     let failed = driven.add(key(0, true), CallKind::CheckGate, names(["name 0", "other"]));
     let served = driven.add(key(0, true), CallKind::CheckGate, names(["name 0", "name 1"]));
@@ -43,7 +43,7 @@ fn where_a_call_failed_its_requests_get_what_there_is_instead() {
 }
 
 #[test]
-fn who_asks_past_the_cache_gets_nothing_instead() {
+fn request_that_bypasses_the_cache_gets_no_stale_answer() {
     let mut driven = Driven::new(100, Interval);
     let strict = driven.add_request(bypass_cache(names(["name 0"])));
     driven.step(Step::FlushAll);
@@ -60,7 +60,7 @@ fn who_asks_past_the_cache_gets_nothing_instead() {
 }
 
 #[test]
-fn who_asks_past_the_cache_joins_no_call_that_was_made_before_but_what_is_buffered() {
+fn request_that_bypasses_the_cache_joins_only_buffered_names() {
     let mut driven = Driven::new(100, Interval);
     let first = driven.add(key(0, true), CallKind::CheckGate, names(["a", "b"]));
     driven.step(Step::FlushAll);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_name_in_flight_is_joined_and_not_asked_again() {
+fn name_in_flight_is_joined() {
     let mut driven = Driven::new(100, Interval);
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
@@ -17,7 +17,7 @@ fn a_name_in_flight_is_joined_and_not_asked_again() {
 }
 
 #[test]
-fn who_joined_a_call_that_was_refused_is_refused_too() {
+fn joiner_of_a_refused_call_is_refused() {
     let mut driven = Driven::new(100, Interval);
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
@@ -29,7 +29,7 @@ fn who_joined_a_call_that_was_refused_is_refused_too() {
 }
 
 #[test]
-fn a_name_left_out_fails_those_who_asked_for_it_and_serves_nobody_false() {
+fn name_left_out_is_an_error_and_not_false() {
     let mut driven = Driven::new(100, Interval);
     let key = key(0, true);
     driven.add(key.clone(), CallKind::CheckGate, names(["a", "b"]));

@@ -27,7 +27,7 @@ fn more_than_a_hundred_names_become_several_calls() {
 }
 
 #[test]
-fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not() {
+fn user_is_due_once_its_names_reach_the_batch_size() {
     let mut driven = Driven::new(3, Interval);
     driven.add(key(1, true), CallKind::CheckGate, names(["a"]));
     driven.add(key(0, true), CallKind::CheckGate, names(["a", "b", "a"]));
@@ -42,7 +42,7 @@ fn a_user_is_due_once_its_distinct_names_reach_the_batch_size_and_others_are_not
 }
 
 #[test]
-fn adaptive_an_idle_users_names_are_due_as_soon_as_they_are_asked() {
+fn adaptive_flushes_an_idle_users_names_at_once() {
     let mut driven = Driven::new(100, Adaptive);
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     assert!(driven.buffer.is_due() && !driven.buffer.is_waiting());
@@ -56,7 +56,7 @@ fn adaptive_an_idle_users_names_are_due_as_soon_as_they_are_asked() {
 }
 
 #[test]
-fn adaptive_what_is_asked_during_a_call_gathers_and_is_due_when_it_returns() {
+fn adaptive_gathers_names_during_a_call_until_it_returns() {
     let mut driven = Driven::new(100, Adaptive);
     driven.add(key(0, true), CallKind::CheckGate, names(["first"]));
     driven.step(Step::FlushDue);
@@ -76,7 +76,7 @@ fn adaptive_what_is_asked_during_a_call_gathers_and_is_due_when_it_returns() {
 }
 
 #[test]
-fn adaptive_gates_gather_until_the_last_of_several_calls_returns() {
+fn adaptive_gathers_gates_until_the_last_call_returns() {
     let mut driven = Driven::new(100, Adaptive);
     let many: Vec<Arc<str>> = (0..150).map(|n| Arc::from(format!("gate {n}"))).collect();
     driven.add(key(0, true), CallKind::CheckGate, many);

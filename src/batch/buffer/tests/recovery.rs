@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn promise_5_a_restart_leaves_a_name_buffered_once_that_was_asked_for_anew() {
+fn promise_5_restart_keeps_a_name_buffered_once() {
     let mut driven = Driven::new(100, Interval);
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
@@ -24,7 +24,7 @@ fn promise_5_a_restart_leaves_a_name_buffered_once_that_was_asked_for_anew() {
 }
 
 #[test]
-fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
+fn promise_5_request_pending_through_three_restarts_fails() {
     let mut driven = Driven::new(100, Interval);
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     assert!(driven.buffer.restarted().is_empty());
@@ -38,7 +38,7 @@ fn promise_5_a_request_pending_through_a_third_restart_gets_an_error() {
 }
 
 #[test]
-fn promise_5_what_a_panic_left_half_done_is_set_right_by_the_restart() {
+fn promise_5_restart_repairs_half_done_work() {
     let mut driven = Driven::new(100, Interval);
     for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
         driven.add(key(user, true), CallKind::CheckGate, names([name]));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn promise_3_a_name_that_is_refused_is_isolated_and_fails_only_who_asked_for_it() {
+fn promise_3_refused_name_is_isolated_and_fails_only_its_own() {
     let mut driven = Driven::new(100, Interval);
     let key = key(0, true);
     let names: Vec<Arc<str>> = (0..100).map(|n| Arc::from(format!("gate {n}"))).collect();
@@ -54,7 +54,7 @@ fn flush_to_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, us
 }
 
 #[test]
-fn promise_3_a_name_that_was_refused_goes_out_alone_whoever_asks_for_it() {
+fn promise_3_name_refused_before_is_sent_alone() {
     let mut driven = Driven::new(100, Interval);
     let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
     for round in 0..50 {
@@ -74,7 +74,7 @@ fn promise_3_a_name_that_was_refused_goes_out_alone_whoever_asks_for_it() {
 }
 
 #[test]
-fn a_call_that_left_before_its_name_was_known_is_told_apart_in_one_step() {
+fn call_sent_before_the_refusal_is_bisected_in_one_step() {
     let mut driven = Driven::new(100, Interval);
     let names: Vec<Arc<str>> = (0..20).map(|n| Arc::from(format!("gate {n}"))).collect();
     for user in 0..2 {

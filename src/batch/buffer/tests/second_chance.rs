@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn who_joined_a_call_that_failed_is_asked_for_again_once_while_there_is_time() {
+fn late_joiner_is_retried_once_while_time_is_left() {
     let mut driven = Driven::new(100, Interval);
     let first = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
@@ -31,7 +31,7 @@ fn with_little_time_left() -> Driven {
 }
 
 #[test]
-fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
+fn promise_3_retried_joiner_does_not_shorten_others_time() {
     let mut driven = with_little_time_left();
     driven.add(key(0, true), CallKind::CheckGate, names(["b"]));
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
@@ -45,7 +45,7 @@ fn promise_3_who_is_asked_for_again_does_not_cut_the_time_of_others() {
 }
 
 #[test]
-fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well() {
+fn promise_3_sharer_of_a_retried_name_is_retried_too() {
     let mut driven = with_little_time_left();
     driven.step(Step::Fail { call: 0, error: Failing::Broken });
     let fresh = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
@@ -62,7 +62,7 @@ fn promise_3_who_shares_a_name_that_is_asked_again_has_a_second_chance_as_well()
 }
 
 #[test]
-fn promise_3_who_rode_in_a_call_that_ran_out_of_anothers_time_is_asked_for_again_once() {
+fn promise_3_rider_on_anothers_deadline_is_retried_once() {
     let mut driven = Driven::new(100, Interval);
     let first = driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::Pass(900));

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_one_of_them_only_if_all_of_it_is_equal() {
+    fn key_matches_only_as_a_whole() {
         let keys = Keys::from_list("caller-one, caller-two").unwrap();
         assert!(keys.contains("caller-one") && keys.contains("caller-two"));
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_keys_between_comments_and_empty_lines() {
+    fn key_file_may_have_comments_and_empty_lines() {
         let keys =
             Keys::from_lines("# ours\r\n\r\ncaller-one\r\n  caller-two  \n#caller-three").unwrap();
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_by_its_place_and_not_shown() {
+    fn invalid_key_is_refused_by_place_and_not_shown() {
         let long = "k".repeat(MAX_LENGTH + 1);
         for (text, place) in
             [("", "key 1 "), ("fine,", "key 2 "), ("fine,two words", "key 2 "), (&long, "key 1 ")]

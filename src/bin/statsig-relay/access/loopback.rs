@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_browser_on_this_machine_that_was_lured_by_a_page_from_elsewhere_is_a_stranger() {
+    fn browser_lured_by_a_foreign_page_is_a_stranger() {
         for (headers, is_own) in [
             (&[("host", "127.0.0.1:8080")][..], true),
             (&[("host", "127.9.8.7")], true),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_on_this_machine_says_it_passes_on_is_a_stranger_s() {
+    fn forwarded_request_is_a_strangers() {
         for header in [
             ("forwarded", "for=127.0.0.1"),
             ("x-forwarded-for", ""),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_is_judged_like_host() {
+    fn absolute_target_is_judged_like_host() {
         for (target, host, is_own) in [
             ("http://localhost:8080/stats", "localhost:8080", true),
             ("http://[::1]/stats", "localhost", true),

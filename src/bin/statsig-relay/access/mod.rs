@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_on_this_machine_may_ask_with_any_key_or_none() {
+    fn loopback_caller_needs_no_key() {
         for caller in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"] {
             for callers in [nobody_else(), listed(), anyone()] {
                 assert!(admit(&callers, caller, None), "{caller}");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn where_loopback_is_not_trusted_a_listed_key_is_needed_there_too() {
+    fn untrusted_loopback_caller_needs_a_listed_key() {
         let callers = Callers { trusts_loopback: false, ..listed() };
         for caller in ["127.0.0.1", "::1", ELSEWHERE] {
             assert!(!admit(&callers, caller, None), "{caller}");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_network_can_reach_it_must_be_decided_who_may_ask() {
+    fn public_address_requires_configured_access() {
         let at = |address: &str| vec![address.parse().unwrap()];
         for address in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(nobody_else().allow_listening_on(&at(address)), "{address}");
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn what_comes_from_this_machine_and_may_be_another_s_is_a_stranger_s_and_is_told_why() {
+    async fn doubtful_local_request_is_a_strangers_and_says_why() {
         let app = App::new().app_data(Data::new(listed())).wrap(from_fn(guard));
         let app =
             init_service(app.default_service(actix_web::web::to(|| async { "served" }))).await;
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_stranger_gets_401_for_all_but_the_open_paths_whatever_the_headers_say() {
+    async fn stranger_gets_401_except_on_open_paths() {
         let app = App::new().app_data(Data::new(listed())).wrap(from_fn(guard));
         let app =
             init_service(app.default_service(actix_web::web::to(|| async { "served" }))).await;

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn each_option_that_is_no_secret_has_a_flag_whose_help_says_default_and_variable() {
+    fn each_public_option_has_help_with_default_and_variable() {
         let mut grammar = options::command();
         let help = grammar.render_help().to_string();
         for arg in grammar.get_arguments().filter(|arg| arg.get_env().is_some()) {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_take_how_to_ask_and_not_how_to_serve() {
+    fn commands_take_client_options_and_no_server_options() {
         let line = ["check", "beta", "new_checkout", "--user", "-", "--json", "--upstream", "here"];
         let args = parse(&line).unwrap();
         let names = vec!["beta".to_owned(), "new_checkout".to_owned()];
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_has_the_bounds_of_a_number_that_are_kept() {
+    fn help_states_the_enforced_bounds() {
         let help = options::command().render_help().to_string();
         type Number = fn(&ServingOptions) -> Option<&OptionValue<usize>>;
         let numbers: [(&str, Number); 4] = [

@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_no_option_is_noticed() {
+    fn unknown_variable_is_noticed() {
         let variables = [
             ("STATSIG_FLUSH_INTERVAL_MS", "5"),
             ("STATSIG_API_KEY", "secret-key"),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_says_of_a_service_named_like_the_relay_is_no_setting() {
+    fn kubernetes_service_variables_are_ignored() {
         let variables = [
             ("STATSIG_RELAY_SERVICE_HOST", "10.0.0.1"),
             ("STATSIG_RELAY_SERVICE_PORT", "8080"),

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_now_and_then_win_no_time_in_the_first_head_or_a_later_one() {
+    fn dripped_bytes_do_not_extend_the_limit_of_any_head() {
         let mut run = Run::new();
         assert_eq!(run.next(), Some((15, Due::Close)));
         run.wait(5).read(1);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn head_and_body_have_one_limit_and_a_handler_that_works_has_none() {
+    fn head_and_body_share_a_limit_and_handlers_have_none() {
         let mut run = Run::new();
         run.read(100).wait(10).began(true).wait(1).read(1);
         assert_eq!(run.next(), Some((15, Due::RefuseBody(Refusal::TooSlow))));
@@ -336,14 +336,14 @@ mod tests {
     }
 
     #[test]
-    fn beginning_of_a_next_head_that_was_read_ahead_counts_from_the_answer() {
+    fn head_read_ahead_is_timed_from_the_answer() {
         let mut run = Run::new();
         run.read(100).began(false).wait(3).read(1).answered(false);
         assert_eq!(run.next(), Some((18, Due::CloseTooSlow)));
     }
 
     #[test]
-    fn what_arrives_after_the_last_answer_wins_no_time() {
+    fn bytes_after_the_last_answer_do_not_extend_the_limit() {
         let mut run = Run::new();
         run.read(100).began(true).answered(true).wait(10).read(1_000_000);
         assert_eq!(run.next(), Some((15, Due::Close)));
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_is_to_be_taken_whole_in_time_and_not_a_byte_now_and_then() {
+    fn answer_must_be_read_whole_in_time() {
         let mut run = Run::new();
         run.read(100).began(false).answered(false).wait(2).stalled().wait(10).stalled();
         assert_eq!(run.next(), Some((17, Due::Abort)));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn shutdown_closes_idle_connections_at_once_and_leaves_others_a_moment() {
+    fn shutdown_closes_idle_connections_first() {
         let at_5 = |run: &mut Run| run.wait(5).shut_down().next();
         assert_eq!(at_5(&mut Run::new()), Some((5, Due::Close)));
         assert_eq!(at_5(Run::new().read(1)), Some((5, Due::Close)));
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn only_requests_beyond_a_buffers_size_take_shared_memory_until_they_are_answered() {
+    fn only_large_requests_take_shared_memory() {
         let mut run = Run::new();
         run.read(FREE_BYTES - 1);
         assert_eq!((run.state.budgeted(), run.state.reading(true)), (0, Reading::Allowed));

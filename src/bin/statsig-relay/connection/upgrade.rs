@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_of_h2c_is_taken_out_of_a_whole_head_and_nothing_else_is_changed() {
+    fn h2c_offer_is_removed_from_a_head_and_nothing_else() {
         let java = "POST /v1/check_gate HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n\
                     Content-Length: 27\r\nHost: localhost\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n\
                     Upgrade: h2c\r\n\r\nConnection: Upgrade\r\nh2c\r\n\r\n";

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_unpacked_as_its_headers_say() {
+    fn body_is_unpacked_as_its_headers_say() {
         let packed = gzip(b"{}");
         for codings in [&["gzip"][..], &["GZIP"], &["x-gzip"], &["identity, gzip"], &["", "gzip"]] {
             assert_eq!(decoded(packed.clone(), codings).unwrap(), "{}", "{codings:?}");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_json() {
+    fn byte_order_mark_is_skipped() {
         assert_eq!(decoded("\u{feff}{}", &[]).unwrap(), "{}");
         assert_eq!(decoded(gzip("\u{feff}{}".as_bytes()), &["gzip"]).unwrap(), "{}");
         assert_eq!(decoded("\u{feff}", &[]).unwrap(), "");

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_says_what_it_is_not_ready_for() {
+    fn readyz_says_why_it_is_not_ready() {
         let mut stats = Stats::default();
         (stats.last_call_failed, stats.breaker) = (true, BreakerState::HalfOpen);
         let why = json!({"status": "not_ready", "breaker": "half_open", "last_call_failed": true});
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_relay_that_leaves_is_not_ready_from_then_on() {
+    async fn draining_relay_is_not_ready() {
         let statsig = Statsig::start(Config::new("secret-key").unwrap()).unwrap();
         let app = App::new().app_data(Data::new(statsig.clone()));
         let app = app.app_data(Data::new(ReadinessProbe::default()));

@@ -206,7 +206,7 @@ mod tests {
     const KIND: CallKind = CallKind::CheckGate;
 
     #[test]
-    fn a_status_says_whose_fault_it_is() {
+    fn status_says_who_is_at_fault() {
         let limit = Duration::from_secs(1);
         let connect = Error::connect(ConnectFault::Refused, "broken");
         for (code, error) in [
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn overload_says_when_to_come_back_and_a_wrong_method_which_is_right() {
+    fn overload_has_retry_after_and_wrong_method_has_allow() {
         let overloaded = Problem::from(Error::overloaded(1)).error_response();
         assert_eq!(overloaded.headers().get(RETRY_AFTER).unwrap(), "1");
         let wrong_method = Problem::wrong_method("POST").error_response();

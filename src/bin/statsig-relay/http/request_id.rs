@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sane_id_is_the_callers_own_and_any_other_is_made() {
+    fn valid_request_id_is_kept_and_others_are_replaced() {
         let longest = "x".repeat(MAX_LENGTH);
         for sane in ["1", "Root=1-67891233-abcdef012345678912345678", "a/b+c==", &longest] {
             assert_eq!(id(sane), *sane);

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn one_address_that_is_taken_is_an_error_though_the_others_are_free() {
+    async fn one_taken_address_is_an_error() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let _taken = TcpListener::bind(taken).unwrap();
         let free = SocketAddr::new("127.0.0.2".parse().unwrap(), taken.port());
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn an_address_that_this_machine_does_not_have_is_left_out_unless_there_is_no_other() {
+    async fn address_this_machine_lacks_is_skipped_if_another_works() {
         let absent = "192.0.2.1:0".parse().unwrap();
         let bound = bind(&[absent, "127.0.0.1:0".parse().unwrap()]).unwrap();
         assert_eq!(bound.len(), 1);

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn socket_has_the_mode_that_was_asked_for_and_goes_with_its_relay() {
+    async fn socket_has_the_configured_mode_and_ends_with_the_relay() {
         let path = path("mode");
         for wanted in [0o600, 0o660, 0o666] {
             let (listener, file) = listen(&path, wanted).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn dead_socket_is_replaced_and_a_live_one_or_another_file_is_not() {
+    async fn only_a_dead_socket_is_replaced() {
         let path = path("dead");
         drop(UnixListener::bind(&path).unwrap());
         let (listener, file) = listen(&path, 0o600).unwrap();

@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_serves_fits_into_what_is_left_and_is_no_less_than_it_has_to_be(
+        fn connections_and_workers_fit_the_files_that_are_left(
             workers in 1usize..=512,
             more in 0usize..20_000,
             files in 0usize..20_000,

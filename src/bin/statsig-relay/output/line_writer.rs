@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_find_no_room_are_dropped_and_their_number_told_when_there_is_room_again() {
+    fn dropped_log_lines_are_counted_once_there_is_room() {
         let (out, allow, read) = gated_output();
         let (dropped, dropped_lines) = channel();
         let lines =
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_written_when_flush_is_done() {
+    fn flush_writes_every_line() {
         let (read, write) = io::pipe().unwrap();
         let lines = LineWriter::start("pipe", write, |_| {}).unwrap();
         lines.push(b"one\n");

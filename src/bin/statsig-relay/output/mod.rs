@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_a_line_of_the_log_with_its_place_and_thread() {
+    fn panic_is_one_log_line_with_place_and_thread() {
         log_panics();
         let (mut written, writer) = io::pipe().unwrap();
         let log = tracing_subscriber::fmt().json().flatten_event(true);

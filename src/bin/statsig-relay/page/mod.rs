@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_allows_the_very_script_and_style_of_the_document() {
+    fn policy_allows_exactly_the_pages_script_and_style() {
         let (document, policy) = (document(), policy());
         for tag in ["script", "style"] {
             let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_the_text_s_sha_256_in_base64() {
+    fn csp_source_is_the_sha_256_in_base64() {
         let empty = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='";
         assert_eq!(source(""), empty);
     }

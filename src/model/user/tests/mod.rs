@@ -52,7 +52,7 @@ fn promise_2_users_are_equal_only_when_every_field_is() {
 }
 
 #[test]
-fn the_order_in_which_fields_are_set_does_not_matter() {
+fn order_of_setting_fields_does_not_matter() {
     let a = User::builder().custom("a", 1).custom("b", 2).user_id("u").build().unwrap();
     let b = User::builder().user_id("u").custom("b", 2).custom("a", 1).build().unwrap();
     assert_eq!(a, b);
@@ -120,7 +120,7 @@ proptest! {
 
     /// Field by field, from a value and from text: the same user.
     #[test]
-    fn the_builder_and_json_make_the_same_user(
+    fn builder_and_json_make_the_same_user(
         id in "\\PC{1,8}|[\0-\u{7f}]{1,8}",
         text in "\\PC{0,8}|[\0-\u{7f}]{0,8}",
         integer in any::<i64>(),

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn null_fields_and_entries_are_absent_and_nulls_inside_of_them_stay() {
+fn null_fields_are_absent_and_nested_nulls_stay() {
     for field in ["custom", "privateAttributes", "customIDs"] {
         let json = format!(r#"{{"userID": "u", "{field}": {{"a": null, "b": "c"}}}}"#);
         let expected = format!(r#""{field}":{{"b":"c"}}"#);
@@ -19,7 +19,7 @@ fn null_fields_and_entries_are_absent_and_nulls_inside_of_them_stay() {
 }
 
 #[test]
-fn integer_ids_become_their_digits_and_other_numbers_pass_unchanged() {
+fn integer_ids_become_digits_and_other_numbers_pass() {
     for (id, expected) in [
         ("1", r#""1""#),
         ("-7", r#""-7""#),
@@ -57,7 +57,7 @@ fn whatever_statsig_may_evaluate_is_passed_on() {
 }
 
 #[test]
-fn promise_2_users_whose_numbers_differ_beyond_64_bits_are_different_users() {
+fn promise_2_numbers_beyond_64_bits_tell_users_apart() {
     let user = |number: &str| {
         User::from_json_text(&format!(r#"{{"userID": "u", "custom": {{"n": [{number}]}}}}"#))
             .unwrap()
@@ -95,7 +95,7 @@ fn spacing_escapes_order_and_repeated_keys_make_no_difference() {
 }
 
 #[test]
-fn any_format_makes_the_same_user_and_only_text_keeps_long_numbers() {
+fn any_format_makes_the_same_user_only_text_keeps_long_numbers() {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Buffered {

@@ -5,7 +5,7 @@ use super::*;
 const NO_ID: &str = "user field `userID` must not be empty where no custom id is given";
 
 #[test]
-fn a_bad_field_is_refused_by_name_and_rule() {
+fn bad_field_is_refused_by_name_and_rule() {
     for (json, message) in [
         (json!({}), NO_ID),
         (json!({"userID": ""}), NO_ID),
@@ -82,7 +82,7 @@ fn user_too_long_is_refused_without_being_held() {
 }
 
 #[test]
-fn a_user_nested_too_deep_is_refused_before_any_code_that_calls_itself_sees_it() {
+fn too_deeply_nested_user_is_refused_before_recursion() {
     let nested = |levels: usize| {
         let deep = (0..levels).fold(Value::Null, |inner, _| json!([inner]));
         User::from_json(json!({"userID": "u", "privateAttributes": {"a": 1}, "deep": deep}))
@@ -105,7 +105,7 @@ fn a_user_nested_too_deep_is_refused_before_any_code_that_calls_itself_sees_it()
 }
 
 #[test]
-fn an_error_quotes_a_part_of_a_long_field_name() {
+fn error_quotes_part_of_a_long_field_name() {
     let error = User::from_json(json!({"userID": "u", "customIDs": {"é".repeat(60_000): []}}));
     let error = error.unwrap_err();
     assert!(error.to_string().chars().count() < 250, "{error}");

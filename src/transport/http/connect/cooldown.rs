@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods)]
-    fn connection_rests_after_so_many_requests_in_a_row_for_as_long_as_an_answer_takes() {
+    fn busy_connection_rests_for_as_long_as_an_answer_takes() {
         let ms = Duration::from_millis;
         let mut now = Instant::now();
         let mut cooldown = Cooldown::new(now);

@@ -50,7 +50,7 @@ fn requests_are_what_the_api_document_describes() {
 }
 
 #[test]
-fn a_users_numbers_are_sent_as_they_were_written() {
+fn users_numbers_are_sent_as_written() {
     let user = r#"{"custom":{"a":100000000000000000001,"b":1.50,"c":1e400},"userID":"u"}"#;
     let mut call = call(CallKind::CheckGate, &["beta"], true);
     call.user = User::from_json_text(user).unwrap();
@@ -69,7 +69,7 @@ fn gate(name: &str, value: bool) -> Option<Evaluation> {
 }
 
 #[test]
-fn answers_are_read_in_the_order_asked_and_what_is_left_out_is_none() {
+fn answers_are_in_the_order_asked_and_missing_ones_none() {
     let body = r#"{"c": {"name": "c", "value": true, "rule_id": null, "group_name": null},
         "unasked": 1, "a": {"name": null, "value": false, "new_field": {}}}"#;
     assert_eq!(
@@ -79,7 +79,7 @@ fn answers_are_read_in_the_order_asked_and_what_is_left_out_is_none() {
 }
 
 #[test]
-fn one_gate_and_a_config_are_read_from_one_object() {
+fn single_gate_and_config_are_read_from_one_object() {
     let body = r#"{"name": "a", "value": true, "rule_id": "r", "group_name": "g"}"#;
     let expected = GateEvaluation::new("a", true).with_rule("r", "g");
     assert_eq!(read(CallKind::CheckGate, &["a"], body).unwrap(), [Some(expected.into())]);
@@ -101,7 +101,7 @@ fn last_gate_counts_where_a_name_is_repeated() {
 }
 
 #[test]
-fn what_the_api_does_not_describe_is_an_error() {
+fn undescribed_answer_is_an_error() {
     let two = &["a", "b"][..];
     for (kind, names, body) in [
         (CallKind::CheckGate, two, r#"{"name": "a", "value": true, "a": true}"#),

@@ -30,7 +30,7 @@ fn opened(now: Instant) -> Breaker {
 }
 
 #[test]
-fn a_row_of_failures_opens_it_and_an_answer_between_them_does_not() {
+fn failures_in_a_row_open_the_breaker_unless_one_is_answered() {
     let now = start();
     let mut breaker = Breaker::new(SECOND);
     for _ in 0..3 {
@@ -43,7 +43,7 @@ fn a_row_of_failures_opens_it_and_an_answer_between_them_does_not() {
 }
 
 #[test]
-fn promise_3_failures_of_one_or_two_users_open_nothing_unless_a_probe_fails_as_well() {
+fn promise_3_failures_of_two_users_open_only_if_a_probe_fails() {
     for users in [1, 2] {
         let now = start();
         let mut breaker = Breaker::new(SECOND);
@@ -69,7 +69,7 @@ fn promise_3_failures_of_one_or_two_users_open_nothing_unless_a_probe_fails_as_w
 }
 
 #[test]
-fn a_probe_that_another_users_answer_overtook_opens_nothing() {
+fn probe_overtaken_by_an_answer_opens_nothing() {
     let now = start();
     let mut breaker = Breaker::new(SECOND);
     fail(&mut breaker, 10, 1, now);
@@ -81,7 +81,7 @@ fn a_probe_that_another_users_answer_overtook_opens_nothing() {
 }
 
 #[test]
-fn what_no_request_can_cause_opens_it_whoever_asked() {
+fn failure_no_request_can_cause_opens_for_any_user() {
     let now = start();
     let mut breaker = Breaker::new(SECOND);
     (0..10).for_each(|_| breaker.on_failure(&user(0), true, &down(), now, now));
@@ -102,7 +102,7 @@ fn failures_that_began_before_the_last_answer_do_not_count() {
 }
 
 #[test]
-fn while_it_is_open_a_probe_begins_every_half_second_and_the_first_answer_closes_it() {
+fn open_breaker_probes_every_half_second_until_an_answer() {
     let now = start();
     let mut breaker = opened(now);
     let last_request = Some(now);
@@ -131,7 +131,7 @@ fn while_it_is_open_a_probe_begins_every_half_second_and_the_first_answer_closes
 }
 
 #[test]
-fn beside_the_probes_that_calls_wait_for_one_gives_a_slow_server_its_time() {
+fn one_long_probe_gives_a_slow_server_time() {
     let (now, timeout) = (start(), 10 * SECOND);
     let mut breaker = Breaker::new(timeout);
     fail(&mut breaker, 10, 10, now);
@@ -157,7 +157,7 @@ fn beside_the_probes_that_calls_wait_for_one_gives_a_slow_server_its_time() {
 }
 
 #[test]
-fn promise_8_it_probes_only_while_somebody_has_asked_lately() {
+fn promise_8_breaker_probes_only_after_recent_requests() {
     let now = start();
     let mut breaker = opened(now);
     let last_request = Some(now);
@@ -172,7 +172,7 @@ fn promise_8_it_probes_only_while_somebody_has_asked_lately() {
 }
 
 #[test]
-fn a_probe_that_is_lost_is_followed_by_another() {
+fn lost_probe_is_followed_by_another() {
     let now = start();
     let mut breaker = opened(now);
     let probe = breaker.start_probes(Some(now), now + SECOND)[0];
@@ -192,7 +192,7 @@ proptest! {
     /// Whatever happens: while the breaker is open and the app asks, a probe starts within half a
     /// second.
     #[test]
-    fn it_always_probes_again_within_half_a_second(
+    fn breaker_always_probes_again_within_half_a_second(
         steps in proptest::collection::vec((0..5u8, 0..1_000u64), 0..200),
     ) {
         let mut breaker = Breaker::new(SECOND);

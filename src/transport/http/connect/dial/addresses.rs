@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn promise_4_of_very_many_addresses_the_resolvers_first_are_tried() {
+    fn promise_4_only_the_first_of_many_addresses_are_tried() {
         let many: Vec<_> = (0..1000).map(v6).collect();
         assert_eq!(AddressHistory::default().order(&many), many[..MAX_ADDRESSES]);
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_beyond_the_most_are_tried_once_the_first_have_failed() {
+    fn addresses_beyond_the_limit_are_tried_after_failures() {
         let many: Vec<_> = (0..1000).map(v6).collect();
         let mut history = AddressHistory::default();
         for address in history.order(&many) {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_failed_are_last_and_the_latest_failure_is_the_very_last() {
+    fn failed_addresses_come_last_the_latest_very_last() {
         let all = [v4(1), v4(2), v4(3)];
         let mut history = AddressHistory::default();
         history.on_failure(v4(1));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_known_of_an_address_goes_when_the_name_points_elsewhere() {
+    fn address_memory_ends_when_the_name_points_elsewhere() {
         let mut history = AddressHistory::default();
         history.on_success(v4(1));
         history.on_failure(v4(2));

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn attempt_shorter_than_the_head_start_leaves_the_next_one_another_address() {
+    fn short_attempt_leaves_the_next_one_another_address() {
         let history = RefCell::default();
         let script = [(1, NEVER, Ok(())), (2, NEVER, Ok(())), (3, 10, Ok(()))];
         assert_eq!(run(&script, &history, 100).result, None);

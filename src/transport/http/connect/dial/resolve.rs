@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_within_a_second_shares_a_look_up() {
+    fn lookups_within_a_second_are_shared() {
         virtual_time(async {
             let (resolver, lookups, go_on) = hanging();
             let asking = || resolver.resolve("statsig.test", 443);

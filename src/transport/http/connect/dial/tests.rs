@@ -122,7 +122,7 @@ fn dead_first_address_is_passed_over_and_then_tried_last() {
 }
 
 #[test]
-fn name_that_begins_to_point_elsewhere_is_followed_by_the_next_connection() {
+fn changed_dns_answer_is_followed_by_the_next_connection() {
     virtual_time(async {
         let all = [(at(1, 443), HERE), (at(2, 443), HERE), (at(3, 443), HERE)];
         let script = Script::new(&[("statsig.test", &[at(1, 443), at(2, 443)])], &all);
@@ -143,7 +143,7 @@ fn name_that_begins_to_point_elsewhere_is_followed_by_the_next_connection() {
 }
 
 #[test]
-fn address_that_accepts_and_does_not_serve_is_tried_last_next_time() {
+fn address_that_accepts_but_does_not_serve_is_tried_last() {
     virtual_time(async {
         let addresses = [at(1, 443), at(2, 443)];
         let all = [(at(1, 443), HERE), (at(2, 443), HERE)];
@@ -196,7 +196,7 @@ fn error_says_what_each_address_did() {
 }
 
 #[test]
-fn proxy_alone_is_resolved_and_it_is_asked_for_the_target_by_name() {
+fn proxy_alone_is_resolved_and_gets_the_targets_name() {
     virtual_time(async {
         let script = Script::new(&[("proxy.test", &[at(9, 3128)])], &[(at(9, 3128), OPEN)]);
         let dialer = script.dialer("https://statsig.test", "http://proxy.test:3128");
@@ -213,7 +213,7 @@ fn proxy_alone_is_resolved_and_it_is_asked_for_the_target_by_name() {
 }
 
 #[test]
-fn plain_http_through_a_proxy_is_in_absolute_form_and_opens_no_tunnel() {
+fn plain_http_by_proxy_has_absolute_form_and_no_tunnel() {
     virtual_time(async {
         let script = Script::new(&[("proxy.test", &[at(9, 80)])], &[(at(9, 80), HERE)]);
         for (base_url, form) in [
@@ -265,7 +265,7 @@ fn proxy_that_fails_is_named_as_the_proxy() {
 }
 
 #[test]
-fn one_address_of_a_proxy_that_hangs_leaves_the_next_attempt_another() {
+fn hanging_proxy_address_leaves_the_next_attempt_another() {
     virtual_time(async {
         let addresses = [at(8, 3128), at(9, 3128)];
         let all = [(at(8, 3128), HERE), (at(9, 3128), OPEN)];

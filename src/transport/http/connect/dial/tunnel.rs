@@ -196,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_a_proxy_says_makes_it_panic(answer in any::<Vec<u8>>()) {
+        fn no_answer_of_a_proxy_causes_a_panic(answer in any::<Vec<u8>>()) {
             let _ = parsed_answer(&answer);
             let _ = parsed_answer(&[b"HTTP/1.1 200 ", &answer[..]].concat());
         }

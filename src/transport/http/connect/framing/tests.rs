@@ -97,7 +97,7 @@ fn doubtful_answers_are_shown_to_their_end_and_no_further() {
 }
 
 #[test]
-fn what_is_no_answer_is_a_fault() {
+fn malformed_answer_is_a_fault() {
     let long = format!("{OK}x: {}\r\n\r\n", "y".repeat(MAX_HEAD_BYTES));
     let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INTERIM_RESPONSES as usize + 1);
     let extended =
@@ -235,7 +235,7 @@ proptest! {
 
     /// Whatever follows, awc sees the first answer and not a byte more.
     #[test]
-    fn nothing_is_shown_of_what_follows_an_answer(body in "[a-z]{1,40}", more in stream()) {
+    fn bytes_after_an_answer_are_not_shown(body in "[a-z]{1,40}", more in stream()) {
         let length = body.len();
         let by_length = format!("{OK}content-length: {length}\r\n\r\n{body}");
         let in_chunks =

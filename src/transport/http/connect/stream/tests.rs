@@ -90,7 +90,7 @@ async fn first_request_of_a_connection_may_be_answered_before_its_end() {
 }
 
 #[actix_rt::test]
-async fn request_is_not_written_after_an_answer_that_was_not_read_to_its_end() {
+async fn request_is_not_written_after_an_unread_answer() {
     let (mut stream, mut server) = pair(Options::default()).await;
     stream.write_all(REQUEST.as_bytes()).await.unwrap();
     server.write_all(&ANSWER.as_bytes()[..ANSWER.len() - 1]).await.unwrap();
@@ -102,7 +102,7 @@ async fn request_is_not_written_after_an_answer_that_was_not_read_to_its_end() {
 }
 
 #[actix_rt::test]
-async fn connection_in_the_pool_is_at_its_end_once_another_is_off_by_one() {
+async fn pooled_connection_closes_once_another_is_off_by_one() {
     let (mut stream, mut server) = pair(Options::default()).await;
     exchange(&mut stream, &mut server).await;
     stream.shared.end_connections_of(0);
