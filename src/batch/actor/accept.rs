@@ -85,7 +85,7 @@ impl BatchActor {
         Ok(DeferredReply::pending(request, self.callers.clone()))
     }
 
-    /// Reads what the cache has of these names.
+    /// Reads the cached evaluations of these names.
     fn read_cache(
         &self,
         key: &BatchKey,

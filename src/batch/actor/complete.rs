@@ -67,8 +67,8 @@ impl BatchActor {
         self.perform(effects, Some(span), ctx);
     }
 
-    /// Sends a call that its transport lost a second time, if a caller still waits for it. Returns
-    /// whether it did so.
+    /// Resends a call that its transport lost, once, if a caller still waits for it. Returns
+    /// whether the call was resent.
     fn resend(&mut self, call: CallId, span: &Span, ctx: &Context<Self>) -> bool {
         let Some(request) = self.buffer.call(call) else { return false };
         if !self.is_wanted(call) || !self.resent.insert(call) {
@@ -85,8 +85,8 @@ impl BatchActor {
         true
     }
 
-    /// Notes what the outcome says about Statsig's health. A failed call that all its callers
-    /// abandoned says nothing: the transport has given it up.
+    /// Records what the outcome says about Statsig's health. A failed call that all its callers
+    /// abandoned says nothing: the transport gave the call up.
     fn record_outcome(&mut self, call: CallId, outcome: &Outcome, span: &Span) {
         if outcome.is_err() && !self.is_wanted(call) {
             return spans::ended(span, spans::ABANDONED);
@@ -96,7 +96,7 @@ impl BatchActor {
         spans::ended(span, error::outcome(outcome.as_ref()));
     }
 
-    /// Whether the call failed for its user alone, while the calls of other users are answered.
+    /// Whether only this user's calls fail, while those of other users are answered.
     fn is_user_specific(&mut self, call: CallId, outcome: &Outcome) -> bool {
         let Some(CallRequest { user, .. }) = self.buffer.call(call) else { return false };
         if outcome.as_ref().is_err_and(Error::is_failure) {
@@ -106,8 +106,8 @@ impl BatchActor {
         false
     }
 
-    /// Caches the evaluations that the call brought. Clears the cache if Statsig refuses the API key
-    /// for good: answers to a refused key, cached or on their way, are not valid any more.
+    /// Caches the evaluations of an answered call. Clears the cache once Statsig refuses the API
+    /// key for good: answers to a refused key, cached or in flight, are no longer valid.
     fn record_in_cache(&mut self, id: CallId, outcome: &Outcome, now: Instant) {
         match (outcome, self.buffer.call(id)) {
             (Ok(evaluations), Some(call)) if self.key_status.record_answer(id) => {
@@ -163,7 +163,7 @@ impl BatchActor {
         results.collect()
     }
 
-    /// Clears the cache, and caches nothing from the calls made so far.
+    /// Clears the cache, and keeps the answers of all calls made so far out of it.
     pub(super) fn distrust_answers(&mut self) {
         self.shared.cache.clear();
         self.key_status.distrust_up_to(self.buffer.last_call());

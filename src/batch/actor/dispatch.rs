@@ -1,4 +1,4 @@
-//! Which transport gets a call, and what happens if it is gone.
+//! Chooses a transport for each call, and replaces a transport that is gone.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -27,8 +27,9 @@ impl Dispatcher {
         Self { factory, slots: (0..count).map(|_| Slot::default()).collect() }
     }
 
-    /// Sends the call to the transport with the least load, or to the next one if the factory cannot
-    /// make that one. A call that the transport does not take is dropped, and reports itself as lost.
+    /// Sends the call to the transport with the least load. Tries the next transport if the factory
+    /// fails to make that one. A call that the transport does not accept is dropped, and its drop
+    /// reports it as lost.
     pub(super) fn dispatch(&mut self, call: Call) {
         let mut order: SmallVec<[usize; 4]> = (0..self.slots.len()).collect();
         order.sort_by_key(|index| self.slots[*index].load.load(Relaxed));

@@ -13,9 +13,9 @@ use crate::{batch::buffer::group::RequestId, message::ShutdownReport, model::err
 pub(crate) enum RequestOutcome {
     Answered,
     Failed,
-    /// Its caller had left.
+    /// The caller had left.
     Abandoned,
-    /// It was pending at the deadline of a shutdown.
+    /// The request was still pending at the shutdown deadline.
     CutOff,
 }
 
@@ -43,7 +43,7 @@ new_key_type! {
 }
 
 struct PendingFlush {
-    /// Requests it waits for. A request counts once for each time it was given.
+    /// Requests that the flush waits for, repeats included.
     requests: usize,
     reply: SharedReply<()>,
 }
@@ -55,7 +55,7 @@ struct PendingShutdown {
 }
 
 impl DrainTracker {
-    /// Begins to track a flush of these requests, some of which may be given more than once.
+    /// Begins to track a flush of these requests. A request may occur more than once.
     pub(crate) fn begin_flush(
         &mut self,
         requests: impl Iterator<Item = RequestId>,
@@ -72,7 +72,7 @@ impl DrainTracker {
         reply
     }
 
-    /// Begins to track a shutdown, or joins the one that has begun. The earliest deadline counts.
+    /// Begins to track a shutdown, or joins the one in progress. The earliest deadline applies.
     pub(crate) fn begin_shutdown(
         &mut self,
         pending: usize,
@@ -85,7 +85,7 @@ impl DrainTracker {
         shutdown.reply.clone()
     }
 
-    /// When to refuse the requests that are still pending, if a shutdown has begun.
+    /// When to refuse the remaining requests, if a shutdown has begun.
     pub(crate) fn shutdown_deadline(&self) -> Option<Instant> {
         self.shutdown.as_ref().map(|shutdown| shutdown.deadline)
     }

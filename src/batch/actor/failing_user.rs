@@ -1,6 +1,6 @@
-//! Tells a failure of one user's calls from an outage. Pure.
+//! Distinguishes the failure of one user's calls from an outage. Pure.
 //!
-//! Only an outage costs the component its readiness.
+//! Only an outage makes the component unready.
 
 use crate::model::user::User;
 

@@ -11,9 +11,9 @@ impl BatchActor {
             failpoint("batch.timer");
             actor.flush_all(ctx);
         });
-        // The interval is cancelled only here, never beside a `ctx.stop()`. The handle of an interval
-        // that is cancelled while the mailbox is drained outlives a restart, and would hit the new
-        // interval, because handles count from 1 again.
+        // Cancel the interval only here, never next to a `ctx.stop()`. A cancellation made while
+        // the mailbox drains outlives a restart. It would then cancel the new interval, because
+        // handles count from 1 again.
         if flushed.is_some()
             && self.buffer.buffered() == 0
             && let Some(interval) = self.interval.take()
@@ -29,7 +29,7 @@ impl BatchActor {
         self.perform(effects, None, ctx);
     }
 
-    /// Flushes for the message [`Flush`](crate::Flush), and replies when all requests that were
+    /// Handles [`Flush`](crate::Flush): flushes the buffer, and replies when all requests that were
     /// buffered have ended.
     pub(super) fn on_flush(&mut self, ctx: &mut Context<Self>) -> SharedReply<()> {
         let reply = self.drains.begin_flush(self.buffer.buffered_requests());

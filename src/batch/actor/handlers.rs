@@ -1,4 +1,4 @@
-//! Which message leads to which work of the actor.
+//! The actor's message handlers. Each delegates to the method that does the work.
 
 use actix::{Context, Handler};
 

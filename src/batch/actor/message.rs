@@ -2,7 +2,7 @@
 
 use actix::Message;
 
-/// Groups are due before the next interval.
+/// Says that groups are due before the next interval.
 pub(super) struct FlushDue;
 
 impl Message for FlushDue {

@@ -1,4 +1,5 @@
-//! The actor around the buffer: takes in messages and time, and performs the buffer's decisions.
+//! The actor around the buffer: receives messages, reads the clock, and performs the buffer's
+//! decisions.
 
 mod accept;
 mod complete;
@@ -39,13 +40,13 @@ use crate::{
 /// [`Statsig`](crate::Statsig) starts it.
 ///
 /// It buffers requests, makes as few HTTP calls for them as the API allows, and passes the calls to
-/// its transport. It runs under a supervisor: after a panic it goes on with the pending requests, at
-/// the same address.
+/// its transport. It runs under a supervisor: after a panic it restarts at the same address, with
+/// its pending requests.
 pub struct BatchActor {
     buffer: Buffer,
     callers: Callers,
     dispatcher: Dispatcher,
-    /// Calls that were sent a second time, after a transport lost them.
+    /// Calls that were resent after a transport lost them.
     resent: HashSet<CallId>,
     key_status: KeyStatus,
     failing_user: FailingUser,
@@ -66,7 +67,8 @@ pub struct BatchActor {
 }
 
 impl BatchActor {
-    /// Sends to `ended` after a shutdown. Dropping the sender means the same: the actor is gone.
+    /// Creates the actor, which sends to `ended` after a shutdown. A dropped sender means the same:
+    /// the actor is gone.
     pub(crate) fn new(
         config: &Config,
         factory: TransportFactory,
@@ -94,9 +96,8 @@ impl BatchActor {
         }
     }
 
-    /// Runs a handler's work so that a panic ends in a restart. `Supervisor` alone does not survive a
-    /// panic: it would unwind through the supervisor's own task, and the address would be dead for
-    /// good.
+    /// Runs a handler's work, and turns a panic into a restart. `Supervisor` alone does not survive
+    /// a panic, which would unwind through the supervisor's own task and kill the address for good.
     fn guarded<R>(
         &mut self,
         ctx: &mut Context<Self>,
@@ -105,8 +106,8 @@ impl BatchActor {
         let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx)));
         if done.is_err() {
             self.has_panicked = true;
-            // A supervisor restarts only an actor that has an address. Pending requests need their
-            // answers even if all others have dropped theirs.
+            // A supervisor restarts only an actor that still has an address. Pending requests need
+            // their answers even if all other addresses have been dropped.
             self.own_addr = (!self.buffer.is_empty()).then(|| ctx.address());
             ctx.stop();
         }
@@ -135,7 +136,8 @@ impl Actor for BatchActor {
 }
 
 impl Drop for BatchActor {
-    /// When a drained component ends, abandoned calls may still be in flight.
+    /// Resets the gauges, because abandoned calls may still be in flight when a drained component
+    /// ends.
     fn drop(&mut self) {
         self.shared.close();
         self.shared.cache.clear();

@@ -1,4 +1,4 @@
-//! How the actor performs what the buffer has decided.
+//! How the actor performs the buffer's decisions.
 
 use std::{collections::HashSet, sync::atomic::Ordering::Relaxed};
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl BatchActor {
-    /// Performs the effects of a flush or, with `ended_call`, of the end of the call with this span.
+    /// Performs the effects of a flush, or those of a completed call, whose span is `ended_call`.
     pub(super) fn perform(
         &mut self,
         effects: Effects,
@@ -53,7 +53,7 @@ impl BatchActor {
             if let Ok(evaluations) = &answer.result {
                 self.shared.counters.answered_with(evaluations);
             }
-            // Counted first, so that a caller who has the answer finds it in the statistics.
+            // Counted first, so that the statistics include an answer before its caller has it.
             self.shared.counters.answered(&result);
             let is_received = self.callers.answer(answer);
             match &result {
@@ -77,13 +77,13 @@ impl BatchActor {
         }
         self.shared.counters.calls.fetch_add(calls.len() as u64, Relaxed);
         let owner = CallOwner::new(&ctx.address());
-        // All calls are made before the first is sent: if a panic keeps one from being sent, its
-        // drop reports it as lost.
+        // Make all calls before sending the first. If a panic stops the loop, the unsent calls
+        // report themselves as lost when they are dropped.
         let calls = calls.into_iter();
         let calls: Vec<_> =
             calls.map(|(id, request)| (id, Call::new(id, request, &owner, parent))).collect();
         for (id, call) in calls {
-            // Now, because some requests may end before the call does.
+            // Link the spans now, because some requests may end before the call does.
             self.follow(call.span(), self.buffer.requests_of(id));
             #[cfg(feature = "metrics")]
             crate::telemetry::metrics::call_began(call.request().kind, call.request().names.len());
@@ -91,15 +91,15 @@ impl BatchActor {
         }
     }
 
-    /// Notes that the span follows from those of these requests that have not ended.
+    /// Records that the span follows from these requests, except those that have ended.
     pub(super) fn follow(&self, span: &Span, requests: impl Iterator<Item = RequestId>) {
         if !span.is_disabled() {
             self.callers.lead_to(span, requests.collect::<HashSet<_>>());
         }
     }
 
-    /// Schedules the next flush: of due groups after the messages that are queued now, of the others
-    /// at the next interval.
+    /// Schedules the next flush. Due groups are flushed after the messages that are queued now,
+    /// other groups at the next interval.
     ///
     /// `FlushDue` goes through the mailbox, because `ctx.notify` would overtake the queued messages.
     pub(super) fn schedule(&mut self, ctx: &mut Context<Self>) {

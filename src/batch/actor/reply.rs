@@ -32,7 +32,7 @@ struct Caller {
     /// `None` until the handler has returned, and for a message sent with `do_send`.
     sender: Option<ReplySender>,
     span: MaybeSpan,
-    /// Holds the request's places until it ends.
+    /// Holds the request's admission places until the request ends.
     _permit: Permit,
 }
 
@@ -61,7 +61,7 @@ impl Callers {
         self.0.borrow().get(request).is_some_and(Caller::is_present)
     }
 
-    /// Those of the requests whose callers have left.
+    /// Returns the requests whose callers have left.
     pub(crate) fn left(&self, requests: impl Iterator<Item = RequestId>) -> Vec<RequestId> {
         let callers = self.0.borrow();
         let is_present =
@@ -85,7 +85,7 @@ impl Callers {
         }
     }
 
-    /// Notes that the span follows from these requests.
+    /// Records that the span follows from these requests.
     pub(crate) fn lead_to(&self, span: &Span, requests: impl IntoIterator<Item = RequestId>) {
         let callers = self.0.borrow();
         let span_of = |request| callers.get(request)?.span.as_deref().map(Deref::deref);
@@ -119,7 +119,7 @@ fn of_one_kind<E>(evaluations: Evaluations) -> Result<Vec<E>, Error>
 where
     E: TryFrom<Evaluation, Error = Error>,
 {
-    // Collecting results would begin with room for four, and move as it grows.
+    // Collecting into a `Result` would start with room for four, and reallocate as it grows.
     let mut all = Vec::with_capacity(evaluations.len());
     for evaluation in evaluations {
         all.push(E::try_from(evaluation)?);
@@ -139,7 +139,7 @@ impl From<Sender<ConfigEvaluation>> for ReplySender {
     }
 }
 
-/// What the handlers of [`BatchRequest`] messages return.
+/// The return type of the handlers of [`BatchRequest`] messages.
 #[expect(unnameable_types, missing_debug_implementations, reason = "only actix handles it")]
 pub struct DeferredReply<M: BatchRequest>(Reply<M>);
 
@@ -177,7 +177,7 @@ where
     }
 }
 
-/// One reply to any number of callers, also to those who ask after it was sent.
+/// One reply to any number of callers, including callers that ask after it was sent.
 #[expect(unnameable_types, missing_debug_implementations, reason = "only actix handles it")]
 pub struct SharedReply<T>(Rc<RefCell<SharedState<T>>>);
 

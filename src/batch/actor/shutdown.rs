@@ -28,7 +28,7 @@ impl BatchActor {
         let pending = self.buffer.pending();
         let deadline = clock::now() + limit.min(MAX_DRAIN);
         self.shared.close();
-        // Before anything that may panic, so that a restart goes on with the shutdown.
+        // Begin before any work that may panic, so that a restart continues the shutdown.
         let reply = self.drains.begin_shutdown(pending, deadline);
         if is_first {
             tracing::info!(pending, ?limit, "shutting down");

@@ -1,4 +1,4 @@
-//! Finds a refused name among the others of its call by bisection, unless it is known. Pure.
+//! Finds the refused names of a call, by bisection unless they are known already. Pure.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ pub(super) fn refuses_whole_call(error: &Error) -> bool {
     matches!(error, Error::Refused { status: 400 | 413, .. })
 }
 
-/// Splits a refused call into parts to retry, each given by the positions of its names.
+/// Splits a refused call into parts to retry. Each part is a list of name positions.
 ///
-/// Names that have become known as refused since the call was made are a part each, and the rest is
-/// one part. Without such names there are two halves.
+/// Each name that has since become known as refused is a part of its own, and the other names are
+/// one part. If none or all of the names are known, the parts are two halves.
 pub(super) fn split(call: &CallRequest, refused: &RefusedNames) -> Vec<Vec<usize>> {
     let count = call.names.len();
     let is_refused = |at: &usize| refused.contains(call.kind, &call.names[*at]);
@@ -25,7 +25,7 @@ pub(super) fn split(call: &CallRequest, refused: &RefusedNames) -> Vec<Vec<usize
     std::iter::once(rest).chain(known.into_iter().map(|at| vec![at])).collect()
 }
 
-/// The call that retries the names at these positions.
+/// Returns the call that retries the names at these positions.
 pub(super) fn part(call: &CallRequest, refusal: &Error, positions: &[usize]) -> CallRequest {
     let names = positions.iter().map(|at| Arc::clone(&call.names[*at])).collect();
     CallRequest { names, refusal: Some(refusal.clone()), ..call.clone() }

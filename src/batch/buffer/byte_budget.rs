@@ -1,6 +1,6 @@
 //! Limits the bytes of the large evaluations that partial results hold. Pure.
 //!
-//! A request with several names holds the evaluations that have arrived until the last one does.
+//! A request for several names holds its evaluations until the last one arrives.
 
 use std::{
     cell::{Cell, RefCell},
@@ -36,7 +36,7 @@ pub(super) struct ByteCharge {
     bytes: usize,
 }
 
-/// Admission has counted smaller evaluations already, as part of their names.
+/// Smaller evaluations are not charged: admission has counted them as part of their names.
 const LARGE: usize = 256;
 
 impl ByteBudget {
@@ -45,7 +45,7 @@ impl ByteBudget {
     }
 
     /// Charges the budget for a large evaluation, which must live as long as the charge. Returns
-    /// the charge that exists already if another request holds the same evaluation.
+    /// the existing charge if another request holds the same evaluation.
     pub(super) fn charge(&self, evaluation: &Evaluation) -> Option<Rc<ByteCharge>> {
         let bytes = evaluation.text_len();
         if bytes <= LARGE {
@@ -81,7 +81,7 @@ impl Drop for ByteCharge {
 }
 
 impl Buffer {
-    /// Ends the requests that hold the most bytes until the rest fits the budget.
+    /// Fails the requests that hold the most bytes, until the rest fit the budget.
     pub(super) fn shed_largest(&mut self, answers: &mut Vec<Answer>) {
         if !self.byte_budget.is_exceeded() {
             return;

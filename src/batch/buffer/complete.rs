@@ -1,4 +1,4 @@
-//! From the outcome of a call to the answers of its requests.
+//! Turns the outcome of a call into the answers to its requests.
 
 use std::{
     iter::{repeat, repeat_n},
@@ -21,15 +21,15 @@ use crate::{
     model::{error::Error, evaluation::Evaluation},
 };
 
-/// Less time than this is not worth another call.
+/// The least remaining time that is worth another call.
 const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Buffer {
-    /// Turns the outcome of a call into answers. Ignores a call that is not in flight, whose outcome
-    /// a restarted transport may bring.
+    /// Turns the outcome of a call into answers. Ignores a call that is not in flight: a restarted
+    /// transport may report such a call.
     ///
-    /// `stale` has evaluations to deliver in place of an error, by the position of their names in
-    /// the call.
+    /// `stale` has evaluations to deliver in place of an error, indexed by the position of their
+    /// names in the call.
     ///
     /// A refusal of several names does not say which of them is to blame. The names are retried in
     /// halves until each refused name stands alone. Refused names are remembered and get calls of
@@ -106,7 +106,7 @@ impl Buffer {
     }
 
     /// Delivers a stale evaluation, if there is one, to the waiters that accept it. Returns the
-    /// others.
+    /// other waiters.
     fn deliver_stale(
         &mut self,
         waiters: Waiters,
@@ -121,7 +121,8 @@ impl Buffer {
         strict
     }
 
-    /// Ends the requests of these waiters with the error, but for those to retry, which it returns.
+    /// Fails the requests of these waiters with the error, except for waiters to retry. Returns the
+    /// waiters to retry.
     fn fail(
         &mut self,
         waiters: Waiters,
@@ -137,21 +138,21 @@ impl Buffer {
         retried
     }
 
-    /// Whether a waiter gets another call: if it joined late, or if the call ran out of an earlier
-    /// request's time, it has had only a part of its own.
+    /// Whether a waiter gets another call, because it still has time left: it joined late, or an
+    /// earlier request's deadline cut the call short.
     fn may_retry(&self, waiter: Waiter, error: &Error, call: &CallRequest, now: Instant) -> bool {
         let Some(request) = self.requests.get(waiter.request) else { return false };
         let timed_out = matches!(error, Error::Timeout { .. }) && call.deadline <= now;
         let was_cut_short = timed_out && request.deadline > call.deadline + WORTHWHILE;
-        // A late joiner is retried once. Cut short can be repeated, but each time an earlier
-        // request's deadline has passed, so it ends.
+        // A late joiner is retried once. A waiter whose call was cut short may be retried again and
+        // again, but not forever: each time, an earlier request's deadline has passed.
         let had_part = was_cut_short || (waiter.joined && !waiter.is_retried);
         had_part && error.is_retryable() && request.deadline > now
     }
 }
 
 impl PendingRequest {
-    /// Inserts one evaluation. Returns all of them if none is missing any more.
+    /// Inserts one evaluation. Returns all evaluations once none is missing.
     fn insert(&mut self, waiter: Waiter, evaluation: Evaluation) -> Option<Evaluations> {
         // Most requests have one name.
         if self.names == 1 {

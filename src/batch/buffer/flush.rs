@@ -1,4 +1,4 @@
-//! From buffered names to calls.
+//! Turns buffered names into calls.
 
 use std::{iter, sync::Arc, time::Instant};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{message::call::CallRequest, model::call_kind::CallKind};
 
-/// A name on its way into a call, and the earliest deadline of its waiters.
+/// A name to put into a call, and the earliest deadline of its waiters.
 type DueName = (NameId, Arc<str>, Instant);
 
 impl Buffer {
@@ -25,7 +25,7 @@ impl Buffer {
         requests.filter(|request| self.requests.contains_key(*request))
     }
 
-    /// Makes calls of the groups that are due, after dropping the requests whose callers have left.
+    /// Drops the requests whose callers have left, and makes the calls for the groups that are due.
     pub(crate) fn flush_due(&mut self, left: &[RequestId]) -> Effects {
         let abandoned = self.abandon(left);
         let due = self.groups.drain_due();
@@ -36,7 +36,7 @@ impl Buffer {
         Effects { calls, abandoned, ..Effects::default() }
     }
 
-    /// Makes calls of all groups, after dropping the requests whose callers have left.
+    /// Drops the requests whose callers have left, and makes the calls for all groups.
     pub(crate) fn flush_all(&mut self, left: &[RequestId]) -> Effects {
         let abandoned = self.abandon(left);
         let (due, waiting) = (self.groups.drain_due(), self.groups.drain_waiting());
@@ -58,9 +58,10 @@ impl Buffer {
         let mut calls = Vec::new();
         for group in groups {
             let (mut gates, mut configs) = (Vec::new(), Vec::new());
-            // Retries have calls of their own: their short deadline would be the whole call's.
+            // Retries get calls of their own: their short deadline would apply to the whole call.
             let mut retries = Vec::new();
-            // So does each name that was refused: the refusal would be the whole call's.
+            // Each name that was refused before also gets its own call: it would fail the whole
+            // call.
             let mut refused = Vec::new();
             for id in self.groups.drain_buffered(group, may_hold_back) {
                 let Some((key, entry)) = self.groups.name_mut(id) else { continue };

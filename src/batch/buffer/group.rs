@@ -13,7 +13,7 @@ new_key_type! {
     pub(super) struct NameId;
 }
 
-/// What a group is found by. Only requests that are equal in both fields may share a call.
+/// The key of a group. Only requests that are equal in both fields may share a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BatchKey {
     pub(crate) user: User,
@@ -26,15 +26,15 @@ pub(super) struct Group {
     pub(super) names: usize,
     /// Names for the next flush, in the order of their first requests.
     pub(super) buffered: Vec<NameId>,
-    /// Calls for gates without an outcome yet.
+    /// Gate calls without an outcome yet.
     pub(super) gate_calls: usize,
-    /// Listed to be flushed before the next interval.
+    /// Whether the group is listed for a flush before the next interval.
     pub(super) is_due: bool,
-    /// Listed to be flushed at the next interval.
+    /// Whether the group is listed for a flush at the next interval.
     pub(super) is_waiting: bool,
 }
 
-/// What a name is found by.
+/// The key of a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NameKey {
     pub(super) group: GroupId,
@@ -45,11 +45,11 @@ pub(super) struct NameKey {
 #[derive(Debug, Default)]
 pub(super) struct NameEntry {
     pub(super) in_flight: bool,
-    /// Buffered a second time, for requests that joined a call that failed. They have less time
-    /// left than new requests.
+    /// Buffered again for the remaining waiters of a failed call, which have less time left than
+    /// new requests.
     pub(super) is_retry: bool,
-    /// In flight, while a request past the cache has buffered the name anew. New requests find the
-    /// new entry.
+    /// In flight, while a newer entry for the same name is buffered or in flight too. New requests
+    /// find the newer entry.
     pub(super) is_superseded: bool,
     pub(super) waiters: Waiters,
 }
@@ -57,12 +57,12 @@ pub(super) struct NameEntry {
 /// Most names have one waiter.
 pub(super) type Waiters = SmallVec<[Waiter; 1]>;
 
-/// Where an evaluation goes: to a position in a request.
+/// The destination of an evaluation: a position in a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) request: RequestId,
     pub(super) position: u32,
-    /// The name was in flight, or buffered for a retry, before this request came.
+    /// The name was in flight, or buffered for a retry, before this request arrived.
     pub(super) joined: bool,
     /// The request has had its one retry.
     pub(super) is_retried: bool,

@@ -1,5 +1,5 @@
-//! Values by key and by id. Ids are short and never reused. A key is hashed once: not again when its
-//! value is removed or the index grows.
+//! Stores values by key and by id. Ids are small and never reused. A stored key is not hashed again
+//! when its value is removed or the index grows.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -27,7 +27,7 @@ impl<Id: Key, K: Eq + Hash, V> Interner<Id, K, V> {
         Self { entries: SlotMap::with_key(), index: HashTable::new(), hasher }
     }
 
-    /// Returns the id of the value with this key, which is made if there is none.
+    /// Returns the id of the value with this key. Inserts a new value if there is none.
     pub(super) fn intern(&mut self, key: K, new: impl FnOnce() -> V) -> Id {
         let Self { entries, index, hasher } = self;
         let hash = hasher.hash_one(&key);
@@ -41,8 +41,9 @@ impl<Id: Key, K: Eq + Hash, V> Interner<Id, K, V> {
         id
     }
 
-    /// Adds a new value that is found by the key from now on. The superseded value stays, by its id
-    /// alone, until it is removed. Returns `None` if the value has been superseded already.
+    /// Adds a new value under the same key, which now finds the new value. The superseded value
+    /// stays reachable by its id until it is removed. Returns `None` if the value has been
+    /// superseded already.
     pub(super) fn supersede(&mut self, id: Id, value: V) -> Option<Id>
     where
         K: Clone,

@@ -6,9 +6,9 @@ use super::CallId;
 
 /// What the outcomes of calls say about the API key.
 ///
-/// One refusal may be a mistake, of a deployment at Statsig or of an intermediary that answers in
-/// JSON. It does not clear the cache, which cannot be filled again until the mistake is over. A
-/// revoked key is refused again after a pause, and the cached answers to it are then dropped.
+/// A single refusal may be a mistake: of a deployment at Statsig, or of an intermediary that
+/// answers in JSON. It does not clear the cache, which could not be refilled until the mistake is
+/// fixed. A revoked key is refused again after a pause, and its cached answers are dropped then.
 #[derive(Debug, Default)]
 pub(in crate::batch) struct KeyStatus {
     state: State,
@@ -28,7 +28,7 @@ enum State {
     Refused,
 }
 
-/// What follows from a refusal of the key.
+/// The consequence of a refusal of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::batch) enum KeyVerdict {
     /// Nothing yet.
@@ -37,7 +37,8 @@ pub(in crate::batch) enum KeyVerdict {
     Refused { is_new: bool },
 }
 
-/// A refusal counts if another came at least this long before it, with no answer between them.
+/// A repeated refusal is final if it comes at least this long after the first, with no answer
+/// between them.
 pub(in crate::batch) const PAUSE: Duration = Duration::from_secs(10);
 
 impl KeyStatus {
@@ -58,7 +59,7 @@ impl KeyStatus {
         *self = Self { state: State::Accepted, distrusted_up_to: last_call };
     }
 
-    /// Records that a call was refused for its key, when `last_call` was the newest call.
+    /// Records that a call was refused because of its key. `last_call` is the newest call by then.
     pub(in crate::batch) fn record_refusal(
         &mut self,
         call: CallId,

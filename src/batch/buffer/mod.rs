@@ -1,14 +1,14 @@
-//! The decisions of the batch: which requests wait for which names, and which calls to make. Pure:
-//! no actix, no clock, no I/O. `now` is an argument, and what to do comes back as [`Effects`].
+//! Decides which requests wait for which names, and which calls to make. Pure: no actix, no clock,
+//! no I/O. `now` is an argument, and decisions are returned as [`Effects`].
 //!
-//! A request asks for names of one *group*: a user, compared in full, and an exposure mode. Within a
-//! group a name is either buffered or in flight, and keeps a list of waiters: the positions in
-//! requests that its evaluation goes to. A request past the cache is the exception, as it must not
-//! join a call that was made before. It buffers the name anew. Later requests join the new entry,
-//! and the superseded one keeps its waiters until its call ends.
+//! A request asks for names of one *group*: a user, compared in full, and an exposure mode. Within
+//! a group a name is either buffered or in flight, and keeps a list of waiters: the positions in
+//! requests that its evaluation goes to. A request that bypasses the cache is the exception: it
+//! must not join an earlier call, so it buffers the name anew. Later requests join the new entry,
+//! and the superseded entry keeps its waiters until its call ends.
 //!
-//! Groups and names are looked up by key once, when a request comes in. From then on ids lead from
-//! an outcome to its names and on to their waiters, without a search.
+//! Groups and names are looked up by key once, when a request arrives. From then on, ids lead from
+//! an outcome to its names and their waiters without a lookup by key.
 
 mod bisect;
 mod byte_budget;
@@ -56,7 +56,7 @@ pub(crate) struct Buffer {
     byte_budget: ByteBudget,
 }
 
-/// What the buffer needs to know of a request.
+/// The parts of a request that the buffer needs.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) key: BatchKey,
@@ -64,7 +64,7 @@ pub(crate) struct Request {
     pub(crate) names: Names,
     /// Evaluations from the cache. No call asks for their names.
     pub(crate) cached: PartialResults,
-    /// Accepts no evaluation but one that Statsig gives from now on.
+    /// Accepts only evaluations that Statsig gives from now on.
     pub(crate) bypass_cache: bool,
     pub(crate) deadline: Instant,
 }
@@ -81,12 +81,12 @@ pub(crate) struct Answer {
     pub(crate) result: Result<Evaluations, Error>,
 }
 
-/// What the actor is to do after a flush, or after the outcome of a call.
+/// What the actor must do after a flush or a call's outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) calls: Vec<(CallId, CallRequest)>,
     pub(crate) answers: Vec<Answer>,
-    /// Requests that end without an answer, as their callers have left.
+    /// Requests that end without an answer, because their callers have left.
     pub(crate) abandoned: Vec<RequestId>,
 }
 
@@ -99,12 +99,12 @@ struct PendingRequest {
     restarts: u8,
     bypass_cache: bool,
     deadline: Instant,
-    /// For the large ones of the results.
+    /// The charges for the large results.
     #[expect(clippy::box_collection, reason = "one word, not three: most requests have no charge")]
     charges: Option<Box<Vec<Rc<ByteCharge>>>>,
 }
 
-/// A call without an outcome yet, and the ids of its names, in its order.
+/// A call without an outcome yet, and the ids of its names, in the request's order.
 #[derive(Debug)]
 struct InFlightCall {
     request: CallRequest,
@@ -127,7 +127,7 @@ impl Buffer {
         }
     }
 
-    /// Adds a request whose names are valid, at least one of them not in the cache. Returns its id,
+    /// Adds a request with valid names, at least one of which is not in the cache. Returns its id,
     /// and how many of its names were in flight already.
     pub(crate) fn add(&mut self, request: Request) -> (RequestId, usize) {
         let Request { key, kind, names, cached, bypass_cache, deadline } = request;
@@ -156,8 +156,9 @@ impl Buffer {
             self.groups.schedule(group, kind);
         }
         if let Some(pending) = self.requests.get_mut(request) {
-            // The cache may evict them while the request waits. If they exceed the budget, the next
-            // delivery sheds requests; until then most of them are in the cache anyway.
+            // Charge cached evaluations too: the cache may evict them while the request waits. If
+            // they exceed the budget, the next delivery sheds requests. Until then, most of them
+            // are still in the cache anyway.
             for charge in
                 cached.iter().flatten().filter_map(|cached| self.byte_budget.charge(cached))
             {
@@ -222,24 +223,24 @@ impl Buffer {
         self.calls.get(&call).map(|call| &call.request)
     }
 
-    /// For each name of the call, whether a request past the cache has superseded it. The call's
+    /// Returns, for each name of the call, whether a newer entry has superseded it. The call's
     /// evaluation is then not the newest one.
     pub(crate) fn is_superseded(&self, call: CallId) -> impl Iterator<Item = bool> {
         self.names_of(call).map(|name| name.is_none_or(|name| name.is_superseded))
     }
 
-    /// The call that was made last; zero before the first.
+    /// The newest call, or zero before the first.
     pub(crate) fn last_call(&self) -> CallId {
         self.last_call
     }
 
-    /// Ends one request with this error.
+    /// Fails one request with this error.
     fn refuse(&mut self, request: RequestId, error: Error) -> Option<Answer> {
         self.requests.remove(request)?;
         Some(Answer { request, result: Err(error) })
     }
 
-    /// Ends every request with this error.
+    /// Fails every request with this error.
     pub(crate) fn refuse_all(&mut self, error: &Error) -> Vec<Answer> {
         let refused = self.requests.drain();
         refused.map(|(request, _)| Answer { request, result: Err(error.clone()) }).collect()

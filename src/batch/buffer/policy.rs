@@ -12,10 +12,10 @@ pub(super) struct FlushDecider {
 /// The gates that a flush of a due group leaves buffered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum HoldBack {
-    /// The gates that fill no whole batch: flushed now, they would be a call of few names.
+    /// The gates that fill no whole batch: flushing them now would make a call of few names.
     PartialBatch,
-    /// All gates but retries, to collect more of them while a call is in flight. A retry has waited
-    /// for a call already.
+    /// All gates except retries, to collect more gates while a call is in flight. A retry has
+    /// waited for a call already.
     Gates,
 }
 
@@ -30,7 +30,7 @@ impl FlushDecider {
         self.is_full(group) || (self.is_adaptive() && is_idle)
     }
 
-    /// What a flush of this due group holds back.
+    /// Returns which gates a flush of this due group holds back.
     pub(super) fn hold_back(self, group: &Group) -> Option<HoldBack> {
         let may_collect = !self.is_adaptive() || group.gate_calls > 0;
         if self.is_full(group) && may_collect {

@@ -1,11 +1,11 @@
-//! What a restart of the actor changes in the buffer.
+//! Repairs the buffer after a restart of the actor.
 
 use std::collections::HashMap;
 
 use super::{Answer, Buffer};
 use crate::model::{call_kind::CallKind, error::Error};
 
-/// A request that is pending through this many restarts gets an error: it may be their cause.
+/// A request that is pending through this many restarts gets an error, because it may cause them.
 const MAX_RESTARTS: u8 = 3;
 
 impl Buffer {

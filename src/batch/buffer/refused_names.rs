@@ -50,14 +50,14 @@ impl NameVerdict {
     pub(in crate::batch) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Ok(_) => Self::Answered,
-            // Not 413: for a single name it is about the user.
+            // Not 413: with a single name, the user is too large, not the name.
             Err(Error::Refused { status: 400, .. }) => Self::Refused,
             Err(_) => Self::Unknown,
         }
     }
 }
 
-/// A name has at most 100 characters.
+/// Bounds the memory, because a name has at most 100 characters.
 const MAX_NAMES: usize = 1_000;
 
 /// How long a name is remembered after its last refusal.
@@ -69,7 +69,8 @@ impl RefusedNames {
         !self.names.is_empty() && self.names.contains_key(&(kind, Arc::clone(name)))
     }
 
-    /// Notes that a call is retried in this many parts. Parts of parts stay in the same bisection.
+    /// Records that a call is retried in this many parts. Parts of parts stay in the same
+    /// bisection.
     pub(in crate::batch) fn split(&mut self, of: Option<BisectionId>, parts: usize) -> BisectionId {
         if let Some((id, bisection)) = of.and_then(|id| Some((id, self.bisections.get_mut(id)?))) {
             bisection.in_flight += parts.saturating_sub(1);
@@ -161,7 +162,7 @@ mod tests {
         }
     }
 
-    /// The refused names after a call was retried in these parts, each with its verdict.
+    /// Returns the refused names after a call was retried in these parts, each with its verdict.
     fn after(parts: &[(&[&str], NameVerdict)], now: Instant) -> RefusedNames {
         let mut refused = RefusedNames::default();
         let bisection = Some(refused.split(None, parts.len()));

@@ -1,4 +1,4 @@
-//! What tests assert of the groups after every step.
+//! The invariants of the groups, which tests assert after every step.
 
 use super::Groups;
 use crate::{
@@ -12,8 +12,8 @@ impl Groups {
         !has_entries && self.buffered == 0 && self.waiting.is_empty() && self.due.is_empty()
     }
 
-    /// Asserts that buffered names wait for the interval only if the policy has a reason, given the
-    /// groups of the gate calls in flight.
+    /// Asserts that buffered names wait for the interval only where the policy says so.
+    /// `gate_calls` has the group's key for each gate call in flight.
     pub(in crate::batch::buffer) fn assert_scheduled(&self, gate_calls: &[BatchKey]) {
         for (id, key, group) in self.groups.iter() {
             let is_gate = |name: &NameId| self.names.get(*name).expect("a name").0.is_gate();

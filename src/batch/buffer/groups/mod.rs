@@ -1,4 +1,4 @@
-//! All groups and names, and which groups are flushed when.
+//! All groups and names, and the lists of groups to flush.
 
 #[cfg(test)]
 mod invariants;
@@ -20,10 +20,10 @@ pub(super) struct Groups {
     names: Interner<NameId, NameKey, NameEntry>,
     /// Groups to flush before the next interval.
     due: Vec<GroupId>,
-    /// Groups to flush at the next interval. A group that has been flushed since stays listed until
+    /// Groups to flush at the next interval. A group that is flushed earlier stays listed until
     /// nothing is buffered.
     waiting: Vec<GroupId>,
-    /// Names that are buffered, of all groups.
+    /// The number of buffered names in all groups.
     buffered: usize,
 }
 
@@ -61,8 +61,8 @@ impl Groups {
         !self.waiting.is_empty()
     }
 
-    /// Finds the name, or buffers it if it is new. `anew` also buffers a name that is in flight: a
-    /// new entry then supersedes the one in flight.
+    /// Finds the name, or buffers it if it is new. With `anew`, a name in flight is also buffered:
+    /// a new entry then supersedes the one in flight.
     pub(super) fn buffer_name(&mut self, key: NameKey, anew: bool) -> NameId {
         let (group, mut is_new) = (key.group, false);
         let mut name = self.names.intern(key, || {
@@ -101,20 +101,21 @@ impl Groups {
     /// Buffers a name again for waiters whose call failed.
     pub(super) fn buffer_retry(&mut self, key: NameKey, waiters: Waiters) {
         let group = key.group;
-        // Anew, because a request past the cache may have caused another call meanwhile. The
-        // deadline of that call is later than the deadlines of these waiters.
+        // Buffer the name anew instead of joining a call that a request may have caused meanwhile
+        // by bypassing the cache: the deadline of that call is later than the deadlines of these
+        // waiters.
         let name = self.buffer_name(key, true);
         if let Some((_, entry)) = self.names.get_mut(name) {
             for waiter in waiters {
                 entry.add_waiter(Waiter { is_retried: true, ..waiter });
             }
-            // Only now, so that requests that join from here on still get their own retry.
+            // Requests that join from here on count as joiners, and get a retry of their own.
             entry.is_retry = true;
         }
         self.make_due(group);
     }
 
-    /// Removes a name that has its outcome, or that no request waits for.
+    /// Removes a name that has an outcome, or that no request waits for.
     pub(super) fn remove_name(&mut self, name: NameId) -> Option<(NameKey, NameEntry)> {
         let (key, entry) = self.names.remove(name)?;
         if let Some((_, group)) = self.groups.get_mut(key.group) {
@@ -171,8 +172,8 @@ impl Groups {
         waiting
     }
 
-    /// Takes a group's buffered names out for their calls. With `may_hold_back`, the flush policy
-    /// may leave some of the gates buffered.
+    /// Takes out a group's buffered names, to make calls for them. With `may_hold_back`, the flush
+    /// policy may leave some of the gates buffered.
     pub(super) fn drain_buffered(&mut self, id: GroupId, may_hold_back: bool) -> Vec<NameId> {
         let Self { decider, names, .. } = self;
         let Some((_, group)) = self.groups.get_mut(id) else { return Vec::new() };
@@ -233,8 +234,8 @@ impl Groups {
         }
     }
 
-    /// Removes a group that has no names any more, or makes it due if the end of its last gate call
-    /// does so.
+    /// Removes a group that has no names left, or makes the group due if the end of its last gate
+    /// call does so.
     pub(super) fn remove_or_reschedule(&mut self, id: GroupId) {
         let Some((_, group)) = self.groups.get(id) else { return };
         if group.names == 0 {
@@ -245,9 +246,10 @@ impl Groups {
     }
 }
 
-/// How many of the buffered gates to flush: those that fill whole batches, and the rest of the last
-/// request's gates, so that no request is split. All of them if they fill no batch, or if a retry
-/// stands behind the last full batch, for a retry has waited for a call already.
+/// Returns how many of the buffered gates to flush: the gates that fill whole batches, and the rest
+/// of the last request's gates, so that no request is split. Flushes all gates if they fill no
+/// batch, or if a retry comes after the last full batch, because a retry has waited for a call
+/// already.
 fn gates_in_full_batches(
     buffered: &[NameId],
     batch_size: usize,

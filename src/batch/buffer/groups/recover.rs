@@ -1,4 +1,4 @@
-//! Repairs the groups after a panic may have left a change half done.
+//! Repairs the groups after a panic, which may have left a change half done.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,8 +6,8 @@ use super::Groups;
 use crate::batch::buffer::group::{GroupId, NameEntry, NameId};
 
 impl Groups {
-    /// Derives what is buffered and what is due from the names, given the names of the calls in
-    /// flight and the number of gate calls of each group.
+    /// Rebuilds the buffered names and the due groups from all names. `in_flight` has the names of
+    /// the calls in flight, `gate_calls` the number of gate calls of each group.
     pub(in crate::batch::buffer) fn recover(
         &mut self,
         in_flight: &HashSet<NameId>,
@@ -56,7 +56,7 @@ impl Groups {
         for name in lost {
             let Some((key, NameEntry { waiters, .. })) = self.names.remove(name) else { continue };
             let mut name = self.names.intern(key, NameEntry::default);
-            // A call in flight has a later deadline than the waiters of the call it superseded.
+            // The call in flight has a later deadline than these waiters, so they do not join it.
             if in_flight.contains(&name)
                 && let Some(new) = self.supersede(name)
             {

@@ -1,4 +1,4 @@
-//! Cached names, stale evaluations, and requests past the cache.
+//! Cached names, stale evaluations, and requests that bypass the cache.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! Drives a buffer step by step, beside a much simpler model of it.
+//! Drives a buffer step by step, and checks it against a much simpler model.
 
 use super::*;
 
-/// A buffer, and a simple model of what it owes its requests.
+/// A buffer, and a simple model of the answers it owes.
 pub(super) struct Driven {
     pub(super) buffer: Buffer,
     pub(super) now: Instant,
@@ -12,7 +12,7 @@ pub(super) struct Driven {
     pub(super) in_flight: Vec<(CallId, CallRequest)>,
     /// Names that were missing from a response.
     pub(super) left_out: HashSet<(BatchKey, Arc<str>)>,
-    /// Names in flight that a request past the cache has superseded.
+    /// Names in flight that a newer entry has superseded.
     superseded: HashSet<(CallId, Arc<str>)>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct ModelRequest {
     kind: CallKind,
     names: Vec<Arc<str>>,
     cache: CacheUse,
-    /// The newest call when the request came.
+    /// The newest call when the request arrived.
     newest_call: CallId,
     deadline: Option<Instant>,
 }
@@ -94,7 +94,7 @@ impl Driven {
         id
     }
 
-    /// Those of the requests whose callers have left, as the actor finds them before a flush.
+    /// Returns the requests whose callers have left, as the actor does before a flush.
     fn left(&self, requests: impl Iterator<Item = RequestId>) -> Vec<RequestId> {
         requests.filter(|request| self.left.contains(request)).collect()
     }
@@ -176,7 +176,7 @@ impl Driven {
         assert!(again.answers.is_empty() && again.calls.is_empty(), "a second outcome");
     }
 
-    /// Notes that retries have superseded names in flight instead of joining them.
+    /// Records that retries have superseded names in flight instead of joining them.
     fn note_superseded_by_retries(&mut self, failed: &CallRequest) {
         for (id, call) in &self.in_flight {
             let is_superseded = self.buffer.is_superseded(*id).zip(call.names.iter());
@@ -186,8 +186,7 @@ impl Driven {
         }
     }
 
-    /// Asserts that a request gets one answer. Evaluations are for its user and its names, in their
-    /// order.
+    /// Asserts that a request gets one answer, with evaluations for its user and names, in order.
     pub(super) fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
         let request = &self.requests[&answer.request];
         let ModelRequest { key, kind, names, cache, .. } = request;
@@ -291,7 +290,8 @@ impl Driven {
             }
         }
         assert_eq!(self.ended.len(), self.requests.len(), "promise 1");
-        // The names of a request that failed for another name stay until the next flush.
+        // If a request fails because of one name, its other names stay buffered until the next
+        // flush.
         self.step(Step::FlushAll);
         assert!(self.in_flight.is_empty());
         assert!(is_clean(&self.buffer) && self.buffer.calls.is_empty(), "promise 4");
