@@ -1,4 +1,4 @@
-//! From calls to HTTP, and back: the HTTP transport, and the port for a transport of your own.
+//! The HTTP transport, and the interface for a transport of your own.
 //!
 //! A transport is an actix actor that handles [`Call`]. It answers each call with
 //! [`Call::complete`]: with one evaluation for each name, or with one error for all of them.

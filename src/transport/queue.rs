@@ -1,5 +1,5 @@
-//! Calls that wait for a slot in flight. Users take turns, and none of them holds more than its share of
-//! the slots. Pure.
+//! Queues calls that wait for a slot in flight. Users take turns, and no user holds more than its
+//! share of the slots. Pure.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
@@ -10,12 +10,12 @@ use foldhash::fast::RandomState;
 
 use crate::{message::share::fair_share, model::user::User};
 
-/// Round robin among users, and first in first out for each of them. So a user with many calls does
-/// not starve the others.
+/// A queue with round robin among users, and first in, first out for each user. A user with many
+/// calls does not starve the others.
 ///
-/// A user that holds its [`share`] of the slots keeps its turn while others go first. A slot cannot be
-/// taken away from a call that hangs, and the next user may come at any time. So a user never holds
-/// all slots, even when nobody else asks.
+/// A user that holds its [`share`] of the slots keeps its turn while others go first. A hanging
+/// call cannot be made to give up its slot, and another user may arrive at any time. So one user
+/// never holds all slots, even while no other user has calls.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     waiting: HashMap<u64, Waiting<T>, RandomState>,
@@ -42,7 +42,7 @@ struct UserCalls {
 }
 
 impl<T> FairQueue<T> {
-    /// A queue for this many slots.
+    /// Creates a queue for this many slots.
     pub(super) fn new(slots: usize) -> Self {
         Self {
             waiting: HashMap::default(),
@@ -66,8 +66,8 @@ impl<T> FairQueue<T> {
         calls.queued.push_back(self.last_id);
     }
 
-    /// Removes the next item: of the first user in turn that may have another slot, or, if the item
-    /// needs no slot, of the first user in turn.
+    /// Removes the next item. With `needs_slot`, it is an item of the first user in turn that may
+    /// have another slot, otherwise of the first user in turn.
     pub(super) fn pop(&mut self, needs_slot: bool) -> Option<T> {
         let mut position = 0;
         // Users at their share have calls in flight, so this skips at most as many as there are slots.
@@ -130,7 +130,7 @@ impl<T> FairQueue<T> {
         own < fair_share(self.slots, others, 1)
     }
 
-    /// Removes the items whose deadline has come.
+    /// Removes the items whose deadline has passed.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<T> {
         let mut expired = Vec::new();
         while let Some(&(deadline, id)) = self.deadlines.first()

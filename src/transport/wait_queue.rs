@@ -1,4 +1,4 @@
-//! Items that wait for an event, each until its own deadline. Pure.
+//! A queue of items that wait for an event, each until its own deadline. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,8 +8,8 @@ use std::{
 
 /// Items in the order of their arrival, with their deadlines.
 ///
-/// The queue is checked for each call, and thousands of items may wait. So a check that takes nothing
-/// out costs nothing.
+/// The queue is checked for each call, and thousands of items may wait. So a check that removes
+/// nothing must cost almost nothing.
 #[derive(Debug)]
 pub(super) struct WaitQueue<T> {
     entries: BTreeMap<u64, Entry<T>>,
@@ -46,7 +46,7 @@ impl<T> WaitQueue<T> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Removes the items whose deadline has come, in the order of their arrival.
+    /// Removes the items whose deadline has passed, in the order of their arrival.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<T> {
         let mut ids = Vec::new();
         while let Some(&(deadline, id)) = self.deadlines.first()

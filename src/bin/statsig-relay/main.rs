@@ -1,6 +1,6 @@
 //! `statsig-relay`: serves the Statsig HTTP API, and asks Statsig in batches through the component.
 //!
-//! Run it to see the component work, or deploy it beside an app in any language.
+//! Run the relay to see the component work, or deploy it beside an app in any language.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -45,7 +45,7 @@ use crate::{
     upstream::Upstream,
 };
 
-/// The exit code for what the operator has to fix: options, environment, files, or ports.
+/// The exit code for errors that the operator must fix: in options, environment, files, or ports.
 const MISUSE: u8 = 2;
 
 fn main() -> ! {
@@ -56,7 +56,7 @@ fn main() -> ! {
     exit(system.block_on(run(&args)))
 }
 
-/// Ends the process without dropping anything: a destructor might wait for ever.
+/// Ends the process without dropping anything, because a destructor might never return.
 fn exit(result: Result<u8, (u8, String)>) -> ! {
     let code = result.unwrap_or_else(|(code, message)| {
         output::print_error(message);
@@ -66,7 +66,7 @@ fn exit(result: Result<u8, (u8, String)>) -> ! {
     process::exit(code.into())
 }
 
-/// Runs the command. Returns the exit code; on failure with a message for stderr.
+/// Runs the command. Returns the exit code, with a message for stderr on failure.
 async fn run(args: &Args) -> Result<u8, (u8, String)> {
     match &args.command {
         Command::Serve => {

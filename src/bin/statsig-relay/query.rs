@@ -1,4 +1,5 @@
-//! The commands for the shell: each asks Statsig once, and answers on stdout and by its exit code.
+//! The shell commands: each asks Statsig once, prints the answer on stdout, and reports it by its
+//! exit code.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +23,10 @@ const CLOSED: u8 = 1;
 /// The exit code if Statsig did not answer.
 const UNANSWERED: u8 = 3;
 
-/// An exit code; on failure with a message for stderr.
+/// An exit code, with a message for stderr on failure.
 type CommandResult = Result<u8, (u8, String)>;
 
-/// Prints `open` or `closed`; for several gates, a line each, with the gate's name.
+/// Prints `open` or `closed`. For several gates, prints one line for each, with the gate's name.
 pub(crate) async fn check(args: &Args, query: &Query) -> CommandResult {
     let ask =
         async |statsig: Statsig, user| statsig.gate_evaluations(&user, query.names.clone()).await;
@@ -100,7 +101,7 @@ fn open_or_closed(gates: &[GateEvaluation]) -> String {
     }
 }
 
-/// Formats gates as the API answers for several.
+/// Formats gates as the API does in its answer for several gates.
 fn by_name(gates: &[GateEvaluation]) -> Result<String, (u8, String)> {
     json(&gates.iter().map(|gate| (gate.name(), gate)).collect::<BTreeMap<_, _>>())
 }

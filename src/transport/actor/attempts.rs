@@ -1,4 +1,4 @@
-//! The attempts of a call: how one starts, and what follows its end.
+//! Starts the attempts of a call, and handles their ends.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -40,8 +40,8 @@ impl TransportActor {
         let info = AttemptInfo { started: now, limit };
         let key_changes = self.key_changes;
         let transport = ctx.address();
-        // A task of its own: in the actor's context every wake would poll every attempt, and a
-        // panic in one would end them all.
+        // Each attempt gets a task of its own. In the actor's context, every wake would poll every
+        // attempt, and a panic in one attempt would end them all.
         actix_rt::spawn(async move {
             let attempt = AssertUnwindSafe(job.attempt(&http, info)).catch_unwind();
             let result = attempt.await.flatten();
@@ -63,13 +63,14 @@ impl TransportActor {
             }
             Ok(Some(Err(failure))) => self.on_attempt_failed(job, failure, info, key_changes, ctx),
             Ok(None) => {
-                // All callers have left. The `BatchActor` repeats the call for one that joins now.
+                // All callers have left. The `BatchActor` retries the call for a caller that joins
+                // now.
                 let timeout = self.timeout(&job);
                 job.call.complete(Err(timeout));
             }
             Err(_) => {
                 self.finish(job, Err(ATTEMPT_PANICKED));
-                // The panic may have left the client in any state: the restart makes another one.
+                // The panic may have left the client in any state: the restart makes a new client.
                 self.restart_reason = Some("an attempt panicked");
                 ctx.stop();
             }

@@ -1,4 +1,4 @@
-//! The circuit breaker's probes and log: when a probe starts, and what follows its end.
+//! Starts the circuit breaker's probes, handles their ends, and logs the breaker's state.
 
 use std::{panic::AssertUnwindSafe, time::Instant};
 
@@ -18,7 +18,7 @@ impl TransportActor {
     /// Starts the probes that are due, if the app has asked recently.
     ///
     /// A probe never carries a user's check: that user may be the one that breaks the server, and
-    /// would wait for nothing.
+    /// would wait in vain.
     pub(super) fn start_due_probes(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if self.shared.is_closing() && self.waiting.for_probe.is_empty() {
             return;
@@ -37,7 +37,7 @@ impl TransportActor {
     }
 
     pub(super) fn next_probe_at(&self, now: Instant, ctx: &Context<Self>) -> Option<Instant> {
-        // After the end no request can come. Waiting calls still need a probe.
+        // No request can arrive after a shutdown, but waiting calls still need a probe.
         let is_over = self.shared.is_closing() || !ctx.connected();
         let needs_probe = !is_over || !self.waiting.for_probe.is_empty();
         self.health.next_probe_at(self.shared.asked().filter(|_| needs_probe), now)
@@ -57,8 +57,7 @@ impl TransportActor {
         self.run_queue(ctx);
     }
 
-    /// Publishes the breaker's state. It is logged when the breaker opens and closes, not for each
-    /// probe.
+    /// Publishes the breaker's state. Logs when the breaker opens and closes, but not each probe.
     pub(super) fn publish_breaker(&self, now: Instant) {
         use BreakerState::{Closed, HalfOpen, Open};
         self.health.publish(self.shared.asked(), now, |breaker, unavailable_until| {
@@ -83,7 +82,7 @@ impl TransportActor {
     }
 }
 
-/// Asks, for no user, whether the server answers, over a connection of its own.
+/// Checks on behalf of no user, over a fresh connection, whether the server answers.
 async fn send(http: &HttpClient, probe: Probe) -> Result<(), Error> {
     let request = CallRequest::probe(probe.started + probe.limit)?;
     let answer = http.attempt(&request, true, probe.limit).await;

@@ -12,9 +12,9 @@ use crate::{
     transport::retry::shared_health::SharedHealth,
 };
 
-/// Makes transports by their index: a single one on the current arbiter, one of several on an
-/// arbiter of its own. Each has its share of the calls in flight; what one learns of the health, all
-/// know.
+/// Makes transports by index. A single transport runs on the current arbiter, and each of several
+/// on an arbiter of its own. Each gets its share of the calls in flight. All share what they learn
+/// about the server's health.
 pub(crate) fn factory(
     config: &Config,
     tls: Arc<ClientConfig>,
@@ -37,18 +37,18 @@ pub(crate) fn factory(
     })
 }
 
-/// The share of the transport with this index.
+/// Returns the share of the transport with this index.
 fn share(all: usize, among: usize, index: usize) -> usize {
     all / among + usize::from(index < all % among)
 }
 
-/// The transports' threads. Dropping this ends and joins them.
+/// The transports' threads. Dropping this value stops and joins the threads.
 #[derive(Default)]
 struct Arbiters(BTreeMap<usize, Arbiter>);
 
 impl Arbiters {
     fn start(&mut self, index: usize) -> Result<&Arbiter, Error> {
-        // The transport that had this index is gone.
+        // The previous transport with this index is gone.
         if let Some(arbiter) = self.0.remove(&index) {
             arbiter.stop();
         }
@@ -63,7 +63,7 @@ impl Drop for Arbiters {
             arbiter.stop();
         }
         for arbiter in std::mem::take(&mut self.0).into_values() {
-            // A thread that panicked has ended too.
+            // A thread that panicked has also ended.
             let _ = arbiter.join();
         }
     }

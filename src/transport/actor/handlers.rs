@@ -1,4 +1,4 @@
-//! What the transport does on each message.
+//! The transport's message handlers.
 
 use actix::{Context, Handler};
 
@@ -21,7 +21,7 @@ impl Handler<AttemptCompleted> for TransportActor {
     type Result = ();
 
     fn handle(&mut self, completed: AttemptCompleted, ctx: &mut Context<Self>) {
-        // First of all, so that a panic below does not leak the slot.
+        // Release the slot first, so that a panic below does not leak it.
         self.queue.release(&completed.job.call.request().user);
         self.catch_panic(ctx, |actor, ctx| {
             actor.on_attempt_completed(completed, ctx);

@@ -1,4 +1,4 @@
-//! A call in the transport, and one attempt at it.
+//! A call in the transport, and one attempt of the call.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Instant};
 
@@ -25,7 +25,7 @@ pub(super) struct Job {
     pub(super) received: Instant,
     pub(super) history: AttemptHistory,
     pub(super) last_error: Option<Arc<Error>>,
-    /// The call could not start at once: by now its callers may have left.
+    /// The call could not start at once, so its callers may have left by now.
     pub(super) has_waited: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) const ATTEMPT_PANICKED: Error = Error::Internal { detail: "an attempt
 
 impl Job {
     pub(super) fn new(call: Call, received: Instant) -> Self {
-        // A call that repeats a part of a refused one comes later than its callers asked.
+        // The callers of a retried part have already waited for the refused call.
         let has_waited = call.request().refusal.is_some();
         Self { call, received, history: AttemptHistory::default(), last_error: None, has_waited }
     }

@@ -1,4 +1,4 @@
-//! The messages that the transport's tasks send to it. `Call` comes from the `BatchActor`.
+//! The messages from the transport's own tasks. `Call` comes from the `BatchActor`.
 
 use actix::Message;
 
@@ -14,7 +14,7 @@ pub(super) struct AttemptCompleted {
     pub(super) job: Job,
     pub(super) result: AttemptResult,
     pub(super) info: AttemptInfo,
-    /// How often the API key had changed when the attempt started.
+    /// The number of API key changes before the attempt started.
     pub(super) key_changes: u64,
 }
 

@@ -1,5 +1,6 @@
-//! The transport's shell: receives calls, runs attempts as tasks, and sends outcomes. It carries out what
-//! `queue` and `retry` decide. Tasks report by message, so that the actor alone writes its state.
+//! The transport's shell: receives calls, runs attempts as tasks, and sends outcomes. It performs
+//! the decisions of `queue` and `retry`. Tasks report by message, so only the actor writes its
+//! state.
 
 mod attempts;
 mod breaker;
@@ -47,9 +48,9 @@ pub(super) struct TransportActor {
     queue: FairQueue<Job>,
     waiting: WaitingCalls,
     http: Option<Rc<HttpClient>>,
-    /// How often the API key had changed when `config` got it.
+    /// The number of API key changes before `config` got the key.
     key_changes: u64,
-    /// When the timer is set to run the queue next.
+    /// When the timer next runs the queue.
     timer: Option<Instant>,
     restarts: RestartBackoff,
     restart_reason: Option<&'static str>,
@@ -111,8 +112,8 @@ impl TransportActor {
         self.queue.push(user, deadline, job);
     }
 
-    /// Starts every attempt that may start now, answers what has timed out, and sets the timer for
-    /// the rest.
+    /// Starts every attempt that may start now, answers the calls that have timed out, and sets the
+    /// timer for the rest.
     fn run_queue(&mut self, ctx: &mut Context<Self>) {
         let now = clock::now();
         for job in self.queue.expire(now) {
@@ -126,10 +127,11 @@ impl TransportActor {
                 AttemptDecision::Start if self.queue.has_slot_for(&job.call.request().user) => {
                     self.start(job, now, ctx);
                 }
-                // Another transport has just closed the breaker: from here on calls need slots.
+                // Another transport has just closed the breaker, so calls need slots again.
                 AttemptDecision::Start => self.push(job),
                 AttemptDecision::AwaitProbe => {
-                    // A call that waited for the end of a pause may outlast the probing period.
+                    // Extend the probing period, because a call that waited for the end of a pause
+                    // may outlast it.
                     self.shared.note_asked(now);
                     self.waiting.await_probe(job, now);
                 }
@@ -153,8 +155,8 @@ impl TransportActor {
         }
     }
 
-    /// Answers a call without an attempt, or without another. If none was made, the call's duration
-    /// says nothing about calls to Statsig: only its wait counts.
+    /// Answers a call without another attempt. If the call had no attempt at all, its duration says
+    /// nothing about calls to Statsig, so only its wait is recorded.
     fn reject(&self, job: Job, error: Error, now: Instant) {
         if !job.is_first_attempt() {
             return self.finish(job, Err(error));
@@ -227,8 +229,8 @@ impl TransportActor {
         Ok(http)
     }
 
-    /// Runs a handler's work. A panic ends in a restart, as in `BatchActor`. Unwinding drops the call,
-    /// and its drop tells the `BatchActor` that the call is lost.
+    /// Runs a handler's work, and turns a panic into a restart, as in `BatchActor`. Unwinding drops
+    /// the call, and its drop reports to the `BatchActor` that the call is lost.
     fn catch_panic(
         &mut self,
         ctx: &mut Context<Self>,
@@ -251,7 +253,7 @@ impl Actor for TransportActor {
 }
 
 impl Supervised for TransportActor {
-    /// Restarts with a client, and so a connection pool, of its own.
+    /// Restarts with a new client, and so with a new connection pool.
     fn restarting(&mut self, ctx: &mut Context<Self>) {
         let pause = self.restarts.note(clock::now());
         let reason = self.restart_reason.take().unwrap_or("it stopped");

@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct WaitingCalls {
     pub(super) for_probe: WaitQueue<Job>,
     for_retry_after: WaitQueue<Job>,
-    /// Changes with the probes of all transports.
+    /// Changes after a probe of any transport, and when the breaker closes.
     breaker_updates: watch::Receiver<()>,
     is_subscribed: bool,
 }
@@ -51,7 +51,7 @@ impl WaitingCalls {
 }
 
 impl TransportActor {
-    /// Moves calls whose wait is over to the queue, and answers those that waited in vain.
+    /// Moves calls whose wait is over to the queue, and answers the calls that waited in vain.
     pub(super) fn resume_waiting(&mut self, now: Instant) {
         for job in self.waiting.for_retry_after.expire(now) {
             self.push(job);
@@ -59,7 +59,7 @@ impl TransportActor {
         if self.waiting.for_probe.is_empty() {
             return;
         }
-        // Before the health is read, so that no later update is missed.
+        // Mark before reading the health, so that no later update is missed.
         self.waiting.breaker_updates.mark_unchanged();
         let Some((failed_probe, cause)) = self.health.outage() else {
             for job in self.waiting.for_probe.drain() {

@@ -5,15 +5,15 @@ use futures_util::{Stream, StreamExt};
 
 use crate::{model::user::User, shared::long_bodies::LongBodies};
 
-/// The longest body that needs no permit, in bytes. Most bodies are shorter, and never wait for a long
-/// one.
+/// The longest body that needs no permit, in bytes. Most bodies are shorter, and never wait for
+/// long bodies.
 const SHORT_BODY: usize = 64 * 1024;
 
 /// Reads the body of an answer about this user to its end, up to `limit` bytes.
 ///
-/// A body that grows beyond 64 KiB waits for one of the permits for long bodies, which all transports
-/// share. One permit covers the whole body. So no body holds one permit while it waits for another,
-/// and the permits cannot deadlock. The unread rest stays with the sender.
+/// A body that grows beyond 64 KiB waits for one of the permits for long bodies, which all
+/// transports share. One permit covers the whole body, so no body holds a permit while it waits for
+/// another, and the permits cannot deadlock. The unread rest stays with the sender.
 pub(super) async fn read<B: AsRef<[u8]>>(
     mut body: impl Stream<Item = Result<B, PayloadError>> + Unpin,
     length: Option<usize>,
@@ -35,7 +35,7 @@ pub(super) async fn read<B: AsRef<[u8]>>(
         }
         if permit.is_none() && read.len() + chunk.len() > SHORT_BODY {
             permit = Some(long.place(user).await);
-            // Reserved once: growing would hold two copies. Unwritten pages take no memory.
+            // Reserve once, because growing would hold two copies. Unwritten pages take no memory.
             read.reserve_exact(expected.saturating_sub(read.len()));
         }
         read.extend_from_slice(chunk);
@@ -106,7 +106,7 @@ mod tests {
             assert!(other.now_or_never().is_some(), "it waits for those that hang");
         }
 
-        // The hog's other bodies go on when one of its own ends.
+        // The hog's other bodies continue when one of its bodies ends.
         of_hog.drain(..3);
         of_hog.iter_mut().for_each(|read| assert!(read.now_or_never().is_none()));
         assert_eq!(long.holders().len(), 6);

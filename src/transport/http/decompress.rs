@@ -1,4 +1,4 @@
-//! Decompresses gzip bodies: some proxies compress unasked. Pure.
+//! Decompresses gzip bodies, because some proxies compress unasked. Pure.
 
 use std::io::{ErrorKind, Read};
 
@@ -13,7 +13,7 @@ pub(super) enum DecompressError {
     Corrupt,
 }
 
-/// Returns the body without gzip, up to the limit.
+/// Returns the decompressed body, up to the limit. A body without gzip is returned unchanged.
 ///
 /// The body's first bytes decide, not `Content-Encoding`: a proxy that decompresses a body may keep
 /// the header, and no JSON starts like gzip.
@@ -63,7 +63,7 @@ fn read(body: &[u8], limit: usize) -> Option<(Vec<u8>, Result<(), DecompressErro
     Some((decompressed, end))
 }
 
-/// The most gzip members of a body. Usually there is one, and each costs a new decoder.
+/// The most gzip members in a body. Usually there is one. Each needs a new decoder.
 const MAX_MEMBERS: usize = 100;
 
 /// RFC 1952, section 2.3.1.
@@ -88,7 +88,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Each member costs a new decoder: 2 MiB of empty members took a third of a second.
+    /// Each member needs a new decoder: 2 MiB of empty members took a third of a second.
     #[test]
     fn promise_4_no_more_members_are_unpacked_than_allowed() {
         let json = gzip(b"{}");

@@ -27,12 +27,12 @@ pub(crate) enum ExchangeError {
     Misrouted(Error),
     /// The answer may have belonged to another request.
     Suspect(Error),
-    /// The answer has another name than the request, as the server's answer over a new connection had
-    /// before.
+    /// The answer has another name than the request. The server has answered with that name over a
+    /// new connection before, so this proves nothing.
     Misnamed(Error),
 }
 
-/// Replaces an answer by an error if its connection may have mixed up answers.
+/// Replaces an answer with an error if its connection may have mixed up answers.
 pub(crate) fn reject_suspect<T>(
     result: Result<T, ExchangeError>,
     path: &'static str,
@@ -43,7 +43,7 @@ pub(crate) fn reject_suspect<T>(
     let is_distrusted = tracker.generation() != shared.connection_generation();
     let is_in_doubt = tracker.is_reused() && (tracker.is_discarded() || is_distrusted);
     if let Err(ExchangeError::Misnamed(_)) = result {
-        // This proves nothing, but the connection may have mixed up its answers all the same.
+        // This proves nothing, but the connection may still have mixed up its answers.
         tracker.discard();
     }
     match result {

@@ -37,7 +37,7 @@ pub(super) fn status_error(
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that does not fit becomes the largest that does.
+        // A number that overflows becomes `u64::MAX`.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
@@ -85,7 +85,8 @@ fn is_closed_io(error: &io::Error) -> bool {
     )
 }
 
-/// Maps an error of awc's. It is not `Send` and has no source, so its kind and text are copied.
+/// Maps an awc error. An awc error is not `Send` and has no source, so its kind and text are
+/// copied.
 pub(super) fn send_error(error: SendRequestError, path: &'static str) -> Error {
     let fault = match &error {
         error if is_closed(error) => ConnectFault::Closed,
@@ -96,8 +97,8 @@ pub(super) fn send_error(error: SendRequestError, path: &'static str) -> Error {
             ConnectError::Io(error) => io_fault(error),
             _ => ConnectFault::Io,
         },
-        // `Response(Io)` may be a failed handshake: in TLS 1.3 a server may refuse a client after the
-        // client has completed its part.
+        // `Response(Io)` may be a failed handshake: in TLS 1.3, a server may refuse a client after
+        // the client has finished its part.
         SendRequestError::Send(error) | SendRequestError::Response(ParseError::Io(error)) => {
             match framing_error(error) {
                 None => io_fault(error),

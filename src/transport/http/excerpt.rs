@@ -15,7 +15,7 @@ const PROXY_WITHHELD: &str = "[withheld: the request had proxy credentials]";
 pub(super) struct Excerpts<'a> {
     pub(super) call: &'a CallRequest,
     pub(super) api_key: &'a str,
-    /// A proxy reads the requests, and they have credentials for it.
+    /// A proxy reads the requests, which include its credentials.
     pub(super) has_proxy_credentials: bool,
 }
 
@@ -25,7 +25,8 @@ impl Excerpts<'_> {
         if let Some(withheld) = self.withheld() {
             return withheld.to_owned();
         }
-        // The whole body, however long: a cut through the key would leave a part that is not found.
+        // Sanitize the whole body, however long: a cut through the key would leave an undetected
+        // part.
         sanitize(&String::from_utf8_lossy(body), self.api_key)
     }
 
@@ -54,7 +55,7 @@ impl Excerpts<'_> {
 fn sanitize(text: &str, api_key: &str) -> String {
     let escaped = serde_json::Value::from(api_key).to_string();
     let mut text = text.replace(api_key, REDACTED).replace(escaped.trim_matches('"'), REDACTED);
-    // Only the beginning of an error's body is read, and it may end in the middle of the key.
+    // Only the beginning of an error's body is read, which may end in the middle of the key.
     let is_beginning = |length: &usize| text.ends_with(&api_key[..*length]);
     if let Some(length) = (1..api_key.len()).rev().find(is_beginning) {
         text.truncate(text.len() - length);
@@ -64,7 +65,7 @@ fn sanitize(text: &str, api_key: &str) -> String {
 
 const REDACTED: &str = "[redacted]";
 
-/// Control characters, invisible characters, and those that change the direction of writing.
+/// Whether this is a control character, an invisible one, or one that changes the text direction.
 fn is_misleading(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn promise_7_cut_body_leaves_no_beginning_of_the_key() {
-        // Redacting shortens the text, and moves later parts before the cut.
+        // Redacting shortens the text, and so moves later parts in front of the cut.
         for before in 0..KEY.len() {
             let quoted = of(format!("{}{}", "x".repeat(before), KEY.repeat(20)).as_bytes());
             assert!(!quoted.contains("sec"), "{quoted}");

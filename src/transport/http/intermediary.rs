@@ -1,4 +1,4 @@
-//! Whether Statsig's API or an intermediary has answered. Pure.
+//! Detects whether Statsig's API or an intermediary answered. Pure.
 //!
 //! The API answers `checkGate` and `getConfig` with JSON. It never redirects, and has no reason to
 //! answer 204, 404 or 407. Proxies, firewalls and sign-in pages do all of that.
@@ -16,7 +16,8 @@ use crate::model::error::Error;
 pub(super) struct ResponseHead {
     status: u16,
     content_type: MediaType,
-    /// The sender wants credentials other than the API key, or a browser that solves a challenge.
+    /// The sender asks for credentials other than the API key, or for a browser that solves a
+    /// challenge.
     is_challenge: bool,
 }
 
@@ -44,20 +45,20 @@ impl ResponseHead {
         Self { status, content_type, is_challenge: is_challenge(headers) }
     }
 
-    /// Returns an error if the answer is not from the API. `body` is the answer's body, or the beginning
-    /// of it, without compression.
+    /// Returns an error if the answer is not from the API. `body` is the decompressed body, or the
+    /// beginning of it.
     ///
-    /// Do not call this for a 200 that can be read as evaluations: it is the API's.
+    /// Do not call this for a 200 that decodes to evaluations: such an answer is from the API.
     pub(super) fn intermediary(&self, path: &'static str, body: &[u8]) -> Option<Error> {
         let format = self.format(body);
         let is_intermediary = match self.status {
             _ if self.is_challenge => true,
-            // HTTP defines no status beyond 599, but some firewalls use them.
+            // HTTP defines no status beyond 599, but some firewalls use such statuses.
             ..=199 | 204 | 205 | 300..=399 | 600.. => true,
             404 | 405 | 407 | 410 | 421 | 426 | 451 | 511 => true,
-            // Statsig's load balancer may answer in a format of its own. The meaning is the same.
+            // Statsig's load balancer may send these in its own format. They mean the same.
             408 | 429 | 500..=599 => false,
-            // Whatever finds a call too large, bisection helps.
+            // Bisection helps, no matter which server finds the call too large.
             413 => false,
             401 | 403 => format != BodyFormat::Json,
             _ => format == BodyFormat::Html,
@@ -77,7 +78,7 @@ impl ResponseHead {
     }
 }
 
-/// Whether this is JSON or the beginning of JSON. A plain `[blocked]` is not.
+/// Whether this is JSON or the beginning of JSON. A plain `[blocked]` is neither.
 fn is_json(body: &[u8]) -> bool {
     match serde_json::from_slice::<IgnoredAny>(strip_bom(body)) {
         Ok(_) => true,
@@ -85,7 +86,7 @@ fn is_json(body: &[u8]) -> bool {
     }
 }
 
-/// Removes a byte order mark, which RFC 8259 allows a parser of JSON to ignore.
+/// Removes a byte order mark, which RFC 8259 allows JSON parsers to ignore.
 pub(super) fn strip_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
@@ -104,7 +105,8 @@ impl MediaType {
         }
     }
 
-    /// Returns one of these fixed texts, because the header itself may echo secrets of the request.
+    /// Returns one of these fixed texts, because the header itself may echo secrets from the
+    /// request.
     fn name(self) -> &'static str {
         match self {
             Self::None => "without a content type",
@@ -121,7 +123,8 @@ fn is_challenge(headers: &HeaderMap) -> bool {
     // Headers of Cloudflare and of Amazon's firewall.
     const MITIGATIONS: [HeaderName; 2] =
         [HeaderName::from_static("cf-mitigated"), HeaderName::from_static("x-amzn-waf-action")];
-    // Statsig reads the key from a header of its own. `statsig-relay` asks for Bearer.
+    // Statsig never challenges: it reads the key from its own header. `statsig-relay` asks for
+    // Bearer.
     let is_bearer = |value: &HeaderValue| {
         let mut are_bearer =
             schemes(value.as_bytes()).map(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));

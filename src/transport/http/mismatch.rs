@@ -1,4 +1,4 @@
-//! Whether an answer belongs to another request, because it has other names. Pure.
+//! Detects an answer that belongs to another request by its names. Pure.
 
 use std::{collections::BTreeMap, str, sync::Arc};
 
@@ -12,11 +12,11 @@ use crate::model::{
 /// An answer's fields: gates by name, or the fields of one gate or config.
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The most mismatches that are reported, fewer than `KnownMismatches` has room for.
+/// The most mismatches to report. `KnownMismatches` has room for more.
 const MAX_NAMES: usize = 64;
 
-/// Returns the names in which an answer differs from its request. It returns none if nothing shows
-/// that the answer belongs to another request. A body that is no answer at all shows nothing.
+/// Returns the names in which an answer differs from its request. Returns none if nothing shows
+/// that the answer belongs to another request, for example if the body is no answer at all.
 pub(super) fn mismatched_names(kind: CallKind, names: &[Arc<str>], body: &[u8]) -> Vec<String> {
     let Ok(body) = str::from_utf8(body) else { return Vec::new() };
     let body = replace_lone_surrogates(body);
@@ -44,7 +44,7 @@ fn in_one(kind: CallKind, requested: &str, fields: &Fields<'_>) -> Option<String
     is_mismatch.then(|| requested.to_owned())
 }
 
-/// Whether the value is of the other kind: a gate's is a boolean, and a config's an object.
+/// Whether the value is of the other kind. A gate's value is a boolean, a config's an object.
 fn is_of_other_kind(kind: CallKind, fields: &Fields<'_>) -> bool {
     let first = fields.get("value").and_then(|value| value.get().bytes().next());
     match kind {
@@ -55,7 +55,7 @@ fn is_of_other_kind(kind: CallKind, fields: &Fields<'_>) -> bool {
 
 /// Checks the answer to a call of many names.
 fn in_many(names: &[Arc<str>], fields: &Fields<'_>) -> Vec<String> {
-    // The answer to a call of one name has `name` and `value` at its top.
+    // The answer to a call of one name has `name` and `value` at the top level.
     let single = fields.get("name").filter(|_| fields.contains_key("value"));
     if let Some(name) = single.and_then(|name| string(name)) {
         return vec![name];
@@ -77,7 +77,7 @@ fn is_nameless_gate(value: &RawValue) -> bool {
         && get(value, "name").is_none_or(|name| name.get() == "null")
 }
 
-/// The name in an evaluation.
+/// Returns the name in an evaluation.
 fn own_name(value: &RawValue) -> Option<String> {
     get(value, "name").filter(|_| get(value, "value").is_some()).and_then(string)
 }
@@ -109,7 +109,7 @@ mod tests {
             (one, r#"{"b": {"name": "b", "value": true}}"#, Some("b")),
             (one, r#"{"a": {"name": "a", "value": true}}"#, Some("a")),
             (one, r#"{"error": {"name": "TypeError"}}"#, None),
-            // A JavaScript error is no evaluation.
+            // A JavaScript error is not an evaluation.
             (one, r#"{"name": "Error", "message": "no upstream"}"#, None),
             (config, r#"{"name": "Error", "message": "no upstream"}"#, None),
             (one, r#"{"error": {"name": "error"}}"#, None),

@@ -1,4 +1,4 @@
-//! One attempt of a call over awc, within its limits of time and size.
+//! Makes one attempt of a call over awc, within its time and size limits.
 
 mod body;
 pub(super) mod connect;
@@ -33,20 +33,20 @@ use crate::{
     shared::Shared,
 };
 
-/// A client of the API. It stays on one arbiter, because awc's client does.
+/// A client of the API. It stays on one arbiter, as awc's client must.
 pub(super) struct HttpClient {
     pooled: Requests,
     /// Opens a connection for each attempt.
     fresh: Requests,
     api_key: HeaderValue,
-    /// The proxy that forwards plain HTTP.
+    /// The proxy that forwards plain HTTP, if any.
     proxy: Option<Proxy>,
     health: Arc<SharedHealth>,
     shared: Arc<Shared>,
     error_body_timeout: Duration,
 }
 
-/// The longest wait for the body of an error: the status says what matters.
+/// The longest wait for the body of an error. It is short, because the status says what matters.
 const MAX_ERROR_BODY_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl HttpClient {
@@ -61,7 +61,7 @@ impl HttpClient {
                 ("[redacted]".to_owned(), "must be a valid header value".to_owned());
             Error::InvalidConfig { setting: "api_key", value, rule }
         })?;
-        // awc logs request heads at TRACE.
+        // Hides the key from awc, which logs request heads at TRACE.
         api_key.set_sensitive(true);
         let connections = ConnectionFactory::new(config, tls, shared);
         let requests = |connector| Requests::new(config, connector, &api_key);
@@ -78,7 +78,7 @@ impl HttpClient {
 
     /// Makes one attempt within `limit`: connects, sends, and reads headers and body.
     ///
-    /// awc's own timeout excludes the body, so one timeout here surrounds everything.
+    /// awc's own timeout excludes the body, so this timeout covers everything.
     pub(super) async fn attempt(
         &self,
         call: &CallRequest,
@@ -86,7 +86,7 @@ impl HttpClient {
         limit: Duration,
     ) -> Result<Vec<Option<Evaluation>>, Failure> {
         let path = call.kind.path();
-        // Boxed: each layer around a future copies it at least once.
+        // Box the future, because each layer around it copies it at least once.
         let attempt = Box::pin(timeout(limit, self.exchange(call, fresh)));
         let (result, tracker) = track_reuse(attempt).await;
         let tracker = tracker.as_deref();
@@ -102,8 +102,8 @@ impl HttpClient {
         result.map_err(|error| error.into_failure(path, tracker))
     }
 
-    /// Whether an answer over a reused connection omits a name that the server has never omitted from
-    /// a connection's first answer. Such an answer may belong to a request for fewer names.
+    /// Whether an answer over a reused connection omits a name that the server has never omitted in
+    /// the first answer over a connection. Such an answer may belong to a request for fewer names.
     fn omits_unexpectedly(
         &self,
         call: &CallRequest,

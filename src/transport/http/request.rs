@@ -46,14 +46,14 @@ impl Requests {
 fn client(config: &Config, connector: Connector) -> Client {
     let connector = awc::Connector::new()
         .connector(connector)
-        // The attempt has a timeout of its own. This one only must not be shorter.
+        // The attempt has its own timeout, so this one must not be shorter.
         .timeout(config.attempt_timeout() + Duration::from_secs(1))
         // `Stream` limits a connection's lifetime, by the clock that the rest of the crate uses.
         .conn_lifetime(Duration::MAX)
         .conn_keep_alive(KEEP_ALIVE)
         .disconnect_timeout(Duration::from_millis(500))
         // The transport limits the calls in flight. A request that waited here for a connection
-        // would look like one that cannot connect.
+        // would look as if it could not connect.
         .limit(0);
     Client::builder()
         .connector(connector)
@@ -78,8 +78,9 @@ fn request(
         .insert_header((HOST, host(uri)))
         .insert_header(("statsig-api-key", api_key.clone()))
         .insert_header((CONTENT_TYPE, "application/json"))
-        // Answers are small. `unpack` decompresses those that are compressed all the same; awc must
-        // not, although another crate of the app may enable its compression.
+        // Answers are small, so no compression is requested. `decompress` handles answers that are
+        // compressed anyway. awc must not decompress, even if another crate of the app enables its
+        // compression.
         .insert_header((ACCEPT_ENCODING, "identity"))
         .no_decompress();
     let authorization = plain_proxy(config).and_then(Proxy::authorization);
@@ -90,12 +91,12 @@ fn request(
     request.freeze().map_err(|error| unusable(uri, &error))
 }
 
-/// Returns the proxy that reads the requests. With TLS no proxy does: it sees CONNECT alone.
+/// Returns the proxy that reads the requests, if any. With TLS, a proxy sees only CONNECT.
 pub(super) fn plain_proxy(config: &Config) -> Option<&Proxy> {
     config.proxy_choice().proxy.as_ref().filter(|_| !is_https(config.uri()))
 }
 
-/// Returns the host, with the port unless it is the scheme's default.
+/// Returns the host, with the port if it is not the scheme's default.
 fn host(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default();
     let default_port = if is_https(uri) { 443 } else { 80 };

@@ -1,4 +1,4 @@
-//! Reads an answer: its evaluations, or the reason why it has none.
+//! Reads an answer: its evaluations, or the reason why there are none.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl HttpClient {
         self.read_evaluations(&head, length, encoding, response, excerpts, fresh).await
     }
 
-    /// Reads an answer that is no success.
+    /// Reads an answer with an error status.
     async fn read_error<B: AsRef<[u8]>, E>(
         &self,
         head: &ResponseHead,
@@ -113,7 +113,7 @@ impl HttpClient {
             }
             let error = intermediary.unwrap_or_else(|| {
                 let reason = encoding.map_or_else(|| excerpts.reason(&error), str::to_owned);
-                // A misnamed answer may be about another user.
+                // No excerpt: a misnamed answer may be about another user.
                 let excerpt = if is_misnamed { String::new() } else { excerpts.of(&body) };
                 Error::InvalidResponse { path, reason, excerpt }
             });
@@ -148,7 +148,7 @@ impl HttpClient {
         })
     }
 
-    /// Reads a body until it is long enough, takes too long, or breaks off.
+    /// Reads a body until the prefix is long enough, the time is up, or the body breaks off.
     async fn read_prefix<B: AsRef<[u8]>, E>(
         &self,
         mut body: impl Stream<Item = Result<B, E>> + Unpin,
@@ -161,7 +161,7 @@ impl HttpClient {
                 prefix.extend_from_slice(chunk.as_ref());
             }
         };
-        // After a timeout, what has arrived is enough.
+        // On a timeout, the bytes read so far are enough.
         let _ = timeout(self.error_body_timeout, reading).await;
         prefix
     }
@@ -173,14 +173,15 @@ fn find_mismatches(
     body: &[u8],
     decoded: &Result<Decoded, serde_json::Error>,
 ) -> Vec<String> {
-    // Decoding compares names already. Without an error or an unrequested name, all of them fit.
+    // Decoding has compared the names already. Without an error or an unrequested name, all of them
+    // match.
     match decoded {
         Ok(Decoded { has_unrequested: false, .. }) => Vec::new(),
         _ => mismatched_names(call.kind, &call.names, body),
     }
 }
 
-/// The length of the body, if the body does not mark its end itself (RFC 9112, section 6.3).
+/// Returns the body's declared length, unless the body marks its own end (RFC 9112, section 6.3).
 fn content_length(headers: &HeaderMap) -> Option<usize> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return None;
@@ -188,13 +189,14 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// For awc, a connection that closes in the middle of a body ends the body.
+/// The error for a truncated body. awc takes a connection that closes in the middle of a body as
+/// the end of the body.
 fn truncated_body() -> Error {
     connect_error(ConnectFault::Closed, &"the connection closed before the end of the body")
 }
 
-/// Returns an error text if the headers name a compression other than gzip. It is used only if the body
-/// cannot be read, because a proxy that decompresses a body may keep the header.
+/// Returns an error text if the headers name a compression other than gzip. Use the text only if
+/// the body cannot be read, because a proxy that decompresses a body may keep the header.
 fn unsupported_encoding(headers: &HeaderMap) -> Option<&'static str> {
     let encoding = headers.get(CONTENT_ENCODING)?.as_bytes();
     let supported: [&[u8]; 4] = [b"identity", b"gzip", b"x-gzip", b""];

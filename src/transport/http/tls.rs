@@ -14,7 +14,7 @@ use crate::{config::Config, model::error::Error};
 /// Returns the TLS configuration, with a crypto provider that does not depend on the app's.
 ///
 /// ALPN offers HTTP/1.1 alone. Over HTTP/2 all calls would share one connection, and a reset or a
-/// stall would fail all of them. Over HTTP/1.1 each call has a connection of its own while it lasts.
+/// stall would fail all of them. Over HTTP/1.1, each call has a connection to itself.
 pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error> {
     ensure_default_provider();
     let roots = roots(config)?;
@@ -46,24 +46,24 @@ pub(crate) fn client_config(config: &Config) -> Result<Arc<ClientConfig>, Error>
 /// Returns the name that the server's certificate must have.
 pub(super) fn server_name(uri: &Uri) -> Option<ServerName<'static>> {
     let host = uri.host()?;
-    // A URL has brackets around an IPv6 address. A certificate has none.
+    // A URL has brackets around an IPv6 address, a certificate does not.
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     ServerName::try_from(bare.to_owned()).ok()
 }
 
 /// Installs a default crypto provider if the process has none.
 ///
-/// `awc::Connector::new` builds a TLS configuration, which is never used. If any crate of the app
-/// enables one of awc's `*-roots` features, that panics without a default provider, unless the
-/// dependency graph has exactly one provider.
+/// `awc::Connector::new` builds a TLS configuration that is never used. If any crate of the app
+/// enables one of awc's `*-roots` features, building it panics without a default provider, unless
+/// the dependency graph has exactly one provider.
 fn ensure_default_provider() {
     if CryptoProvider::get_default().is_none() {
-        // An error means that another thread has installed one, which is as good.
+        // An error means that another thread has installed a provider, which will do.
         let _ = ring::default_provider().install_default();
     }
 }
 
-/// Returns the roots of the enabled features and of the settings.
+/// Returns the roots from the enabled features and the settings.
 fn roots(config: &Config) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     #[cfg(feature = "rustls-0_23-webpki-roots")]

@@ -1,8 +1,9 @@
-//! How many retries all calls may have together, so that retries do not multiply an outage. Pure.
+//! Limits the retries of all calls together, so that retries do not amplify an outage. Pure.
 //!
-//! A token bucket, as in gRPC's retry throttling (A6) and Finagle's retry budget: every call deposits
-//! a part of a token, and every retry withdraws a whole one. The bucket does not depend on the clock,
-//! so a long outage cannot refill it. A user who withdraws many leaves a reserve to the others.
+//! A token bucket, as in gRPC's retry throttling (A6) and Finagle's retry budget: every call
+//! deposits a part of a token, and every retry withdraws a whole one. The bucket does not depend on
+//! the clock, so a long outage cannot refill it. A user that withdraws many tokens leaves a reserve
+//! for the others.
 
 use std::hash::BuildHasher;
 
@@ -27,16 +28,16 @@ struct Spender {
     user: u64,
     /// The user's tokens that no calls have paid for since.
     spent: u32,
-    /// The user has spent its share, and leaves the reserve alone until all of it is paid for.
+    /// The user has spent its share. It may not use the reserve until all its tokens are paid for.
     is_over: bool,
 }
 
 const RETRY_COST: u32 = 5;
 
-/// Thirty retries before the first call has paid for one.
+/// Allows thirty retries before any call has paid for one.
 const INITIAL: u32 = 30 * RETRY_COST;
 
-/// Fifty retries: a long time without failures does not pay for a storm of retries.
+/// Allows fifty retries at most: a long time without failures must not pay for a retry storm.
 const MAX_TOKENS: u32 = 50 * RETRY_COST;
 
 /// One user's share. It is enough to find one refused name among a hundred by bisection, which takes
@@ -46,7 +47,7 @@ const MAX_PER_USER: u32 = 15;
 /// The tokens that a user beyond its share leaves to others.
 const RESERVE: u32 = MAX_PER_USER * RETRY_COST;
 
-/// The most users that are watched. A full budget has room for three who spend too much.
+/// The most users to watch. A full budget has room for three users that spend too much.
 const MAX_SPENDERS: usize = 16;
 
 impl Default for RetryBudget {
@@ -79,7 +80,7 @@ impl RetryBudget {
             spender.spent += 1;
             spender.is_over |= spender.spent >= MAX_PER_USER;
         } else if self.spenders.len() < MAX_SPENDERS {
-            // With more users than that, the trouble is not any single user's.
+            // With more users than that, no single user is the cause.
             self.spenders.push(Spender { user, spent: 1, is_over: false });
         }
         self.fifths = left;
@@ -126,7 +127,7 @@ mod tests {
         assert!(!budget.withdraw(&user(0)));
         assert_eq!((0..100).filter(|_| budget.withdraw(&user(1))).count(), 15);
 
-        // Deposits serve others first, and the user again after it has paid for its share.
+        // Deposits serve other users first. The user gets retries again once its share is paid for.
         (0..RETRY_COST).for_each(|_| budget.deposit());
         assert!(!budget.withdraw(&user(0)) && budget.withdraw(&user(2)));
         (0..RETRY_COST * MAX_PER_USER).for_each(|_| budget.deposit());

@@ -1,13 +1,13 @@
-//! What an attempt's error says about the server's health. Pure.
+//! Classifies an attempt's error by what it says about the server's health. Pure.
 
 use crate::model::error::{ConnectFault, Error};
 
-/// What an attempt's error says about the server, or about the way to it.
+/// What an attempt's error says about the server, or the network in front of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorClass {
     /// The server works: it refused the request, or asked for a pause.
     Healthy,
-    /// The server or the way to it fails.
+    /// The server or the network in front of it fails.
     Failure {
         /// No single user's request can cause this failure.
         of_any_user: bool,
@@ -15,7 +15,7 @@ pub(crate) enum ErrorClass {
     Inconclusive,
 }
 
-/// Classifies an error. A server that answers 429 is healthy, and says what it wants.
+/// Classifies an error. A server that answers 429 is healthy.
 pub(crate) fn classify(error: &Error) -> ErrorClass {
     match error {
         Error::Unavailable { status: 429, .. }

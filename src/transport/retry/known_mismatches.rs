@@ -1,4 +1,5 @@
-//! Names that the server itself gets wrong. They do not prove that an answer was misrouted.
+//! Remembers names that the server itself gets wrong, which do not prove that an answer was
+//! misrouted.
 
 use std::{
     collections::HashSet,
@@ -8,19 +9,19 @@ use std::{
 use crate::model::evaluation::beginning;
 
 /// Names for which the first answer over a new connection differed from the request: it had another
-/// name, or omitted this one. No earlier answer can be mixed up with a connection's first.
+/// name, or omitted this one. A connection's first answer cannot be mixed up with an earlier one.
 #[derive(Debug, Default)]
 pub(crate) struct KnownMismatches(Mutex<HashSet<String>>);
 
-/// The most names that are remembered.
+/// The most names to remember.
 const MAX_NAMES: usize = 256;
 
-/// The most bytes of a name that are remembered: a server may send names of any length.
+/// The most bytes of a name to remember, because a server may send names of any length.
 const MAX_NAME_BYTES: usize = 400;
 
 impl KnownMismatches {
-    /// Returns whether a mismatch over this name proves that the answer belongs to another request.
-    /// A connection's first answer proves nothing, and its name is remembered.
+    /// Returns whether a mismatch of this name proves that the answer belongs to another request. A
+    /// connection's first answer proves nothing, and its name is remembered.
     pub(crate) fn is_proof(&self, name: &str, is_first_answer: bool) -> bool {
         let name = beginning(name, MAX_NAME_BYTES);
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What follows a failed attempt: a retry, a pause, or an open circuit breaker.
+//! Decides what follows a failed attempt: a retry, a pause, or an open circuit breaker.
 
 pub(super) mod breaker;
 mod budget;

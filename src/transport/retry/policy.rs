@@ -1,4 +1,5 @@
-//! Whether and when a failed attempt is retried. Pure: the time left and the randomness are passed in.
+//! Decides whether and when to retry a failed attempt. Pure: the time left and the randomness are
+//! passed in.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(crate) enum RetryDecision {
     GiveUp,
 }
 
-/// The upper bound of the first backoff. Each further bound is twice the one before.
+/// The upper bound of the first backoff. The bound doubles with each attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 

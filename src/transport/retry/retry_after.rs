@@ -1,5 +1,5 @@
-//! What follows a `Retry-After`. It is about the API key, and so about every call. Pure: `now` and the
-//! randomness are passed in.
+//! Pauses calls after a `Retry-After`, which applies to the API key and so to every call. Pure:
+//! `now` and the randomness are passed in.
 
 use std::{
     hash::BuildHasher,
@@ -11,14 +11,14 @@ use smallvec::SmallVec;
 
 use crate::model::{error::Error, user::User};
 
-/// Until when the server has asked for a pause.
+/// The pauses that the server has asked for.
 ///
-/// The server asks in its answer to one user's call. If it asks one or two users only, and answers
-/// others meanwhile, the pause is about those users alone, and the others go on.
+/// The server asks for a pause in its answer to one user's call. If only one or two users are asked
+/// to pause and others are answered meanwhile, the pause applies to those users alone.
 #[derive(Debug, Default)]
 pub(crate) struct ServerPause {
     for_all: Option<Pause>,
-    /// The users to whose calls the server answered with a pause last, the latest at the end.
+    /// The users that the server last asked to pause, the latest at the end.
     users: SmallVec<[PausedUser; MAX_USERS]>,
     hasher: RandomState,
 }
@@ -39,7 +39,7 @@ struct Pause {
     spread: Duration,
 }
 
-/// What a pause means for a call.
+/// The effect of a pause on a call.
 #[derive(Clone, Debug)]
 pub(crate) enum PauseCheck {
     Proceed,
@@ -51,21 +51,22 @@ pub(crate) enum PauseCheck {
     },
 }
 
-/// The longest pause that is kept. A server that asks for more gets this.
+/// The longest pause. A longer `Retry-After` is cut to this.
 pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// The trouble of this many users may be theirs alone, as for the breaker.
+/// Up to this many users may be asked to pause for their own sake, as for the breaker.
 const MAX_USERS: usize = 2;
 
 const MIN_SPREAD: Duration = Duration::from_millis(100);
 const MAX_SPREAD: Duration = Duration::from_secs(5);
 
-/// The pause that is kept when the server asks for this one.
+/// Returns the pause to keep for this `Retry-After`.
 pub(crate) fn capped(retry_after: Duration) -> Duration {
     retry_after.min(MAX_PAUSE)
 }
 
-/// The time over which waiting calls start after the pause, so that they do not start all at once.
+/// Returns the time over which waiting calls start after the pause, so that they do not all start
+/// at once.
 pub(crate) fn spread(retry_after: Duration) -> Duration {
     (capped(retry_after) / 10).clamp(MIN_SPREAD, MAX_SPREAD)
 }
@@ -109,7 +110,7 @@ impl ServerPause {
         }
     }
 
-    /// Says what the pauses mean for a call of this user. `random` is from 0 to 1.
+    /// Checks whether a pause affects a call of this user. `random` is from 0 to 1.
     pub(crate) fn check(
         &self,
         user: &User,
@@ -129,17 +130,17 @@ impl ServerPause {
         if left.is_zero() {
             return PauseCheck::PastDeadline { status: *status, retry_after: *until - now };
         }
-        // At most half of the time left, so that the call itself has the other half.
+        // Spread over at most half of the time left, so that the call itself has the other half.
         PauseCheck::WaitUntil(*until + (*spread).min(left / 2).mul_f64(random.clamp(0.0, 1.0)))
     }
 
-    /// Until when all calls pause.
+    /// Returns until when all calls pause.
     pub(crate) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.for_all.as_ref().map(|pause| pause.until).filter(|until| *until > now)
     }
 }
 
-/// Replaces a pause by one that ends later.
+/// Replaces a pause if the new one ends later.
 fn extend(pause: &mut Option<Pause>, by: Pause) {
     if pause.as_ref().is_none_or(|pause| pause.until < by.until) {
         *pause = Some(by);

@@ -1,4 +1,4 @@
-//! Statsig's health as all transports see it, and what it means for the next attempt. Pure.
+//! Statsig's health as all transports see it, and the decision about each attempt. Pure.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,7 +21,7 @@ use crate::{
     telemetry::stats::BreakerState,
 };
 
-/// What the transports know about the server. All of them share it, because they call the same server.
+/// The state of the server, which all transports share because they call the same server.
 #[derive(Debug)]
 pub(crate) struct SharedHealth {
     state: Mutex<ServerState>,
@@ -49,7 +49,7 @@ pub(crate) struct AttemptInfo {
     pub(crate) limit: Duration,
 }
 
-/// What to do with a call whose turn it is.
+/// The decision about the next call in turn.
 #[derive(Debug)]
 pub(crate) enum AttemptDecision {
     Start,
@@ -94,7 +94,7 @@ impl SharedHealth {
         breaker.as_ref().is_none_or(Breaker::is_closed) && budget.withdraw(user)
     }
 
-    /// Decides about the next attempt of a call. `random` is from 0 to 1.
+    /// Decides whether a call may start its next attempt. `random` is from 0 to 1.
     pub(crate) fn before_attempt(
         &self,
         call: &CallRequest,
@@ -116,7 +116,8 @@ impl SharedHealth {
         }
     }
 
-    /// If the breaker is open: when the latest failed probe started, and why the breaker is open.
+    /// If the breaker is open, returns when the latest failed probe started, and why the breaker is
+    /// open.
     pub(crate) fn outage(&self) -> Option<(Option<Instant>, Arc<Error>)> {
         let state = self.state();
         let (failed_probe, cause) = state.breaker.as_ref()?.outage()?;
@@ -202,8 +203,9 @@ impl SharedHealth {
         self.breaker_updates.send_replace(());
     }
 
-    /// Passes on the breaker's state with the reason why it is open, and until when no call reaches
-    /// the server. The lock is held meanwhile: what `publish` saw last is the current state.
+    /// Calls `publish` with the breaker's state, the reason if it is open, and the time until which
+    /// no call reaches the server. Holds the lock meanwhile, so the last state that `publish` saw
+    /// is the current one.
     pub(crate) fn publish(
         &self,
         last_request: Option<Instant>,
@@ -212,7 +214,7 @@ impl SharedHealth {
     ) {
         let ServerState { breaker, pause, .. } = &*self.state();
         let breaker = breaker.as_ref();
-        // Stale answers are used while probes go on, because a probe ends the outage.
+        // Stale answers are used only while probes continue, because only a probe ends the outage.
         let is_probing = breaker.and_then(|breaker| breaker.next_probe_at(last_request, now));
         let probing_until = is_probing.and(last_request).map(|at| at + PROBING_PERIOD);
         let unavailable_until = probing_until.max(pause.paused_until(now));
@@ -221,7 +223,7 @@ impl SharedHealth {
         publish(state, unavailable_until);
     }
 
-    /// The server answered, if only with a refusal.
+    /// Records that the server answered, even with a refusal.
     fn record_answer(&self, state: &mut ServerState, now: Instant) {
         if let Some(breaker) = &mut state.breaker {
             let was_closed = breaker.is_closed();

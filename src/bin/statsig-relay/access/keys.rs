@@ -1,14 +1,15 @@
-//! The keys of callers that may ask, compared in constant time.
+//! The callers' keys, compared in constant time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::{Choice, ConstantTimeEq};
 
-/// A list of keys. Clones share it, also after `replace`. Not `Debug`, because keys are secret.
+/// A list of keys. Clones share the list, even after `replace`. Not `Debug`, because keys are
+/// secret.
 #[derive(Clone, Default)]
 pub(crate) struct Keys(Arc<RwLock<Vec<Key>>>);
 
-/// A key, padded with zeros. Keys are visible ASCII, so padding makes no two of them equal.
+/// A key, padded with zeros. Keys are visible ASCII, so padding does not make different keys equal.
 #[derive(Clone)]
 struct Key([u8; MAX_LENGTH]);
 
@@ -26,7 +27,7 @@ impl Keys {
         keys.map(Self::new).map_err(|at| format!("key {at} {RULE}"))
     }
 
-    /// Parses keys, one a line. Skips empty lines and comments.
+    /// Parses one key per line. Skips empty lines and comments.
     pub(crate) fn from_lines(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).enumerate();
         let keys = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
@@ -53,14 +54,14 @@ impl Keys {
         self.0.write().unwrap_or_else(PoisonError::into_inner).extend(others);
     }
 
-    /// Replaces the keys, for every clone.
+    /// Replaces the keys in every clone.
     pub(crate) fn replace(&self, others: Self) {
         let others = others.read(Vec::clone);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
-    /// Whether the key is listed. Compares all of each key, so the time it takes does not reveal
-    /// which key matches, or how much of it.
+    /// Whether the key is listed. Compares every key in full, so the time taken does not reveal
+    /// which key matches, or how much of one.
     pub(crate) fn contains(&self, key: &str) -> bool {
         let Some(key) = Key::new(key) else { return false };
         self.read(|keys| {

@@ -1,5 +1,5 @@
-//! Requests from this machine that may have been made for a caller elsewhere: by a browser, or by a
-//! proxy. Headers never raise the trust in a caller; the headers checked here lower it.
+//! Detects requests from this machine that a browser or a proxy may have made for a caller
+//! elsewhere. Headers never raise trust in a caller; the headers checked here lower it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +20,7 @@ const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"
 
 /// Returns why the request is not trusted, if it is not.
 ///
-/// An absolute target (`GET http://host/path`) names a host as well as `Host` does: both are checked.
+/// An absolute target (`GET http://host/path`) names a host, as `Host` does. Both are checked.
 pub(crate) fn distrust(target: &Uri, headers: &HeaderMap) -> Option<Distrust> {
     if is_cross_site(target, headers) {
         return Some(Distrust::CrossSite);
@@ -28,8 +28,8 @@ pub(crate) fn distrust(target: &Uri, headers: &HeaderMap) -> Option<Distrust> {
     FORWARDED.iter().any(|header| headers.contains_key(*header)).then_some(Distrust::Forwarded)
 }
 
-/// For plain HTTP to an address like 0.0.0.0 browsers send no `Sec-Fetch-Site`, so `Origin` and the
-/// hosts are checked as well.
+/// Browsers send no `Sec-Fetch-Site` over plain HTTP to an address like 0.0.0.0, so `Origin` and
+/// the hosts are checked as well.
 fn is_cross_site(target: &Uri, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text("host");
@@ -44,7 +44,7 @@ fn is_cross_site(target: &Uri, headers: &HeaderMap) -> bool {
         || hosts.into_iter().flatten().any(|host| !is_loopback_name(host))
 }
 
-/// Whether this is `localhost` or a loopback address: no DNS server decides what these mean.
+/// Whether this is `localhost` or a loopback address, whose meaning no DNS server decides.
 fn is_loopback_name(host: &str) -> bool {
     let Ok(host) = host.parse::<Authority>() else { return false };
     let name = host.host();
@@ -52,7 +52,7 @@ fn is_loopback_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(is_loopback)
 }
 
-/// Whether this is a loopback address, also if an IPv4 address is written as IPv6.
+/// Whether this is a loopback address, including an IPv4 address mapped to IPv6.
 pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
@@ -81,7 +81,7 @@ mod tests {
             (&[("host", "rebound.example:8080")], false),
             (&[("host", "localhost.example")], false),
             (&[("host", "")], false),
-            // These reach this machine, and browsers say nothing of sites to them.
+            // These addresses reach this machine, and browsers send them no `Sec-Fetch-Site`.
             (&[("host", "0.0.0.0:8080")], false),
             (&[("host", "[::]:8080")], false),
             (&[("host", "192.0.2.7:8080")], false),

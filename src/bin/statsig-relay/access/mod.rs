@@ -1,5 +1,5 @@
-//! Access: callers on this machine may ask, unless `--trust-loopback` is off. Callers from elsewhere
-//! need a listed key.
+//! Access control. Callers on this machine need no key, unless `--trust-loopback` is off. Callers
+//! from elsewhere need a listed key.
 
 pub(crate) mod keys;
 pub(crate) mod loopback;
@@ -26,14 +26,14 @@ use crate::{
     http::problem::Problem,
 };
 
-/// The callers that may ask.
+/// The callers that have access.
 pub(crate) struct Callers {
     remote: RemoteAccess,
-    /// Whether callers on this machine may ask without a key.
+    /// Whether callers on this machine need no key.
     trusts_loopback: bool,
 }
 
-/// The access of callers that are not trusted for being on this machine.
+/// The access of callers that are not trusted as local.
 enum RemoteAccess {
     Denied,
     /// A caller needs one of these keys.
@@ -44,8 +44,8 @@ enum RemoteAccess {
 /// The header in which the API's clients send their key.
 const KEY: &str = "statsig-api-key";
 
-/// The paths that need no key: for load balancers, and the page. A browser sends no key for the page
-/// itself, and the page shows no figures until it has a key for `/watch`.
+/// The paths that need no key: health checks for load balancers, and the page. A browser sends no
+/// key for the page itself, and the page shows no figures until it has a key for `/watch`.
 const OPEN_PATHS: [&str; 3] = ["/", "/healthz", "/readyz"];
 
 impl Callers {
@@ -73,7 +73,7 @@ impl Callers {
     }
 
     /// Checks the connection's peer and the key. Other headers can only lower trust, because a
-    /// client may send any.
+    /// client may send any header.
     fn check(&self, peer: Peer, target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let is_here = match peer {
             Peer::ThisMachine => true,
@@ -145,7 +145,8 @@ fn peer(request: &ServiceRequest) -> Peer {
     connection.unwrap_or_else(address)
 }
 
-/// Returns the request's key: from the API's own header, or from the header that scrapers can send.
+/// Returns the request's key, from the API's own header or from `Authorization`, which scrapers can
+/// send.
 fn key(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     text(KEY).or_else(|| {

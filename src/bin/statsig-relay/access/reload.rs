@@ -1,4 +1,4 @@
-//! Key files: read again when they change, and on SIGHUP. A file that cannot be used changes nothing.
+//! Reloads key files when they change, and on SIGHUP. An unusable file changes nothing.
 
 use std::{
     fs::{self, File},
@@ -20,16 +20,17 @@ use crate::{
 };
 
 /// The time between two reads of the files. Only reading notices every change: a time stamp may
-/// stay the same, a link may point elsewhere, and a network's file system may report changes late.
+/// stay the same, a link may point elsewhere, and a network file system may report changes late.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// The time after which a file that is being written is read again, until it is the same twice.
+/// A changed file may still be being written. It is read again after this pause, until two reads
+/// agree.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest file that is read, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Catches SIGHUP, which would end the process otherwise.
+/// Catches SIGHUP, which would otherwise end the process.
 #[cfg(unix)]
 pub(crate) struct SighupListener(tokio::signal::unix::Signal);
 
@@ -62,8 +63,8 @@ impl SighupListener {
     }
 }
 
-/// Passes keys on when their files change: the API key to the component, callers' keys to the
-/// list of [`Keys`].
+/// Passes on keys when their files change: the API key to the component, callers' keys to the
+/// [`Keys`].
 pub(crate) struct KeyReloader {
     sighup: SighupListener,
     statsig: Statsig,
@@ -73,7 +74,7 @@ pub(crate) struct KeyReloader {
 
 struct ApiKeyFile {
     file: OptionValue<PathBuf>,
-    /// The key that was read at the start.
+    /// The key that was read at startup.
     key: OptionValue<String>,
 }
 
@@ -127,7 +128,7 @@ impl KeyReloader {
         let Some(callers) = &self.callers else { return Ok(None) };
         Ok(regular_file(&callers.file)?.map(|path| {
             let last = read(&path);
-            // The file may have changed since the start read it.
+            // The file may have changed since startup.
             let _ = callers.replace(last.clone());
             WatchedFile { kind: KeyKind::Callers, path, last }
         }))
@@ -192,7 +193,7 @@ enum KeyKind {
 /// The text of a key file, or why it could not be read.
 type Contents = Result<String, String>;
 
-/// A key file that has other contents than before.
+/// A key file whose contents have changed.
 struct FileChange {
     kind: KeyKind,
     contents: Contents,
@@ -201,7 +202,7 @@ struct FileChange {
 struct WatchedFile {
     kind: KeyKind,
     path: PathBuf,
-    /// The contents when the file was read last.
+    /// The contents at the last read.
     last: Contents,
 }
 
@@ -211,7 +212,7 @@ impl WatchedFile {
         if contents == self.last {
             return None;
         }
-        // A part of a key is another key.
+        // Wait until the file is written whole, because a part of a key is another key.
         for _ in 0..10 {
             let before = contents;
             thread::sleep(WRITE_PAUSE);
@@ -236,14 +237,14 @@ fn watch(mut files: Vec<WatchedFile>, woken: &Receiver<()>, changes: &UnboundedS
     }
 }
 
-/// Returns the path of a regular file, and `None` for a pipe: its contents can be read only once.
+/// Returns the path of a regular file, or `None` for a pipe, whose contents can be read only once.
 fn regular_file(file: &OptionValue<PathBuf>) -> Result<Option<PathBuf>, String> {
     let path = file.get()?;
     let is_file = fs::metadata(&path).is_ok_and(|file| file.is_file());
     Ok(is_file.then_some(path))
 }
 
-/// Reads a file, without white space at its end, as the start reads the API key.
+/// Reads a file and trims white space at its end, as startup does for the API key.
 fn read(path: &Path) -> Contents {
     let read = || -> io::Result<String> {
         let mut text = String::new();

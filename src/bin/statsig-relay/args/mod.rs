@@ -1,4 +1,4 @@
-//! How the relay was started: its command line and its environment.
+//! Reads the command line and the environment.
 
 mod options;
 mod settings;
@@ -21,10 +21,10 @@ pub(crate) use self::{
     value::OptionValue,
 };
 
-/// The variable by which many programs are told what to log.
+/// The variable that many programs use for their log filter.
 const USUAL_LOG: &str = "RUST_LOG";
 
-/// How the relay was started.
+/// The parsed command line and environment.
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) command: Command,
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     pub(crate) callers: CallerOptions,
     pub(crate) logging: LoggingOptions,
     pub(crate) statsig: StatsigOptions,
-    /// Variables that look like options and are none.
+    /// Variables that look like options but are not.
     pub(crate) unknown_variables: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     Config(Query),
 }
 
-/// What a command asks Statsig.
+/// The question that a command asks Statsig.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Query {
     pub(crate) names: Vec<String>,
@@ -57,7 +57,7 @@ pub(crate) struct Query {
 impl Args {
     /// Reads the command line and the process's environment; an error is one line.
     ///
-    /// Prints and ends the process on `--help` and `--version`.
+    /// On `--help` and `--version`, prints the text and ends the process.
     pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let grammar = options::command();
         let unknown_variables = variables::unknown(&grammar, env::vars_os());
@@ -72,7 +72,7 @@ impl Args {
         Ok(args)
     }
 
-    /// A command has its own options for logs and for Statsig, in place of those for serving.
+    /// A command has its own logging and Statsig options, in place of the serving ones.
     fn new(line: CommandLine, unknown_variables: Vec<String>) -> Self {
         let CommandLine { command, serving, callers, logging, statsig } = line;
         let (command, logging, statsig) = match command {
@@ -105,12 +105,12 @@ impl Args {
 }
 
 impl StatsigOptions {
-    /// Returns the API key and the variable or flag that it comes from.
+    /// Returns the API key, with the variable or flag that set it.
     pub(crate) fn api_key(&self) -> Option<&OptionValue<String>> {
         self.settings.get(SettingName::API_KEY)
     }
 
-    /// Takes the API key from its file.
+    /// Reads the API key from its file.
     fn read_key_file(&mut self) -> Result<(), String> {
         let Some(file) = &self.api_key_file else { return Ok(()) };
         if let Some(key) = self.api_key() {
@@ -123,8 +123,8 @@ impl StatsigOptions {
     }
 }
 
-/// Returns the first paragraph of clap's message as one line: it says what is wrong, and the rest
-/// how to use the program.
+/// Returns the first paragraph of clap's message as one line. That paragraph says what is wrong;
+/// the rest is usage help.
 fn first_paragraph(message: &str) -> String {
     let lines = message.lines().take_while(|line| !line.is_empty()).map(str::trim);
     let text = lines.collect::<Vec<_>>().join(" ");

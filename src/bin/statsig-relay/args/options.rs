@@ -18,7 +18,7 @@ pub(crate) const API_KEY: &str = "STATSIG_API_KEY";
 /// The variable with the keys of callers.
 pub(crate) const CALLER_KEYS: &str = "STATSIG_RELAY_KEYS";
 
-/// The most threads that actix-server takes.
+/// The most workers that actix-server accepts.
 pub(crate) const MAX_WORKERS: usize = 512;
 
 const MAX_CONNECTIONS: usize = 10_000_000;
@@ -102,7 +102,7 @@ pub(super) enum QueryCommand {
     },
 }
 
-/// What both commands take.
+/// The options of both commands.
 #[derive(Args, Debug)]
 pub(super) struct QueryOptions {
     /// The user, like {"userID": "u1"}; - reads the user from stdin
@@ -152,7 +152,7 @@ pub(crate) struct ServingOptions {
     pub(crate) max_incoming: OptionValue<usize>,
 }
 
-/// Which callers may ask.
+/// Which callers have access.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Who may ask")]
 pub(crate) struct CallerOptions {
@@ -194,7 +194,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// How Statsig is asked.
+/// How to call Statsig.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Asking Statsig")]
 pub(crate) struct StatsigOptions {
@@ -217,8 +217,8 @@ fn log_format(format: &OsStr) -> Result<LogFormat, Invalid> {
     }
 }
 
-/// Builds the command line's grammar. The help shows no value of a variable, and the commands'
-/// help does not repeat the options that serving has too.
+/// Builds the command line's grammar. The help shows no variable's value, and the commands' help
+/// omits the options that serving shares.
 pub(super) fn command() -> clap::Command {
     let hide_values = |arg: clap::Arg| arg.hide_env_values(true).allow_hyphen_values(true);
     let hide_shared = move |arg: clap::Arg| {

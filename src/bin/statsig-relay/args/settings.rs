@@ -7,14 +7,14 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::value::{OptionValue, option, text};
 
-/// The setting that only a variable or a file gives.
+/// The setting that has no flag, only a variable and a file.
 const SECRET: &str = "api_key";
 
-/// The settings: those that a flag or variable set, and the defaults of the others.
+/// The settings, each with its value from a flag or variable, or its default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings(BTreeMap<&'static str, OptionValue<String>>);
 
-/// The name of a setting that the relay itself looks at.
+/// The name of a setting that the relay itself reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SettingName(&'static str);
 
@@ -31,8 +31,7 @@ impl Settings {
         self.if_set(setting.0)
     }
 
-    /// Returns a setting that is a whole number, whether it is set or the default. The component
-    /// checks its bounds.
+    /// Returns a setting that is a whole number, set or default. The component checks the bounds.
     pub(crate) fn number(&self, setting: SettingName) -> Result<usize, String> {
         let Some(value) = self.0.get(setting.0) else { return Ok(0) };
         value.get()?.trim().parse().map_err(|_| value.invalid("must be a whole number"))
@@ -48,7 +47,7 @@ impl Settings {
         self.origin_of(setting.0)
     }
 
-    /// Builds the component's configuration; the overrides win over all settings. The hook is
+    /// Builds the component's configuration. The overrides win over all settings, and the hook is
     /// called for each error.
     pub(crate) fn config(
         &self,
@@ -76,8 +75,8 @@ impl Settings {
         }
     }
 
-    /// A rule may name another setting between backticks. If only that one is set, it is the one
-    /// to fix.
+    /// A rule may name another setting in backticks. If only that setting is set, the message names
+    /// it as the one to fix.
     fn explain_setting(&self, setting: &str, value: &str, rule: &str) -> String {
         let origin = self.origin_of(setting);
         let Some((before, other, after)) = setting_in(rule) else {

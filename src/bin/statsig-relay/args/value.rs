@@ -35,7 +35,7 @@ pub(crate) enum Invalid {
 }
 
 impl<T: Clone> OptionValue<T> {
-    /// Parses a value that does not come from clap; `origin` is its flag or variable.
+    /// Parses a value that does not come from clap. `origin` is its flag or variable.
     pub(crate) fn parse(
         text: OsString,
         origin: impl Into<String>,
@@ -63,8 +63,8 @@ impl<T: Clone> OptionValue<T> {
         Some(self).filter(|value| !value.is_default)
     }
 
-    /// Formats a message that the value breaks a rule. The message shows the value: do not use it
-    /// for secrets.
+    /// Formats the message for a value that breaks a rule. The message shows the value, so do not
+    /// use it for secrets.
     pub(crate) fn invalid(&self, rule: &str) -> String {
         format!("{} cannot be {:?}: {rule}", self.origin, self.text)
     }
@@ -95,7 +95,7 @@ impl From<&str> for Invalid {
     }
 }
 
-/// Makes clap parse an option with this function, and remember what set it.
+/// Makes clap parse an option with this function, and remember which flag or variable set it.
 pub(crate) fn option<F, T>(parse: F) -> OptionParser<F>
 where
     F: Fn(&OsStr) -> Result<T, Invalid>,
@@ -171,7 +171,7 @@ pub(crate) fn number(
     }
 }
 
-/// Parses yes or no, in the words that the component's settings know.
+/// Parses a boolean, in the words that the component's settings accept.
 pub(crate) fn switch(text: &OsStr) -> Result<bool, Invalid> {
     match utf8(text)?.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "on" | "yes" => Ok(true),

@@ -1,10 +1,10 @@
-//! Variables that look like options of the relay and are none.
+//! Finds variables that look like options of the relay but are not.
 
 use std::ffi::{OsStr, OsString};
 
 use super::options::{API_KEY, CALLER_KEYS};
 
-/// Returns the variables that begin with `STATSIG_` and that this grammar does not know.
+/// Returns the variables that begin with `STATSIG_` but that this grammar does not know.
 pub(super) fn unknown(
     command: &clap::Command,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -22,7 +22,7 @@ pub(super) fn unknown(
     unknown
 }
 
-/// Whether Kubernetes sets the variable for a service that is named like the relay:
+/// Whether Kubernetes sets the variable for a service named like the relay:
 /// `STATSIG_RELAY_SERVICE_HOST`, `STATSIG_RELAY_PORT_8080_TCP_ADDR`, and a port that is a URL.
 fn is_service_link(name: &str, value: &OsStr) -> bool {
     let is_url = value.to_str().is_some_and(|value| value.contains("://"));

@@ -1,4 +1,4 @@
-//! Accepts connections, within the limit of the process.
+//! Accepts connections, up to the limit of the process.
 
 use std::{fmt::Debug, io, sync::Arc, time::Duration};
 
@@ -19,11 +19,11 @@ use crate::listen::Listener;
 #[cfg(unix)]
 use crate::listen::unix::SocketFile;
 
-/// How long a client may take to read why its body is refused. Bytes that it sends meanwhile are
-/// discarded.
+/// How long a client may take to read why its body is refused. Bytes that the client sends
+/// meanwhile are discarded.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What all connections of the process share.
+/// The state that all connections of the process share.
 #[derive(Clone)]
 pub(crate) struct Acceptor {
     limits: Limits,
@@ -34,8 +34,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts up to `connections` at once. Their requests hold `max_bytes` together, and their
-    /// answers as many.
+    /// Accepts up to `connections` at once. All their requests together may hold `max_bytes`, and
+    /// so may all their answers.
     pub(crate) fn new(
         connections: usize,
         limits: Limits,
@@ -47,8 +47,8 @@ impl Acceptor {
         Self { limits, requests, answers, permits, shutdown }
     }
 
-    /// Waits for a permit. The server library limits the connections of each worker, which may be a
-    /// few more in all.
+    /// Waits for a permit. The server library only limits the connections of each worker, which may
+    /// add up to a few too many.
     async fn accept<S: Socket>(self, socket: S) -> Result<Connection<S>, DispatchError> {
         let Self { limits, requests, answers, permits, shutdown } = self;
         tokio::select! {
@@ -60,7 +60,7 @@ impl Acceptor {
         }
     }
 
-    /// Adds the listener to the server, with the app to answer.
+    /// Adds the listener to the server, with the app that answers.
     ///
     /// Drop the returned socket file when the server has ended.
     pub(crate) fn listen<F, I, A, B>(
@@ -110,7 +110,7 @@ impl Acceptor {
         B: MessageBody + 'static,
     {
         let app = app.into_factory().map_err(|error| error.into().error_response());
-        // `Connection` limits the client's times, so the library does not.
+        // `Connection` enforces the client's time limits, so turn the library's off.
         let http = HttpService::build()
             .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)

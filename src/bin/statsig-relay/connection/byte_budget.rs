@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// The bytes that all connections may hold together: of requests that are not answered yet, or of
-/// answers that clients have not read yet.
+/// The bytes that all connections may hold together, either of unanswered requests or of unread
+/// answers.
 #[derive(Clone, Debug)]
 pub(crate) struct ByteBudget(Arc<Inner>);
 
@@ -42,8 +42,8 @@ impl BudgetShare {
         &self.budget
     }
 
-    /// Sets the share's size. The bytes are in memory already, so this may exceed the budget: then
-    /// no connection reads more.
+    /// Sets the share's size. The bytes are in memory already, so this may exceed the budget. In
+    /// that case no connection reads more.
     pub(crate) fn resize(&mut self, bytes: usize) {
         let used = &self.budget.0.used;
         if bytes > self.bytes {

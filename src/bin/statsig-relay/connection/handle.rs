@@ -29,7 +29,7 @@ pub(crate) enum Peer {
     At(SocketAddr),
     /// A client on this machine, over a Unix socket.
     ThisMachine,
-    /// Unknown: the connection may be closed already.
+    /// An unknown client: the connection may be closed already.
     Unknown,
 }
 
@@ -40,12 +40,12 @@ pub(crate) struct Handle(Rc<Shared>);
 struct Shared {
     peer: Peer,
     state: RefCell<State>,
-    /// The bytes that its request holds.
+    /// The bytes that the request holds.
     request: RefCell<BudgetShare>,
-    /// The bytes that its answer holds, until the client has read it.
+    /// The bytes that the answer holds until the client has read it.
     answer: RefCell<BudgetShare>,
     refusal: Cell<Option<Refusal>>,
-    /// Wakes the reader, which waits for an answer before it reads on.
+    /// Wakes the reader, which waits for the answer before reading more.
     reader: Cell<Option<Waker>>,
     /// Wakes the handler, which waits for the rest of the body or a refusal.
     handler: Cell<Option<Waker>>,
@@ -69,13 +69,14 @@ impl Handle {
         self.0.peer
     }
 
-    /// The handler of a request was called.
+    /// Records that a request's handler was called.
     pub(super) fn request_began(&self, has_body: bool) {
         self.0.refusal.set(None);
         self.0.state.borrow_mut().request_began(has_body, now);
     }
 
-    /// The request has an answer; `closes` says whether the connection closes after it.
+    /// Records that the request has an answer. `closes` says whether the connection closes after
+    /// it.
     pub(super) fn request_answered(&self, closes: bool) {
         self.0.state.borrow_mut().request_answered(closes, now());
         self.0.request.borrow_mut().resize(0);
@@ -84,8 +85,8 @@ impl Handle {
         }
     }
 
-    /// Reserves the bytes of an answer until the client has read it. Returns false if unread answers
-    /// of other clients use the whole budget. As for requests, the first bytes are free.
+    /// Reserves the bytes of an answer until the client has read it. Returns false if unread
+    /// answers of other clients use the whole budget. The first bytes are free, as for requests.
     pub(crate) fn reserve_answer(&self, bytes: usize) -> bool {
         let mut answer = self.0.answer.borrow_mut();
         let bytes = bytes.saturating_sub(FREE_BYTES);
@@ -96,13 +97,13 @@ impl Handle {
         fits
     }
 
-    /// The client has read everything that was written.
+    /// Records that the client has read everything that was written.
     pub(super) fn flushed(&self) {
         self.0.state.borrow_mut().flushed();
         self.0.answer.borrow_mut().resize(0);
     }
 
-    /// Whether the connection must close after the request, whatever the answer is.
+    /// Whether the connection must close after the request, whatever the answer.
     pub(super) fn must_close(&self) -> bool {
         self.0.state.borrow().must_close()
     }
@@ -117,7 +118,7 @@ impl Handle {
         self.0.request.borrow().budget().is_full()
     }
 
-    /// Bytes were read.
+    /// Records that bytes were read.
     pub(super) fn bytes_read(&self, bytes: usize) {
         let mut state = self.0.state.borrow_mut();
         state.bytes_read(bytes, now);
@@ -166,8 +167,8 @@ impl FromRequest for Incoming {
 }
 
 impl Incoming {
-    /// Reads the whole body. Fails if it is longer than the limit, takes too long, or exceeds the
-    /// budget of all requests.
+    /// Reads the whole body. Fails if the body is longer than the limit, takes too long, or exceeds
+    /// the budget of all requests.
     pub(crate) async fn read(self, limit: usize) -> Result<Bytes, Problem> {
         let Self { payload, connection } = self;
         let mut reading = pin!(payload.to_bytes_limited(limit));

@@ -1,8 +1,8 @@
-//! Clients' connections, with a limit on the time for everything a client does.
+//! Client connections, with a time limit on everything a client does.
 //!
-//! The server library limits the first head of a connection, and the time between two requests. It
-//! does not limit a later head, the body that a handler reads, or an answer that the client does not
-//! read. So this module limits them, between the library and the socket: `state.rs` decides,
+//! The server library limits the time for a connection's first head, and between two requests. It
+//! does not limit a later head, the body that a handler reads, or an answer that the client does
+//! not read. This module limits those too, between the library and the socket: `state.rs` decides,
 //! `request_tracking.rs` reports requests to it, and [`Connection`] acts.
 
 mod acceptor;
@@ -51,17 +51,18 @@ pub(crate) struct Connection<S> {
     limits: Limits,
     shutdown: Option<LocalBoxFuture<'static, ()>>,
     timer: Pin<Box<Sleep>>,
-    /// The time at which the timer wakes the connection, if it is armed. It may be too early.
+    /// When the timer wakes the connection, if it is armed. This may be too early.
     armed: Option<Instant>,
-    /// Whether a head exceeds the budget. It is refused at the next read, unless it is complete.
+    /// Whether a head exceeds the budget. The head is refused at the next read, unless it is
+    /// complete by then.
     is_over_budget: bool,
     /// Whether bytes were read since the library last had a chance to parse its buffer.
     has_read: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-/// With less free space in its buffer, the library makes more before it reads on. A buffer that is not
-/// empty grows then, and never shrinks while the connection is open.
+/// With less free space than this in its buffer, the library makes room before it reads more. A
+/// buffer with content then grows, and does not shrink while the connection is open.
 const MIN_FREE_SPACE: usize = 1024;
 
 impl<S: Socket> Connection<S> {
@@ -111,8 +112,8 @@ impl<S: Socket> Connection<S> {
         Poll::Pending
     }
 
-    /// Arms the timer, unless it wakes the connection earlier already: resetting a timer for each
-    /// request would cost too much. Returns whether the timer changed.
+    /// Arms the timer, unless it already wakes the connection earlier, because resetting it for
+    /// each request would cost too much. Returns whether the timer changed.
     fn arm(&mut self, at: Instant) -> bool {
         let is_new = self.armed.is_none_or(|armed| armed > at);
         if is_new {
@@ -129,7 +130,8 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Performs what is due. An end of input closes the connection.
+    /// Performs the action that is due. Reporting the end of input makes the library close the
+    /// connection.
     fn perform(&mut self, due: Due, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match due {
             Due::Close => Poll::Ready(Ok(())),
@@ -145,17 +147,18 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Tells the client why the connection closes. Before a head is complete, the library writes
-    /// nothing but the previous answer, which the client may not read.
+    /// Tells the client why the connection closes. Before a head is complete, the library can only
+    /// be writing the previous answer, which the client may not be reading.
     fn refuse(&mut self, answer: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.handle.with_state(|state| state.is_stalled()) {
-            // A few bytes fit into an empty buffer. If they do not fit, the client reads nothing.
+            // These few bytes fit into an empty buffer. If they do not fit, the client is not
+            // reading.
             let _ = Pin::new(&mut self.socket).poll_write(cx, answer);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Handles bytes that may not be read now.
+    /// Handles the case that no bytes may be read now.
     fn poll_unread(&mut self, reading: Reading, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if reading == Reading::AfterAnswer {
             self.handle.wake_when_answered(cx.waker());
@@ -192,7 +195,7 @@ impl<S: Socket> AsyncRead for Connection<S> {
             Reading::Allowed => {
                 this.is_over_budget = false;
                 let before = buffer.filled().len();
-                // One read gets most heads whole, as `decline_h2c` needs them.
+                // Read enough to get most heads whole, as `decline_h2c` needs them.
                 let max = buffer.remaining().saturating_sub(MIN_FREE_SPACE).max(MIN_FREE_SPACE);
                 let mut socket = (&mut this.socket).take(max as u64);
                 let read = Pin::new(&mut socket).poll_read(cx, buffer);
@@ -212,7 +215,8 @@ impl<S: Socket> AsyncRead for Connection<S> {
             return read;
         }
         this.has_read = false;
-        // Only if there is nothing to read: a busy machine is not the client's fault.
+        // Check deadlines only if there is nothing to read: a busy machine is not the client's
+        // fault.
         this.notice_shutdown(cx);
         while let Poll::Ready(due) = this.poll_due(State::next, cx) {
             if let Poll::Ready(end) = this.perform(due, cx) {
@@ -233,7 +237,8 @@ impl<S: Socket> AsyncWrite for Connection<S> {
         if let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, bytes) {
             return Poll::Ready(written);
         }
-        // The time counts until the client has read all: reading a byte now and then does not reset it.
+        // The time runs until the client has read everything. Reading a byte now and then does not
+        // reset it.
         this.handle.with_state(|state| state.stalled(now));
         this.notice_shutdown(cx);
         ready!(this.poll_due(State::next_write, cx));

@@ -23,7 +23,7 @@ pub(crate) async fn track_request<B: MessageBody>(
         return next.call(request).await;
     };
     connection.request_began(has_body(request.method(), request.headers()));
-    // The server library closes the connection then, without telling the client.
+    // For an upgrade, the server library closes the connection without telling the client.
     let upgrades = request.head().upgrade();
     let mut result = next.call(request).await;
     let mut closes = upgrades || connection.must_close();

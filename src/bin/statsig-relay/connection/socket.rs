@@ -10,7 +10,7 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Returns the other end.
     fn peer(&self) -> Peer;
 
-    /// Makes dropping the connection reset it. Bytes that were not sent are discarded.
+    /// Makes a drop reset the connection. Unsent bytes are discarded.
     fn abort(&self);
 }
 
@@ -20,7 +20,7 @@ impl Socket for TcpStream {
     }
 
     fn abort(&self) {
-        // The client may have closed it already.
+        // An error means that the client may have closed the connection already.
         let _ = self.set_zero_linger();
     }
 }
@@ -31,6 +31,6 @@ impl Socket for tokio::net::UnixStream {
         Peer::ThisMachine
     }
 
-    /// Does nothing: the system keeps no bytes of a dropped Unix socket.
+    /// Does nothing, because the system keeps no bytes of a dropped Unix socket.
     fn abort(&self) {}
 }

@@ -1,8 +1,8 @@
-//! The state of a connection, and the deadline of what it does. Pure.
+//! The state of a connection, and the deadline of its next action. Pure.
 
 use std::time::{Duration, Instant};
 
-/// The times that a connection may take.
+/// The time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// From an answer to the next request.
@@ -13,7 +13,7 @@ pub(crate) struct Limits {
     pub(crate) shutdown: Duration,
 }
 
-/// The action when a connection's time is up.
+/// The action to take when a connection's time is up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Due {
     /// Close the connection.
@@ -38,7 +38,7 @@ pub(crate) enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Reading {
     Allowed,
-    /// Not before the current request is answered.
+    /// Not until the current request is answered.
     AfterAnswer,
     /// Requests use their whole budget.
     BudgetFull,
@@ -52,7 +52,7 @@ pub(crate) struct State {
     held: usize,
     /// Whether the current request has a long head.
     has_long_head: bool,
-    /// When the client first did not read the current answer.
+    /// When the client stopped reading the current answer.
     stalled: Option<Instant>,
     /// When the server began to shut down.
     shutdown: Option<Instant>,
@@ -60,29 +60,30 @@ pub(crate) struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// No byte was read yet.
+    /// No byte has been read yet.
     New { since: Instant },
-    /// A request was answered, and no byte was read since.
+    /// A request was answered, and no byte has been read since.
     Idle { since: Instant },
     /// A head is arriving.
     Head { since: Instant },
     /// The handler was called, and the rest of the body is arriving.
     Body { since: Instant, refused: bool },
-    /// A request was read, and `ahead` bytes after it.
+    /// A request was read in full, and `ahead` bytes after it.
     Answering { ahead: usize },
-    /// The last answer was given. Bytes that still arrive are discarded.
+    /// The last answer was given. Later bytes are discarded.
     Closing { since: Instant },
 }
 
-/// The size of the buffer that every connection has. Only bytes beyond it count in the budget.
+/// The size of the buffer that every connection has. Only bytes beyond it are charged to the
+/// budget.
 pub(crate) const FREE_BYTES: usize = 8 * 1024;
 
-/// The most bytes that are read after the current request. Only reading notices the end of a
-/// connection.
+/// The most bytes to read beyond the current request. Only reading detects that the client has
+/// closed the connection.
 const MAX_AHEAD: usize = 4 * 1024;
 
-/// A longer head closes its connection: the server library would keep the large buffer as long as the
-/// connection is open.
+/// A longer head closes its connection, because the server library would keep the large buffer
+/// while the connection is open.
 const LONG_HEAD: usize = 16 * 1024;
 
 impl State {
@@ -96,7 +97,7 @@ impl State {
         }
     }
 
-    /// Bytes were read.
+    /// Records that bytes were read.
     pub(crate) fn bytes_read(&mut self, bytes: usize, now: impl FnOnce() -> Instant) {
         match &mut self.phase {
             Phase::New { .. } | Phase::Idle { .. } => self.phase = Phase::Head { since: now() },
@@ -107,7 +108,7 @@ impl State {
         self.held += bytes;
     }
 
-    /// The handler of a request was called: its head is complete.
+    /// Records that a request's handler was called, so its head is complete.
     pub(crate) fn request_began(&mut self, has_body: bool, now: impl FnOnce() -> Instant) {
         self.has_long_head = self.held > LONG_HEAD;
         self.phase = match self.phase {
@@ -118,7 +119,7 @@ impl State {
         };
     }
 
-    /// The body was read to its end.
+    /// Records that the body was read to its end.
     pub(crate) fn body_read(&mut self) {
         if let Phase::Body { .. } = self.phase {
             self.phase = Phase::Answering { ahead: 0 };
@@ -135,7 +136,7 @@ impl State {
         self.shutdown.is_some() || self.has_unread_body() || self.has_long_head
     }
 
-    /// The request has an answer, which is about to be written.
+    /// Records that the request has an answer, which is about to be written.
     pub(crate) fn request_answered(&mut self, closes: bool, now: Instant) {
         self.phase = match self.phase {
             _ if closes => Phase::Closing { since: now },
@@ -145,29 +146,29 @@ impl State {
         self.held = 0;
     }
 
-    /// The client does not read what is written.
+    /// Records that the client does not read what is written.
     pub(crate) fn stalled(&mut self, now: impl FnOnce() -> Instant) {
         self.stalled.get_or_insert_with(now);
     }
 
-    /// The client has read everything that was written.
+    /// Records that the client has read everything that was written.
     pub(crate) fn flushed(&mut self) {
         self.stalled = None;
     }
 
-    /// The server has begun to shut down.
+    /// Records that the server has begun to shut down.
     pub(crate) fn shut_down(&mut self, now: Instant) {
         self.shutdown.get_or_insert(now);
     }
 
-    /// The rest of the body is refused.
+    /// Records that the rest of the body is refused.
     pub(crate) fn refuse_body(&mut self) {
         if let Phase::Body { refused, .. } = &mut self.phase {
             *refused = true;
         }
     }
 
-    /// Returns the bytes that count in the budget of all requests.
+    /// Returns the bytes that are charged to the budget of all requests.
     pub(crate) fn budgeted(&self) -> usize {
         self.held.saturating_sub(FREE_BYTES)
     }
@@ -182,13 +183,13 @@ impl State {
         }
     }
 
-    /// Whether a head is arriving, or none yet: there is no handler to report to.
+    /// Whether a head is incomplete or has not begun, so that there is no handler to report to.
     pub(crate) fn is_in_head(&self) -> bool {
         matches!(self.phase, Phase::New { .. } | Phase::Idle { .. } | Phase::Head { .. })
     }
 
-    /// Whether the time to discard bytes is over. Checked before each read, because a client may send
-    /// without a pause.
+    /// Whether the time to discard bytes is over. This is checked before each read, because a
+    /// client may send without a pause.
     pub(crate) fn is_over(&self, limits: &Limits, now: impl FnOnce() -> Instant) -> bool {
         matches!(self.phase, Phase::Closing { since } if self.end(since, limits) <= now())
     }
@@ -202,7 +203,7 @@ impl State {
         self.stalled.is_some()
     }
 
-    /// Returns the next action and its time. Events until then may change both.
+    /// Returns the next action and its time. Earlier events may change both.
     pub(crate) fn next(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let both = self.next_read(limits).into_iter().chain(self.next_write(limits));
         both.min_by_key(|(at, _)| *at)
@@ -232,7 +233,7 @@ impl State {
         }
     }
 
-    /// Returns the deadline of what began at `since`.
+    /// Returns the deadline of an activity that began at `since`.
     fn end(&self, since: Instant, limits: &Limits) -> Instant {
         let end = since + limits.client;
         self.shutdown.map_or(end, |shutdown| end.min(shutdown + limits.shutdown))

@@ -1,13 +1,13 @@
-//! Clients that offer HTTP/2 with each request and accept HTTP/1.1.
+//! Handles clients that offer HTTP/2 with each request, but accept HTTP/1.1.
 
 /// Replaces `Upgrade` in a head's `Connection`. It has the same length.
 const IGNORED: &[u8] = b"ignored";
 
 /// Removes the offer of `Upgrade: h2c` from a head, if the whole head is in `read`.
 ///
-/// A server may ignore the offer, but the server library closes the connection after it, so each
-/// request of Java's default client would need a new connection. The offer is overwritten in place, so
-/// nothing else moves. A head that arrives in pieces is left as it is, and its connection is closed.
+/// A server may ignore the offer. The server library closes the connection instead, so each request
+/// of Java's default client would need a new one. The offer is overwritten in place, so no other
+/// byte moves. A head that arrives in pieces is left unchanged, and its connection is closed.
 pub(super) fn decline_h2c(read: &mut [u8]) {
     let Some(end) = read.windows(4).position(|end| end == b"\r\n\r\n") else { return };
     let head = &mut read[..end + 2];

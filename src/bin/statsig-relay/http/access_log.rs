@@ -18,14 +18,14 @@ use crate::{
     machine::clock::now,
 };
 
-/// Gives the request an id; logs and counts its answer.
+/// Gives the request an id, and logs and counts its answer.
 pub(crate) async fn log_request<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let began = now();
     let id = RequestId::of(&request);
-    // At the highest level, so that every log line has the id, whatever the filter is.
+    // The span has the highest level, so that every log line has the id, whatever the filter.
     let span = tracing::error_span!("request", request_id = id.as_str());
     let mut response = id.clone().scope(next.call(request)).instrument(span.clone()).await?;
     span.in_scope(|| log(&response, began.elapsed()));
@@ -34,8 +34,8 @@ pub(crate) async fn log_request<B: MessageBody + 'static>(
     Ok(response)
 }
 
-/// Never logs a body, which contains the user. A problem's message may quote the body, unless the
-/// problem is Statsig's or the relay's own.
+/// Logs an answer, but never a body, which contains the user. A problem's message may quote the
+/// body, unless Statsig or the relay caused the problem.
 fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let (method, path) = (response.request().method(), response.request().path());
     let status = response.status().as_u16();
@@ -43,7 +43,7 @@ fn log(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let extensions = response.response().extensions();
     let problem = extensions.get::<Problem>();
     let error = problem.map(Problem::kind);
-    // A load balancer asks /readyz again and again.
+    // A load balancer polls /readyz, so its failures are not warnings.
     if response.status().is_server_error() && path != "/readyz" {
         let why = problem.map(Problem::message);
         tracing::warn!(%method, path, status, duration_us, error, why, "a request failed");
@@ -62,10 +62,11 @@ pub(crate) fn api_key_changed() {
     KEY_REFUSED.store(false, Relaxed);
 }
 
-/// Whether the log says already that Statsig refuses the key.
+/// Whether the refused key has been logged already.
 static KEY_REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// Counts unknown paths as one, because clients could fill the metrics with paths of their own.
+/// Counts all unknown paths as one, because clients could otherwise fill the metrics with made-up
+/// paths.
 fn count(response: &ServiceResponse<impl MessageBody>, took: Duration) {
     let path = response.request().match_pattern().unwrap_or_else(|| "other".to_owned());
     let status = response.status().as_str().to_owned();

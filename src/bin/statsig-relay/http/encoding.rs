@@ -10,14 +10,14 @@ use flate2::bufread::GzDecoder;
 
 use super::problem::Problem;
 
-/// Some programs begin UTF-8 text with this.
+/// Some programs put this in front of UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The most gzip members of a body. Usually there is one, and each costs a new decoder, however short
+/// The most gzip members in a body. Usually there is one. Each needs a new decoder, however short
 /// it is. The component has the same limit for Statsig's answers.
 const MAX_MEMBERS: usize = 100;
 
-/// Returns the body's JSON, without a byte order mark. Unpacks gzip, up to `limit` bytes.
+/// Returns the body's JSON, without a byte order mark. Decompresses gzip, up to `limit` bytes.
 pub(crate) fn decode(body: Bytes, headers: &HeaderMap, limit: usize) -> Result<Bytes, Problem> {
     let json = if is_gzip(headers)? { unpack(&body, limit)? } else { body };
     Ok(if json.starts_with(BYTE_ORDER_MARK) { json.slice(BYTE_ORDER_MARK.len()..) } else { json })
@@ -95,7 +95,7 @@ mod tests {
         for codings in [&["br"][..], &["gzip, gzip"], &["gzip", "deflate"], &["zstd"], &["gzipp"]] {
             assert_eq!(decoded(packed.clone(), codings), Err(415), "{codings:?}");
         }
-        // Two files in a row are one, and a part of one is none.
+        // Two files in a row decode as one. A part of a file is an error.
         let twice = [gzip(b"{"), gzip(b"}")].concat();
         assert_eq!(decoded(twice, &["gzip"]).unwrap(), "{}");
         assert_eq!(decoded(packed.slice(..packed.len() - 1), &["gzip"]), Err(400));

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 /// Probes Statsig, one probe at a time.
 pub(crate) struct ReadinessProbe(Arc<Semaphore>);
 
-/// The shortest time between two probes, however often `/readyz` is asked.
+/// The shortest time between two probes, however often `/readyz` is polled.
 const PROBE_PERIOD: Duration = Duration::from_secs(1);
 
 impl Default for ReadinessProbe {
@@ -25,8 +25,8 @@ impl Default for ReadinessProbe {
 }
 
 impl ReadinessProbe {
-    /// Starts a probe in the background, unless one is running. If a relay that is not ready gets no
-    /// traffic, only a probe shows that Statsig has recovered.
+    /// Starts a probe in the background, unless one is running. A relay that is not ready may get
+    /// no traffic. Then only a probe shows that Statsig has recovered.
     fn start(&self, statsig: &Statsig) {
         let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else { return };
         let statsig = statsig.clone();

@@ -28,63 +28,63 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// The request does not follow the API document.
+    /// The error for a request that does not follow the API document.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
-    /// The body is not JSON. The message says where.
+    /// The error for a body that is not JSON. The message says where.
     pub(crate) fn not_json(error: &serde_json::Error) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
     }
 
-    /// The body is too long.
+    /// The error for a body that is too long.
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the body has more than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
-    /// The relay does not know the body's encoding.
+    /// The error for a body with an unsupported encoding.
     pub(crate) fn unknown_encoding() -> Self {
         let message = "the body's content-encoding must be gzip or identity";
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Self::new(status, "unknown_encoding", message).with(ACCEPT_ENCODING, "gzip, identity")
     }
 
-    /// The body did not arrive in time.
+    /// The error for a body that did not arrive in time.
     pub(crate) fn too_slow() -> Self {
         let message = "the body did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
     }
 
-    /// Other requests hold all the bytes that requests may hold.
+    /// The error if other requests use the whole byte budget of requests.
     pub(crate) fn request_budget_exceeded() -> Self {
         let message = "other requests fill the memory for requests: try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
     }
 
-    /// Answers that other clients have not read hold all the bytes that answers may hold.
+    /// The error if unread answers of other clients use the whole byte budget of answers.
     pub(crate) fn answer_budget_exceeded() -> Self {
         let message = "answers that other clients do not read fill the memory for answers: try \
                        again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
     }
 
-    /// The relay does not serve the path.
+    /// The error for a path that the relay does not serve.
     pub(crate) fn not_found(path: &str) -> Self {
         let message = format!("no such path, {path}: use /v1/check_gate or /v1/get_config");
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// The path does not support the method.
+    /// The error for a method that the path does not support.
     pub(crate) fn wrong_method(allow: &'static str) -> Self {
         let message = format!("the method must be {allow}");
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Self::new(status, "wrong_method", message).with(ALLOW, allow)
     }
 
-    /// The caller is not trusted for being on this machine, and sent no listed key. The message is the
-    /// same for a wrong key as for none.
+    /// The error for a caller that is not trusted as local and sent no listed key. The message is
+    /// the same for a wrong key as for a missing key.
     pub(crate) fn unknown_caller(reason: Option<Distrust>) -> Self {
         let message = match reason {
             None => "the header statsig-api-key must be one of the keys that this relay accepts",
@@ -172,8 +172,8 @@ fn seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-/// Returns 4xx for the client's faults, 502 or 504 for Statsig's, 503 and 500 for the relay's. Passes on
-/// a 429, or a 503 with `Retry-After`, from Statsig.
+/// Returns 4xx for the client's faults, 502 or 504 for Statsig's, and 503 or 500 for the relay's.
+/// Passes on Statsig's 429, or its 503 with `Retry-After`.
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::InvalidName { .. } | Error::InvalidUser { .. } => StatusCode::BAD_REQUEST,

@@ -15,7 +15,7 @@ use crate::output::{self, bad_requests};
 /// The text format's content type.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Buckets in seconds, from an answer of the cache to the longest useful timeout.
+/// Buckets in seconds, from an answer of the cache up to the longest useful timeout.
 const SECONDS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
@@ -24,7 +24,8 @@ const SECONDS: [f64; 16] = [
 /// Buckets for the number of names in a call.
 const NAMES: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
-/// The time between two summaries of histograms, which keep each measurement until then.
+/// The time between two summaries of the histograms. A histogram keeps each measurement until its
+/// next summary.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Installs the recorder for all metrics of this process.

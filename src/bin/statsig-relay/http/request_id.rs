@@ -9,14 +9,14 @@ use actix_web::{
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The length of the longest id that is accepted from a caller.
+/// The longest id that a caller may choose.
 const MAX_LENGTH: usize = 128;
 
 tokio::task_local! {
     static REQUEST_ID: RequestId;
 }
 
-/// A request's id, for the relay's log and the caller's.
+/// A request's id, which appears in the relay's log and in the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RequestId(Rc<str>);
 

@@ -33,7 +33,7 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for a client to finish sending its request, or reading its answer.
 const CLIENT_SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
-/// How the relay serves, from its options.
+/// The relay's server, configured by the options.
 pub(crate) struct RelayServer {
     listen: OptionValue<String>,
     address: ListenAddress,
@@ -46,7 +46,7 @@ pub(crate) struct RelayServer {
     capacity: Capacity,
 }
 
-/// What the routes share.
+/// The state that the routes share.
 pub(crate) struct AppState {
     pub(crate) statsig: Statsig,
     pub(crate) probe: Data<ReadinessProbe>,
@@ -96,8 +96,8 @@ impl RelayServer {
         self.callers.keys()
     }
 
-    /// Binds and prints the addresses. The future serves until a signal shuts it down; a request
-    /// takes `timeout` at most.
+    /// Binds and prints the addresses. The future serves until a signal shuts it down. A request
+    /// takes at most `timeout`.
     pub(crate) fn serve(
         self,
         state: AppState,
@@ -142,7 +142,7 @@ impl RelayServer {
         let shutdown = web::GracefulShutdown::within(timeout.saturating_add(SHUTDOWN_MARGIN))
             .delay(drain_delay);
         let serving = web::serve_builder(server, &statsig, shutdown);
-        // Only now: the reader of this line may send a signal at once.
+        // Print this line last, because its reader may send a signal at once.
         for url in urls {
             output::print_status(format_args!("listening on {url}"));
         }

@@ -87,9 +87,8 @@ impl Listener {
 
 /// Listens on each address; a name may have several.
 ///
-/// If one of them is in use, that is an error even though others are free: some clients would reach
-/// the other process. An address that this machine does not have is left out, unless it is the only
-/// one.
+/// An address in use is an error even if others are free, because some clients would reach the
+/// other process. An address that this machine lacks is skipped, unless it is the only one.
 fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let (mut bound, mut absent) = (Vec::new(), None);
     for address in addresses {
@@ -109,7 +108,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     // A machine without IPv6 has no such address.
     let socket = socket.map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error))?;
-    // Lets a relay start where another has just ended. On other systems the option means something else.
+    // Lets a relay start where another has just ended. On systems other than Unix, the option means
+    // something else.
     socket.set_reuseaddr(cfg!(unix))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()

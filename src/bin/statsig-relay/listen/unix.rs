@@ -14,17 +14,17 @@ use tokio::net::UnixSocket;
 
 use super::BACKLOG;
 
-/// A socket's file. Dropping this removes the file, unless another process has replaced it.
+/// A socket's file. A drop removes the file, unless another process has replaced it.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: Identity,
 }
 
-/// Listens on a Unix socket. Users that may write to its file may connect.
+/// Listens on a Unix socket. Users with write permission on its file may connect.
 ///
-/// Replaces a dead socket, on which no process listens any more. A live socket, or a file of another
-/// kind, is an error.
+/// Replaces a dead socket, on which no process listens any longer. A live socket, or a file of
+/// another kind, is an error.
 pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     // If several relays start at once, one binds and listens before another looks for a dead socket.
     let _locked = lock_folder(path)?;
@@ -76,7 +76,8 @@ fn remove_dead(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Identifies a file. The system may reuse the number of a removed file, but not with its time.
+/// Identifies a file. The system may reuse a removed file's inode number, but not together with its
+/// time.
 type Identity = (u64, u64, i64, i64);
 
 fn identity(file: &fs::Metadata) -> Identity {
@@ -144,7 +145,7 @@ mod tests {
     async fn socket_of_another_is_not_removed() {
         let path = path("replaced");
         let (listener, file) = listen(&path, 0o600).unwrap();
-        // As a relay that drains: another one may be started meanwhile.
+        // Simulates a draining relay: another one may start meanwhile.
         drop(listener);
         fs::remove_file(&path).unwrap();
         let other = UnixListener::bind(&path).unwrap();

@@ -1,14 +1,14 @@
-//! The limits of the process, file descriptors and threads, and the share of them that serving gets.
+//! The process's limits on file descriptors and threads, and the share of them that serving gets.
 //!
-//! Calls to Statsig, the log and files come first: a relay that accepts connections and has no
-//! descriptor left for calls answers no request.
+//! Calls to Statsig, the log and files come first. A relay that accepts connections but has no
+//! descriptor left for calls could not answer any request.
 
 use std::{
     sync::{Arc, Mutex},
     thread,
 };
 
-/// The relay does not start with fewer file descriptors.
+/// The fewest file descriptors with which the relay starts.
 const MIN_FILES: usize = 64;
 
 /// Descriptors that are always open, with some to spare: outputs, listeners, the component's thread,
@@ -36,7 +36,7 @@ pub(crate) struct Capacity {
     pub(crate) connections: usize,
 }
 
-/// What asking Statsig needs.
+/// The resources needed for calls to Statsig.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {
     pub(crate) in_flight: usize,
@@ -56,7 +56,7 @@ pub(crate) struct Origins<'a> {
 /// Raises the soft limit of file descriptors to the hard limit. Fails if even the hard limit is too
 /// low for the process.
 pub(crate) fn raise_file_limit() -> Result<(), String> {
-    // If it cannot be raised, it stays as it is.
+    // On failure the limit stays as it is.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     match file_limit() {
         Some(files) if files < MIN_FILES => Err(format!(
@@ -67,7 +67,7 @@ pub(crate) fn raise_file_limit() -> Result<(), String> {
     }
 }
 
-/// Lowers the capacity to what the machine's limits leave for it, with a warning.
+/// Lowers the capacity to fit the machine's limits, with a warning.
 pub(crate) fn fit(
     wanted: Capacity,
     needs: Needs,
@@ -172,7 +172,7 @@ mod tests {
             prop_assert!((1..=wanted.workers.min(threads)).contains(&workers));
             prop_assert!((workers..=wanted.connections).contains(&connections));
             prop_assert!(workers * FILES_PER_RUNTIME + connections <= files);
-            // A number is lowered only if nothing more fits.
+            // A number is lowered only if no more would fit.
             let is_tight = workers * FILES_PER_RUNTIME + connections + FILES_PER_RUNTIME * 2 > files / 2;
             prop_assert!(fitting == Some(wanted) || is_tight || workers == threads);
         }

@@ -1,4 +1,4 @@
-//! What the relay needs from its machine: limits of the process, and the clock.
+//! The machine's side of the relay: limits of the process, and the clock.
 
 pub(crate) mod clock;
 pub(crate) mod limits;

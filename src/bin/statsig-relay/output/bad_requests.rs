@@ -1,5 +1,5 @@
-//! Requests that are not HTTP. The HTTP library logs an error for each, so anyone who reaches the
-//! port could fill the log. This filter counts them instead.
+//! Counts requests that are not HTTP instead of logging them. The HTTP library logs an error for
+//! each, so any client that reaches the port could fill the log.
 
 use std::fmt;
 
@@ -17,19 +17,19 @@ const METRIC: &str = "statsig_relay_bad_requests_total";
 /// The target of the HTTP library's events.
 const TARGET: &str = "actix_http";
 
-/// How the message of a bad request begins. The library's other errors are faults of the relay.
+/// How the log message of a bad request begins. The library's other errors are faults of the relay.
 const BEGINNINGS: [&str; 2] = ["stream error", "MAX_BUFFER_SIZE"];
 
 pub(crate) fn describe() {
     metrics::describe_counter!(METRIC, "Requests that were not HTTP, or broke off");
-    // Exists from the start, so that a rate shows the first burst.
+    // Register the counter at startup, so that a rate shows the first burst.
     metrics::counter!(METRIC).increment(0);
 }
 
-/// Filters the log, and counts bad requests whatever the filter is. Logs bad requests only if the
+/// Filters the log, and counts bad requests whatever the filter. Logs bad requests only if the
 /// filter names their target.
 ///
-/// This is a layer above all others: filters of single layers panic if one event is logged within
+/// This is a layer above all others, because per-layer filters panic if one event is logged within
 /// another.
 pub(crate) struct BadRequestFilter {
     filter: EnvFilter,

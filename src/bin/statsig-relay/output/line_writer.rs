@@ -1,5 +1,5 @@
-//! Writes lines on a thread of its own, so that no caller waits for a slow reader. If the reader of
-//! a pipe does not read, only the lines beyond the limit are lost.
+//! Writes lines on a thread of its own, so that no caller waits for a slow reader. If a pipe's
+//! reader stops reading, only the lines beyond the limit are lost.
 
 use std::{
     cell::Cell,
@@ -10,14 +10,15 @@ use std::{
     time::Duration,
 };
 
-/// The most bytes that wait to be written.
+/// The most bytes that may wait to be written.
 const MAX_WAITING: usize = 1024 * 1024;
 
 /// The pause before a full non-blocking output is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 thread_local! {
-    /// Exempts a writer's own lines from the limit: it logs one line for each batch at most.
+    /// Exempts a writer's own lines from the limit, because a writer logs at most one line for each
+    /// batch.
     static IS_WRITER: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -39,8 +40,8 @@ struct State {
 }
 
 impl LineWriter {
-    /// Starts the thread. When there is room again after lines were dropped, it calls `on_dropped`
-    /// with their number.
+    /// Starts the thread. Once there is room again after lines were dropped, the thread calls
+    /// `on_dropped` with their number.
     pub(crate) fn start(
         name: &str,
         out: impl Write + Send + 'static,
@@ -80,8 +81,8 @@ impl Queue {
         loop {
             let dropped = self.take(&mut batch);
             if dropped > 0 {
-                // Before the write, which may take for ever. The line about it is queued behind
-                // the batch.
+                // Report before the write, which may never return. The line about the loss is
+                // queued behind the batch.
                 on_dropped(dropped);
             }
             write_all(&mut out, &batch);
@@ -116,7 +117,7 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) {
             Ok(0) => return,
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Another process has made the pipe or terminal non-blocking.
+            // Another process may make the pipe or terminal non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
             Err(_) => return,
         }
@@ -131,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes when it is allowed to, and passes on what was written.
+    /// An output that waits for permission to write, and passes on the written bytes.
     struct GatedOutput {
         may_write: Receiver<()>,
         written: Sender<Vec<u8>>,
@@ -163,7 +164,7 @@ mod tests {
         let line = vec![b'x'; MAX_WAITING / 4];
 
         let pushed = (0..10).filter(|_| lines.push(&line)).count();
-        // One batch may have been taken already, and waits to be written.
+        // One batch may have been taken already, and be waiting to be written.
         assert!((4..=8).contains(&pushed), "{pushed}");
         lines.flush(Duration::ZERO);
 

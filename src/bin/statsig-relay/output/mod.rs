@@ -22,18 +22,19 @@ use tracing_subscriber::{
 use self::{bad_requests::BadRequestFilter, line_writer::LineWriter};
 use crate::args::{LogFormat, LoggingOptions};
 
-/// The default filter while serving. The server library would log each worker's start and stop.
+/// The default filter while serving. At `info`, the server library would log each worker's start
+/// and stop.
 pub(crate) const SERVING_FILTER: &str = "info,actix_server=warn";
 
 /// The default filter of a command, which prints its errors itself.
 pub(crate) const COMMAND_FILTER: &str = "off";
 
-/// How long the end of the process waits for the reader of each output.
+/// How long the process waits at its end for the reader of each output.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 const DROPPED: &str = "statsig_relay_log_lines_dropped_total";
 
-/// `None` if its thread could not be started: then lines are written directly.
+/// `None` if the thread could not be started. Lines are then written directly.
 static LOG: OnceLock<Option<LineWriter>> = OnceLock::new();
 
 static STATUS: OnceLock<Option<LineWriter>> = OnceLock::new();
@@ -65,7 +66,8 @@ pub(crate) fn print_error(line: impl Display) {
     print_note(format_args!("statsig-relay: {line}"));
 }
 
-/// Waits until the outputs are written, but no longer than a limit: a reader may not read.
+/// Waits until the outputs are written, but no longer than a limit, because a reader may have
+/// stopped reading.
 pub(crate) fn flush() {
     for lines in [&LOG, &STATUS].into_iter().filter_map(OnceLock::get).flatten() {
         lines.flush(FLUSH_LIMIT);
@@ -87,12 +89,12 @@ fn log(lines: &[u8]) {
     }
 }
 
-/// Logs an error, because errors may be among the dropped lines.
+/// Logs the loss as an error, because errors may be among the dropped lines.
 fn log_dropped(dropped: u64) {
     tracing::error!(dropped, "log lines were dropped because their reader was too slow");
 }
 
-/// Receives each event that the subscriber formats.
+/// A writer that receives each formatted event.
 struct Log;
 
 impl Write for Log {
@@ -106,7 +108,7 @@ impl Write for Log {
     }
 }
 
-/// Starts logging to stderr. Without `--log` the default filter counts.
+/// Starts logging to stderr. Without `--log`, the default filter applies.
 pub(crate) fn log_to_stderr(options: &LoggingOptions, default_filter: &str) -> Result<(), String> {
     let (text, filter) = match &options.log {
         Some(filter) => {
@@ -127,8 +129,7 @@ pub(crate) fn log_to_stderr(options: &LoggingOptions, default_filter: &str) -> R
     Ok(())
 }
 
-/// Logs panics, so that they are JSON if the log is. If errors are not logged, prints panics as Rust
-/// does.
+/// Logs panics, as JSON if the log is JSON. If errors are not logged, prints panics as Rust does.
 pub(crate) fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let thread = thread::current();

@@ -1,4 +1,4 @@
-//! What the relay observes for the page, besides the component's statistics.
+//! The relay's own observations for the page, besides the component's statistics.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use actix_statsig::Error;
 use super::{history::History, recent_errors::RecentErrors, wait_times::WaitTimes};
 use crate::{http::problem::Problem, machine::clock::now};
 
-/// What the relay observes. Clones share it.
+/// The relay's observations. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Activity(Arc<Shared>);
 

@@ -16,7 +16,7 @@ const MAX_SAMPLES: usize = 180;
 #[serde(transparent)]
 pub(super) struct History(VecDeque<Sample>);
 
-/// The counts that the charts show, as they were at some moment.
+/// The counts that the charts show, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Sample {
     /// The process's age.

@@ -1,4 +1,4 @@
-//! The page to watch: one document with its style and script, and the figures that it asks for once a
+//! The live page: one document with its style and script, and the figures that it requests once a
 //! second.
 
 mod activity;
@@ -37,7 +37,7 @@ const SCRIPT: &str = concat!(
     include_str!("script/controls.js"),
 );
 
-/// The page, and what it shows besides the component's statistics.
+/// The page, and the data that it shows besides the component's statistics.
 pub(crate) struct Page {
     document: Bytes,
     policy: String,
@@ -46,12 +46,13 @@ pub(crate) struct Page {
     max_in_flight: usize,
     has_breaker: bool,
     started: Instant,
-    /// When the process started, in milliseconds since 1970. It tells this process from the one before.
+    /// When the process started, in milliseconds since 1970. It distinguishes this process from an
+    /// earlier one.
     run: u64,
 }
 
 impl Page {
-    /// `upstream` names the API for people.
+    /// `upstream` is the API's name for people.
     pub(crate) fn new(upstream: String, config: &Config, activity: Activity) -> Self {
         Self {
             document: document().into(),
@@ -93,8 +94,8 @@ pub(crate) async fn page(page: Data<Page>) -> HttpResponse {
     response.content_type(ContentType::html()).body(page.document.clone())
 }
 
-/// `GET /watch`: figures for the page of this version alone; other programs read `/stats`.
-/// `GET /watch?history` adds the last three minutes.
+/// `GET /watch`: figures for this version's page only. Other programs read `/stats`. `GET
+/// /watch?history` adds the last three minutes.
 pub(crate) async fn watch(
     request: HttpRequest,
     statsig: Data<Statsig>,
@@ -135,7 +136,8 @@ fn document() -> String {
     format!(include_str!("page.html"), style = STYLE, script = SCRIPT)
 }
 
-/// The policy lets the browser run exactly this script and style, and ask only this server.
+/// Returns a policy that lets the browser use only this script and style, and connect only to this
+/// server.
 fn policy() -> String {
     format!(
         "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
@@ -146,7 +148,7 @@ fn policy() -> String {
     )
 }
 
-/// Returns a text's hash, as a policy names its sources.
+/// Returns a text's hash, in the form that a policy uses for its sources.
 fn source(text: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes())))
 }

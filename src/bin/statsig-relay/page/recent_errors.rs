@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-/// The most different errors that are kept. An outage repeats a few of them.
+/// The most distinct errors to keep. An outage repeats a few of them.
 const MAX_ERRORS: usize = 20;
 
 /// The longest message, in characters. Some messages quote a client or a server.
@@ -25,14 +25,14 @@ struct Entry {
     last: Instant,
 }
 
-/// An entry, as it was at some moment.
+/// An entry, at one moment.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct ErrorEntry<'a> {
     kind: &'a str,
     message: &'a str,
-    /// How often the error occurred since its entry was made.
+    /// How often the error has occurred since its entry was made.
     times: u64,
-    /// The time since the error occurred last.
+    /// The time since the error last occurred.
     #[serde(rename = "ago_ms", serialize_with = "milliseconds")]
     ago: Duration,
 }

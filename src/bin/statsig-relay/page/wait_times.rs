@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) struct WaitTimes {
     this: Histogram<u64>,
     last: Histogram<u64>,
-    /// When this minute began, if anything was recorded yet.
+    /// When this minute began, once anything has been recorded.
     began: Option<Instant>,
 }
 
@@ -49,7 +49,7 @@ impl WaitTimes {
         }
     }
 
-    /// Forgets what is older than the last minute.
+    /// Forgets waits from before the last minute.
     fn turn(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let age = now.saturating_duration_since(began);

@@ -2,13 +2,14 @@
 
 use super::framing::{FramingError, MAX_HEAD_BYTES};
 
-/// The position in a chunked body. It is as strict as awc's decoder, which reads the same bytes.
+/// The position in a chunked body. Reading is as strict as in awc's decoder, which reads the same
+/// bytes.
 #[derive(Debug, Default)]
 pub(super) struct Chunked {
     state: ChunkState,
-    /// The bytes left of the chunk.
+    /// The bytes left in the chunk.
     remaining: u64,
-    /// The digits of its size so far.
+    /// The digits of the chunk's size so far.
     size_digits: u32,
     /// The bytes of extensions and trailers so far.
     overhead: usize,

@@ -1,10 +1,10 @@
-//! When a connection has to cool down. Pure: `now` is passed in.
+//! Decides when a connection must cool down. Pure: `now` is passed in.
 //!
-//! A connection may get a stray answer that looks like the expected one. The expected answer follows
-//! within the usual time of an answer. If one request follows another without a break, every request
-//! gets the answer to the one before, and nothing shows it. So after some requests in a row, a
-//! connection idles for as long as its slowest answer took. A late answer then arrives while the
-//! connection is idle, and the connection is closed.
+//! A stray answer may look like the expected one, which then arrives within the usual time. If
+//! requests follow one another without a break, every request silently gets the answer to the
+//! request before it. So after some requests in a row, a connection idles for as long as its
+//! slowest answer took. A late answer then arrives while the connection is idle, and the connection
+//! is closed.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Cooldown {
         Self { started: now, ended: now, slowest: Duration::ZERO, consecutive: 0 }
     }
 
-    /// A request starts.
+    /// Records that a request starts.
     pub(super) fn on_request(&mut self, now: Instant) {
         if self.is_over(now) {
             self.consecutive = 0;
@@ -38,7 +38,7 @@ impl Cooldown {
         self.started = now;
     }
 
-    /// An answer is complete.
+    /// Records that an answer is complete.
     pub(super) fn on_answer(&mut self, now: Instant) {
         self.slowest = self.slowest.max(now.saturating_duration_since(self.started));
         self.ended = now;

@@ -1,7 +1,7 @@
 //! The connections below awc: dialing, TLS, and the bytes that awc reads and writes.
 //!
-//! awc does TLS above a custom connector, where this crate could see only ciphertext. So this connector
-//! does TLS itself, and awc gets the URL `http://host:443`.
+//! awc runs TLS above a custom connector, which would then see only ciphertext. So this connector
+//! runs TLS itself, and awc gets the URL `http://host:443`.
 
 mod chunked;
 mod cooldown;
@@ -61,7 +61,7 @@ impl ConnectionFactory {
         let name = server_name(uri).filter(|_| is_tls);
         let tls = name.map(|name| (TlsConnector::from(Arc::clone(tls)), name));
         let (dialer, shared) = (Dialer::new(config), Arc::clone(shared));
-        // As many as can be in use: the limit of open files allows two connections for each call.
+        // As many connections as can be in use. The limit of open files allows two for each call.
         let max_size = config.max_in_flight().div_ceil(config.transports());
         Rc::new(Self { dialer, tls, shared, cooldown_pool: Rc::new(CooldownPool::new(max_size)) })
     }
@@ -72,7 +72,8 @@ impl ConnectionFactory {
         {
             return Ok(stream);
         }
-        // Read first: if connections are discarded while this one opens, it is discarded too.
+        // Read the generation first: if connections are discarded while this one opens, it must be
+        // discarded too.
         let generation = self.shared.connection_generation();
         let dialed = self.dialer.dial().await.map_err(|error| ConnectError::Io(error.into()))?;
         let Dialed { stream, absolute_form, mut address_guard } = dialed;
@@ -119,7 +120,7 @@ impl Service<ConnectInfo<Uri>> for Connector {
     }
 }
 
-/// Returns the bytes that awc would see, and whether their connection could be reused.
+/// Returns the bytes that awc would see, and whether the connection could be reused.
 #[cfg(feature = "test-util")]
 pub(crate) fn frame<'a>(
     parts: impl IntoIterator<Item = &'a [u8]>,

@@ -2,12 +2,13 @@
 
 use std::io;
 
-/// The beginning of a request line in absolute form. It replaces the one that awc has written.
+/// The beginning of a request line in absolute form. It replaces the beginning that awc has
+/// written.
 #[derive(Debug)]
 pub(super) struct Rewrite {
     pub(super) bytes: Vec<u8>,
     pub(super) written: usize,
-    /// How many of awc's bytes it replaces.
+    /// The number of awc's bytes to replace.
     pub(super) replaces: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Tells an attempt which connection it used, and whether it was reused. awc does not say.
+//! Tells an attempt which connection it used, and whether that connection was reused. awc does not
+//! report this.
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,7 +41,7 @@ impl ReuseTracker {
         let _ = TRACKER.try_with(|tracker| tracker.replace(Some(Rc::clone(self))));
     }
 
-    /// Discards the connection: it gets no other request, and its last answer is not trusted.
+    /// Discards the connection: it gets no further request, and its last answer is not trusted.
     pub(crate) fn discard(&self) {
         self.is_discarded.set(true);
     }

@@ -21,7 +21,7 @@ pub(super) enum Socket {
 #[derive(Debug)]
 pub(super) struct Tcp {
     stream: TcpStream,
-    /// During a check for unexpected input: how many bytes it may still read.
+    /// How many bytes a running check for unexpected input may still read.
     peek_budget: Option<usize>,
     /// The position in the TLS records read so far.
     records: Records,
@@ -32,11 +32,11 @@ pub(super) struct Tcp {
 struct Records {
     /// How many bytes of the record's header have been read.
     header: usize,
-    /// How many bytes are left of the record.
+    /// How many bytes are left in the record.
     remaining: usize,
 }
 
-/// The length of a header. Its last two bytes are the length of the rest.
+/// The length of a record's header. Its last two bytes are the length of the rest.
 const RECORD_HEADER: usize = 5;
 
 /// The most bytes that one check reads. The runtime cannot interrupt a check, and a server may send
@@ -49,14 +49,14 @@ pub(super) enum UnexpectedInput {
     Nothing,
     /// The beginning of a TLS record, with unknown content.
     PartialRecord,
-    /// Or more input than a check reads.
+    /// Unexpected bytes, or more input than a check reads.
     Bytes,
     Eof,
     Failed(io::Error),
 }
 
 impl Socket {
-    /// Reads what the kernel has now. The runtime's knowledge of the kernel may be old. TLS's own
+    /// Reads what the kernel has now, because the runtime's readiness may be out of date. TLS's own
     /// messages, such as session tickets, do not count.
     pub(super) fn check_unexpected(&mut self, cx: &mut Context<'_>) -> UnexpectedInput {
         let mut byte = [0];
@@ -126,7 +126,7 @@ impl Tcp {
         read
     }
 
-    /// Reads from the kernel, past the runtime.
+    /// Reads directly from the kernel, without the runtime.
     fn read_now(&self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match (&*SockRef::from(&self.stream)).read(buf.initialize_unfilled()) {
             Ok(read) => {
@@ -144,7 +144,7 @@ impl Records {
         while !bytes.is_empty() {
             let consumed = if self.header < RECORD_HEADER {
                 self.header += 1;
-                // After five bytes, the last two are left: the length.
+                // After five bytes, only the last two remain: the length.
                 self.remaining = (self.remaining << 8 | usize::from(bytes[0])) & 0xffff;
                 1
             } else {

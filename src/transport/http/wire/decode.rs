@@ -1,4 +1,4 @@
-//! Reads answers.
+//! Decodes the bodies of answers.
 
 use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData, str, sync::Arc};
 
@@ -93,11 +93,13 @@ struct Config<'a> {
     group_name: Option<SmolStr>,
 }
 
-/// A string that is borrowed if it has no escapes. serde copies a bare `Cow`, and one in an `Option`.
+/// A string that is borrowed if it has no escapes. serde would copy a bare `Cow`, or a `Cow` in an
+/// `Option`.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A struct that is written as an object. A derived struct accepts an array of its fields' values too.
+/// Accepts a struct only as an object. A derived struct would also accept an array of its field
+/// values.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -137,7 +139,7 @@ impl Config<'_> {
     }
 }
 
-/// Accepts the requested name, `null` or none. Another name means that this is another evaluation.
+/// Accepts the requested name, `null`, or no name. Any other name belongs to another evaluation.
 fn check_name(found: Option<Text<'_>>, requested: &str) -> Result<(), serde_json::Error> {
     match found {
         Some(Text(name)) if name != requested => Err(serde_json::Error::custom(format_args!(
@@ -147,8 +149,8 @@ fn check_name(found: Option<Text<'_>>, requested: &str) -> Result<(), serde_json
     }
 }
 
-/// Reads an object of gates straight into the order of the requested names. If a gate is repeated, the
-/// last one counts, as in JavaScript.
+/// Reads an object of gates straight into the order of the requested names. If a gate is repeated,
+/// the last one wins, as in JavaScript.
 struct Gates<'a> {
     names: &'a [Arc<str>],
 }

@@ -1,4 +1,4 @@
-//! Writes requests.
+//! Encodes the bodies of requests.
 
 use serde::{Serializer, ser::Error as _};
 

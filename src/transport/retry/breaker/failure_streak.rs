@@ -7,17 +7,19 @@ use crate::model::user::User;
 #[derive(Debug, Default)]
 pub(super) struct FailureStreak {
     failures: u32,
-    /// The failures that count: all that no single user's request can cause, and a few of each user.
+    /// The failures that count: every failure that no single user's request can cause, and up to
+    /// `MAX_PER_USER` other failures of each user.
     counted: u32,
     failures_by_user: Vec<(User, u32)>,
     /// The running probe that decides whether the breaker opens.
     pub(super) probe: Option<Probe>,
 }
 
-/// This many counted failures without an answer between them open the breaker.
+/// The number of counted failures in a row that opens the breaker.
 const THRESHOLD: u32 = 10;
 
-/// This many failures of one user count. So it takes failures of three users to open the breaker.
+/// The most failures of one user that count. So it takes failures of three users to open the
+/// breaker.
 const MAX_PER_USER: u32 = 4;
 
 impl FailureStreak {
@@ -47,7 +49,7 @@ impl FailureStreak {
         self.counted >= THRESHOLD
     }
 
-    /// Whether a probe has to tell a failing server from one user in trouble.
+    /// Whether a probe must distinguish a failing server from one user in trouble.
     pub(super) fn needs_probe(&self) -> bool {
         self.failures >= THRESHOLD
     }

@@ -1,4 +1,4 @@
-//! The circuit breaker: whether calls are worth an attempt while the server fails. Pure: `now` is
+//! The circuit breaker: decides whether to attempt calls while the server fails. Pure: `now` is
 //! passed in.
 
 mod failure_streak;
@@ -20,8 +20,8 @@ use crate::{
 ///
 /// Ignores failures that started before the last answer: that answer already disproved them.
 ///
-/// One user's failures may be that user's trouble alone. They never open the breaker, but they start
-/// a probe, which belongs to no user and decides.
+/// One user's failures may be that user's trouble alone. They never open the breaker. Instead they
+/// start a probe for no user, and the probe decides.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     state: State,
@@ -59,14 +59,14 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest that a probe may take while calls wait for its outcome.
 const QUICK_PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The longest that a call waits for the outcome of a probe: until the next probe starts, as long as
-/// that probe may take, and some time for a busy machine.
+/// The longest that a call waits for the outcome of a probe: the time until the next probe starts,
+/// that probe's limit, and some slack for a busy machine.
 pub(crate) const MAX_PROBE_WAIT: Duration = Duration::from_secs(2);
 
-/// Probes go on for this long after the app's last request.
+/// Probes continue for this long after the app's last request.
 pub(crate) const PROBING_PERIOD: Duration = Duration::from_secs(30);
 
-/// A probe that has not reported this long after its limit is lost.
+/// A probe counts as lost if it has not reported this long after its limit.
 const LOST_PROBE_GRACE: Duration = Duration::from_secs(1);
 
 impl Breaker {
@@ -87,7 +87,8 @@ impl Breaker {
         }
     }
 
-    /// If it is open: when the latest failed probe started, and why the breaker is open.
+    /// If the breaker is open, returns when the latest failed probe started, and why the breaker is
+    /// open.
     pub(crate) fn outage(&self) -> Option<(Option<Instant>, &Arc<Error>)> {
         match &self.state {
             State::Open(outage) => Some((outage.failed_probe, &outage.cause)),
@@ -95,13 +96,13 @@ impl Breaker {
         }
     }
 
-    /// The server answered somebody, if only with a refusal.
+    /// Records that the server answered any user, even with a refusal.
     pub(crate) fn on_answer(&mut self, now: Instant) {
         self.state = State::Closed(FailureStreak::default());
         self.last_answer = Some(now);
     }
 
-    /// An attempt of this user failed through the server or the way to it.
+    /// Records that an attempt of this user failed because of the server or the network.
     pub(crate) fn on_failure(
         &mut self,
         user: &User,
@@ -145,8 +146,8 @@ impl Breaker {
                 outage.next_probe_at = now + PROBE_INTERVAL;
                 outage.running_probes.retain(|probe| !probe.is_lost(now));
                 let mut probes = vec![quick];
-                // A slow server needs a patient probe. It runs beside the quick ones, because a lost
-                // packet may keep it waiting, and calls must not wait with it.
+                // A slow server needs a patient probe. It runs in parallel with the quick ones,
+                // because a lost packet may delay it, and calls must not wait for it.
                 let is_patient = |probe: &Probe| probe.limit > QUICK_PROBE_LIMIT;
                 let has_patient = outage.running_probes.iter().any(is_patient);
                 if outage.last_probe_timed_out && is_patient(&patient) && !has_patient {
@@ -158,14 +159,14 @@ impl Breaker {
         }
     }
 
-    /// A probe failed through the server or the way to it.
+    /// Records that a probe failed because of the server or the network.
     pub(crate) fn on_probe_failure(&mut self, probe: Probe, error: &Error, now: Instant) {
         let decides = matches!(&self.state, State::Closed(streak) if streak.probe == Some(probe));
         self.on_probe_lost(probe);
         if decides {
             return self.open(error, now);
         }
-        // If the breaker is closed, an answer came before this failure.
+        // If the breaker is closed, an answer arrived before this failure.
         if let State::Open(outage) = &mut self.state
             && self.last_answer.is_none_or(|at| probe.started >= at)
         {
@@ -175,7 +176,7 @@ impl Breaker {
         }
     }
 
-    /// A probe ended in a way that says nothing.
+    /// Records that a probe ended without saying anything about the server.
     pub(crate) fn on_probe_lost(&mut self, probe: Probe) {
         match &mut self.state {
             State::Closed(streak) => {

@@ -1,7 +1,7 @@
-//! A request's body: the message to the component that it stands for.
+//! Parses a request's body into a message to the component.
 //!
-//! A message borrows nothing from the body. The text of an unpacked body counts towards no limit, so it
-//! must be dropped before Statsig is asked.
+//! A message borrows nothing from the body. No limit covers the text of a decompressed body, so
+//! drop the text before asking Statsig.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -21,13 +21,13 @@ const USER: &str = "user";
 const METADATA: &str = "statsigMetadata";
 const EXPOSURE_DISABLED: &str = "exposureLoggingDisabled";
 
-/// The fields that count, of a body and of its metadata.
+/// The fields that are read, of a body and of its metadata.
 const FIELDS: [&str; 6] = [GATE_NAME, GATE_NAMES, CONFIG_NAME, USER, METADATA, EXPOSURE_DISABLED];
 
-/// The most names of one request, by the API document.
+/// The most names in one request, by the API document.
 const MAX_NAMES: usize = 100;
 
-/// Parses a body of `check_gate`. Returns the field with the names, too.
+/// Parses a body of `check_gate`. Also returns which field has the names.
 pub(super) fn parse_gates(text: &str) -> Result<(&'static str, CheckGates), Problem> {
     let body = Body::parse(text)?;
     let (field, names) = match (body.name(GATE_NAME)?, body.names(GATE_NAMES)?) {
@@ -64,8 +64,8 @@ pub(super) fn parse_config(text: &str) -> Result<GetConfigs, Problem> {
     })
 }
 
-/// The values of [`FIELDS`], as text: a number in it may have any length. If a field is repeated, the
-/// last one counts.
+/// The values of [`FIELDS`], as raw text, because a number may have any length. If a field is
+/// repeated, the last one wins.
 #[derive(Default)]
 struct Body<'a>([Option<&'a RawValue>; FIELDS.len()]);
 
@@ -122,8 +122,8 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Not derived: a derived implementation accepts arrays and refuses repeated fields. A map would hold
-/// every key that a client makes up.
+/// Not derived, because a derived implementation accepts arrays and refuses repeated fields. A map
+/// would keep every key that a client makes up.
 impl<'de: 'a, 'a> Deserialize<'de> for Body<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(BodyVisitor(PhantomData))

@@ -1,8 +1,8 @@
 //! The routes: the Statsig HTTP API's `check_gate` and `get_config`, and the relay's own.
 //!
-//! A body is read as JSON whatever its content type: `curl -d` sends JSON as a form. Repeated slashes
-//! count as one, and a slash at a path's end does not count. Fields that the API document does not name
-//! are ignored, and `null` counts as absent.
+//! A body is read as JSON whatever its content type, because `curl -d` sends JSON as a form.
+//! Repeated slashes in a path count as one, and a trailing slash is ignored. Fields that the API
+//! document does not name are ignored, and `null` counts as absent.
 
 mod body;
 
@@ -113,7 +113,8 @@ fn answer_one(
     answer(request, evaluations.first().ok_or(none)?)
 }
 
-/// Answers with these evaluations, unless unread answers of other clients fill the memory for them.
+/// Answers with these evaluations, unless unread answers of other clients use up the memory for
+/// answers.
 fn answer(request: &HttpRequest, evaluations: &impl Serialize) -> Result<HttpResponse, Problem> {
     let response = HttpResponse::Ok().json(evaluations);
     let bytes = match response.body().size() {
@@ -133,7 +134,7 @@ async fn stats(statsig: Data<Statsig>) -> HttpResponse {
     HttpResponse::Ok().json(statsig.stats())
 }
 
-/// Names the field in the error of a bad name: the component does not know the field.
+/// Adds the field to the error about a bad name, because the component does not know the field.
 fn in_field(field: &str, error: Error) -> Problem {
     let is_name = matches!(error, Error::InvalidName { .. });
     let problem = Problem::from(error);

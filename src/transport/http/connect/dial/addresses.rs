@@ -11,9 +11,9 @@ pub(super) struct AddressHistory {
 }
 
 impl AddressHistory {
-    /// Returns the current addresses of a name in the order in which they are tried: the one that worked
-    /// last, then IPv6 and IPv4 in turn (RFC 8305, section 4), then those that failed. Forgets all
-    /// other addresses.
+    /// Returns the current addresses of a name in the order in which they are tried: the one that
+    /// worked last, then IPv6 and IPv4 in turn (RFC 8305, section 4), then the ones that failed.
+    /// Forgets all other addresses.
     pub(super) fn order(&mut self, resolved: &[SocketAddr]) -> Vec<SocketAddr> {
         self.last_working.take_if(|address| !resolved.contains(address));
         self.failed.retain(|address| resolved.contains(address));
@@ -23,7 +23,7 @@ impl AddressHistory {
             // The sort is stable: unknown addresses keep their order.
             (failed.map(|at| at + 1), self.last_working != Some(*address))
         });
-        // Only now: if these fail, the next attempt tries others.
+        // Truncate after sorting: if these addresses fail, the next attempt tries others.
         order.truncate(MAX_ADDRESSES);
         order
     }
@@ -33,7 +33,7 @@ impl AddressHistory {
         self.last_working = Some(address);
     }
 
-    /// The address refused the connection, or did not connect in time.
+    /// Records that the address refused the connection, or did not connect in time.
     pub(super) fn on_failure(&mut self, address: SocketAddr) {
         self.last_working.take_if(|working| *working == address);
         self.failed.retain(|failed| *failed != address);
@@ -41,7 +41,7 @@ impl AddressHistory {
     }
 }
 
-/// The most addresses of a name that are tried. Each may take a socket for a whole attempt.
+/// The most addresses to try for a name. Each may hold a socket for a whole attempt.
 const MAX_ADDRESSES: usize = 32;
 
 /// Returns each address once, the families in turn, starting with the family of the first.

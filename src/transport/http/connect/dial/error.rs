@@ -8,8 +8,8 @@ use thiserror::Error as ThisError;
 use super::race::{Failures, most_specific};
 use crate::model::error::ConnectFault;
 
-/// Why there is no connection to the API's host, or to the proxy in front of it. The text includes the
-/// source's, because later conversions keep only the text.
+/// Why there is no connection to the API's host, or to the proxy in front of it. The text includes
+/// the source's text, because later conversions drop the source.
 #[derive(Debug, ThisError)]
 pub(crate) enum DialError {
     #[error("could not resolve {host}: {source}")]
@@ -58,7 +58,7 @@ impl DialError {
     }
 }
 
-/// awc passes an `io::Error` of a connector on unchanged.
+/// awc passes on a connector's `io::Error` unchanged.
 impl From<DialError> for io::Error {
     fn from(error: DialError) -> Self {
         Self::other(error)
@@ -71,7 +71,8 @@ fn list(failures: &Failures) -> String {
     failures.join("; ")
 }
 
-/// Describes a status with its standard reason. The proxy's own may echo secrets of the request.
+/// Describes a status with its standard reason. The proxy's own reason may echo secrets from the
+/// request.
 fn explain(status: u16, hint: Option<&str>) -> String {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let reason = reason.map_or_else(String::new, |reason| format!(" {reason}"));

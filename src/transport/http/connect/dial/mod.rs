@@ -23,7 +23,7 @@ pub(crate) use self::error::DialError;
 use self::{addresses::AddressHistory, race::race, resolve::Resolver};
 use crate::config::{Config, Proxy};
 
-/// Connects to the host of the base URL. Its name is resolved anew for each connection.
+/// Connects to the host of the base URL. Resolves its name anew for each connection.
 pub(super) struct Dialer<N = System> {
     host: String,
     port: u16,
@@ -42,8 +42,8 @@ pub(super) struct Dialed<S = TcpStream> {
     pub(super) address_guard: AddressGuard,
 }
 
-/// Counts the address as failed when dropped, unless it was [marked as working](Self::mark_working): a
-/// server may accept connections and not serve them.
+/// Counts the address as failed when dropped, unless it was [marked as
+/// working](Self::mark_working): a server may accept connections without serving them.
 #[derive(Debug)]
 pub(super) struct AddressGuard {
     address: Option<SocketAddr>,
@@ -51,7 +51,7 @@ pub(super) struct AddressGuard {
 }
 
 impl AddressGuard {
-    /// The server at the address has answered in the expected protocol.
+    /// Records that the server at the address has answered in the expected protocol.
     pub(super) fn mark_working(&mut self) {
         self.address = None;
     }

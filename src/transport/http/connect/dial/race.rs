@@ -7,14 +7,15 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::addresses::AddressHistory;
 
-/// How long an address is tried before the next one is tried beside it.
+/// How long an address may connect before the next one starts in parallel.
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// The addresses and their errors.
 pub(super) type Failures = Vec<(SocketAddr, io::Error)>;
 
-/// Connects to the first address that accepts. Tries the next address when one has failed, or has not
-/// connected within its head start. Returns the winning address and its connection, and drops the rest.
+/// Connects to the first address that accepts. Tries the next address when one has failed, or has
+/// not connected within its head start. Returns the winning address and its connection, and drops
+/// the other attempts.
 pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
     resolved: &[SocketAddr],
     history: &RefCell<AddressHistory>,
@@ -53,8 +54,9 @@ pub(super) async fn race<S, F: Future<Output = io::Result<S>>>(
     }
 }
 
-/// The addresses that are connecting. When the race ends, with a winner or by the attempt's timeout,
-/// they count as failed. So the next attempt starts with another address, however short attempts are.
+/// The addresses that are connecting. They count as failed when the race ends, with a winner or at
+/// the attempt's timeout. So the next attempt starts with another address, however short attempts
+/// are.
 struct Pending<'a> {
     addresses: Vec<SocketAddr>,
     history: &'a RefCell<AddressHistory>,

@@ -16,9 +16,9 @@ use crate::rt::clock;
 
 /// Resolves names with the system's resolver, without a cache.
 ///
-/// The system's resolver blocks, for half a minute if its servers do not answer. So each lookup has a
-/// thread of its own. Neither a runtime that ends waits for that thread, as it would for tokio's
-/// blocking threads, nor an attempt that times out.
+/// The system's resolver blocks: for half a minute if its servers do not answer. So each lookup
+/// runs on a thread of its own. Unlike one of tokio's blocking threads, that thread does not delay
+/// the end of the runtime. Nor does it delay an attempt's timeout.
 pub(super) struct Resolver {
     lookup: Lookup,
     running: RefCell<Vec<RunningLookup>>,
@@ -34,7 +34,7 @@ struct RunningLookup {
     answer: watch::Receiver<Option<Arc<Answer>>>,
 }
 
-/// How long later requests share a lookup.
+/// How long later callers may join a lookup.
 const SHARE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The most lookups at once.
@@ -52,7 +52,8 @@ impl Resolver {
     /// Returns the current addresses of the name.
     ///
     /// The first lookup to succeed wins. If a lookup takes longer than an attempt, the lookup of an
-    /// earlier attempt may still answer this one. Only a failure of the own lookup counts.
+    /// earlier attempt may still answer this one. Only a failure of this attempt's own lookup is
+    /// returned.
     pub(super) async fn resolve(
         &self,
         host: &str,

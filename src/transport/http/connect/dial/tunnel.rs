@@ -62,8 +62,8 @@ fn parse(mut read: &[u8], proxy: &Proxy, target: &str) -> Result<Answer, TunnelE
         let rest = read.get(head..).unwrap_or_default();
         match response.code.unwrap_or_default() {
             100..=199 => read = rest,
-            // In the protocols used here the client speaks first. So these bytes come from the proxy, and
-            // must not be mistaken for the target's.
+            // In the protocols used here the client speaks first. So these bytes come from the
+            // proxy, and must not be mistaken for bytes of the target.
             200..=299 if rest.is_empty() => return Ok(Answer::Open),
             200..=299 => return Err(TunnelError::ExtraBytes(rest.len())),
             status => {

@@ -1,4 +1,4 @@
-//! One head of an answer.
+//! Parses one head of an answer.
 
 use httparse::{Header, ParserConfig, Response, Status};
 
@@ -9,7 +9,7 @@ pub(super) struct Head {
     pub(super) length: usize,
     pub(super) status: u16,
     pub(super) body: BodyLength,
-    /// Whether the connection can be reused, as far as the head says.
+    /// Whether the head allows reusing the connection.
     pub(super) is_reusable: bool,
     offers_websocket: bool,
 }
@@ -22,7 +22,7 @@ pub(super) enum BodyLength {
     UntilClose,
 }
 
-/// One fewer than awc accepts, because awc may get one more.
+/// One fewer than awc accepts, because this crate may add a header for awc.
 const MAX_HEADERS: usize = 95;
 
 impl Head {
@@ -46,13 +46,13 @@ impl Head {
         let body = match (status, fields) {
             (100..200 | 204 | 304, _) => BodyLength::None,
             (_, Fields { is_chunked: true, .. }) => BodyLength::Chunked,
-            // As awc reads it: a websocket starts in place of a body.
+            // awc starts a websocket here in place of a body.
             (_, Fields { offers_websocket: true, .. }) => BodyLength::None,
             (_, Fields { length: Some(length), .. }) => BodyLength::Known(length),
             _ => BodyLength::UntilClose,
         };
         let has_two_ends = fields.is_chunked && fields.length.is_some();
-        // Some servers announce and send a body with a status that has none.
+        // Some servers announce and send a body for a status that allows none.
         let has_unexpected_body =
             body == BodyLength::None && (fields.is_chunked || fields.length.is_some());
         let is_ambiguous = has_two_ends
@@ -64,7 +64,7 @@ impl Head {
         Ok(Some(Self { length, status, body, is_reusable, offers_websocket }))
     }
 
-    /// Whether the answer is still to come.
+    /// Whether this head is an interim response, which the answer follows.
     pub(super) fn is_interim(&self) -> Result<bool, FramingError> {
         const SWITCHES: &str = "the server switches protocols, and the request did not ask for it";
         match self.status {

@@ -1,7 +1,7 @@
 //! Finds the end of an answer on its connection (RFC 9112, sections 6 and 7). Pure: bytes in, bytes out.
 //!
-//! awc takes the first head for the answer's, and returns the connection to its pool at the end of that
-//! answer. So awc gets the final head alone, and nothing beyond the end of its body.
+//! awc takes the first head as the answer's, and returns the connection to its pool at the end of
+//! that answer. So awc gets only the final head, and nothing beyond the end of its body.
 
 mod head;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use super::chunked::Chunked;
 #[derive(Debug)]
 pub(super) struct Framing {
     position: Position,
-    /// The bytes of earlier heads.
+    /// The number of bytes of earlier heads.
     earlier_heads: usize,
     interim_responses: u32,
     status: Option<u16>,
@@ -24,7 +24,7 @@ pub(super) struct Framing {
 
 #[derive(Debug)]
 enum Position {
-    /// In a head, whose beginning this is.
+    /// In a head, with the bytes read so far.
     Head(Vec<u8>),
     /// In a body with this many bytes left.
     Body(u64),
@@ -44,7 +44,7 @@ pub(crate) enum FramingError {
     Truncated(&'static str),
 }
 
-/// The most bytes of all heads of an answer together. Chunk extensions and trailers have the same limit.
+/// The most bytes of all heads of an answer. Chunk extensions and trailers have the same limit.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The most interim responses before the answer.
@@ -68,7 +68,7 @@ impl Framing {
         }
     }
 
-    /// Reads bytes from the connection, and appends those that awc may see to `out`.
+    /// Reads bytes from the connection, and appends the bytes that awc may see to `out`.
     pub(super) fn read(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FramingError> {
         while !bytes.is_empty() {
             let consumed = match &mut self.position {
@@ -157,7 +157,7 @@ impl Framing {
         let before = head.len();
         head.extend_from_slice(bytes);
         if !head.iter().zip(HTTP_1).all(|(byte, expected)| byte == expected) {
-            // Found before the line ends, which may take long.
+            // Report this early, because the end of the line may never come.
             return Err(FramingError::Head(httparse::Error::Version));
         }
         // A head ends at the end of a line: bytes of an unfinished line cannot end it.
@@ -200,7 +200,7 @@ fn write_head(head: &[u8], body: &BodyLength, closes: bool, out: &mut Vec<u8>) {
     let head = head.strip_suffix(b"\n").unwrap_or(head);
     out.extend_from_slice(head.strip_suffix(b"\r").unwrap_or(head));
     out.extend_from_slice(CONNECTION_CLOSE);
-    // For awc, HTTP/1.1 without a length means an empty body.
+    // Write HTTP/1.0 instead: awc reads HTTP/1.1 without a length as an empty body.
     if let (BodyLength::UntilClose, Some(minor)) = (body, out.get_mut(start + HTTP_1.len())) {
         *minor = b'0';
     }

@@ -1,4 +1,4 @@
-//! Reading an answer, and what an idle connection is good for.
+//! Reads an answer, and checks whether an idle connection is usable.
 
 use std::{
     io, mem,
@@ -13,7 +13,7 @@ use super::{KEEP_ALIVE, Options, Stream};
 use crate::{rt::clock, transport::http::connect::framing::FramingError};
 
 impl Stream {
-    /// Reads until there are bytes for awc, or no more to come.
+    /// Reads until there are bytes for awc, or until no more can come.
     pub(super) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
@@ -59,8 +59,8 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Answers awc, which asks whether a pooled connection is alive. A connection that has to cool
-    /// down moves to the cooldown pool, and is at its end for awc.
+    /// Handles awc's check whether a pooled connection is alive. A connection that must cool down
+    /// moves to the cooldown pool, and looks closed to awc.
     pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_alive(cx) {
             self.socket = None;

@@ -1,4 +1,4 @@
-//! A connection as awc sees it: one request and the whole of its answer, in turn.
+//! A connection as awc sees it: one request, then its whole answer, and so on.
 
 mod answer;
 mod read_write;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{rt::clock, shared::Shared};
 
-/// A connection that gives each answer to the request it belongs to.
+/// A connection that gives each answer to the request that caused it.
 pub(crate) struct Stream {
     /// `None` once no answer from it can be trusted.
     socket: Option<Socket>,
@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     framing: Framing,
     /// Bytes read for awc.
     read: Vec<u8>,
-    /// How many of `read` awc has.
+    /// How many bytes of `read` awc has got.
     delivered: usize,
     options: Options,
     /// Replaces the beginning of the request that awc is writing.
@@ -58,8 +58,8 @@ enum Phase {
     Reading,
 }
 
-/// How long a connection gets further requests. After that, a new connection follows the host's name to
-/// its current address.
+/// How long a connection gets requests. After that, a new connection resolves the host's name
+/// again, and so follows a change of address.
 const LIFETIME: Duration = Duration::from_secs(75);
 
 /// How long a connection may be idle.
@@ -94,7 +94,8 @@ impl Stream {
         clock::now().saturating_duration_since(self.opened) >= LIFETIME
     }
 
-    /// Whether this connection may have mixed up answers, or another one did after this one opened.
+    /// Whether this connection may have mixed up answers, or another connection has since this one
+    /// opened.
     fn is_suspect(&self) -> bool {
         self.tracker.is_discarded()
             || self.tracker.generation() != self.shared.connection_generation()

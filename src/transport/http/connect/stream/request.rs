@@ -1,4 +1,4 @@
-//! Whether a request may be written.
+//! Decides whether a request may be written.
 
 use std::{
     io::{self, ErrorKind},
@@ -14,12 +14,12 @@ use crate::{
 impl Stream {
     /// Starts a request, if the connection is idle and has no input.
     ///
-    /// Here it is decided which answer belongs to which request. Answers of HTTP/1.1 have no ids: the
-    /// next bytes are the next answer. They belong to the next request only if the previous answer
-    /// had an unambiguous end (`Framing`), and no byte has arrived since (`Socket::check_unexpected`).
-    /// Otherwise the connection ends before a byte of the request is sent, and the call is retried on
-    /// a fresh one. `continue_request` checks again before each further write. A stray answer that
-    /// arrives after the last check cannot be told from the expected one.
+    /// This is where answers are matched to requests. HTTP/1.1 answers have no ids: the next bytes
+    /// are the next answer. It belongs to the next request only if the previous answer had an
+    /// unambiguous end (`Framing`), and no byte has arrived since (`Socket::check_unexpected`).
+    /// Otherwise the connection ends before a byte of the request is sent, and the call is retried
+    /// on a fresh one. `continue_request` checks again before each further write. A stray answer
+    /// that arrives after the last check cannot be distinguished from the expected one.
     pub(super) fn begin_request(&mut self, cx: &mut Context<'_>, request: &[u8]) -> io::Result<()> {
         self.tracker.on_request();
         if self.phase == Phase::Reading && self.is_delivered() {
@@ -44,7 +44,7 @@ impl Stream {
     }
 
     /// Checks for input before a further part of a request is written. The server has not read the
-    /// whole request, so input is no answer to it. On a new connection it may be a refusal of a
+    /// whole request, so the input cannot answer it. On a new connection, the input may refuse a
     /// request that is too long.
     pub(super) fn continue_request(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let is_reused = self.tracker.is_reused();
@@ -63,13 +63,14 @@ impl Stream {
             (UnexpectedInput::Eof | UnexpectedInput::Failed(_), true) => {
                 Err(self.discard("the connection closed before the request was sent"))
             }
-            // The attempt finds out how a new connection ends.
+            // On a new connection, let the attempt itself find out how it ends.
             (UnexpectedInput::Eof, false) => Ok(()),
             (UnexpectedInput::Failed(error), false) => Err(error),
         }
     }
 
-    /// Discards the connection. The returned error has the call retried on a fresh one.
+    /// Discards the connection. The returned error makes the transport retry the call on a fresh
+    /// one.
     pub(super) fn discard(&self, reason: &'static str) -> io::Error {
         self.tracker.discard();
         io::Error::new(ErrorKind::ConnectionAborted, reason)
