@@ -1,7 +1,7 @@
-//! Measures how the cost of the batch's decisions grows: adding requests, making calls of all of
-//! them, and delivering the answers. The cost is given for each name that a request asks for. It
-//! should hardly grow: with 100 to 100,000 requests, with 1 to 10,000 users, and with 1 to 100 names
-//! that 1 to 1,000 requests ask for.
+//! Measures how the cost of the batch's decisions grows: adding requests, making calls for all of
+//! them, and delivering the answers. The cost is per name of a request. It should hardly grow with
+//! the number of requests (100 to 100,000), users (1 to 10,000) or names (1 to 100, shared by 1 to
+//! 1,000 requests).
 //!
 //! ```sh
 //! cargo bench --all-features --bench buffer    # time, by criterion
@@ -15,13 +15,13 @@ use std::{env, hint::black_box, sync::Arc, time::Instant};
 use actix_statsig::{CallKind, FlushPolicy, User, test_util::PureBuffer};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 
-/// The requests of one round, in their order.
+/// The requests of one round, in order.
 type Requests = Vec<(User, Vec<Arc<str>>)>;
 
 struct Scenario {
     /// Names the quantity that grows.
     name: &'static str,
-    /// Its value.
+    /// The value of that quantity.
     size: usize,
     requests: Requests,
 }
@@ -48,7 +48,7 @@ fn same_request(count: usize) -> Requests {
     vec![(user(0), vec![name(0)]); count]
 }
 
-/// 10,000 requests, of users who take turns, each time for another name. With 10,000 users each
+/// 10,000 requests, each for another name, from users that take turns. With 10,000 users, each
 /// request is a call of its own, which costs more than a shared call.
 fn by_users(users: usize) -> Requests {
     const REQUESTS: usize = 10_000;
@@ -85,7 +85,7 @@ fn weight(requests: &Requests) -> usize {
     requests.iter().map(|(_, names)| names.len()).sum()
 }
 
-/// The code that is measured. [`instructions.sh`](instructions.sh) finds it by its name.
+/// The measured code. [`instructions.sh`](instructions.sh) finds it by its name.
 #[inline(never)]
 fn decide(requests: Requests, deadline: Instant) -> usize {
     let mut buffer = PureBuffer::new(100, FlushPolicy::Interval);

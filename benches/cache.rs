@@ -1,6 +1,6 @@
-//! What an answer from the cache costs, through the handle: `check_gate` for a prepared user, one hot
-//! key and ten thousand, on one thread and on two at once; and before that, how many answers the cache gives under
-//! a Zipf workload when it has room for a part of what is asked.
+//! Measures the cost of a cached answer through the handle: `check_gate` for a prepared user, with
+//! one hot key and with ten thousand keys, on one thread and on two at once. Before that, it prints
+//! the cache's hit ratio under a Zipf workload for a cache with room for only a part of the keys.
 //!
 //! `cargo bench --all-features --bench cache`
 
@@ -32,11 +32,11 @@ fn start(settings: ConfigBuilder) -> Statsig {
 }
 
 fn settings() -> ConfigBuilder {
-    // Longer than any benchmark, so that no answer comes from elsewhere.
+    // Longer than any benchmark, so that every answer comes from the cache.
     Config::builder("secret-key").cache_ttl(Duration::from_secs(24 * 60 * 60))
 }
 
-/// A user, and a gate that is kept for them.
+/// A user, and a gate that is cached for that user.
 type Question = (User, Arc<str>);
 
 fn questions(count: usize) -> Vec<Question> {
@@ -47,7 +47,7 @@ fn questions(count: usize) -> Vec<Question> {
     (0..count).map(question).collect()
 }
 
-/// The answer, if it is there at once.
+/// Returns the answer, if it is ready at once.
 fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
@@ -59,7 +59,7 @@ fn hit(statsig: &Statsig, (user, gate): &Question) -> bool {
     now_or_never(statsig.check_gate(user, &**gate)).expect("from the cache").expect("an answer")
 }
 
-/// A step that visits every question, in no order that a prefetcher knows.
+/// A step that visits every question, in an order that no prefetcher predicts.
 const STRIDE: usize = 7_919;
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
@@ -92,7 +92,7 @@ fn cache_hit(criterion: &mut Criterion) {
     }
 }
 
-/// The same while another thread asks the same.
+/// The same, while another thread asks the same questions.
 fn beside_another(statsig: &Statsig, questions: &[Question], count: u64) -> Duration {
     let (begin, is_over) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -109,7 +109,7 @@ fn beside_another(statsig: &Statsig, questions: &[Question], count: u64) -> Dura
     })
 }
 
-/// Of what is asked by Zipf's law, how much the cache answers that has room for so many.
+/// Prints the share of questions, drawn by Zipf's law, that caches of several sizes answer.
 fn hit_ratios() {
     const QUESTIONS: usize = 100_000;
     const ASKED: u64 = 300_000;

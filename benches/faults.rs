@@ -1,5 +1,5 @@
-//! How the component fares under faults, overload, a long mixed run and a server that stands still.
-//! Not a timed test: it measures, prints a table, and exits with 1 if a bound is broken.
+//! Measures the component under faults, under overload, in a long mixed run, and with a stopped
+//! server. Prints a table, and exits with 1 if a bound is broken.
 //!
 //! ```text
 //! cargo bench --all-features --bench faults              # faults and stopped: about three minutes
@@ -50,7 +50,8 @@ fn main() {
     exit(i32::from(!holds));
 }
 
-/// Each user passes the gate of its own number alone, so that a mixed-up answer is a wrong one.
+/// Each user passes only the gate with the user's own number, so that a mixed-up answer is a wrong
+/// one.
 fn rules() -> Rules {
     (0..CALLERS).fold(Rules::new(), |rules, n| {
         rules.gate(format!("number {n}"), Rule::new(true).when("custom.number", n))
@@ -74,7 +75,7 @@ fn start(config: ConfigBuilder) -> Statsig {
     Statsig::start(config.build().expect("a valid configuration")).expect("a thread")
 }
 
-/// What the callers saw.
+/// The outcomes that the callers saw.
 #[derive(Clone, Default)]
 struct Seen(Arc<Tally>);
 
@@ -89,7 +90,7 @@ struct Tally {
 }
 
 impl Seen {
-    /// Asks for the caller's own gate and the next one's, again and again.
+    /// Asks for the caller's own gate and the next caller's, in a loop.
     async fn keep_asking(&self, statsig: &Statsig, n: usize) {
         let user = user(n);
         let names: [Arc<str>; 2] = [n, (n + 1) % CALLERS].map(|n| Arc::from(format!("number {n}")));
@@ -125,7 +126,7 @@ impl Seen {
     }
 }
 
-/// The callers ask for this long; requests that ended in each second.
+/// Lets the callers ask for this long. Returns the number of requests that ended per second.
 async fn run(statsig: &Statsig, seen: &Seen, length: Duration) -> f64 {
     let start = Instant::now();
     let callers = (0..CALLERS).map(|n| {
@@ -140,13 +141,13 @@ async fn run(statsig: &Statsig, seen: &Seen, length: Duration) -> f64 {
     rate
 }
 
-/// With 1 % and 10 % of each fault, the callers keep at least 90 % of what the fault itself leaves
-/// possible: the callers divided by the mean time of a call, which is that of a call without faults
-/// and, for each time the fault strikes, what it costs.
+/// With 1 % and 10 % of each fault, throughput must stay at 90 % or more of the possible rate: the
+/// number of callers divided by the mean time of a call. That mean is the time of a call without
+/// faults, plus the expected cost of the faults.
 async fn faults() -> bool {
     const LENGTH: Duration = Duration::from_secs(5);
-    // What a fault costs: its own time, the mean pause before the retry, and the retry itself.
-    // A fault that is answered at once, or that is an answer, costs no more than that.
+    // The cost of a fault is its own time, the mean pause before the retry, and the retry itself. A
+    // fault that is answered at once, or that is an answer, has no time of its own.
     let pause = Duration::from_millis(25);
     let delay = Duration::from_millis(100);
     type Make = fn() -> Fault;
@@ -199,10 +200,10 @@ async fn faults() -> bool {
     holds
 }
 
-/// Ten times what the server can sustain, for a while: what is accepted is answered in time, the
-/// rest is refused at once, and memory stays flat.
+/// Sends ten times the load that the server can sustain. Accepted requests must be answered in
+/// time, the others refused at once, and memory must stay flat.
 async fn overload(seconds: u64) -> bool {
-    // 64 calls at once of 20 ms each are 3,200 a second; 32,000 are asked for.
+    // 64 concurrent calls of 20 ms each make 3,200 a second. The callers ask for 32,000.
     const ASKED: u64 = 32_000;
     let server = LocalStatsig::start(rules()).expect("a free port");
     server.keep_requests(0);
@@ -250,7 +251,7 @@ async fn overload(seconds: u64) -> bool {
     growth < 1.1 && in_time && seen.wrong() == 0 && refusal < Duration::from_millis(1)
 }
 
-/// The work of one refusal, on the caller's thread.
+/// Measures the time of one refusal, on the caller's thread.
 async fn refusal_cost(statsig: &Statsig, server: &LocalStatsig) -> Duration {
     server.inject(Fault::hang().always());
     let full = (0..20).map(|n| {
@@ -273,7 +274,8 @@ async fn refusal_cost(statsig: &Statsig, server: &LocalStatsig) -> Duration {
     took
 }
 
-/// All faults mixed: memory at the end is what it was after the first minute, and no socket is left.
+/// Mixes all faults. At the end, memory must be as it was after the first minute, and no socket may
+/// be left.
 async fn soak(seconds: u64) -> bool {
     let server = LocalStatsig::start(rules()).expect("a free port");
     server.keep_requests(0);
@@ -331,8 +333,9 @@ fn warm_up(seconds: u64) -> Duration {
     Duration::from_secs((seconds / 10).clamp(1, 60))
 }
 
-/// The server is stopped for twice the timeout and continued: callers get errors in time meanwhile,
-/// and right answers as soon as a probe can have shown that it is back. Then no check fails.
+/// Stops the server for twice the timeout, and continues it. Meanwhile, callers must get errors in
+/// time. Right answers must return as soon as a probe can have seen the server again, and then no
+/// check may fail.
 async fn stopped() -> bool {
     let (mut server, url) = spawn_server().expect("this program as a server");
     let statsig = start(config(url));
@@ -352,13 +355,13 @@ async fn stopped() -> bool {
         sleep(Duration::from_millis(1)).await;
     }
     let recovered = continued.elapsed();
-    // What was on its way when it continued may have run out of time.
+    // Requests that were in flight when the server continued may still time out.
     sleep(TIMEOUT).await;
     let failed = seen.0.failed.load(Relaxed);
     asking.await.expect("the callers");
     let failed = seen.0.failed.load(Relaxed) - failed;
     statsig.shutdown(TIMEOUT).await;
-    // Nothing is left to learn from how it ends.
+    // How the server ends does not matter.
     let _ = server.kill();
     let _ = server.wait();
     println!(
@@ -377,7 +380,7 @@ async fn stopped() -> bool {
     recovered < Duration::from_millis(600) && failed == 0 && seen.wrong() == 0 && in_time
 }
 
-/// This program again, as the server, so that it can be stopped alone.
+/// Runs this program again as the server, so that the server can be stopped alone.
 fn spawn_server() -> io::Result<(Child, String)> {
     let mut command = Command::new(env::current_exe()?);
     let mut child = command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -391,7 +394,7 @@ fn serve() -> bool {
     let server = LocalStatsig::start(rules()).expect("a free port");
     println!("{}", server.url());
     io::stdout().flush().expect("a reader");
-    // Until whoever started it is gone.
+    // Serve until the parent process closes the pipe.
     let _ = io::stdin().read_line(&mut String::new());
     true
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Counts the instructions of the batch's decisions, per name, in every scenario of benches/buffer.rs.
-# Counts are exact where times are noisy. Sizes above 1,000 are also shown as a ratio to the size
-# 1,000, which should hardly grow.
+# Counts the instructions of the batch's decisions, per name, in every scenario of
+# benches/buffer.rs. Unlike times, counts are exact. For sizes above 1,000, the ratio to size 1,000
+# is also shown, and should hardly grow.
 #
 # usage: benches/instructions.sh      (needs valgrind)
 set -eu
@@ -11,7 +11,7 @@ command -v valgrind > /dev/null || {
     exit 1
 }
 cd "$(dirname "$0")/.."
-# Callgrind finds the function by its name.
+# Callgrind finds the measured function by its name.
 bench=$(cargo bench --all-features --bench buffer \
     --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*buffer-[^"]*\)".*/\1/p' | tail -n 1)
 profile=$(mktemp)

@@ -1,5 +1,5 @@
-//! Bytes on the heap, counted by an allocator that counts: for a request that waits in the buffer,
-//! for a gate that the cache keeps, and for a user.
+//! Measures bytes on the heap with a counting allocator: for a request in the buffer, for a gate in
+//! the cache, and for a user.
 //!
 //! `cargo bench --all-features --bench memory`
 
@@ -24,13 +24,13 @@ use support::AtOnce;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// As many as a component takes by default.
+/// The number of requests that a component accepts by default.
 const REQUESTS: usize = 10_000;
 
-/// So few names of each user that no one reaches the batch size.
+/// Few enough names for each user that no user reaches the batch size.
 const NAMES: usize = 50;
 
-/// What stays on the heap of what this makes.
+/// Returns the bytes that the made value keeps on the heap, and the value.
 fn bytes<T>(make: impl FnOnce() -> T) -> (isize, T) {
     let region = Region::new(ALLOCATOR);
     let made = make();
@@ -58,13 +58,13 @@ impl Asked {
         self.users[request % self.users.len()].clone()
     }
 
-    /// Each caller brings a name of its own, whether others ask for the same or not.
+    /// Each caller allocates its own name, even if others ask for the same gate.
     fn gate(&self, request: usize) -> Arc<str> {
         gate((self.gate_of)(request))
     }
 }
 
-/// Buffered requests in the batch's pure part: what each keeps for its answer.
+/// Measures requests in the pure buffer: the bytes that each keeps for its answer.
 #[expect(clippy::disallowed_methods, reason = "a benchmark is no decision")]
 fn pure(asked: &Asked) -> isize {
     let deadline = Instant::now();
@@ -80,8 +80,8 @@ fn pure(asked: &Asked) -> isize {
     bytes
 }
 
-/// The same through the actor, with the senders of the replies, what the callers hold of them, and
-/// the places of `max_pending`.
+/// Measures the same through the actor, with the reply senders, the callers' ends of them, and the
+/// places of `max_pending`.
 fn through_the_actor(asked: &Asked) -> isize {
     actix::System::new().block_on(async {
         let config = Config::builder("secret-key")
@@ -109,8 +109,8 @@ fn through_the_actor(asked: &Asked) -> isize {
     })
 }
 
-/// Gates that the cache keeps, with room for a rule's id and a group's name: what a
-/// component holds that has been asked for them, and keeps them or not.
+/// Measures cached gates, with a rule's id and a group's name: the difference between a component
+/// that has cached the gates and one that has not.
 fn cached(users: &[User]) -> isize {
     let holds = |ttl: Duration| {
         actix::System::new().block_on(async {
@@ -137,7 +137,7 @@ fn cached(users: &[User]) -> isize {
     holds(Duration::from_secs(600)) - holds(Duration::ZERO)
 }
 
-/// A transport that gets nothing to do.
+/// A transport that gets no calls.
 struct Keeps;
 
 impl Actor for Keeps {

@@ -1,11 +1,12 @@
-//! A request's way through the `BatchActor` and back, with a transport that answers at once, beside
-//! a bare actix ping under the same number of concurrent requests: what the component itself costs,
-//! with HTTP and the cache left out, and adaptive flushing, so that no interval is what is measured.
+//! Measures the component's own cost: a request's round trip through the `BatchActor`, next to a
+//! bare actix ping, with the same number of concurrent requests. The transport answers at once, so
+//! HTTP is left out, and so is the cache. Flushing is adaptive, so that the interval is not
+//! measured.
 //!
-//! All requests are sent, each by a clone of the address (the address itself sends no more than the
-//! mailbox's capacity at once), and then awaited one after the other: nothing is cheaper, so that
-//! the way through the actor is what is measured. After criterion's figures for each number of
-//! concurrent requests, a table sets them beside the ping at 10,000, in rounds that take turns.
+//! All requests are sent, each by a clone of the address, because one address sends no more than
+//! the mailbox's capacity at once. Then they are awaited one after the other. This is the cheapest
+//! way, so the actor dominates the figures. After criterion's figures for each number of concurrent
+//! requests, a table compares the component with the ping at 10,000, in alternating rounds.
 //!
 //! ```sh
 //! cargo bench --all-features --bench round_trip
@@ -48,7 +49,7 @@ impl Handler<Ping> for Ponger {
     }
 }
 
-/// Who asks for what: users take turns, and then names.
+/// The requests: users take turns, and then names.
 struct Asked {
     what: &'static str,
     users: Vec<User>,
@@ -87,7 +88,7 @@ async fn checks(batch: &Addr<BatchActor>, asked: &Asked, concurrent: usize) -> u
     answered
 }
 
-/// The component and a ponger, side by side on one arbiter.
+/// The component and a ponger on the same arbiter.
 struct Place {
     name: &'static str,
     statsig: Statsig,
@@ -150,8 +151,8 @@ fn round_trips(
     }
 }
 
-/// The fastest round, the end of the fastest quarter, the median and the beginning of the slowest
-/// quarter, in nanoseconds for each request.
+/// Returns the fastest round, the first quartile, the median and the third quartile, in nanoseconds
+/// per request.
 fn quartiles(mut rounds: Vec<Duration>, concurrent: usize) -> [f64; 4] {
     rounds.sort_unstable();
     let at = |quarter: usize| rounds[(rounds.len() - 1) * quarter / 4].as_nanos() as f64;

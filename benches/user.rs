@@ -1,5 +1,5 @@
-//! What it costs to make a user, which a page does for each of its requests: field by field, and from
-//! JSON.
+//! Measures the cost of making a user, field by field and from JSON. A page makes a user for each
+//! of its requests.
 //!
 //! `cargo bench --all-features --bench user`
 

@@ -1,4 +1,4 @@
-//! What happens when, in virtual time.
+//! The events in virtual time.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// Events in the order of their times; those of the same time in the order they were entered.
+/// Events in the order of their times. Events at the same time keep the order in which they were
+/// entered.
 pub(crate) struct Agenda<T> {
     events: BinaryHeap<Reverse<Event<T>>>,
     entered: u64,

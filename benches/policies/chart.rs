@@ -1,4 +1,4 @@
-//! The figures as a picture: a panel for each way to ask and rate, a line for each policy.
+//! Draws the figures: a panel for each pattern and rate, a line for each policy.
 
 use std::error::Error;
 
@@ -18,7 +18,8 @@ struct Line {
     ring: u32,
 }
 
-/// For each policy; the thinner one lies upon the other, so that both are seen where they meet.
+/// One line for each policy. The thinner line is drawn over the other, so that both are visible
+/// where they meet.
 const LINES: [Line; 2] = [
     Line { colour: RGBColor(59, 130, 246), width: 4, dot: 4, ring: 8 },
     Line { colour: RGBColor(234, 88, 12), width: 2, dot: 2, ring: 5 },
@@ -28,12 +29,12 @@ const FONT: &str = "sans-serif";
 const INK: RGBColor = BLACK;
 const PAPER: RGBColor = WHITE;
 const GRID: RGBColor = RGBColor(216, 216, 216);
-/// Where the viewer's surroundings are dark, the picture is.
+/// Makes the picture dark for viewers that prefer a dark color scheme.
 const DARK: &str = "<style>@media (prefers-color-scheme: dark) {\
     [fill='#FFFFFF'] { fill: #0D1117 } [fill='#000000'] { fill: #E6EDF3 }\
     [stroke='#000000'] { stroke: #E6EDF3 } [stroke='#D8D8D8'] { stroke: #30363D } }</style>";
 
-/// On a logarithmic scale there is no zero: less is drawn as this.
+/// A logarithmic scale has no zero: smaller values are drawn as this one.
 const LEAST_MS: f64 = 1e-3;
 
 pub(crate) fn draw(panels: &[(Scenario, Figures)]) -> Result<String, Box<dyn Error>> {

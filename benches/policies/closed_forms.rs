@@ -1,4 +1,4 @@
-//! Workloads simple enough to be worked out by hand: the simulator has to agree.
+//! Checks the simulator against workloads that are simple enough to be worked out by hand.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const RATE: f64 = 200.0;
 const INTERVAL: Duration = Duration::from_millis(5);
 const LATENCY: Latency = Latency { median: Duration::from_millis(30), sigma: 0.5 };
 const STEADY: Latency = Latency { sigma: 0.0, ..LATENCY };
-/// Longer than anything that is simulated here.
+/// Longer than any simulation here.
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
 /// One user, each check on its own.
@@ -31,8 +31,8 @@ pub(crate) fn hold() {
     let interval = |names| run(FlushPolicy::Interval, INTERVAL, LATENCY, names);
     let (t, l) = (INTERVAL.as_secs_f64(), LATENCY.mean().as_secs_f64());
 
-    // One name: the first check waits for the interval, those within it for what is left of it, and
-    // those while the call is under way join it. Then it begins again.
+    // One name: the first check waits for the interval, later checks wait for the rest of it, and
+    // checks during the call join the call. Then the cycle repeats.
     let checks = 1.0 + RATE * (t + l);
     let one_name = interval(Names::Zipf(1));
     agree("calls, one name", one_name.calls_per_check(), 1.0 / checks);
@@ -42,19 +42,19 @@ pub(crate) fn hold() {
         "no longer than the interval"
     );
 
-    // A new name each: nobody joins, so that the interval alone gathers.
+    // A new name for each check: no check joins a call, so only the interval collects checks.
     let checks = 1.0 + RATE * t;
     let new_names = interval(Names::New);
     agree("calls, new names", new_names.calls_per_check(), 1.0 / checks);
     agree("wait, new names", mean(&new_names), (t + RATE * t * t / 2.0) / checks);
 
-    // Adaptive: the first check leaves at once, those while the call is under way join it.
+    // Adaptive: the first check is flushed at once, and checks during the call join it.
     let one_name = run(FlushPolicy::Adaptive, NEVER, LATENCY, Names::Zipf(1));
     agree("calls, adaptive, one name", one_name.calls_per_check(), 1.0 / (1.0 + RATE * l));
     assert!(one_name.longest <= Duration::from_micros(1), "nobody waits");
 
-    // A new name each: a call takes those who came while the one before it was under way, or, where
-    // nobody did, the next to come.
+    // A new name for each check: a call takes the checks that arrived during the previous call or,
+    // if there were none, the next check.
     let l = STEADY.mean().as_secs_f64();
     let checks = RATE * l + (-RATE * l).exp();
     let new_names = run(FlushPolicy::Adaptive, NEVER, STEADY, Names::New);

@@ -1,13 +1,13 @@
-//! When should what is buffered leave? A simulation of the component's own buffer in virtual time:
-//! the latency a policy adds to a call of one's own, against the HTTP calls it makes for each check,
-//! for both policies and several settings, from 10 to a million checks a second.
+//! When should the buffer be flushed? Simulates the component's own buffer in virtual time.
+//! Compares the latency that a flush policy adds with the HTTP calls that it makes per check, for
+//! both policies and several settings, from 10 to a million checks per second.
 //!
 //! ```text
 //! cargo bench --features test-util --bench policies             # a few minutes: draws docs/policies.svg
 //! cargo bench --features test-util --bench policies -- --quick  # a few seconds: draws nothing
 //! ```
 //!
-//! Checks are those that no cache answers. The same seeds give the same figures.
+//! Only checks that no cache answers are simulated. The same seeds give the same figures.
 #![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 
 mod agenda;
@@ -39,7 +39,8 @@ use crate::{
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/policies.svg");
 const SEED: u64 = 4;
-/// In the actor's mailbox, before a check is in the buffer and after its call is back.
+/// The time that the mailbox may add, before a check is in the buffer and after its call has
+/// returned.
 const IN_QUEUE: Duration = Duration::from_millis(1);
 
 fn main() -> Result<(), Box<dyn Error>> {

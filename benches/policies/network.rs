@@ -1,4 +1,4 @@
-//! How long a call takes, and how many are under way at once.
+//! The latency of calls, and the limit of calls in flight.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,7 +8,7 @@ use rand_distr::{Distribution, LogNormal};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Latency {
     pub(crate) median: Duration,
-    /// Of the logarithm; 0: every call takes the median.
+    /// The standard deviation of the logarithm. With 0, every call takes the median.
     pub(crate) sigma: f64,
 }
 
@@ -18,7 +18,7 @@ impl Latency {
     }
 }
 
-/// The calls under way and those that wait for a place.
+/// The calls in flight, and the calls that wait for a place.
 pub(crate) struct Network {
     latency: Latency,
     factor: LogNormal<f64>,
@@ -38,7 +38,7 @@ impl Network {
         }
     }
 
-    /// How long the call takes from now on, unless it has to wait for a place.
+    /// Sends a call. Returns how long it takes from now, or `None` if it must wait for a place.
     pub(crate) fn send(&mut self, call: u64) -> Option<Duration> {
         if self.places == 0 {
             self.waiting.push_back(call);
@@ -48,7 +48,8 @@ impl Network {
         Some(self.draw())
     }
 
-    /// A call is back: the one that gets its place, and how long it takes from now on.
+    /// Records that a call has returned. Returns the call that gets its place, and how long that
+    /// call takes from now.
     pub(crate) fn is_back(&mut self) -> Option<(u64, Duration)> {
         match self.waiting.pop_front() {
             Some(next) => Some((next, self.draw())),

@@ -1,4 +1,4 @@
-//! What is simulated: the ways to ask, the rates and the settings.
+//! The simulated patterns, rates and settings.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     workload::{Names, Page, Workload},
 };
 
-/// A workload and a network, to be met with each policy and interval.
+/// A workload and a network, simulated with each policy and interval.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) pattern: &'static str,
@@ -49,7 +49,7 @@ impl Scenario {
         Self { pattern, workload, latency: FAR, max_in_flight: None, batch_size: 100 }
     }
 
-    /// Enough to see many intervals and latencies at this rate.
+    /// The number of checks: enough to cover many intervals and latencies at this rate.
     pub(crate) fn checks(&self) -> u32 {
         (self.workload.rate / 2.0).clamp(100_000.0, 500_000.0) as u32
     }
@@ -60,7 +60,7 @@ impl Scenario {
         Setup { policy, flush_interval, batch_size, latency, max_in_flight }
     }
 
-    /// What sets it apart.
+    /// Returns the scenario's title: its pattern, rate and special settings.
     pub(crate) fn title(&self) -> String {
         let Workload { rate, users, in_bursts, .. } = self.workload;
         let mut title = format!("{}: {}/s", self.pattern, in_words(rate));
@@ -81,13 +81,14 @@ impl Scenario {
     }
 }
 
-/// A panel each: every way to ask at every rate.
+/// Returns the scenarios with a panel: every pattern at every rate.
 pub(crate) fn panels() -> Vec<Scenario> {
     let rates = RATES.into_iter();
     rates.flat_map(|rate| PATTERNS.map(|pattern| Scenario::new(pattern, rate))).collect()
 }
 
-/// What the panels leave out: a near server, bursts, a bound on calls in flight, small batches.
+/// Returns the scenarios without a panel: a near server, bursts, a limit on calls in flight, small
+/// batches.
 pub(crate) fn further() -> Vec<Scenario> {
     let mut scenarios = Vec::new();
     for rate in [1e3, 1e5] {
@@ -100,7 +101,7 @@ pub(crate) fn further() -> Vec<Scenario> {
         bursts.workload.in_bursts = true;
         scenarios.push(bursts);
     }
-    // 64 places and calls of 34 ms on average: 1,880 calls a second at most.
+    // 64 places and calls of 34 ms on average allow at most 1,880 calls per second.
     scenarios.push(Scenario { max_in_flight: Some(64), ..Scenario::new(PATTERNS[2], 5e3) });
     for batch_size in [10, 50] {
         scenarios.push(Scenario { batch_size, ..Scenario::new(PATTERNS[4], 1e5) });

@@ -1,6 +1,6 @@
-//! The `BatchActor` around the pure buffer, in virtual time: the same mailbox, interval and notes to
-//! itself as the real one, on a thread that takes [`SERVICE`] for each message. The timer is exact,
-//! where tokio's is late by up to a millisecond, and no call fails.
+//! Simulates the `BatchActor` around the pure buffer in virtual time. It has the same mailbox,
+//! interval and messages to itself as the real actor, on a thread that takes [`SERVICE`] for each
+//! message. The timer is exact, while tokio's is late by up to a millisecond, and no call fails.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +16,7 @@ use crate::{
     workload::{Page, Source, Workload},
 };
 
-/// What the actor spends on a message, where it can keep up with a million a second.
+/// The actor's time for a message, short enough to keep up with a million messages per second.
 pub(crate) const SERVICE: Duration = Duration::from_nanos(250);
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,8 +34,8 @@ pub(crate) struct Setup {
 pub(crate) struct Measured {
     pub(crate) checks: u64,
     pub(crate) calls: u64,
-    /// Nanoseconds from asked to answered, without the latency of the call that answered: what the
-    /// component adds to a call of one's own. Nothing for who joined a call already under way.
+    /// The latency that the component adds, in nanoseconds: from a check to its answer, without the
+    /// latency of the call. Zero for a check that joined a call in flight.
     pub(crate) added: Histogram<u64>,
     pub(crate) longest: Duration,
     pub(crate) took: Duration,
@@ -229,7 +229,7 @@ impl Simulation {
         }
     }
 
-    /// As `BatchActor::schedule`.
+    /// Does the same as `BatchActor::schedule`.
     fn schedule(&mut self) {
         if self.buffer.is_due() && !self.due_is_announced {
             self.due_is_announced = true;

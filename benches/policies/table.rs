@@ -1,4 +1,4 @@
-//! The figures as text.
+//! Prints the figures as a table.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
 /// By interval, then by policy.
 pub(crate) type Figures = Vec<Vec<Measured>>;
 
-/// `timeout` ends what waits for longer.
+/// The component's `timeout`, which ends longer waits.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) fn print(scenario: &Scenario, figures: &Figures) {

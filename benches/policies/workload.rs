@@ -1,4 +1,4 @@
-//! Who asks for what, and when.
+//! The workload: which users make which checks, and when.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,24 +6,24 @@ use actix_statsig::User;
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Exp1, Zipf};
 
-/// Pages arrive by a Poisson process; each is about one user and makes a few checks.
+/// Pages arrive by a Poisson process. Each is about one user and makes a few checks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workload {
-    /// Checks a second.
+    /// Checks per second.
     pub(crate) rate: f64,
     /// Users, drawn by Zipf's law with exponent 1.
     pub(crate) users: usize,
     pub(crate) names: Names,
     pub(crate) page: Page,
-    /// All pages come in a tenth of the time, ten times as densely.
+    /// Whether all pages arrive in a tenth of the time, at ten times the rate.
     pub(crate) in_bursts: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Names {
-    /// So many, drawn by Zipf's law with exponent 1.
+    /// This many names, drawn by Zipf's law with exponent 1.
     Zipf(usize),
-    /// Each check asks for one that nobody has asked for.
+    /// Each check asks for a new name.
     New,
 }
 
@@ -31,11 +31,11 @@ pub(crate) enum Names {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Page {
     OneCheck,
-    /// So many at the same instant.
+    /// This many checks at the same instant.
     Together(u32),
-    /// So many, the gaps between them exponential with this mean.
+    /// This many checks, with exponential gaps of this mean.
     Spread(u32, Duration),
-    /// So many, each when the one before it is answered.
+    /// This many checks, each made when the previous one is answered.
     InTurn(u32),
 }
 
@@ -48,7 +48,7 @@ impl Page {
     }
 }
 
-/// Draws a workload. The same seed draws the same pages, whatever becomes of them.
+/// Draws a workload. The same seed draws the same pages, however they are answered.
 pub(crate) struct Source {
     workload: Workload,
     page_times: StdRng,
@@ -63,7 +63,7 @@ pub(crate) struct Source {
 }
 
 const BURST: Duration = Duration::from_millis(100);
-/// A burst begins every so many lengths of one.
+/// A burst begins every ten burst lengths.
 const BURST_EVERY: u32 = 10;
 
 impl Source {
@@ -86,7 +86,7 @@ impl Source {
         }
     }
 
-    /// When the next page arrives, and whose it is.
+    /// Returns when the next page arrives, and its user's number.
     pub(crate) fn page(&mut self) -> (Duration, usize) {
         let Workload { rate, page, in_bursts, .. } = self.workload;
         let mut gap = f64::from(page.checks()) / rate;

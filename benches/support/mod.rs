@@ -1,9 +1,9 @@
-//! What several benchmarks start.
+//! Support code that several benchmarks share.
 
 use actix::{Actor, Context, Handler, Recipient};
 use actix_statsig::{Error, Evaluation, GateEvaluation, transport::Call};
 
-/// A transport that answers every call at once: each gate is open.
+/// A transport that answers every call at once: every gate is open.
 pub(crate) struct AtOnce;
 
 impl AtOnce {

@@ -1,4 +1,4 @@
-//! Time that has passed, and CPU time that this process has used.
+//! The clock, and the CPU time of this process.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// In user space and in the kernel, of all threads.
+/// The CPU time of all threads, in user space and in the kernel.
 pub fn cpu() -> Duration {
     ProcessTime::now().as_duration()
 }

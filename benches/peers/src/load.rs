@@ -1,4 +1,4 @@
-//! Callers, and what is measured while they ask.
+//! The callers, and the measurement of their load.
 
 use std::{
     error::Error,
@@ -8,15 +8,15 @@ use std::{
 
 use crate::{clock, scenario::Scenario, upstream::Upstream};
 
-/// What one caller has seen. Each has its own, so that nobody waits for another.
+/// The observations of one caller. Each caller has its own, so that no caller waits for another.
 #[derive(Default)]
 struct Seen {
-    /// The time one check took, in nanoseconds; of a sample of several, the mean.
+    /// The time of one check in nanoseconds, or the mean time in a sample of several.
     latencies: Vec<u64>,
     had_wrong: bool,
 }
 
-/// A caller's place: which checks are its own, and where it notes what it sees.
+/// A caller: the numbers of its checks, and its observations.
 pub struct Caller {
     next: u64,
     step: u64,
@@ -25,8 +25,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Asks until an answer is wrong. `check` is given a number that no other check has, and says
-    /// whether it got the right answer.
+    /// Asks until an answer is wrong. `check` gets a number that no other check has, and returns
+    /// whether the answer was right.
     pub async fn ask<F: Future<Output = bool>>(mut self, check: impl Fn(u64) -> F) {
         let mut began = clock::now();
         loop {
@@ -43,7 +43,7 @@ impl Caller {
                 return;
             }
             if self.checks_a_sample > 1 {
-                // What is answered without waiting would never let the measuring task run.
+                // Without this, checks that never wait would starve the measuring task.
                 tokio::task::yield_now().await;
             }
         }
@@ -62,17 +62,17 @@ pub struct Load {
     seen: Vec<Arc<Mutex<Seen>>>,
 }
 
-/// What one measurement came to.
+/// The result of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// Checks a second.
+    /// Checks per second.
     pub rate: f64,
-    /// Of one check, in microseconds.
+    /// The latency of one check, in microseconds.
     pub p50: f64,
     pub p99: f64,
-    /// HTTP calls a check.
+    /// HTTP calls per check.
     pub calls: f64,
-    /// CPU time of the client's process a check, in microseconds.
+    /// CPU time of the client's process per check, in microseconds.
     pub cpu: f64,
 }
 
@@ -92,8 +92,8 @@ impl Load {
         })
     }
 
-    /// Measures for as long as `window`, or longer if there is no answer in it, once each caller has
-    /// had one.
+    /// Measures for `window`, once each caller has had an answer. Goes on longer if no answer
+    /// arrives in that time.
     pub async fn measure(
         &self,
         upstream: &mut Upstream,
@@ -138,7 +138,7 @@ impl Load {
 const WARM_UP: Duration = Duration::from_millis(300);
 
 impl Measured {
-    /// For the process that compares.
+    /// Formats the result for the comparing process.
     pub fn to_line(self) -> String {
         format!("{} {} {} {} {}", self.rate, self.p50, self.p99, self.calls, self.cpu)
     }

@@ -1,13 +1,13 @@
-//! actix-statsig, the crate `statsig-client` and a bare awc call for each check, side by side in one
+//! Compares actix-statsig, the crate `statsig-client`, and a bare awc call for each check, in one
 //! run:
 //!
 //! ```sh
 //! cargo run --release --manifest-path benches/peers/Cargo.toml
 //! ```
 //!
-//! It takes two and a half minutes, with `-- --quick` one. Each measurement is a process of its own, and so is the
-//! server that it asks, so that CPU time is the client's alone and nothing is left over from one
-//! measurement to the next. `measure SCENARIO PEER SECONDS` makes one of them, for a profiler.
+//! The run takes two and a half minutes, or one with `-- --quick`. Each measurement has a process
+//! of its own, and so has its server. So the CPU time is the client's alone, and no measurement
+//! affects the next. `measure SCENARIO PEER SECONDS` makes one measurement, for a profiler.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -45,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Round after round, each peer in each scenario: what else the machine does hits all alike.
+/// Measures each peer in each scenario, round after round, so that other load on the machine
+/// affects all peers alike.
 fn compare(rounds: usize, seconds: f64) -> Result<(), Box<dyn Error>> {
     let mut results = Results::default();
     for round in 1..=rounds {

@@ -56,7 +56,7 @@ fn none() -> String {
     "–".to_owned()
 }
 
-/// A ratio, to what three digits tell.
+/// Formats a ratio with three significant digits.
 pub fn times(ratio: f64) -> String {
     match ratio {
         ratio if ratio >= 100.0 => format!("{ratio:.0}"),

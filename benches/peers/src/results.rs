@@ -1,17 +1,17 @@
-//! What all rounds came to.
+//! The results of all rounds.
 
 use std::collections::BTreeMap;
 
 use crate::{load::Measured, peers::Peer, scenario::Scenario};
 
-/// One measurement for each round.
+/// The measurements, one for each round.
 #[derive(Default)]
 pub struct Results(BTreeMap<(Scenario, Peer), Vec<Measured>>);
 
 /// One number of each measurement.
 pub type Of = fn(&Measured) -> f64;
 
-/// The middle of several, and how far they lie apart.
+/// The median of several values, with the least and the most.
 #[derive(Clone, Copy)]
 pub struct Spread {
     pub median: f64,
@@ -28,7 +28,7 @@ impl Results {
         Spread::of(self.rounds(scenario, peer).iter().map(of))
     }
 
-    /// How many times as much the one has as the other, in the same round.
+    /// Returns the ratios of one peer to the other, each within one round.
     pub fn ratio(&self, scenario: Scenario, peer: Peer, other: Peer, of: Of) -> Option<Spread> {
         let rounds = self.rounds(scenario, peer).iter().zip(self.rounds(scenario, other));
         Spread::of(rounds.map(|(one, other)| of(one) / of(other)))

@@ -1,4 +1,4 @@
-//! What is asked, by how many callers, of how fast a server.
+//! The scenarios: the checks, the number of callers, and the server's delay.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub enum Scenario {
     SameAgain,
     /// Many callers, one user, a new gate name each check.
     NewNames,
-    /// The same without what the caches cost.
+    /// The same, without the cost of the caches.
     NewNamesUncached,
     /// Many callers, a new user each check.
     NewUsers,
@@ -52,13 +52,13 @@ impl Scenario {
         found.ok_or_else(|| format!("there is no scenario {name}"))
     }
 
-    /// Whether evaluations are kept. Only a check that is made again finds one; a new one may have to
-    /// pay for keeping it.
+    /// Whether evaluations are cached. Only a repeated check can hit the cache; a new check may pay
+    /// for filling it.
     pub fn is_cached(self) -> bool {
         matches!(self, Self::SameAgain | Self::NewNames)
     }
 
-    /// Tasks that each ask the next check as soon as they have an answer.
+    /// The number of tasks. Each makes its next check as soon as it has an answer.
     pub fn callers(self) -> u64 {
         match self {
             Self::SameAgain | Self::Alone => 1,
@@ -74,7 +74,8 @@ impl Scenario {
         }
     }
 
-    /// Checks that are timed together: reading the clock takes as long as a hit.
+    /// The number of checks that are timed together, because reading the clock takes as long as a
+    /// cache hit.
     pub fn checks_a_sample(self) -> u64 {
         match self {
             Self::SameAgain => 100,
@@ -83,18 +84,18 @@ impl Scenario {
     }
 }
 
-/// The gate that is asked for where the name is always the same.
+/// The gate in scenarios where the name is always the same.
 pub const GATE: &str = "new_checkout";
 
-/// A gate that only the check of this number asks for.
+/// Returns the gate that only the check with this number asks for.
 pub fn gate(number: u64) -> String {
     format!("gate_{number}")
 }
 
-/// A user whom only the check of this number is about.
+/// Returns the user that only the check with this number is about.
 pub fn user_id(number: u64) -> String {
     format!("user-{number}")
 }
 
-/// Every user's.
+/// The country of every user.
 pub const COUNTRY: &str = "NL";

@@ -1,5 +1,5 @@
-//! A server that answers `POST /v1/check_gate` as Statsig's HTTP API does: every gate is open. It is
-//! made to cost as little as it can.
+//! A server that answers `POST /v1/check_gate` as Statsig's HTTP API does: every gate is open. It
+//! does as little work as possible.
 
 use std::{cell::Cell, io, io::Write, rc::Rc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
     time::sleep,
 };
 
-/// Prints its URL, then the number of calls for each line it is sent, and ends with its input.
+/// Prints its URL, then the number of calls for each line of input. Exits at the end of the input.
 pub fn run(delay: Duration) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
@@ -23,7 +23,7 @@ pub fn run(delay: Duration) -> io::Result<()> {
         while orders.next_line().await?.is_some() {
             println!("{}", calls.get());
         }
-        // Not waited for: reading from the standard input blocks a thread.
+        // Exit without waiting for the thread that is blocked on reading the standard input.
         std::process::exit(0)
     })
 }
@@ -60,7 +60,7 @@ async fn connection(
     }
 }
 
-/// Where the body of the request is, if it is there in full.
+/// Returns the position of the request's body, if the body has arrived in full.
 fn request(received: &[u8]) -> io::Result<Option<std::ops::Range<usize>>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
@@ -89,7 +89,7 @@ struct CheckGate<'a> {
 
 fn write_answer(answer: &mut Vec<u8>, request: &[u8]) -> io::Result<()> {
     let CheckGate { gate_name, gate_names } = serde_json::from_slice(request)?;
-    // Names need no escaping in JSON: the API allows none that would.
+    // Names need no escaping in JSON: the API allows no name that would.
     let length: usize = match gate_name {
         Some(name) => evaluation_length(name),
         None => {

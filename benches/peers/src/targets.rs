@@ -1,4 +1,4 @@
-//! What is asked of actix-statsig, and whether it was so.
+//! The targets for actix-statsig, and whether they were met.
 
 use crate::{
     peers::Peer,

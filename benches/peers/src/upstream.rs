@@ -1,4 +1,4 @@
-//! The server's process, seen from the client's.
+//! The server's process, as the client's process sees it.
 
 use std::{
     env, io,
@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-/// Ends with its standard input: when this is dropped, or the client's process ends in any way.
+/// The server exits when its standard input closes: when this value is dropped, or when the
+/// client's process ends in any way.
 pub struct Upstream {
     url: String,
     orders: ChildStdin,

@@ -1,4 +1,4 @@
-//! Who is compared, each set up as its own documentation says.
+//! The compared clients, each set up as its own documentation says.
 
 mod naive;
 mod ours;
@@ -50,7 +50,8 @@ impl Peer {
         found.ok_or_else(|| format!("there is no peer {name}"))
     }
 
-    /// What calls for each check has no cache to hit.
+    /// Whether the peer can run the scenario: a client that makes a call for each check has no
+    /// cache to hit.
     pub fn can(self, scenario: Scenario) -> bool {
         (self, scenario) != (Self::Naive, Scenario::SameAgain)
     }

@@ -1,5 +1,5 @@
-//! What one writes without a component: a call of awc's default client for each check. Its pool has
-//! at most 100 connections.
+//! The code without a component: one call of awc's default client for each check. The client's pool
+//! has at most 100 connections.
 
 use std::error::Error;
 

@@ -17,7 +17,7 @@ pub fn measure(
     let config = Config::builder(API_KEY).base_url(run.upstream.url());
     let config = match run.scenario {
         Scenario::SameAgain => config,
-        // As the other that batches is set up.
+        // The same settings as for the other client that batches.
         Scenario::NewNames | Scenario::NewNamesUncached => {
             config.batch_size(100).flush_interval(Duration::from_millis(10))
         }

@@ -1,4 +1,4 @@
-//! The crate `statsig-client`, on a runtime of several threads, as its README has it.
+//! The crate `statsig-client`, on a multi-threaded runtime, as in its README.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ pub fn measure(run: Run) -> Result<Measured, Box<dyn Error>> {
         .base_url(run.upstream.url().to_owned())
         .batch_size(100)
         .batch_flush_interval(Duration::from_millis(10));
-    // Its cache cannot be turned off, but it can be kept from taking anything in.
+    // Its cache cannot be turned off, but can be kept from storing anything.
     let config = match run.scenario.is_cached() {
         true => config.build(),
         false => config.cache_max_capacity(0).build(),

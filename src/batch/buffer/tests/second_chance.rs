@@ -20,7 +20,7 @@ fn late_joiner_is_retried_once_while_time_is_left() {
     assert!(driven.ended.contains(&joined));
 }
 
-/// A buffer in which name "a" is to be retried, for a request with 10 ms left.
+/// Returns a buffer with name "a" in flight, which a late joiner with 10 ms left waits for.
 fn with_little_time_left() -> Driven {
     let mut driven = Driven::new(100, Interval);
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));

@@ -115,7 +115,7 @@ fn undescribed_answer_is_an_error() {
         (CallKind::GetConfig, &["a"], r#"{"name": "a", "value": true}"#),
         (CallKind::GetConfig, &["a"], r#"{"name": "a", "value": {}, "rule_id": 7}"#),
         (CallKind::GetConfig, &["a"], "[]"),
-        // serde would read an array of the fields as the struct.
+        // A derived implementation would accept an array of the fields as the struct.
         (CallKind::CheckGate, &["a"], r#"["a", true, null, null]"#),
         (CallKind::CheckGate, two, r#"{"a": ["a", true, null, null]}"#),
         (CallKind::GetConfig, &["a"], r#"["a", {}, null, null]"#),

@@ -180,7 +180,7 @@ fn lost_probe_is_followed_by_another() {
     assert_eq!(breaker.state(), BreakerState::Open);
     assert_eq!(breaker.start_probes(Some(now), now + 2 * SECOND).len(), 1);
 
-    // A probe whose thread has gone does not even report that it is lost.
+    // A probe whose thread is gone does not even report that it is lost.
     let mut doubted = Breaker::new(SECOND);
     fail(&mut doubted, 10, 1, now);
     assert_eq!(doubted.start_probes(None, now).len(), 1);
@@ -189,8 +189,7 @@ fn lost_probe_is_followed_by_another() {
 }
 
 proptest! {
-    /// Whatever happens: while the breaker is open and the app asks, a probe starts within half a
-    /// second.
+    /// While the breaker is open and the app asks, a probe always starts within half a second.
     #[test]
     fn breaker_always_probes_again_within_half_a_second(
         steps in proptest::collection::vec((0..5u8, 0..1_000u64), 0..200),

@@ -18,7 +18,7 @@ async function tick() {
   try {
     show();
   } catch {
-    // A relay of another version may answer in a way that this page does not understand.
+    // A relay of another version may answer in a format that this page does not understand.
     known.data = null;
     missed({ words: 'No answer that this page understands' }, Date.now());
     show();

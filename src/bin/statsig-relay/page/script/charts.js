@@ -15,7 +15,7 @@ const charts = [
   chart('Errors a second', rate, [{ word: 'requests', of: s => s.errors, style: 'failed' }]),
 ];
 
-/** A chart of one or two lines; `words` formats their figures. */
+/** Creates a chart of one or two lines. `words` formats their figures. */
 function chart(name, words, lines, most = 0) {
   const figure = byId('chart').content.cloneNode(true).firstElementChild;
   const [svg, ticks, end, when, body] = ['.plot svg', '.ticks', '.end', '.when', 'tbody'].map(part => figure.querySelector(part));
@@ -103,13 +103,13 @@ function chart(name, words, lines, most = 0) {
   return { draw };
 }
 
-/** Rounds up to 2, 4, 6, 8, 10, 20, …: then the middle of the axis has a short label too. */
+/** Rounds up to 2, 4, 6, 8, 10, 20, …, so that the middle of the axis has a short label too. */
 function nice(value) {
   const ten = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
   return [2, 4, 6, 8, 10].map(step => step * ten).find(top => top >= value);
 }
 
-/** A line, broken where a figure is missing. */
+/** Returns the path of a line, broken where a figure is missing. */
 function path(samples, of, x, y) {
   let d = '', pen = 'M';
   for (const sample of samples) {
@@ -121,7 +121,7 @@ function path(samples, of, x, y) {
   return d;
 }
 
-/** The area below a line, piece by piece. */
+/** Returns the path of the area below a line, piece by piece. */
 function shade(line) {
   return line.split('M').slice(1).map(piece => {
     const xs = piece.split('L').map(pair => pair.split(' ')[0]);

@@ -76,7 +76,7 @@ function showBreaker({ stats, has_breaker }) {
   put(byId('breaker-why'), is === 'open' ? why : `${why} ${last}`);
 }
 
-/** A check that was refused, failed or stale saved no call. */
+/** Counts no check that was refused, failed or stale: such a check saved no call. */
 function showSaved({ answered_names, answered_calls: calls, stale }) {
   const checks = answered_names - stale;
   const saved = Math.max(0, checks - calls);
@@ -123,7 +123,7 @@ function showCounts({ stats, refused_bodies }) {
   });
 }
 
-/** Puts rows of texts into a list's items, and reuses the items. */
+/** Puts rows of texts into a list, and reuses the list's items. */
 function fill(list, rows, item) {
   while (list.children.length > rows.length) list.lastElementChild.remove();
   while (list.children.length < rows.length) list.append(item(rows[list.children.length]));

@@ -3,17 +3,17 @@
 const EVERY = 1000;      // ms between two requests
 const PATIENCE = 3000;   // ms until a request times out
 const WINDOW = 180000;   // ms that the charts show
-const TOO_FAR = 5000;    // ms between two snapshots; beyond it, their rate says nothing about now
+const TOO_FAR = 5000;    // ms between two samples; beyond that, their rate is out of date
 
 // The page's state
 
 const known = {
   data: null,        // the last answer
-  at: Date.now(),    // the time of the last answer; before the first, when the page was opened
-  version: null,     // the relay's version when the page was opened: this page is made for it
-  offset: 0,         // turns the relay's uptime into this machine's time
+  at: Date.now(),    // the time of the last answer, or when the page was opened
+  version: null,     // the relay's version when the page was opened, which this page matches
+  offset: 0,         // add it to the relay's uptime to get this machine's time
   samples: [],       // figures and gaps, the oldest first
-  problem: null,     // why there is no answer now: {refused} or {words}
+  problem: null,     // why the last request got no answer: {refused} or {words}
   restarted: 0,      // when a restart was noticed
   paused: false,
   key: '',
@@ -29,7 +29,7 @@ function heard(data, at) {
   if (!before || restarted) known.offset = at - data.uptime_ms;
   const counts = countsOf(data);
   if (data.history) {
-    // The relay's own samples fill the charts, but for the last half second: too short for a rate.
+    // The relay's own samples fill the charts, except the last half second, too short for a rate.
     const history = data.history.filter(past => past.uptime_ms <= counts.uptime_ms - EVERY / 2);
     const start = known.offset + (history[0] || counts).uptime_ms;
     known.samples = known.samples.filter(sample => sample.at < start);
@@ -41,17 +41,17 @@ function heard(data, at) {
   forget(at);
 }
 
-/** Adds a sample, after a gap unless it follows soon after the one before. */
+/** Adds a sample, after a gap if the previous sample is too old. */
 function add(before, now, at = known.offset + now.uptime_ms) {
   const follows = before && now.uptime_ms - before.uptime_ms < TOO_FAR;
   if (!follows) known.samples.push({ at, gap: true });
   known.samples.push({ at, buffered: now.buffered, inFlight: now.in_flight, ...(follows && rates(before, now)) });
 }
 
-/** Whether the charts have a gap up to now, which the relay's history can fill. */
+/** Whether the charts have a recent gap, which the relay's history can fill. */
 const needsHistory = () => !known.data || known.problem || Date.now() - known.at > TOO_FAR;
 
-/** An answer's counts, with the fields of the relay's history. */
+/** Returns an answer's counts, in the format of the relay's history. */
 function countsOf({ uptime_ms, stats, refused_bodies }) {
   const { names, cached, buffered, in_flight } = stats;
   return { uptime_ms, names, cached, buffered, in_flight, calls: callsOf(stats), errors: sum(stats.errors) + sum(refused_bodies) };
@@ -75,7 +75,7 @@ function rates(before, after) {
   return { checks: checks / seconds, calls: calls / seconds, errors: errors / seconds, hits, grown: { checks, cached } };
 }
 
-/** Calls to Statsig, without those that the relay refused before an attempt. */
+/** Calls to Statsig, except calls that the relay refused before an attempt. */
 const callsOf = stats => stats.calls - (stats.refused_calls || 0);
 
 const sum = counts => Object.values(counts || {}).reduce((sum, count) => sum + count, 0);

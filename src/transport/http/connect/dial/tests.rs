@@ -17,7 +17,7 @@ enum Behavior {
     /// No packet comes back.
     Silent,
     Refuse,
-    /// Accepts, and sends this.
+    /// Accepts, and sends this text.
     Peer(&'static str),
 }
 
@@ -150,7 +150,7 @@ fn address_that_accepts_but_does_not_serve_is_tried_last() {
         let script = Script::new(&[("statsig.test", &addresses)], &all);
         let dialer = script.dialer("https://statsig.test", "none");
 
-        // As after a failed TLS handshake, or a timeout.
+        // The drop simulates a failed TLS handshake, or a timeout.
         drop(dialer.dial().await.unwrap());
         assert_eq!(script.tried(), [at(1, 443)]);
         assert!(dial(&dialer).await.unwrap().is_ok());

@@ -177,7 +177,7 @@ fn awc_reads(shown: &[u8]) -> Result<Option<(bool, bool)>, String> {
     if !bytes.is_empty() {
         return Err(format!("{bytes:?} is left over"));
     }
-    // awc reads on where no body can follow, and then sees the end of the connection.
+    // awc keeps reading where no body can follow, and then sees the end of the connection.
     is_complete |= head.version == Version::HTTP_10 || matches!(head.status.as_u16(), 204 | 304);
     Ok(Some((is_complete, head.keep_alive())))
 }
@@ -221,7 +221,7 @@ proptest! {
         }
         let (mut in_parts, mut at_once) = (read(parts, ends), read([&bytes[..]], ends));
         if let Err(FramingError::Head(_) | FramingError::Malformed(_)) = in_parts.result {
-            // The answer is an error, and it does not matter how much awc sees before.
+            // The answer is an error, so it does not matter how much awc sees before it.
             (in_parts.shown, at_once.shown) = Default::default();
         }
         prop_assert_eq!(in_parts, at_once);
@@ -233,7 +233,7 @@ proptest! {
         read(["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".as_bytes(), &bytes], true);
     }
 
-    /// Whatever follows, awc sees the first answer and not a byte more.
+    /// Whatever follows, awc sees the first answer and nothing more.
     #[test]
     fn bytes_after_an_answer_are_not_shown(body in "[a-z]{1,40}", more in stream()) {
         let length = body.len();

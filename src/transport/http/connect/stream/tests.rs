@@ -35,7 +35,7 @@ async fn exchange(stream: &mut Stream, server: &mut TcpStream) {
     assert_eq!(answer, ANSWER.as_bytes());
 }
 
-/// The runtime has not polled its sockets when the request is written.
+/// The runtime has not polled its sockets by the time the request is written.
 #[actix_rt::test]
 async fn request_is_not_written_where_bytes_wait_in_the_kernel() {
     for exchanges in [0, 1, 2] {
@@ -60,7 +60,7 @@ async fn request_is_not_written_where_bytes_wait_in_the_kernel() {
     }
 }
 
-/// A server cannot have read a request before its end.
+/// The server cannot have read a request whose end is not written yet.
 #[actix_rt::test]
 async fn request_is_not_written_to_its_end_where_bytes_came_meanwhile() {
     let (mut stream, mut server) = pair(Options::default()).await;
