@@ -6,7 +6,7 @@
 //! cargo bench --all-features --bench faults -- faults    # 1 % and 10 % of each fault
 //! cargo bench --all-features --bench faults -- stopped   # a server stopped and continued
 //! cargo bench --all-features --bench faults -- overload  # a minute of ten times overload
-//! cargo bench --all-features --bench faults -- soak 600  # so many seconds of all faults mixed
+//! cargo bench --all-features --bench faults -- soak 600  # 600 seconds of all faults mixed
 //! ```
 #![expect(clippy::print_stdout, reason = "a measurement is there to be read")]
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]

@@ -24,7 +24,8 @@ pub(super) struct ByteBudget {
 #[derive(Debug, Default)]
 struct Charges {
     total: Cell<usize>,
-    /// By the evaluation's address: the cache gives the same evaluation to many requests.
+    /// Keyed by the evaluation's address, because the cache gives the same evaluation to many
+    /// requests.
     by_address: RefCell<HashMap<usize, Weak<ByteCharge>, RandomState>>,
 }
 

@@ -64,7 +64,7 @@ pub(super) struct Waiter {
     pub(super) position: u32,
     /// The name was in flight, or buffered for a retry, before this request arrived.
     pub(super) joined: bool,
-    /// The request has had its one retry.
+    /// A failed call of the name has been retried for this waiter.
     pub(super) is_retried: bool,
 }
 

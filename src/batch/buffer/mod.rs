@@ -69,7 +69,7 @@ pub(crate) struct Request {
     pub(crate) deadline: Instant,
 }
 
-/// Evaluations by the position of their names. Missing ones at the end may be left out.
+/// Evaluations by the position of their names. Missing evaluations at the end may be left out.
 pub(crate) type PartialResults = SmallVec<[Option<Evaluation>; 1]>;
 
 pub(crate) type Evaluations = SmallVec<[Evaluation; 1]>;
@@ -218,7 +218,7 @@ impl Buffer {
         names.map(|name| self.groups.name(*name))
     }
 
-    /// What the call asks for, if it is in flight.
+    /// Returns the call's request, if the call is in flight.
     pub(crate) fn call(&self, call: CallId) -> Option<&CallRequest> {
         self.calls.get(&call).map(|call| &call.request)
     }

@@ -5,14 +5,14 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `args/` | the command line and the environment |
-//! | `access/` | which callers may ask; keys and their files |
+//! | `access/` | which callers have access; keys and their files |
 //! | `listen/` | addresses and Unix sockets |
 //! | `connection/` | limits on what clients may do with their connections |
 //! | `http/` | the server, its routes, errors, log lines and metrics |
-//! | `page/` | the page to watch |
+//! | `page/` | the live page |
 //! | `output/` | stdout and the log |
 //! | `machine/` | the process's limits, and the clock |
-//! | `query` | the commands for the shell |
+//! | `query` | the shell commands |
 //! | `upstream` | Statsig, or a stand-in inside this process |
 
 mod access;

@@ -100,7 +100,7 @@ impl Upstream {
         }
     }
 
-    /// Returns a name to show to people.
+    /// Returns the upstream's display name.
     pub(crate) fn name(&self, config: &Config) -> String {
         match self {
             Self::Statsig => {

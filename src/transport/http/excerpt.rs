@@ -1,4 +1,4 @@
-//! Short, safe excerpts of what a server sent. The server may echo secrets from the request.
+//! Makes short, safe excerpts of answers. A server may echo secrets from the request.
 
 use serde_json::error::Category;
 

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::model::error::Error;
 
-/// The parts of an answer's head that tell who sent it.
+/// The parts of an answer's head that show whether the API sent it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResponseHead {
     status: u16,

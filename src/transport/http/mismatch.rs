@@ -1,4 +1,4 @@
-//! Detects an answer that belongs to another request by its names. Pure.
+//! Compares an answer's names with its request, to detect an answer to another request. Pure.
 
 use std::{collections::BTreeMap, str, sync::Arc};
 

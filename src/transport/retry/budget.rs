@@ -26,7 +26,7 @@ pub(crate) struct RetryBudget {
 struct Spender {
     /// The user's hash.
     user: u64,
-    /// The user's tokens that no calls have paid for since.
+    /// The tokens that the user has withdrawn and no later calls have paid for.
     spent: u32,
     /// The user has spent its share. It may not use the reserve until all its tokens are paid for.
     is_over: bool,

@@ -54,7 +54,8 @@ pub(crate) enum PauseCheck {
 /// The longest pause. A longer `Retry-After` is cut to this.
 pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// Up to this many users may be asked to pause for their own sake, as for the breaker.
+/// With up to this many paused users, the pauses may be about those users alone. The breaker has
+/// the same limit.
 const MAX_USERS: usize = 2;
 
 const MIN_SPREAD: Duration = Duration::from_millis(100);

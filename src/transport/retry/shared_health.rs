@@ -214,7 +214,7 @@ impl SharedHealth {
     ) {
         let ServerState { breaker, pause, .. } = &*self.state();
         let breaker = breaker.as_ref();
-        // Stale answers are used only while probes continue, because only a probe ends the outage.
+        // Stale answers are used while probes continue, because a probe ends the outage.
         let is_probing = breaker.and_then(|breaker| breaker.next_probe_at(last_request, now));
         let probing_until = is_probing.and(last_request).map(|at| at + PROBING_PERIOD);
         let unavailable_until = probing_until.max(pause.paused_until(now));

@@ -23,8 +23,8 @@ use crate::{
 /// stay the same, a link may point elsewhere, and a network file system may report changes late.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// A changed file may still be being written. It is read again after this pause, until two reads
-/// agree.
+/// The pause before a changed file is read again, until two reads agree: the file may still be half
+/// written.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest file that is read, in bytes.

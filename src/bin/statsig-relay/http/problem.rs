@@ -23,7 +23,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     kind: &'static str,
     message: String,
-    /// A header that tells the client's software what to do.
+    /// A header that tells the client what to do, such as `Retry-After`.
     header: Option<(HeaderName, Cow<'static, str>)>,
 }
 

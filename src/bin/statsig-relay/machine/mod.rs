@@ -1,4 +1,4 @@
-//! The machine's side of the relay: limits of the process, and the clock.
+//! The machine's resources: the limits of the process, and the clock.
 
 pub(crate) mod clock;
 pub(crate) mod limits;

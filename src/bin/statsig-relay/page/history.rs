@@ -23,7 +23,7 @@ pub(super) struct Sample {
     pub(super) uptime_ms: u64,
     pub(super) names: u64,
     pub(super) cached: u64,
-    /// Calls, without those refused before an attempt.
+    /// Calls, except calls refused before an attempt.
     pub(super) calls: u64,
     /// Requests that got an error, refused bodies included.
     pub(super) errors: u64,

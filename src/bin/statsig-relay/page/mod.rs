@@ -52,7 +52,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// `upstream` is the API's name for people.
+    /// `upstream` is the API's display name.
     pub(crate) fn new(upstream: String, config: &Config, activity: Activity) -> Self {
         Self {
             document: document().into(),
@@ -94,8 +94,8 @@ pub(crate) async fn page(page: Data<Page>) -> HttpResponse {
     response.content_type(ContentType::html()).body(page.document.clone())
 }
 
-/// `GET /watch`: figures for this version's page only. Other programs read `/stats`. `GET
-/// /watch?history` adds the last three minutes.
+/// `GET /watch`: figures for this version's page only. Other programs read `/stats`. With
+/// `?history`, the last three minutes are added.
 pub(crate) async fn watch(
     request: HttpRequest,
     statsig: Data<Statsig>,

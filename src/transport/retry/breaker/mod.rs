@@ -53,7 +53,7 @@ pub(crate) struct Probe {
     pub(crate) limit: Duration,
 }
 
-/// From the start of one probe to the start of the next.
+/// The time from the start of one probe to the start of the next.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The longest that a probe may take while calls wait for its outcome.
@@ -96,7 +96,7 @@ impl Breaker {
         }
     }
 
-    /// Records that the server answered any user, even with a refusal.
+    /// Records that the server answered a call of any user, even with a refusal.
     pub(crate) fn on_answer(&mut self, now: Instant) {
         self.state = State::Closed(FailureStreak::default());
         self.last_answer = Some(now);

@@ -1,4 +1,4 @@
-//! Connecting to the first address that answers (RFC 8305, "Happy Eyeballs").
+//! Connects to the first address that accepts (RFC 8305, "Happy Eyeballs").
 
 use std::{cell::RefCell, io, net::SocketAddr, time::Duration};
 

@@ -16,9 +16,9 @@ use crate::rt::clock;
 
 /// Resolves names with the system's resolver, without a cache.
 ///
-/// The system's resolver blocks: for half a minute if its servers do not answer. So each lookup
-/// runs on a thread of its own. Unlike one of tokio's blocking threads, that thread does not delay
-/// the end of the runtime. Nor does it delay an attempt's timeout.
+/// The system's resolver blocks, for half a minute if its servers do not answer. So each lookup
+/// runs on a thread of its own. That thread does not delay an attempt's timeout. Unlike tokio's
+/// blocking threads, it does not delay the end of the runtime either.
 pub(super) struct Resolver {
     lookup: Lookup,
     running: RefCell<Vec<RunningLookup>>,

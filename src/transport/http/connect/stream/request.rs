@@ -15,8 +15,8 @@ impl Stream {
     /// Starts a request, if the connection is idle and has no input.
     ///
     /// This is where answers are matched to requests. HTTP/1.1 answers have no ids: the next bytes
-    /// are the next answer. It belongs to the next request only if the previous answer had an
-    /// unambiguous end (`Framing`), and no byte has arrived since (`Socket::check_unexpected`).
+    /// are the next answer. That answer belongs to the next request only if the previous answer had
+    /// an unambiguous end (`Framing`), and no byte has arrived since (`Socket::check_unexpected`).
     /// Otherwise the connection ends before a byte of the request is sent, and the call is retried
     /// on a fresh one. `continue_request` checks again before each further write. A stray answer
     /// that arrives after the last check cannot be distinguished from the expected one.
