@@ -2,8 +2,8 @@
 //!
 //! A transport is an actix actor that handles [`Call`]. It answers each call with
 //! [`Call::complete`]: with one evaluation for each name, or with one error for all of them.
-//! [`Statsig::builder`](crate::Statsig::builder) starts a component with such a transport in place of
-//! HTTP, for example to script Statsig's answers in a test:
+//! [`Statsig::builder`](crate::Statsig::builder) starts a component with such a transport in place
+//! of HTTP, for example to script Statsig's answers in a test:
 //!
 //! ```
 //! use actix::prelude::*;

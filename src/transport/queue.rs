@@ -70,7 +70,8 @@ impl<T> FairQueue<T> {
     /// have another slot, otherwise of the first user in turn.
     pub(super) fn pop(&mut self, needs_slot: bool) -> Option<T> {
         let mut position = 0;
-        // Users at their share have calls in flight, so this skips at most as many as there are slots.
+        // Users at their share have calls in flight, so this skips at most as many as there are
+        // slots.
         while let Some(user) =
             self.round_robin.get(position).filter(|_| !needs_slot || !self.is_full())
         {

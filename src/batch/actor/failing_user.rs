@@ -17,8 +17,8 @@ impl FailingUser {
         self.others_are_answered |= self.user.as_ref().is_some_and(|failing| failing != user);
     }
 
-    /// Records a failed call. Returns whether the failure is specific to this user: the last failure
-    /// was this user's too, and another user's call was answered between the two.
+    /// Records a failed call. Returns whether the failure is specific to this user: the last
+    /// failure was this user's too, and another user's call was answered between the two.
     pub(super) fn record_failure(&mut self, user: &User) -> bool {
         let is_theirs = self.others_are_answered && self.user.as_ref() == Some(user);
         *self = Self { user: Some(user.clone()), others_are_answered: false };

@@ -101,7 +101,8 @@ impl BatchActor {
     /// Schedules the next flush. Due groups are flushed after the messages that are queued now,
     /// other groups at the next interval.
     ///
-    /// `FlushDue` goes through the mailbox, because `ctx.notify` would overtake the queued messages.
+    /// `FlushDue` goes through the mailbox, because `ctx.notify` would overtake the queued
+    /// messages.
     pub(super) fn schedule(&mut self, ctx: &mut Context<Self>) {
         if self.buffer.is_due() && !self.is_flush_queued {
             self.is_flush_queued = true;

@@ -9,8 +9,8 @@ use crate::model::{call_kind::CallKind, error::Error};
 const MAX_RESTARTS: u8 = 3;
 
 impl Buffer {
-    /// Repairs the buffer after a restart of the actor, and ends the requests that have been pending
-    /// through too many restarts.
+    /// Repairs the buffer after a restart of the actor, and ends the requests that have been
+    /// pending through too many restarts.
     pub(crate) fn restarted(&mut self) -> Vec<Answer> {
         let mut gate_calls = HashMap::new();
         for call in self.calls.values().filter(|call| call.request.kind == CallKind::CheckGate) {

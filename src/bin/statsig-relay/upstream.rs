@@ -20,7 +20,8 @@ pub(crate) enum Upstream {
     StandIn(LocalStatsig, StandInKey),
 }
 
-/// The random key by which the stand-in recognizes its own relay. Not `Debug`, because it is secret.
+/// The random key by which the stand-in recognizes its own relay. Not `Debug`, because it is
+/// secret.
 pub(crate) struct StandInKey(String);
 
 impl StandInKey {

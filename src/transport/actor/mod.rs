@@ -38,8 +38,8 @@ use crate::{
     shared::Shared,
 };
 
-/// Makes the HTTP calls: up to its share of `max_in_flight` at once, each with its retries and within
-/// its deadline.
+/// Makes the HTTP calls: up to its share of `max_in_flight` at once, each with its retries and
+/// within its deadline.
 pub(super) struct TransportActor {
     config: Config,
     tls: Arc<ClientConfig>,

@@ -114,8 +114,8 @@ mod tests {
         assert!(long.holders().is_empty());
     }
 
-    /// Many long bodies arrive together, chunk by chunk. All are read, and they never hold more bytes
-    /// than the permits allow.
+    /// Many long bodies arrive together, chunk by chunk. All are read, and they never hold more
+    /// bytes than the permits allow.
     #[actix_rt::test]
     async fn promise_4_bodies_in_flight_are_bounded_and_none_is_stuck() {
         const PLACES: usize = 3;

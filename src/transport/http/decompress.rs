@@ -37,8 +37,8 @@ pub(super) fn decompress_prefix(body: Vec<u8>, limit: usize) -> Vec<u8> {
     }
 }
 
-/// Returns at most one byte more than the limit, and why decompression ended. `None` if the body is not
-/// gzip.
+/// Returns at most one byte more than the limit, and why decompression ended. `None` if the body is
+/// not gzip.
 fn read(body: &[u8], limit: usize) -> Option<(Vec<u8>, Result<(), DecompressError>)> {
     if !body.starts_with(GZIP) {
         return None;

@@ -135,8 +135,8 @@ fn is_challenge(headers: &HeaderMap) -> bool {
         || headers.get_all(WWW_AUTHENTICATE).any(|value| !is_bearer(value))
 }
 
-/// Returns the schemes of a header's challenges (RFC 9110, section 11.6.1). Commas separate both the
-/// challenges and the parameters of each challenge.
+/// Returns the schemes of a header's challenges (RFC 9110, section 11.6.1). Commas separate both
+/// the challenges and the parameters of each challenge.
 fn schemes(challenges: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = challenges.split(move |byte| {

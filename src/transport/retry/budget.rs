@@ -40,8 +40,8 @@ const INITIAL: u32 = 30 * RETRY_COST;
 /// Allows fifty retries at most: a long time without failures must not pay for a retry storm.
 const MAX_TOKENS: u32 = 50 * RETRY_COST;
 
-/// One user's share. It is enough to find one refused name among a hundred by bisection, which takes
-/// fourteen retries.
+/// One user's share. It is enough to find one refused name among a hundred by bisection, which
+/// takes fourteen retries.
 const MAX_PER_USER: u32 = 15;
 
 /// The tokens that a user beyond its share leaves to others.

@@ -37,8 +37,8 @@ impl RetryPolicy {
         Self { max_attempts }
     }
 
-    /// Decides after a failed attempt. `left` is the time until the call's deadline, and `random` is
-    /// from 0 to 1.
+    /// Decides after a failed attempt. `left` is the time until the call's deadline, and `random`
+    /// is from 0 to 1.
     pub(crate) fn decide(
         &self,
         history: AttemptHistory,

@@ -66,7 +66,8 @@ impl Callers {
         if let RemoteAccess::Keys(keys) = &self.remote { Some(keys.clone()) } else { None }
     }
 
-    /// Whether the relay may listen on these addresses: on a public one only if access is configured.
+    /// Whether the relay may listen on these addresses: on a public one only if access is
+    /// configured.
     pub(crate) fn allow_listening_on(&self, addresses: &[SocketAddr]) -> bool {
         let is_configured = !matches!(self.remote, RemoteAccess::Denied);
         is_configured || !loopback::is_any_public(addresses)

@@ -26,7 +26,8 @@ pub(crate) struct SocketFile {
 /// Replaces a dead socket, on which no process listens any longer. A live socket, or a file of
 /// another kind, is an error.
 pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
-    // If several relays start at once, one binds and listens before another looks for a dead socket.
+    // If several relays start at once, one binds and listens before another looks for a dead
+    // socket.
     let _locked = lock_folder(path)?;
     remove_dead(path)?;
     let socket = UnixSocket::new_stream()?;

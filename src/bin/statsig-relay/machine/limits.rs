@@ -11,8 +11,8 @@ use std::{
 /// The fewest file descriptors with which the relay starts.
 const MIN_FILES: usize = 64;
 
-/// Descriptors that are always open, with some to spare: outputs, listeners, the component's thread,
-/// and files that are read.
+/// Descriptors that are always open, with some to spare: outputs, listeners, the component's
+/// thread, and files that are read.
 const BASE_FILES: usize = 32;
 
 /// Descriptors of one runtime: of a worker, or of one of several transports. For a worker this
@@ -136,7 +136,8 @@ fn file_limit() -> Option<usize> {
 }
 
 /// Returns how many threads the process can start, up to `max`, because the server library panics
-/// if it cannot start one. Only starting threads reveals the limits of users, containers and memory.
+/// if it cannot start one. Only starting threads reveals the limits of users, containers and
+/// memory.
 fn count_startable_threads(max: usize) -> usize {
     let gate = Arc::new(Mutex::new(()));
     let closed = gate.lock();

@@ -1,5 +1,5 @@
-//! The API's JSON: operations `checkGate` and `getConfig` of the OpenAPI document "Statsig SDK HTTP API"
-//! 1.0.0. Unknown fields are ignored, and the types of known fields are checked.
+//! The API's JSON: operations `checkGate` and `getConfig` of the OpenAPI document "Statsig SDK HTTP
+//! API" 1.0.0. Unknown fields are ignored, and the types of known fields are checked.
 
 mod decode;
 mod encode;

@@ -76,8 +76,8 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Returns the most specific kind of failure. A refusal says more than an unreachable network, which a
-/// machine without IPv6 reports for each IPv6 address.
+/// Returns the most specific kind of failure. A refusal says more than an unreachable network,
+/// which a machine without IPv6 reports for each IPv6 address.
 pub(super) fn most_specific(failures: &Failures) -> Option<io::ErrorKind> {
     let rank = |kind: io::ErrorKind| match kind {
         io::ErrorKind::ConnectionRefused => 0,

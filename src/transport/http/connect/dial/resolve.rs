@@ -137,7 +137,8 @@ mod tests {
         ([10, 0, 0, last], 443).into()
     }
 
-    /// A resolver that hangs until it gets a message, and answers with the number of lookups so far.
+    /// A resolver that hangs until it gets a message, and answers with the number of lookups so
+    /// far.
     fn hanging() -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<io::Result<()>>) {
         let lookups = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&lookups);

@@ -1,4 +1,5 @@
-//! Finds the end of an answer on its connection (RFC 9112, sections 6 and 7). Pure: bytes in, bytes out.
+//! Finds the end of an answer on its connection (RFC 9112, sections 6 and 7). Pure: bytes in, bytes
+//! out.
 //!
 //! awc takes the first head as the answer's, and returns the connection to its pool at the end of
 //! that answer. So awc gets only the final head, and nothing beyond the end of its body.
