@@ -52,7 +52,7 @@ impl Model {
         for name in call.names.iter() {
             let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
             if calls.any(|other| {
-                // A lost call that is sent again is as old as the requests that wait for it.
+                // A call lost before the model saw it, and sent again, is as old as its waiters.
                 let first = self.requests_for(lane, name).map(|request| request.at).min();
                 let first = first.filter(|_| may_have_more).unwrap_or(now);
                 let from = since.min(other.since).min(first);
