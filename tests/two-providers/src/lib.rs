@@ -13,8 +13,7 @@
 //!
 //! - `danger`: the situation is as bad as described; awc's own connector panics here.
 //! - `start`, `start_here`: actix-statsig starts, and gets an answer over HTTPS.
-//! - `provider_of_the_app`: the same in an app that has installed a provider, which stays
-//! installed.
+//! - `provider_of_the_app`: the same in an app with a provider of its own, which stays installed.
 //!
 //! ```sh
 //! cargo test --manifest-path tests/two-providers/Cargo.toml
