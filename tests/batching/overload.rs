@@ -70,7 +70,7 @@ fn promise_4_messages_nobody_waits_for_count_as_pending() {
         assert!(script.calls().is_empty());
         assert!(
             statsig.check_gates(&user("u-1"), ["aa", "bb"]).await.is_ok(),
-            "they are free again"
+            "the places are free again"
         );
     });
 }

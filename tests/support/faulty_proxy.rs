@@ -89,7 +89,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Starts a proxy that injects one of these faults in `percent` of a hundred cases.
+    /// Starts a proxy that injects one of these faults in this percentage of cases.
     pub fn start(upstream: SocketAddr, troubles: &[Trouble], percent: u32, seed: u64) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a socket");

@@ -40,7 +40,7 @@ fn samples(recorder: &PrometheusRecorder) -> Vec<Sample> {
 
 fn parse(text: &str) -> Vec<Sample> {
     let lines = text.lines().map(|line| Ok(line.to_owned()));
-    Scrape::parse(lines).expect("what Prometheus can read").samples
+    Scrape::parse(lines).expect("text that Prometheus can read").samples
 }
 
 /// The value of a series, named as Prometheus shows it.

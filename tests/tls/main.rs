@@ -186,7 +186,7 @@ mod a_certificate {
             error.to_string(),
             "connection failed: the server's certificate has expired or is not valid yet"
         );
-        let source = std::error::Error::source(&error).expect("what TLS said").to_string();
+        let source = std::error::Error::source(&error).expect("an error from rustls").to_string();
         assert!(source.contains("expired"), "{source}");
     }
 
@@ -200,7 +200,7 @@ mod a_certificate {
         let error = refusal(identity, &authority).await;
 
         assert_eq!(fault(&error), ConnectFault::CertificateExpired);
-        let source = std::error::Error::source(&error).expect("what TLS said").to_string();
+        let source = std::error::Error::source(&error).expect("an error from rustls").to_string();
         assert!(source.contains("not valid yet"), "{source}");
     }
 
@@ -215,7 +215,8 @@ mod a_certificate {
                 error.to_string(),
                 "connection failed: the server's certificate is for another host"
             );
-            let source = std::error::Error::source(&error).expect("what TLS said").to_string();
+            let source =
+                std::error::Error::source(&error).expect("an error from rustls").to_string();
             assert!(source.contains(host), "{source}");
         }
     }

@@ -329,7 +329,7 @@ async fn failing_config_leaves_the_others_their_answers() {
     assert_eq!(answer(&app, get("/")).await, (200, "dark".into()));
 
     assert!(fallbacks(&statsig).is_empty());
-    assert_eq!(server.calls(), 2, "each name is asked for once");
+    assert_eq!(server.calls(), 2, "each name is requested once");
 }
 
 #[actix_rt::test]
@@ -378,7 +378,7 @@ async fn each_fallback_is_counted_and_reported() {
 
     let counted = [("missing_key", 1), ("unavailable", 2), ("wrong_type", 1)];
     assert_eq!(fallbacks(&statsig), counted.into());
-    let next = || told.recv_timeout(Duration::from_secs(60)).expect("the hook is told");
+    let next = || told.recv_timeout(Duration::from_secs(60)).expect("the hook gets the error");
     let told = [next(), next(), next(), next()];
     let of = |name: &str, key: Option<&str>| (name.to_owned(), key.map(str::to_owned));
     assert_eq!(

@@ -89,7 +89,7 @@ async fn repeated_key_has_its_last_value_except_in_derived_structs() {
     let limits = asked(r#"{"k":1,"k":{"k":3},"\u006b":2}"#).await;
 
     assert_eq!(limits.get::<u8>("k").unwrap(), 2);
-    assert_eq!(limits.deserialize::<BTreeMap<String, u8>>().ok(), None, "one is no number");
+    assert_eq!(limits.deserialize::<BTreeMap<String, u8>>().ok(), None, "one is an object");
     assert_eq!(limits.deserialize::<serde_json::Map<_, _>>().unwrap()["k"], 2);
     let config = |value| ConfigEvaluation::from_json("limits", value).unwrap();
     assert_eq!(config(limits.json().get()), config(r#"{"k":2}"#));

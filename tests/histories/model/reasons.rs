@@ -24,7 +24,8 @@ impl Model {
     pub(super) fn is_answered_though_closed(&self, request: usize) -> Option<String> {
         let began = self.shutdowns.first()?.began;
         let asked = self.requests[request].at;
-        (asked > began).then(|| format!("answered, asked {:?} after the shutdown", asked - began))
+        (asked > began)
+            .then(|| format!("answered, but sent {:?} after the shutdown", asked - began))
     }
 
     /// Whether an event in this history explains the request's error.

@@ -121,7 +121,7 @@ impl Page {
 
     /// Everything that the browser reported in its console or log, or as an exception.
     pub fn complaints(&mut self) -> Vec<String> {
-        self.eval("0"); // Whatever happened before is told before the answer.
+        self.eval("0"); // Earlier events arrive before this answer.
         let complaint = |event: &Value| match event["method"].as_str()? {
             "Log.entryAdded" | "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" => {
                 Some(event["params"].to_string())
