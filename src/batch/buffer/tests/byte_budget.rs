@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Adds a request for two configs: one is never answered, and one is, with this many bytes.
+/// Adds a request for two configs, and answers one of them with this many bytes.
 fn add_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Effects) {
     let key = key(user, true);
     let names = vec!["hangs".into(), "large".into()];

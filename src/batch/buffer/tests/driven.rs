@@ -1,8 +1,8 @@
-//! Drives a buffer step by step, beside a much simpler model of it.
+//! Drives a buffer step by step, next to a much simpler model of it.
 
 use super::*;
 
-/// A buffer, and a simple model of what it owes its requests.
+/// A buffer, and a simple model of the answers that it owes.
 pub(super) struct Driven {
     pub(super) buffer: Buffer,
     pub(super) now: Instant,
@@ -12,7 +12,7 @@ pub(super) struct Driven {
     pub(super) in_flight: Vec<(CallId, CallRequest)>,
     /// Names that were missing from a response.
     pub(super) left_out: HashSet<(BatchKey, Arc<str>)>,
-    /// Names in flight that a request past the cache has superseded.
+    /// Names in flight that a request that bypasses the cache has superseded.
     superseded: HashSet<(CallId, Arc<str>)>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct ModelRequest {
     kind: CallKind,
     names: Vec<Arc<str>>,
     cache: CacheUse,
-    /// The newest call when the request came.
+    /// The newest call when the request arrived.
     newest_call: CallId,
     deadline: Option<Instant>,
 }
@@ -94,7 +94,7 @@ impl Driven {
         id
     }
 
-    /// Those of the requests whose callers have left, as the actor finds them before a flush.
+    /// The requests whose callers have left, as the actor determines them before a flush.
     fn left(&self, requests: impl Iterator<Item = RequestId>) -> Vec<RequestId> {
         requests.filter(|request| self.left.contains(request)).collect()
     }
@@ -186,8 +186,8 @@ impl Driven {
         }
     }
 
-    /// Asserts that a request gets one answer. Evaluations are for its user and its names, in their
-    /// order.
+    /// Asserts that a request gets exactly one answer, with evaluations for its user and its names,
+    /// in order.
     pub(super) fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
         let request = &self.requests[&answer.request];
         let ModelRequest { key, kind, names, cache, .. } = request;
@@ -277,14 +277,14 @@ impl Driven {
         self.buffer.groups.assert_scheduled(&gate_calls);
     }
 
-    /// Answers every call, after which the buffer must be empty.
+    /// Answers every call, and asserts that the buffer is then empty.
     pub(super) fn finish(mut self) {
         while !self.buffer.is_empty() || !self.in_flight.is_empty() {
             let pending = (self.buffer.pending(), self.in_flight.len());
             self.step(Step::FlushAll);
             assert!(
                 !self.in_flight.is_empty() || self.buffer.is_empty(),
-                "these hang: {pending:?}"
+                "requests hang: {pending:?}"
             );
             while !self.in_flight.is_empty() {
                 self.step(Step::Answer { call: 0, left_out: Vec::new() });

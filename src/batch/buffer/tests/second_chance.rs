@@ -1,4 +1,4 @@
-//! Which waiters are retried after a call has failed.
+//! Which waiters are retried after a failed call.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn late_joiner_is_retried_once_while_time_is_left() {
     assert!(driven.ended.contains(&joined));
 }
 
-/// A buffer in which name "a" is to be retried, for a request with 10 ms left.
+/// A buffer in which the name "a" is due for a retry, for a request with 10 ms left.
 fn with_little_time_left() -> Driven {
     let mut driven = Driven::new(100, Interval);
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
