@@ -34,8 +34,7 @@
 //! of any length. [`Statsig::start`] runs the component on a thread of its own and takes requests from
 //! any runtime; [`Statsig::start_in_current_arbiter`] runs it on the current arbiter.
 //! [`Statsig::set_api_key`] changes the key while the component runs.
-//!
-//! # Several at once
+//! # Several checks at once
 //!
 //! Names that are checked at the same time share a call. Check several names in one request, not
 //! one after the other:
@@ -45,10 +44,10 @@
 //! # async fn example(statsig: Statsig, user: User) -> Result<(), Box<dyn std::error::Error>> {
 //! let open: Vec<bool> = statsig.check_gates(&user, ["new_checkout", "beta"]).await?;
 //!
-//! // A message returns whole evaluations: one for each name, in order. let gates =
-//! statsig.addr().send(CheckGates::new(user, ["new_checkout", "beta"])).await??;
-//! assert_eq!(gates[1].name(), "beta"); println!("{} because of {:?}", gates[1].value(),
-//! gates[1].rule_id());
+//! // A message returns whole evaluations: one for each name, in order.
+//! let gates = statsig.addr().send(CheckGates::new(user, ["new_checkout", "beta"])).await??;
+//! assert_eq!(gates[1].name(), "beta");
+//! println!("{} because of {:?}", gates[1].value(), gates[1].rule_id());
 //! # Ok(())
 //! # }
 //! ```
@@ -93,8 +92,7 @@
 //! ([`ConfigBuilder::on_fallback`]); every error is reported to [`ConfigBuilder::on_error`]. While
 //! Statsig fails, cached answers from the last hour are served, with [`Source::Stale`]. The
 //! component logs one line when this begins and one when it ends.
-//!
-//! # In actix-web, in OpenFeature
+//! # actix-web and OpenFeature
 //!
 //! With the feature `web`, you define once how a request becomes a user. Then the extractor `Flags`
 //! gives each request one consistent snapshot, `RequireGate` opens a scope only to users whose gate

@@ -232,7 +232,8 @@ impl Statsig {
         self.shared.leave();
     }
 
-    /// Whether a shutdown has begun or the component has ended, so that no request is answered.
+    /// Returns whether a shutdown has begun or the component has ended, so that no request is
+    /// answered.
     #[cfg(feature = "open-feature")]
     pub(crate) fn is_over(&self) -> bool {
         self.shared.is_closing() || !self.addr.connected()

@@ -30,7 +30,7 @@ impl ApiKey {
         true
     }
 
-    /// Whether the text contains the newest key, as it is or escaped as in JSON.
+    /// Returns whether the text contains the newest key, as it is or escaped as in JSON.
     pub(crate) fn is_in(&self, text: &str) -> bool {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let key = newest.expose_secret();

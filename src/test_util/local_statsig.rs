@@ -53,7 +53,7 @@ impl LocalStatsig {
     /// Starts the server on a port that the system picks.
     ///
     /// # Errors
-    /// If no port or no thread is available.
+    /// Returns an error if no port or no thread is available.
     pub fn start(rules: Rules) -> io::Result<Self> {
         Self::start_on((Ipv4Addr::LOCALHOST, 0), rules)
     }
@@ -61,7 +61,7 @@ impl LocalStatsig {
     /// Starts the server on this address.
     ///
     /// # Errors
-    /// If the address cannot be bound, or no thread is available.
+    /// Returns an error if the address cannot be bound, or no thread is available.
     pub fn start_on(address: impl ToSocketAddrs, rules: Rules) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;

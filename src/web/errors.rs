@@ -95,9 +95,11 @@ fn status_only(status: StatusCode) -> HttpResponse {
 /// ```
 /// # use actix_statsig::web::IdentifyError;
 /// # #[derive(Debug)] struct LoginRequired;
-/// /// A check for a middleware that inspects responses. fn is_login_required(error:
-/// &actix_web::Error) -> bool { let error = error.as_error::<IdentifyError>();
-/// error.is_some_and(|error| error.app_error().as_error::<LoginRequired>().is_some()) }
+/// /// A check for a middleware that inspects responses.
+/// fn is_login_required(error: &actix_web::Error) -> bool {
+///     let error = error.as_error::<IdentifyError>();
+///     error.is_some_and(|error| error.app_error().as_error::<LoginRequired>().is_some())
+/// }
 /// # impl std::fmt::Display for LoginRequired {
 /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("log in") }
 /// # }

@@ -66,8 +66,8 @@ use crate::{handle::Statsig, message::ShutdownReport};
 /// ```
 ///
 /// # Errors
-/// If the signal handlers cannot be installed, or the server fails. If the server fails, the component
-/// is shut down first.
+/// Returns an error if the signal handlers cannot be installed or the server fails. If the server
+/// fails, the component is shut down first.
 ///
 /// # Panics
 /// Panics outside a runtime, and like [`HttpServer::run`] if the server is not bound to an address.

@@ -21,7 +21,7 @@ impl ConfigEvaluation {
     /// Makes an evaluation from the JSON text of its value.
     ///
     /// # Errors
-    /// If the text is not a JSON object, or has more than 126 levels of nesting.
+    /// Returns an error if the text is not a JSON object, or has more than 126 levels of nesting.
     ///
     /// ```
     /// use actix_statsig::ConfigEvaluation;
@@ -44,7 +44,7 @@ impl ConfigEvaluation {
         &self.0.value
     }
 
-    /// Whether the value has no key.
+    /// Returns whether the value has no key.
     #[cfg(feature = "open-feature")]
     pub(crate) fn is_empty(&self) -> bool {
         let text = self.0.value.get();

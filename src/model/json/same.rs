@@ -2,9 +2,9 @@
 
 use super::Node;
 
-/// Whether two JSON texts are the same value. The order of keys does not matter, nor how a number or a
-/// string is written: `1`, `1.0` and `10e-1` are the same. All digits count; exponents beyond 64 bits are
-/// compared as text.
+/// Returns whether two JSON texts are the same value. The order of keys does not matter, nor how a
+/// number or a string is written: `1`, `1.0` and `10e-1` are the same. All digits count; exponents
+/// beyond 64 bits are compared as text.
 ///
 /// serde_json's values cannot be compared instead: their numbers depend on its features. Each text is read
 /// once, however deep it is.

@@ -27,7 +27,7 @@ const USER_ID: &str = "userID";
 /// The fields with a single value, except the user id.
 const TEXT_FIELDS: [&str; 6] = ["email", "ip", "userAgent", "country", "locale", "appVersion"];
 
-/// Whether the API has a field of this name, other than the user id.
+/// Returns whether the API has a field of this name, other than the user id.
 #[cfg(feature = "open-feature")]
 pub(crate) fn is_field(name: &str) -> bool {
     TEXT_FIELDS.contains(&name) || [CUSTOM, PRIVATE, CUSTOM_IDS, ENVIRONMENT].contains(&name)

@@ -211,7 +211,7 @@ impl User {
         &self.0.json
     }
 
-    /// Whether a text that repeats the user's fields may contain a secret.
+    /// Returns whether a text that repeats the user's fields may contain a secret.
     pub(crate) fn has_private_attributes(&self) -> bool {
         self.0.is_private
     }

@@ -81,7 +81,7 @@ pub(crate) struct CacheEntry {
     /// The time of insertion. `None` if the entry is outdated: a later answer was too large to
     /// insert.
     inserted_at: Option<Duration>,
-    /// Whether it was read since the last scan of its key.
+    /// Whether the entry was read since the last scan of its key.
     is_used: AtomicBool,
 }
 
@@ -112,7 +112,7 @@ impl Cache {
         Self { entries, eviction: Mutex::default(), limits }
     }
 
-    /// Whether the cache is enabled.
+    /// Returns whether the cache is enabled.
     pub(crate) fn is_on(&self) -> bool {
         !self.limits.fresh.is_zero()
     }
