@@ -52,7 +52,7 @@ settings! {
         "the longest time that one HTTP attempt takes: connect, headers and body together",
         default(1 s), bounds(1 ms ..= 10 min);
 
-    /// A call makes one more attempt if it reused a connection that had died or cannot be trusted.
+    /// A call makes one more attempt if its connection died on reuse or cannot be trusted.
     retry_attempts: u32, "the number of attempts of one call, the first included",
         default(3), bounds(1 ..= 10);
 
@@ -65,7 +65,7 @@ settings! {
         default(on);
 
     /// The component sends and caches a user without a tier as if the user had been
-    /// [built](crate::UserBuilder::environment) with this one.
+    /// [built](crate::UserBuilder::environment) with this tier.
     ///
     /// ```
     /// # use actix_statsig::{Config, Tier};

@@ -21,7 +21,7 @@ impl Statsig {
     /// and outlives actix-web's handling of signals.
     ///
     /// If the process has no default crypto provider for rustls, this installs ring's: awc would
-    /// panic without one in some apps. An app that needs another provider installs it before.
+    /// panic without one in some apps. An app that needs another provider installs it first.
     ///
     /// # Errors
     /// As [`StatsigBuilder::start`].

@@ -122,7 +122,8 @@ impl Shared {
         }
     }
 
-    /// Notes that a probe of the circuit breaker was answered, so the next call can be too.
+    /// Notes that a probe of the circuit breaker was answered, so the next call should be answered
+    /// too.
     pub(crate) fn probe_answered(&self) {
         if self.counters.is_answering() {
             tracing::info!("calls to Statsig are answered again");
@@ -212,8 +213,7 @@ impl Shared {
         }
     }
 
-    /// Returns the time since the start, which dates evaluations. The time while the machine is
-    /// suspended counts too.
+    /// Returns the time since the start, which dates evaluations. Suspended time counts too.
     pub(crate) fn cache_time(&self, now: Instant) -> Duration {
         self.slept.add(now.saturating_duration_since(self.began), clock::slept)
     }

@@ -110,7 +110,7 @@ pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> Owne
 }
 
 /// Records that the span follows from these requests, if they have the same subscriber. Subscribers
-/// cannot be compared, but only that of the span finds the span entered.
+/// cannot be compared, but only the span's own subscriber reports the span as entered.
 pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) {
     let entered = |(_, subscriber): (&Id, &Dispatch)| subscriber.current_span().id().cloned();
     let known = |request: &&Span| request.with_subscriber(entered).flatten() == span.id();

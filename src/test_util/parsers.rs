@@ -10,9 +10,9 @@ use crate::{
     transport,
 };
 
-/// Reads the body of an answer like the transport, for a call with these distinct names. Returns an
-/// evaluation for each name in order, or `None` if the answer leaves it out. Not part of the stable
-/// interface.
+/// Reads the body of an answer in the same way as the transport, for a call with these distinct
+/// names. Returns an evaluation for each name in order, or `None` if the answer leaves it out. Not
+/// part of the stable interface.
 ///
 /// # Errors
 /// Returns a description of the fault in the body.
@@ -26,9 +26,9 @@ pub fn parse_answer(
     decoded.map(|decoded| decoded.evaluations).map_err(|error| error.to_string())
 }
 
-/// Frames an answer like the transport, from a connection's bytes in these parts. Returns the bytes
-/// that the HTTP client sees, and whether the connection may be reused. Not part of the stable
-/// interface.
+/// Frames an answer in the same way as the transport, from a connection's bytes in these parts.
+/// Returns the bytes that the HTTP client sees, and whether the connection may be reused. Not part
+/// of the stable interface.
 ///
 /// # Errors
 /// Returns the reason why the bytes are not an answer.
@@ -38,8 +38,8 @@ pub fn frame_answer<'a>(
     transport::frame(parts)
 }
 
-/// Reads the body of a request as [`LocalStatsig`](super::LocalStatsig) does. Returns the names, and
-/// the answer from these rules. Not part of the stable interface.
+/// Reads the body of a request in the same way as [`LocalStatsig`](super::LocalStatsig). Returns
+/// the names, and the answer from these rules. Not part of the stable interface.
 ///
 /// # Errors
 /// Returns the reason for refusing the request.

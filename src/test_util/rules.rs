@@ -47,14 +47,14 @@ pub struct Rules {
 ///
 /// 1. An override for the user's `userID` is the answer.
 /// 2. Otherwise the user must have each attribute in `when`, with an equal value. Attributes are
-///   `userID`, `email`, `ip`, `userAgent`, `country`, `locale`, `appVersion`, `os_name`,
-///   `os_version`, `browser_name`, `browser_version`, `custom.x`, `privateAttributes.x`,
-///   `customIDs.x`, `statsigEnvironment.tier` and other `statsigEnvironment.x`. Numbers are
-///   compared by value, ids and other single fields by their text: `1` equals the user id `"1"`.
+///    `userID`, `email`, `ip`, `userAgent`, `country`, `locale`, `appVersion`, `os_name`,
+///    `os_version`, `browser_name`, `browser_version`, `custom.x`, `privateAttributes.x`,
+///    `customIDs.x`, `statsigEnvironment.tier` and other `statsigEnvironment.x`. Numbers are
+///    compared by value, ids and other single fields by their text: `1` equals the user id `"1"`.
 /// 3. The user must also be in the `percentage` of users. The selected users are the same in every
-///   run and version, and a larger percentage includes the users of a smaller one. The selection
-///   depends on the gate's or config's name and the `userID`, or without a `userID`, on the custom
-///   id whose key sorts first.
+///    run and version, and a larger percentage includes the users of a smaller one. The selection
+///    depends on the gate's or config's name and the `userID`, or without a `userID`, on the custom
+///    id whose key sorts first.
 /// 4. Then the answer is `value`.
 ///
 /// The answer has the rule's `rule_id` (default `local`) and `group_name`, even for an override. If
@@ -143,7 +143,7 @@ impl<T> Rule<T> {
         }
     }
 
-    /// Returns this value for the user with this user id, before any other condition.
+    /// Sets the value for the user with this user id. It takes precedence over all conditions.
     #[must_use]
     pub fn override_for(mut self, user_id: impl Into<String>, value: T) -> Self {
         self.overrides.insert(user_id.into(), value);

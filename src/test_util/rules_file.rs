@@ -38,7 +38,7 @@ pub enum RulesError {
         line: usize,
         /// The column where the faulty part ends, in bytes, counted from 1.
         column: usize,
-        /// The text that was found there, and the text that is allowed.
+        /// A description of the value found there and the values allowed.
         reason: String,
     },
 }

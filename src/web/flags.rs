@@ -81,7 +81,7 @@ impl Flags {
     /// Returns whether each gate is open, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate). One error for all names.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn check_gates<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -113,7 +113,7 @@ impl Flags {
     /// Returns several gates' whole evaluations, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate). One error for all names.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn gate_evaluations<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -132,7 +132,7 @@ impl Flags {
     /// Returns several configs' evaluations, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate). One error for all names.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn get_configs<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,

@@ -19,12 +19,12 @@ use crate::{handle::Statsig, message::ShutdownReport};
 /// # Steps of the shutdown
 ///
 /// 1. If there is a [`delay`](GracefulShutdown::delay), the component reports at once that it is
-///   not ready, and the server keeps serving, because load balancers take a while to notice.
-///   Another signal ends the delay.
+///    not ready, and the server keeps serving, because load balancers take a while to notice.
+///    Another signal ends the delay.
 /// 2. The server reads the requests that have arrived. This step ends when the component has had no
-///   new request for a fifth of a second, or after a second or a quarter of the limit.
+///    new request for a fifth of a second, or after a second or a quarter of the limit.
 /// 3. The server accepts no more connections, and answers the requests that it has read. Their
-///   checks do not wait for the flush interval.
+///    checks do not wait for the flush interval.
 /// 4. The component shuts down last. Requests from other parts of the app are answered until then.
 ///
 /// Steps 2 to 4 take at most the limit, counted from the signal or the end of the delay. At the limit,

@@ -1,4 +1,4 @@
-//! Tests of refused users and the reasons.
+//! Tests of refused users and their errors.
 
 use super::*;
 
