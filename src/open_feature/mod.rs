@@ -116,8 +116,8 @@
 //!
 //! # Errors
 //!
-//! The message begins with the [kind](crate::Error::kind) of the [`Error`](crate::Error) and includes
-//! its sources. It has at most 500 characters.
+//! The message begins with the [kind](crate::Error::kind) of the [`Error`](crate::Error) and
+//! includes its sources. It has at most 500 bytes.
 //!
 //! | error code | when |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Reads a request's body as leniently as JavaScript does. Pure.
+//! Reads a request's body as leniently as JavaScript. Pure.
 
 use std::str;
 

@@ -21,7 +21,8 @@ pub(super) struct Memo<E> {
     names_per_message: usize,
 }
 
-/// Where to find a name's evaluation: the message that asks for the name, and the name's index in it.
+/// The place of a name's evaluation: the message that asks for the name, and the name's index in
+/// it.
 #[derive(Clone)]
 struct Entry<E> {
     message: Rc<SentMessage<E>>,

@@ -50,7 +50,7 @@ pub enum Error {
     #[error("name {name:?} {rule}")]
     #[non_exhaustive]
     InvalidName {
-        /// The first 100 characters of the name.
+        /// The first 100 bytes of the name.
         name: String,
         /// The rule it breaks.
         rule: &'static str,
@@ -148,7 +148,8 @@ pub enum Error {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
-    /// Statsig refused the API key with 401 or 403, in JSON as the API answers. Never retried.
+    /// Statsig refused the API key with 401 or 403, in JSON as the API answers. Never retried with
+    /// the same key.
     #[error("{path} answered {status}: Statsig refused the API key; check `api_key`")]
     #[non_exhaustive]
     Unauthorized {
@@ -204,7 +205,8 @@ pub enum Error {
     },
 
     /// The circuit breaker is open: the last calls failed in a row, and the next probe failed too
-    /// or took more than two seconds. See [`circuit_breaker`](crate::Config::circuit_breaker).
+    /// or did not complete within two seconds. See
+    /// [`circuit_breaker`](crate::Config::circuit_breaker).
     #[error("not sent: the circuit breaker is open, because the last calls failed")]
     #[non_exhaustive]
     CircuitOpen {

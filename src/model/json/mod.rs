@@ -14,7 +14,7 @@ pub(crate) use self::{
     same::is_same,
 };
 
-/// Replaces the escape of each lone surrogate by that of U+FFFD, `\ufffd`, which has the same
+/// Replaces the escape of each lone surrogate with that of U+FFFD, `\ufffd`, which has the same
 /// length.
 ///
 /// JavaScript makes lone surrogates when it cuts a string, and writes them as `"\ud800"`. They are

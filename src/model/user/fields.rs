@@ -122,10 +122,10 @@ fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(invalid(field, rule)) }
 }
 
-/// Makes the error of a field, with at most the first 100 characters of its name.
+/// Makes the error of a field, with at most the first 100 bytes of its name.
 pub(crate) fn invalid(field: &str, rule: &'static str) -> Error {
     Error::InvalidUser { field: beginning(field, MAX_FIELD).to_owned(), rule }
 }
 
-/// The maximum characters of a field's name in an error.
+/// The maximum bytes of a field's name in an error.
 const MAX_FIELD: usize = 100;
