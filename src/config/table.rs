@@ -7,9 +7,10 @@
 /// Generates the settings from a table. The form of an entry:
 ///
 /// ```text
-/// /// More documentation of both methods. name: Type, "what it is, as a noun phrase", default(5
-/// ms), bounds(1 ms ..= 1 min, "more rules"), rule("a rule, if there are no bounds"), set(impl
-/// Into<Argument> => conversion), get(&Returned => conversion);
+/// /// More documentation of both methods.
+/// name: Type, "what it is, as a noun phrase",
+///     default(5 ms), bounds(1 ms ..= 1 min, "more rules"), rule("a rule, if there are no bounds"),
+///     set(impl Into<Argument> => conversion), get(&Returned => conversion);
 /// ```
 ///
 /// The builder's method takes, and the getter returns, the type itself unless `set` and `get` say
