@@ -16,18 +16,18 @@ pub(super) fn evaluation_error(error: &Error) -> EvaluationError {
     EvaluationError { code: code(error), message: Some(message) }
 }
 
-/// In bytes.
+/// The maximum length of a message, in bytes.
 const MAX_MESSAGE: usize = 500;
 
 fn code(error: &Error) -> Code {
     match error {
         Error::ShuttingDown | Error::Closed => Code::ProviderNotReady,
-        // The API does not allow the name, so no flag has it.
+        // The API does not allow an invalid name, so no flag has it.
         Error::InvalidName { .. } | Error::MissingName { .. } | Error::MissingKey { .. } => {
             Code::FlagNotFound
         }
         Error::WrongType { .. } => Code::TypeMismatch,
-        // The targeting key is a string, so the only error in it is that it is missing.
+        // The targeting key is a string, so the only possible error is a missing key.
         Error::InvalidUser { field, .. } if field == "userID" => Code::TargetingKeyMissing,
         Error::InvalidUser { .. } => Code::InvalidContext,
         Error::InvalidResponse { .. } => Code::ParseError,

@@ -1,4 +1,4 @@
-//! Fallbacks: a default in place of an answer. Each is logged, counted and reported to a hook.
+//! Fallbacks: defaults in place of answers. Each is logged, counted and reported to a hook.
 
 use std::{
     fmt::Display,
@@ -38,8 +38,8 @@ impl Fallback {
         const ERROR: usize = 500;
         let Self { kind, name, key, error } = self;
         let operation = kind.operation();
-        // As text fields, which are escaped, and short: names may come from requests, and the error
-        // repeats them.
+        // Short text fields, which are escaped: names may come from requests, and the error repeats
+        // them.
         let name = || short(name, NAME);
         let key = || key.as_ref().map(|key| short(key, NAME));
         let error = || short(error, ERROR);
@@ -76,7 +76,7 @@ fn short(value: &impl Display, longest: usize) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Mutex<SinceLast>);
 
-/// What happened since the last warning.
+/// The events since the last warning.
 #[derive(Debug, Default)]
 struct SinceLast {
     warned_at: Option<Instant>,
