@@ -1,8 +1,8 @@
 //! A supervised actix component that asks Statsig for feature gates and dynamic configs in batches.
 //!
-//! [`Statsig`] starts the component and asks it. [`CheckGates`] and [`GetConfigs`] are the messages to
-//! its [`BatchActor`], if you prefer to send messages. [`Config`] has the settings, [`User`] describes
-//! the user of a check, [`Error`] says what went wrong.
+//! [`Statsig`] starts the component and sends it checks. [`CheckGates`] and [`GetConfigs`] are the
+//! messages to its [`BatchActor`], if you prefer to send messages. [`Config`] holds the settings,
+//! [`User`] describes the user of a check, [`Error`] says what went wrong.
 //!
 //! # A first check
 //!
@@ -34,18 +34,17 @@
 //! of any length. [`Statsig::start`] runs the component on a thread of its own and takes requests from
 //! any runtime; [`Statsig::start_in_current_arbiter`] runs it on the current arbiter.
 //! [`Statsig::set_api_key`] changes the key while the component runs.
+//! # Several checks at once
 //!
-//! # Several at once
-//!
-//! Names that are checked at the same time share a call. Check several in one request, not one after
-//! the other:
+//! Names that are checked at the same time share a call. Check several names in one request, not
+//! one after the other:
 //!
 //! ```
 //! # use actix_statsig::{CheckGates, Error, Statsig, User};
 //! # async fn example(statsig: Statsig, user: User) -> Result<(), Box<dyn std::error::Error>> {
 //! let open: Vec<bool> = statsig.check_gates(&user, ["new_checkout", "beta"]).await?;
 //!
-//! // The whole evaluations, with a message: one for each name, in order.
+//! // A message returns whole evaluations: one for each name, in order.
 //! let gates = statsig.addr().send(CheckGates::new(user, ["new_checkout", "beta"])).await??;
 //! assert_eq!(gates[1].name(), "beta");
 //! println!("{} because of {:?}", gates[1].value(), gates[1].rule_id());
@@ -91,15 +90,14 @@
 //!
 //! Every fallback is logged, counted in [`Stats::fallbacks`] and reported to your hook
 //! ([`ConfigBuilder::on_fallback`]); every error is reported to [`ConfigBuilder::on_error`]. While
-//! Statsig fails, cached answers of the last hour are served, with [`Source::Stale`]. The log has a line
-//! when that begins and one when it ends.
+//! Statsig fails, cached answers from the last hour are served, with [`Source::Stale`]. The
+//! component logs one line when this begins and one when it ends.
+//! # actix-web and OpenFeature
 //!
-//! # In actix-web, in OpenFeature
-//!
-//! With the feature `web`, you tell the component once how a request becomes a user. Then `Flags` is an
-//! extractor with one consistent snapshot for each request, `RequireGate` opens a scope only to users
-//! whose gate is open, and `web::serve` shuts down gracefully. With the feature `open-feature`, the
-//! module `open_feature` has a provider for the OpenFeature SDK.
+//! With the feature `web`, you define once how a request becomes a user. Then the extractor `Flags`
+//! gives each request one consistent snapshot, `RequireGate` opens a scope only to users whose gate
+//! is open, and `web::serve` shuts down gracefully. With the feature `open-feature`, the module
+//! `open_feature` has a provider for the OpenFeature SDK.
 //!
 //! # Testing your app
 //!
@@ -109,13 +107,15 @@
 //!
 //! # Before production
 //!
-//! - Start one component for the app, not one for each worker: callers share calls only within one.
+//! - Start one component for the app, not one for each worker: callers share calls only within one
+//!   component.
 //! - Keep `panic = "unwind"`: supervision needs it.
 //! - Choose for each check what a failure means: an error, a default, or a closed gate.
 //! - Choose how long answers are cached: [`cache_ttl`](Config::cache_ttl) delays changes, and a cached
 //!   answer logs no exposure; [`stale_if_error`](Config::stale_if_error) bridges outages.
 //!   [`cache_entries`](Config::cache_entries) and [`cache_bytes`](Config::cache_bytes) bound the cache.
-//! - [`timeout`](Config::timeout) is the longest time your page waits. Set it below your server's limit.
+//! - [`timeout`](Config::timeout) is the longest that your page waits. Set it below your server's
+//!   limit.
 //! - Calls use the HTTP proxy of the environment (`HTTPS_PROXY` and the like), unless
 //!   [`proxy`](ConfigBuilder::proxy) says otherwise.
 //! - Shut down gracefully: [`Statsig::shutdown`] after the server has stopped (`web::serve` does both).
@@ -123,36 +123,37 @@
 //!
 //! # Monitoring
 //!
-//! [`Stats`] has counts and latencies, and [`Stats::is_ready`] says whether Statsig answers. The feature
-//! `metrics` publishes them through the facade of that name. The spans of `tracing`, all at DEBUG:
+//! [`Stats`] has counts and latencies, and [`Stats::is_ready`] says whether Statsig answers. The
+//! feature `metrics` publishes them through the `metrics` facade. The component has these `tracing`
+//! spans, all at DEBUG:
 //!
 //! | span | within | fields |
 //! |---|---|---|
 //! | `statsig.request` | the span in which its message was made | `operation`, `names`, `outcome` |
 //! | `statsig.flush` | none; follows from the requests whose calls it makes | `calls` |
-//! | `statsig.call` | the flush; follows from each of its requests, those that join it included | `operation`, `names`, `outcome` |
+//! | `statsig.call` | the flush; follows from each of its requests, including those that join it | `operation`, `names`, `outcome` |
 //! | `statsig.attempt` | the call | `operation`, `number`, `outcome` |
 //!
-//! `operation` is `check_gate` or `get_config`. `outcome` is `ok`, an [`Error::kind`], `abandoned` if all
-//! callers left, or `lost` if a transport lost a call. The other fields are numbers. Work that is pending
-//! when the runtime is stopped has no outcome. Each span belongs to its parent's subscriber. An answer
-//! from the cache has no span.
+//! `operation` is `check_gate` or `get_config`. `outcome` is `ok`, an [`Error::kind`], `abandoned`
+//! if all callers left, or `lost` if the transport lost the call. The other fields are numbers.
+//! Work that is pending when the runtime is stopped has no outcome. Each span belongs to its
+//! parent's subscriber. An answer from the cache has no span.
 //!
 //! Each call logs one event at DEBUG within its span: `a call was answered`, with each name's value and
 //! rule id in `answers`, or `a call failed`, with the `names` and the `error`. To see events and spans
 //! with `tracing-subscriber`, set `RUST_LOG=actix_statsig=debug`; `with_span_events(FmtSpan::CLOSE)` logs
 //! the spans too.
 //!
-//! In normal operation nothing is logged at INFO or above between start and shutdown. The event of a call
-//! does not include the user. No key and no private attribute is logged at any level; texts of the server that
-//! may repeat one are withheld.
+//! In normal operation nothing is logged at INFO or above between start and shutdown. The event of
+//! a call does not include the user. No key and no private attribute is logged at any level; server
+//! texts that may repeat one are withheld.
 //!
 //! # Tuning
 //!
-//! The defaults suit most apps. With [`FlushPolicy::Adaptive`] a user who has no call in flight does not
-//! wait. A longer [`flush_interval`](Config::flush_interval) makes fewer calls where a user's checks come
-//! some milliseconds apart. Several [`transports`](Config::transports) help where HTTP and TLS take more
-//! than one core. `docs/tuning.md` has figures.
+//! The defaults suit most apps. With [`FlushPolicy::Adaptive`], a user without a call in flight
+//! does not wait. A longer [`flush_interval`](Config::flush_interval) makes fewer calls if a user's
+//! checks arrive a few milliseconds apart. Several [`transports`](Config::transports) help if HTTP
+//! and TLS take more than one core. `docs/tuning.md` has figures.
 //!
 //! # How it works
 //!
@@ -164,33 +165,35 @@
 //!    └──exactly one reply──┴──◀──────outcome──────┘
 //! ```
 //!
-//! Requests wait in the `BatchActor`'s buffer, grouped by user and exposure mode, each compared in
-//! full. A group is flushed when its distinct names reach [`batch_size`](Config::batch_size).
+//! Requests wait in the `BatchActor`'s buffer, grouped by user (compared in full) and exposure
+//! mode. A group is flushed when its distinct names reach [`batch_size`](Config::batch_size).
 //! Everything is flushed when [`flush_interval`](Config::flush_interval) has passed since the first
-//! request was buffered; with nothing buffered there is no timer. Under [`FlushPolicy::Adaptive`] a user
-//! who has no call in flight does not wait. A call asks for up to 100 gates or for one config, as the API
-//! allows. A request joins a name that is in flight already. If that call
+//! request was buffered; an empty buffer has no timer. Under [`FlushPolicy::Adaptive`], a user
+//! without a call in flight does not wait. A call asks for up to 100 gates or for one config, as
+//! the API allows. A request for a name that is already in flight joins that call. If the call
 //! fails, requests that joined late still have time left: their names are retried once. A name that
-//! Statsig refused gets its own call for a while, so that it fails no other name.
+//! Statsig refused gets its own call for a while, so that it does not fail other names.
 //!
 //! Answers are cached for [`cache_ttl`](Config::cache_ttl), in a map that every thread reads and only the
 //! `BatchActor` writes. A repeated check is answered from the cache, without a message. After that time an
 //! answer is served only while Statsig fails.
 //!
 //! The `BatchActor` sends calls as messages to a `TransportActor`; of several
-//! ([`transports`](Config::transports)) it chooses the one with the fewest calls. Together they have
-//! [`max_in_flight`](Config::max_in_flight) calls in flight and queue the rest. Users take turns, and none
-//! gets more than its share. Transports retry with backoff and full jitter, and answer each call by the
-//! deadline of the request that caused it. While the circuit breaker is open, or until a `Retry-After` has
-//! passed, calls wait. Outcomes come back as messages, so each actor alone writes its state.
+//! ([`transports`](Config::transports)) it chooses the one with the fewest calls. Together they
+//! have [`max_in_flight`](Config::max_in_flight) calls in flight and queue the rest. Users take
+//! turns, and no user gets more than its share. Transports retry with backoff and full jitter, and
+//! answer each call by the deadline of the request that caused it. While the circuit breaker is
+//! open, or until a `Retry-After` has passed, calls wait. Outcomes come back as messages, so each
+//! actor alone writes its state.
 //!
 //! Both actors run under supervisors and catch panics at their edges: actix's `Supervisor` restarts an
 //! actor that stops, but does not survive a panic.
 //!
 //! # Types of other crates
 //!
-//! Public signatures use types of `actix`, `serde_json` and `tracing`, with the feature `web` also of
-//! `actix-web`, and with `open-feature` of `open-feature`. They use no types of `awc` or `rustls`.
+//! Public signatures use types of `actix`, `serde_json` and `tracing`; of `actix-web` with the
+//! feature `web`; and of `open-feature` with the feature of that name. They use no types of `awc`
+//! or `rustls`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod batch;

@@ -25,8 +25,8 @@ pub struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
-    /// Sets a hook to call for each request that fails. Default: none. A second hook replaces the
-    /// first.
+    /// Sets a hook that is called for each failed request. Default: none. A second hook replaces
+    /// the first.
     ///
     /// Hooks run on a thread of their own, one event after the other. A hook that panics or blocks
     /// delays only other events. At most 1,024 events wait; further ones are dropped, and counted in
@@ -45,7 +45,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets a hook to call each time a default replaces an answer, as in
+    /// Sets a hook that is called each time a default replaces an answer, as in
     /// [`Statsig::check_gate_or`](crate::Statsig::check_gate_or). It runs as
     /// [`on_error`](Self::on_error) does.
     pub fn on_fallback(mut self, hook: impl Fn(&Fallback) + Send + Sync + 'static) -> Self {

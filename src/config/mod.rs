@@ -1,4 +1,4 @@
-//! The settings: their table, their builder, and how they are read from the environment.
+//! The settings: their table, their builder, and reading them from the environment.
 
 #[macro_use]
 mod table;
@@ -26,8 +26,8 @@ pub(crate) use self::{
 use self::{setting_type::ApiKey, settings::Settings};
 use crate::{model::error::Error, telemetry::hooks::Hooks};
 
-/// The component's settings. [`Config::builder`] and [`Config::from_env`] make them, and check each
-/// setting against its bounds.
+/// The component's settings. [`Config::builder`] and [`Config::from_env`] make a `Config` and check
+/// each setting against its bounds.
 ///
 #[doc = settings_table!()]
 ///
@@ -55,12 +55,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Starts a configuration with this key and every default.
+    /// Returns a builder with this key and the default of every other setting.
     pub fn builder(api_key: impl Into<String>) -> ConfigBuilder {
         ConfigBuilder { settings: Settings::default(), hooks: Hooks::default() }.api_key(api_key)
     }
 
-    /// Returns every default, with this key.
+    /// Makes a configuration with this key and the default of every other setting.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] if the key is empty or not visible ASCII.
@@ -75,8 +75,8 @@ impl Config {
     /// bytes or have a unit (`64MiB`). Flags are `true`, `false`, `1`, `0`, `on`, `off`, `yes` or `no`. Certificates
     /// are PEM or the path of a PEM file.
     ///
-    /// A variable that begins with `STATSIG_` and is no setting causes a warning in the log, so start
-    /// the log first. `STATSIG_RELAY_…` belongs to the relay and causes none.
+    /// A variable that begins with `STATSIG_` but is not a setting causes a warning in the log, so
+    /// start the log first. `STATSIG_RELAY_…` variables belong to the relay and cause no warning.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] names the setting, its value, the bound it breaks and the variable.
@@ -88,8 +88,8 @@ impl Config {
     }
 
     /// Reads the settings as [`from_env`](Self::from_env) does, with a lookup in place of the
-    /// environment, also for `HTTPS_PROXY` and the like. Unknown variables cause no warning, because a
-    /// lookup cannot list them.
+    /// environment. The lookup also replaces `HTTPS_PROXY` and the like. Unknown variables cause no
+    /// warning, because a lookup cannot list them.
     ///
     /// ```
     /// use actix_statsig::Config;
@@ -124,15 +124,15 @@ impl Config {
         builder.build_in(&lookup).map_err(from_environment)
     }
 
-    /// Returns the HTTP proxy that calls go through, as `HOST:PORT`; none if they connect to
-    /// [`base_url`](Self::base_url) directly.
+    /// Returns the HTTP proxy that calls go through, as `HOST:PORT`. Returns `None` if calls
+    /// connect to [`base_url`](Self::base_url) directly.
     pub fn proxy(&self) -> Option<String> {
         self.proxy_choice.proxy.as_ref().map(ToString::to_string)
     }
 
-    /// Returns one setting by its name, as text that [`ConfigBuilder::set`] reads. Returns none for
-    /// the key, for certificates, for a proxy with credentials, for a setting without a value, and for
-    /// an unknown name.
+    /// Returns one setting by its name, as text that [`ConfigBuilder::set`] reads. Returns `None`
+    /// for the key, for certificates, for a proxy with credentials, for a setting without a value,
+    /// and for an unknown name.
     ///
     /// ```
     /// # use actix_statsig::Config;
@@ -175,13 +175,13 @@ impl Config {
     }
 }
 
-/// Returns a variable of the process. Bytes that are not UTF-8 are replaced, so that such a variable
-/// is refused rather than ignored.
+/// Returns an environment variable. Bytes that are not UTF-8 are replaced, so that such a variable
+/// is refused, not ignored.
 fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
-/// What the variables of all settings begin with.
+/// The prefix of every setting's variable.
 const PREFIX: &str = "STATSIG_";
 
 /// Returns the name of a setting's variable.

@@ -1,12 +1,12 @@
-//! `NO_PROXY`: which hosts are reached without a proxy.
+//! `NO_PROXY`: the hosts that are reached without a proxy.
 
 use std::net::IpAddr;
 
-/// Returns whether the list has this host. The list has names, addresses and networks, separated by
-/// commas or spaces.
+/// Returns whether the list matches this host. The list has names, addresses and networks,
+/// separated by commas or spaces.
 ///
-/// As in curl, a name matches itself and its subdomains, with or without a dot or `*.` in front. As in
-/// Go, `*` matches every host, also within a list, and a port restricts an entry.
+/// As in curl, a name matches itself and its subdomains, with or without a dot or `*.` in front. As
+/// in Go, `*` matches every host, even within a list, and a port restricts an entry.
 pub(super) fn matches(list: &str, host: &str, port: u16) -> bool {
     let host = normalized(host);
     let address = address(&host);

@@ -7,7 +7,7 @@ use awc::http::Uri;
 use super::{FlushPolicy, invalid};
 use crate::model::{error::Error, user::Tier};
 
-/// Reads a duration: a whole number of milliseconds, or of a unit.
+/// Reads a duration: a whole number of milliseconds, or of the unit that follows it.
 pub(super) fn duration(setting: &'static str, text: &str) -> Result<Duration, Error> {
     let milliseconds = whole(text, "ms", &TIME_UNITS);
     let rule = "must be whole milliseconds, or a number with `ms`, `s`, `m`, `h` or `d`";
@@ -24,7 +24,7 @@ pub(super) fn duration_text(duration: Duration) -> String {
     }
 }
 
-/// Reads a size: a whole number of bytes, or of a unit.
+/// Reads a size: a whole number of bytes, or of the unit that follows it.
 pub(super) fn bytes(setting: &'static str, text: &str) -> Result<u64, Error> {
     let rule = "must be whole bytes, or a number with `KiB`, `MiB`, `GiB` or `TiB`";
     whole(text, "", &SIZE_UNITS).ok_or_else(|| invalid(setting, format!("{text:?}"), rule))
@@ -44,7 +44,7 @@ const TIME_UNITS: Units =
 const SIZE_UNITS: Units =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
 
-/// Reads a whole number with a unit, or without one in the default unit.
+/// Reads a whole number with a unit. Without a unit, the default unit applies.
 fn whole(text: &str, default_unit: &str, units: &Units) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
@@ -121,7 +121,7 @@ pub(super) fn base_url(text: &str, allow_plain_http: bool) -> Result<Uri, Error>
     }
 }
 
-/// Returns the URL's port, if any, and refuses one that cannot be. awc would ignore it.
+/// Returns the URL's port, if any, and refuses an invalid port. awc would ignore it.
 pub(super) fn port(uri: &Uri) -> Result<Option<u16>, String> {
     let host = uri.host().filter(|host| !host.is_empty());
     let Some((host, authority)) = host.zip(uri.authority()) else {

@@ -9,13 +9,14 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FlushPolicy {
-    /// When the interval ends, or a user's distinct names reach the batch size. This is the default.
-    /// It makes the fewest calls where a user's checks come within a few milliseconds of each other,
-    /// and delays each by up to the interval.
+    /// When the interval ends, or a user's distinct names reach the batch size. This is the
+    /// default. This policy makes the fewest calls if a user's checks arrive within a few
+    /// milliseconds of each other. It delays each check by up to the interval.
     #[default]
     Interval,
     /// At once if no call for the user is in flight, otherwise when that call returns. A user with
-    /// few checks waits for no interval, and the busier a user is, the fuller its batches are.
+    /// few checks does not wait for the interval, and the busier a user is, the fuller its batches
+    /// are.
     Adaptive,
 }
 

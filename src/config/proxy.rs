@@ -1,4 +1,4 @@
-//! How calls reach Statsig: directly, or through an HTTP proxy.
+//! Chooses whether calls reach Statsig directly or through an HTTP proxy.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ pub(crate) struct Proxy {
     authorization: Option<SecretString>,
 }
 
-/// Which proxy calls go through, and why.
+/// The proxy that calls go through, if any, and the reason.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProxyChoice {
     pub(crate) proxy: Option<Proxy>,
     /// The setting or variable that names the proxy.
     by: String,
-    /// Why calls do not use the proxy that the environment names.
+    /// The reason why calls do not use the proxy that the environment names.
     ignored: Option<String>,
 }
 
@@ -57,7 +57,7 @@ impl ProxyChoice {
         let is_https = target.scheme_str() == Some("https");
         let own: &[_] = match is_https {
             true => &["https_proxy", "HTTPS_PROXY"],
-            // In a CGI, `HTTP_PROXY` is the client's header `Proxy`.
+            // In a CGI, `HTTP_PROXY` has the value of the client's header `Proxy`.
             false if lookup("REQUEST_METHOD").is_none() => &["http_proxy", "HTTP_PROXY"],
             // Windows ignores the case of variables.
             false if cfg!(windows) => &[],
@@ -135,7 +135,7 @@ impl Proxy {
         Some(self.authorization.as_ref()?.expose_secret())
     }
 
-    /// Says why the proxy answers 407.
+    /// Returns the reason why the proxy answers 407.
     pub(crate) fn credentials_hint(&self) -> &'static str {
         match self.authorization {
             None => "it wants credentials, and its URL has none",

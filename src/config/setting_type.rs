@@ -1,4 +1,4 @@
-//! The types of settings: how each is read from text, and shown as text.
+//! The types of settings: reading each from text, and showing it as text.
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
@@ -12,7 +12,7 @@ pub(super) trait SettingType: fmt::Debug + Sized {
     /// Reads a setting of this type.
     fn parse(setting: &'static str, text: &str) -> Result<Self, Error>;
 
-    /// Returns text that [`parse`](Self::parse) reads. None for a secret, and for no value.
+    /// Returns text that [`parse`](Self::parse) reads, or `None` for a secret or no value.
     fn text(&self) -> Option<String>;
 
     /// Shows the value in an error.
@@ -98,7 +98,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// A proxy's URL, which may have credentials in it; or `env`, or `none`.
+/// A proxy's URL, which may contain credentials, or `env`, or `none`.
 #[derive(Clone)]
 pub(super) struct ProxyUrl(pub(super) SecretString);
 

@@ -15,7 +15,7 @@ settings! {
         default(none), rule("visible ASCII characters"),
         set(impl Into<String> => ApiKey::new), get(none);
 
-    /// The component appends the paths of the API's operations, and removes a slash at the end.
+    /// The component removes a slash at the end, and appends the paths of the API's operations.
     base_url: String, "the URL of the Statsig HTTP API",
         default(text "https://api.statsig.com"),
         rule("`https`, or `http` to loopback or with `allow_plain_http`"),
@@ -28,18 +28,18 @@ settings! {
     batch_size: usize, "the number of distinct names that flush a user's requests at once",
         default(100), bounds(1 ..= 100);
 
-    /// One user may hold three quarters of the names that other users leave, or 100 names where there
-    /// is room. So a user with many requests leaves room for others.
+    /// One user may hold three quarters of the names that other users leave, or 100 names while
+    /// there is room. So a user with many requests leaves room for others.
     max_pending: usize,
         "the number of names that may be buffered, queued and in flight; more are refused as overload",
         default(10_000), bounds(1 ..= 10_000_000);
 
-    /// A request counts its user's JSON, the text of its names, 512 bytes, and 256 bytes for each
-    /// name. Large evaluations that wait for other names of their request may hold as many bytes once
-    /// more.
+    /// A request counts as its user's JSON, the text of its names, 512 bytes, and 256 bytes for
+    /// each name. Large evaluations that wait for other names of their request may hold the same
+    /// number of bytes again.
     ///
-    /// One user may hold three quarters of the bytes that other users leave, or 128 KiB where there is
-    /// room.
+    /// One user may hold three quarters of the bytes that other users leave, or 128 KiB while there
+    /// is room.
     max_pending_bytes: u64,
         "the number of bytes that pending requests may have, users included, and as many again for \
          answers that wait for other names; more are refused as overload",
@@ -52,19 +52,19 @@ settings! {
         "the longest time that one HTTP attempt takes: connect, headers and body together",
         default(1 s), bounds(1 ms ..= 10 min);
 
-    /// A call makes one attempt more if its connection died as it was reused, or cannot be trusted.
+    /// A call makes one more attempt if its connection died on reuse or cannot be trusted.
     retry_attempts: u32, "the number of attempts of one call, the first included",
         default(3), bounds(1 ..= 10);
 
-    /// One user may have three quarters of the calls that other users leave, and one call wherever
-    /// there is room. So one user's calls that hang leave room for other users.
+    /// One user may have three quarters of the calls that other users leave, and one call while
+    /// there is room. So one user's hanging calls leave room for other users.
     max_in_flight: usize, "the number of HTTP calls in flight at once",
         default(64), bounds(1 ..= 1_024);
 
     exposure_logging: bool, "whether Statsig logs exposures, unless a message says otherwise",
         default(on);
 
-    /// The component sends and caches such a user as if it had been
+    /// The component sends and caches a user without a tier as if the user had been
     /// [built](crate::UserBuilder::environment) with this tier.
     ///
     /// ```
@@ -84,7 +84,7 @@ settings! {
         default(none), rule("PEM"),
         set(impl Into<Vec<u8>> => Pem::new), get(none);
 
-    /// The key then crosses the network in clear.
+    /// Calls over plain http send the key unencrypted.
     allow_plain_http: bool, "whether calls may use plain http to other machines",
         default(off);
 
@@ -92,24 +92,25 @@ settings! {
     /// `HTTP_PROXY` for an `http` one, or `ALL_PROXY`, unless `NO_PROXY` has the host.
     ///
     /// A URL is `http://HOST:PORT`, with percent-encoded credentials if the proxy requires them:
-    /// `http://USER:PASSWORD@HOST:PORT`. The default port is 80. No output shows the credentials. Any
-    /// other scheme, such as `socks5`, is an error as a setting; in the environment it is a warning,
-    /// and calls use no proxy.
+    /// `http://USER:PASSWORD@HOST:PORT`. The default port is 80. No output shows the credentials.
+    /// Any other scheme, such as `socks5`, is an error in this setting. In the environment it
+    /// causes a warning, and calls use no proxy.
     ///
-    /// Calls to loopback never use a proxy. A lower-case variable wins over its upper-case form. In a
-    /// CGI, where `REQUEST_METHOD` is set, `HTTP_PROXY` is a client's header, so it is ignored.
-    /// `NO_PROXY` lists names, addresses, networks (`10.0.0.0/8`) and `*`, separated by commas or
-    /// spaces, each with or without a port. A name matches its subdomains as well, with or without a
-    /// dot or `*.` in front. `NO_PROXY` belongs to `env`: a URL holds for every host.
+    /// Calls to loopback never use a proxy. A lower-case variable takes precedence over its
+    /// upper-case form. In a CGI, where `REQUEST_METHOD` is set, `HTTP_PROXY` is a client's header,
+    /// so it is ignored. `NO_PROXY` lists names, addresses, networks (`10.0.0.0/8`) and `*`,
+    /// separated by commas or spaces, each with or without a port. A name matches its subdomains as
+    /// well, with or without a dot or `*.` in front. `NO_PROXY` applies only to `env`: a URL
+    /// applies to every host.
     proxy: ProxyUrl,
         "the HTTP proxy for calls: a URL, none, or env for the one in HTTPS_PROXY and the like",
         default(text "env"), rule("the URL of an HTTP proxy, `env` or `none`"),
         set(impl Into<String> => ProxyUrl::new), get(none);
 
-    /// The breaker opens after ten failures in a row of several users. While it is open, calls wait
-    /// for a probe for two seconds at most; then they fail, with
-    /// [`Error::CircuitOpen`](crate::Error::CircuitOpen), without being sent. A probe runs every half
-    /// second and is no user's check. The breaker closes as soon as a probe is answered.
+    /// The breaker opens after ten failures in a row from several users. While it is open, calls
+    /// wait for a probe for at most two seconds. Then they fail with
+    /// [`Error::CircuitOpen`](crate::Error::CircuitOpen), without being sent. A probe runs every
+    /// half second and is not a user's check. The breaker closes as soon as a probe is answered.
     circuit_breaker: bool,
         "whether calls wait for a probe, at most 2 s, after ten failures in a row",
         default(on);
@@ -118,27 +119,27 @@ settings! {
     flush_policy: FlushPolicy, "when buffered requests are flushed: interval or adaptive",
         default(interval);
 
-    /// One transport runs on the component's own thread. Several have a thread each, which pays where
-    /// HTTP, JSON and TLS need more than one core. They share `max_in_flight`.
+    /// One transport runs on the component's own thread. Several transports have a thread each,
+    /// which helps if HTTP, JSON and TLS need more than one core. They share `max_in_flight`.
     transports: usize, "the number of transports, and so of threads, that make the HTTP calls",
         default(1), bounds(1 ..= 64, "at most `max_in_flight`");
 
-    /// An answer from the cache makes no call and logs no exposure. Statsig's own SDKs also look for
-    /// changes every 10 s.
+    /// An answer from the cache makes no call and logs no exposure. Statsig's own SDKs look for
+    /// changes every 10 s, too.
     cache_ttl: Duration, "how long the cache keeps answering with an evaluation; 0: not at all",
         default(10 s), bounds(0 s ..= 24 h);
 
-    /// An entry takes about 300 bytes, besides its user. More entries than the default no longer fit
-    /// into a core's own caches; they pay where more distinct checks recur within `cache_ttl`.
+    /// An entry takes about 300 bytes, besides its user. More entries than the default no longer
+    /// fit into a core's own caches, but help if more distinct checks recur within `cache_ttl`.
     cache_entries: usize, "the number of evaluations that the cache may hold",
         default(10_000), bounds(1 ..= 100_000_000);
 
-    /// Users, names and values count, and what several evaluations share counts once. The cache does
-    /// not hold an evaluation that takes more than a 128th of this.
+    /// Users, names and values count. Parts that several evaluations share count once. The cache
+    /// does not hold an evaluation that takes more than a 128th of this.
     cache_bytes: u64, "the number of bytes that the cache may hold",
         default(64 MiB), bounds(1 MiB ..= 1 TiB);
 
-    /// Such an answer says so: [`Source::Stale`](crate::Source::Stale).
+    /// The source of such an answer is [`Source::Stale`](crate::Source::Stale).
     stale_if_error: Duration,
         "how long after cache_ttl the cache may still answer while Statsig fails; 0: not at all",
         default(1 h), bounds(0 s ..= 7 days);

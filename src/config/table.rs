@@ -1,15 +1,15 @@
-//! The macro that makes everything about the settings from one table.
+//! The macro that generates everything about the settings from one table.
 //!
-//! From each entry of the table in `settings.rs` come a field of `Settings` with its default, text
+//! Each entry of the table in `settings.rs` generates a field of `Settings` with its default, text
 //! and bounds, a method of `ConfigBuilder`, a method of `Config`, an element of `Config::SETTINGS`
 //! (and so an environment variable and a flag of the relay), and the documentation of all of these.
 
-/// Makes the settings from a table. An entry is
+/// Generates the settings from a table. The form of an entry:
 ///
 /// ```text
 /// /// More documentation of both methods.
 /// name: Type, "what it is, as a noun phrase",
-///     default(5 ms), bounds(1 ms ..= 1 min, "more rules"), rule("a rule, where there are no bounds"),
+///     default(5 ms), bounds(1 ms ..= 1 min, "more rules"), rule("a rule, if there are no bounds"),
 ///     set(impl Into<Argument> => conversion), get(&Returned => conversion);
 /// ```
 ///
@@ -139,7 +139,7 @@ macro_rules! getter {
     };
 }
 
-/// Says a default and the bounds or the rule, in a line of documentation.
+/// Writes a default and the bounds or the rule as a line of documentation.
 macro_rules! facts {
     (($($default:tt)+)) => { concat!("Default: ", shown!($($default)+), ".") };
     (($($default:tt)+) $rule:literal) => {

@@ -1,11 +1,11 @@
-//! Environment variables that look like settings and are none, such as a misspelt one. Pure.
+//! Environment variables that look like settings but are not, such as misspelt ones. Pure.
 
 use std::ffi::{OsStr, OsString};
 
 use super::{Config, PREFIX, variable_of};
 
 /// Returns a line for each unknown variable, with the nearest setting's variable if one is near. No
-/// line shows a value: it may be a secret.
+/// line shows a value, because a value may be a secret.
 pub(super) fn warnings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<String> {
     let mut lines: Vec<_> = variables
         .into_iter()
@@ -46,7 +46,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     (edits <= name.len().max(setting.len()) / 3).then_some(setting)
 }
 
-/// Counts the letters to insert, remove or replace (the Levenshtein distance).
+/// Returns the number of bytes to insert, remove or replace (the Levenshtein distance).
 fn edits(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.bytes().enumerate() {

@@ -1,4 +1,4 @@
-//! A change of the API key while the component runs.
+//! Changes the API key while the component runs.
 
 use super::Statsig;
 use crate::{config::check_api_key, message::KeyChanged, model::error::Error};
@@ -6,9 +6,9 @@ use crate::{config::check_api_key, message::KeyChanged, model::error::Error};
 impl Statsig {
     /// Changes the API key without losing a request.
     ///
-    /// Once this completes, the cache has no answers of the old key. Calls in flight keep the old key; if
-    /// Statsig refuses it, they are sent again with the new key. For [a transport of your
-    /// own](crate::transport), which has no key, this clears the cache.
+    /// Once this completes, the cache has no answers of the old key. Calls in flight keep the old
+    /// key; if Statsig refuses it, they are sent again with the new key. With [a transport of your
+    /// own](crate::transport), which has no key, this only clears the cache.
     ///
     /// Setting the same key again changes nothing.
     ///
@@ -22,7 +22,7 @@ impl Statsig {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] if the key is invalid, which keeps the old key;
+    /// [`Error::InvalidConfig`] if the key is invalid (the old key stays in use);
     /// [`Error::ShuttingDown`] or [`Error::Closed`] if the component has ended.
     pub async fn set_api_key(&self, api_key: impl AsRef<str>) -> Result<(), Error> {
         let api_key = api_key.as_ref();

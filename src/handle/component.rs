@@ -1,4 +1,4 @@
-//! The component's life: its thread, its actors and its end.
+//! The component's lifecycle: its thread, its actors and its end.
 
 use std::{
     io,
@@ -59,7 +59,7 @@ pub(crate) fn on_this_arbiter(
     config: &Config,
     factory: impl FnOnce(&Config, &Arc<Shared>) -> TransportFactory,
 ) -> Result<Component, Error> {
-    // A thread knows its arbiter before that runs; tasks need a running one.
+    // A thread may have an arbiter that does not run yet; tasks need a running one.
     if Arbiter::try_current().is_none() || runtime::Handle::try_current().is_err() {
         return Err(Error::NoArbiter);
     }
@@ -92,8 +92,8 @@ fn start(
     let actor = BatchActor::new(config, factory, shared, ended);
     let addr = Supervisor::start(|_| actor);
     drop(entered);
-    // The actor sends this after a shutdown. It drops the sender, which counts too, when its last address
-    // is gone and no request is pending.
+    // Ends when the actor sends `ended` after a shutdown, or drops it because its last address is
+    // gone and no request is pending.
     let life = async move {
         future::select(tasks, has_ended).await;
     };

@@ -74,17 +74,17 @@ pub struct Statsig {
 }
 
 impl Statsig {
-    /// The actor's address, for those who rather send messages.
+    /// Returns the actor's address. Use it if you prefer to send messages.
     pub fn addr(&self) -> Addr<BatchActor> {
         self.addr.clone()
     }
 
-    /// Whether the gate is open for the user.
+    /// Returns whether the gate is open for the user.
     ///
     /// An answer from the cache costs no allocation, no message and no wait.
     ///
     /// # Errors
-    /// Whatever kept the question from being answered: an error is never turned into `false`.
+    /// Any [`Error`] that prevented an answer. An error is never turned into `false`.
     pub async fn check_gate<N: Name>(&self, user: &User, gate: N) -> Result<bool, Error> {
         if let Some(value) = self.cached::<CheckGates, _>(user, gate.as_ref(), value) {
             return Ok(value);
@@ -92,10 +92,10 @@ impl Statsig {
         Ok(only(self.send(CheckGates::new(user.clone(), [gate])).await?)?.value())
     }
 
-    /// Whether each of the gates is open for the user, in the order asked.
+    /// Returns whether each of the gates is open for the user, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate): one for all of them.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn check_gates<N: Name>(
         &self,
         user: &User,
@@ -125,7 +125,7 @@ impl Statsig {
     /// Returns the whole evaluations of several gates, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate): one for all of them.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn gate_evaluations<N: Name>(
         &self,
         user: &User,
@@ -149,7 +149,7 @@ impl Statsig {
     /// Returns the evaluations of several configs, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate): one for all of them.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn get_configs<N: Name>(
         &self,
         user: &User,
@@ -196,10 +196,10 @@ impl Statsig {
     /// flight, and refuses new requests with [`Error::ShuttingDown`]. Completes when the component's
     /// tasks have ended.
     ///
-    /// Any clone may call it, more than once. Each call gets the same report, and the shortest limit
-    /// counts.
+    /// Any clone may call it, more than once. Each call gets the same report, and the shortest
+    /// limit applies.
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
-        // At once: the actor may be in the pause after a restart.
+        // Refuses new requests at once: the actor may be pausing after a restart.
         self.shared.close();
         let report = self.addr.send(Shutdown { limit }).await.ok();
         // Nothing is ever sent: an error means that the component has ended and dropped the sender.
@@ -226,13 +226,14 @@ impl Statsig {
         self.shared.stats()
     }
 
-    /// Makes the component not ready, because a shutdown follows. It still answers.
+    /// Marks the component as not ready before a shutdown. It still answers requests.
     #[cfg(feature = "web")]
     pub(crate) fn leave(&self) {
         self.shared.leave();
     }
 
-    /// Whether a shutdown has begun or the component has ended, so that no request is answered.
+    /// Returns whether a shutdown has begun or the component has ended, so that no request is
+    /// answered.
     #[cfg(feature = "open-feature")]
     pub(crate) fn is_over(&self) -> bool {
         self.shared.is_closing() || !self.addr.connected()
@@ -283,7 +284,7 @@ impl Statsig {
     }
 
     fn admit(&self, user: &User, names: &[Arc<str>]) -> Result<Admitted, Error> {
-        // In the same order as the actor.
+        // The same checks as the actor's, in the same order.
         if self.shared.is_closing() {
             return Err(self.closing_error());
         }

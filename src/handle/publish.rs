@@ -1,4 +1,4 @@
-//! Publishing metrics.
+//! Publishes metrics.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -13,8 +13,9 @@ impl Statsig {
         self.shared.publish_metrics();
     }
 
-    /// Publishes now, once every `period`, and when the component has ended; then this completes. For
-    /// recorders without scrapes, or if the app cannot tell when a scrape comes:
+    /// Publishes now, then once every `period`, and a last time when the component has ended; then
+    /// completes. Use it for recorders without scrapes, or if the app cannot tell when a scrape
+    /// comes:
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Starting the component.
+//! Starts the component.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,8 +20,8 @@ impl Statsig {
     /// Starts the component on its own thread, with its own `System`. It works with any runtime or none,
     /// and outlives actix-web's handling of signals.
     ///
-    /// If the process has no default crypto provider for rustls, this installs ring's: awc would panic
-    /// without one in some apps. An app that installs another provider does so before.
+    /// If the process has no default crypto provider for rustls, this installs ring's: awc would
+    /// panic without one in some apps. An app that needs another provider installs it first.
     ///
     /// # Errors
     /// As [`StatsigBuilder::start`].
@@ -74,7 +74,7 @@ pub struct StatsigBuilder<T = Http> {
 pub struct Http;
 
 impl StatsigBuilder {
-    /// Sends calls to actors of the app in place of HTTP.
+    /// Sends calls to the app's own actors instead of over HTTP.
     ///
     /// The component calls the factory on its own thread: once for each of the configured
     /// [`transports`](Config::transports), and again when a transport has stopped.
@@ -99,8 +99,7 @@ impl StatsigBuilder {
     /// Starts the component on the current arbiter, as [`Statsig::start_in_current_arbiter`] does.
     ///
     /// # Errors
-    /// [`Error::NoArbiter`] outside of a running actix `System`; otherwise as
-    /// [`start`](Self::start).
+    /// [`Error::NoArbiter`] outside a running actix `System`; otherwise as [`start`](Self::start).
     pub fn start_in_current_arbiter(self) -> Result<Statsig, Error> {
         let factory = http(&self.config)?;
         let component = component::on_this_arbiter(&self.config, factory)?;
@@ -128,7 +127,7 @@ where
     /// Starts the component on the current arbiter, as [`Statsig::start_in_current_arbiter`] does.
     ///
     /// # Errors
-    /// [`Error::NoArbiter`] outside of a running actix `System`.
+    /// [`Error::NoArbiter`] outside a running actix `System`.
     pub fn start_in_current_arbiter(self) -> Result<Statsig, Error> {
         let factory = |_: &_, _: &_| custom(self.transport);
         let component = component::on_this_arbiter(&self.config, factory)?;

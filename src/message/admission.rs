@@ -1,6 +1,6 @@
-//! Limits pending requests, in names and in bytes, for all users and for each user. A mailbox does not
-//! bound `Addr::send`. So the handle admits a request before it sends the message, and the actor admits
-//! messages that come straight to its address.
+//! Limits pending requests, in names and in bytes, for all users and for each user. A mailbox does
+//! not bound `Addr::send`. So the handle admits a request before it sends the message, and the
+//! actor admits messages that are sent directly to its address.
 
 use std::{
     hash::BuildHasher,
@@ -33,12 +33,13 @@ struct Quota {
     setting: &'static str,
     unit: &'static str,
     limit: usize,
-    /// The amount that one user may use wherever there is room.
+    /// The amount that one user may always use while there is room.
     always: usize,
     full: fn(usize) -> Error,
     used: AtomicUsize,
-    /// What each user uses, as a count-min sketch. The smaller of a user's two counts is at least what
-    /// the user uses, and nearly always exact: it is too high only if both buckets are shared.
+    /// Each user's usage, as a count-min sketch. The smaller of a user's two counts is never below
+    /// the user's usage, and is nearly always exact: it is too high only if both buckets are
+    /// shared.
     used_by_user: [Box<[AtomicUsize; BUCKETS]>; 2],
 }
 
@@ -47,7 +48,7 @@ const BUCKETS: usize = 2048;
 /// The positions of a user in the two rows of the sketch.
 type Buckets = [usize; 2];
 
-/// What one request uses of the limits. Releases it when dropped.
+/// One request's part of the limits, which is released on drop.
 #[derive(Debug)]
 pub(crate) struct Permit {
     quotas: Arc<Quotas>,
@@ -59,7 +60,7 @@ pub(crate) struct Permit {
 /// The names of one full call.
 const NAMES_ALWAYS: usize = 100;
 
-/// The largest user, with as many names.
+/// Room for the largest user with that many names.
 const BYTES_ALWAYS: usize = 128 * 1024;
 
 /// The memory of a request in addition to its user and the text of its names: its message and its
@@ -118,8 +119,9 @@ impl Quota {
         Self { setting, unit, limit, always, full, used, used_by_user }
     }
 
-    /// Acquires an amount, unless all users together would exceed the limit. Threads that acquire for
-    /// one user at the same moment may exceed the user's share, by one request each.
+    /// Acquires an amount, unless the user or all users together would exceed their limit. Threads
+    /// that acquire for one user at the same moment may exceed the user's share by one request
+    /// each.
     fn acquire(&self, amount: usize, buckets: Buckets) -> Result<(), Error> {
         let used = self.used.load(Relaxed);
         let counts = self.counts(buckets).map(|count| count.load(Relaxed));
@@ -271,8 +273,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is in use is the sum of the permits, for all and for each user, and never more than the
-        /// limit. A user without a permit gets what one call has room for, while there is some.
+        /// The amount in use is the sum of the permits, for all users and for each, and never
+        /// exceeds the limit. A user without a permit gets the names of one call while there is
+        /// room.
         #[test]
         fn promise_4_admission_is_bounded_and_returns_everything(
             limit in 1usize..2_000,

@@ -31,8 +31,8 @@ pub struct CallRequest {
     pub exposure: bool,
     /// The earliest deadline of the requests that wait for the call.
     pub deadline: Instant,
-    /// The refusal of an earlier call, if this one retries a part of its names. A transport that may
-    /// not retry completes the call with it.
+    /// The refusal of an earlier call, if this one retries a part of its names. A transport that
+    /// may not retry completes the call with this error.
     pub refusal: Option<Error>,
 }
 
@@ -70,7 +70,7 @@ pub struct Call {
     span: OwnedSpan,
 }
 
-/// How many calls a transport has not answered yet.
+/// The number of calls that a transport has not answered yet.
 pub(crate) type Load = Arc<AtomicUsize>;
 
 impl Call {
@@ -84,14 +84,14 @@ impl Call {
         Self { id, request, owner: Some(Arc::clone(owner)), load: None, span }
     }
 
-    /// Adds the call to this load until it is dropped.
+    /// Counts the call in this load until the call is dropped.
     pub(crate) fn counted_by(mut self, load: Load) -> Self {
         load.fetch_add(1, Relaxed);
         self.load = Some(load);
         self
     }
 
-    /// Returns what the call asks for.
+    /// Returns the call's request.
     pub fn request(&self) -> &CallRequest {
         &self.request
     }
@@ -106,8 +106,8 @@ impl Call {
         self.report(Some(outcome));
     }
 
-    /// Returns whether a caller still waits for the call. A transport asks before an attempt that it
-    /// makes some time after it received the call.
+    /// Returns whether a caller still waits for the call. A transport asks before an attempt that
+    /// starts some time after it received the call.
     pub async fn is_wanted(&self) -> bool {
         let Some(owner) = &self.owner else { return false };
         owner.wanted.send(IsCallWanted { call: self.id }).await.unwrap_or(true)

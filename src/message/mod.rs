@@ -61,7 +61,8 @@ pub(crate) mod parts {
     /// Most requests have one name.
     pub(crate) type Names = SmallVec<[Arc<str>; 1]>;
 
-    /// What [`CheckGates`](super::CheckGates) and [`GetConfigs`](super::GetConfigs) have in common.
+    /// The parts that [`CheckGates`](super::CheckGates) and [`GetConfigs`](super::GetConfigs)
+    /// share.
     #[derive(Debug)]
     #[expect(unnameable_types, reason = "users see the two messages only")]
     pub struct RequestParts {
@@ -169,7 +170,8 @@ impl Message for Flush {
     type Result = ();
 }
 
-/// The API key has changed. Clears the cache, and keeps the outcomes of earlier calls out of it.
+/// Reports that the API key has changed. The actor clears the cache and keeps the outcomes of
+/// earlier calls out of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyChanged;
 
@@ -178,11 +180,11 @@ impl Message for KeyChanged {
 }
 
 /// Shuts the component down gracefully: flushes buffered requests, waits for calls in flight, and
-/// refuses new requests with [`Error::ShuttingDown`]. May be sent more than once; the shortest limit
-/// counts.
+/// refuses new requests with [`Error::ShuttingDown`]. May be sent more than once; the shortest
+/// limit applies.
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
-    /// How long to wait. Requests that are pending then get [`Error::ShuttingDown`].
+    /// The longest wait. Requests that are still pending after it get [`Error::ShuttingDown`].
     pub limit: Duration,
 }
 

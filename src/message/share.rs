@@ -28,7 +28,7 @@ mod tests {
     }
 
     proptest! {
-        /// However many users take as much as they may, one after the other.
+        /// Any number of users take their full share, one after the other.
         #[test]
         fn promise_3_users_at_their_share_leave_room_for_the_next(
             limit in 4usize..100_000, users in 0usize..8,

@@ -1,12 +1,12 @@
 //! The operations of Statsig's API that the component calls.
 
-/// The operation of the API that a [`Call`](crate::transport::Call) makes.
+/// The API operation that a [`Call`](crate::transport::Call) performs.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallKind {
-    /// `checkGate`: POST `/v1/check_gate`, up to 100 names a call.
+    /// `checkGate`: POST `/v1/check_gate`, up to 100 names per call.
     CheckGate,
-    /// `getConfig`: POST `/v1/get_config`, one name a call.
+    /// `getConfig`: POST `/v1/get_config`, one name per call.
     GetConfig,
 }
 

@@ -20,7 +20,7 @@ use crate::model::{
 pub(super) fn user(context: &EvaluationContext) -> Result<User, Error> {
     let (mut fields, mut custom) = (Map::new(), Map::new());
     for (name, value) in &context.custom_fields {
-        // Any other attribute becomes an entry of the user's `custom`.
+        // An attribute that is not a field becomes an entry of the user's `custom`.
         let is_field = is_field(name);
         let path = || if is_field { name.clone() } else { format!("{CUSTOM}.{name}") };
         let value = json(value, &path)?;
@@ -44,7 +44,7 @@ fn add_custom(fields: &mut Map<String, Value>, custom: Map<String, Value>) {
         None | Some(Value::Null) => {
             fields.insert(CUSTOM.to_owned(), Value::Object(custom));
         }
-        // Building the user refuses it.
+        // Building the user refuses this value.
         Some(_) => {}
     }
 }

@@ -1,4 +1,4 @@
-//! Reason, variant and metadata, which the SDK gets with a value.
+//! The reason, variant and metadata that the SDK gets with a value.
 
 use open_feature::{EvaluationReason as Reason, FlagMetadata, provider::ResolutionDetails};
 
@@ -48,10 +48,10 @@ impl<'a> Decision<'a> {
     fn reason(self) -> Reason {
         match (self.source, self.rule_id) {
             (Source::Cache { .. }, _) => Reason::Cached,
-            // The specification has this reason, the SDK does not.
+            // The specification has this reason, but the SDK does not.
             (Source::Stale { .. }, _) => Reason::Other("STALE".to_owned()),
-            // Without a matching rule the API document has null. Statsig's own evaluators have
-            // `default`, or `disabled` for a gate or config that is turned off.
+            // Without a matching rule, the rule id is null in the API document. Statsig's own
+            // evaluators write `default`, or `disabled` for a gate or config that is turned off.
             (Source::Network, None | Some("default")) => Reason::Default,
             (Source::Network, Some("disabled")) => Reason::Disabled,
             (Source::Network, Some(_)) => Reason::TargetingMatch,

@@ -1,6 +1,6 @@
 //! Flag keys: the name of a config, and a key in it.
 
-/// The parts of a flag key. Without a key, it names the whole config.
+/// The parts of a flag key. Without `key`, the flag key names the whole config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlagKey<'a> {
     pub(super) config: &'a str,

@@ -1,5 +1,5 @@
-//! A provider for the [OpenFeature](https://openfeature.dev) SDK, the crate `open-feature` 0.3. An app
-//! that evaluates its flags through OpenFeature's API gets them from Statsig.
+//! A provider for the [OpenFeature](https://openfeature.dev) SDK, the crate `open-feature` 0.3.
+//! Apps that evaluate flags through OpenFeature's API get them from Statsig.
 //!
 //! ```
 //! # #[cfg(feature = "test-util")]
@@ -42,11 +42,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! The provider is ready at once, because its [`Statsig`](crate::Statsig) has started already. All
-//! promises of the handle hold here too: flags are evaluated in batches and cached for
+//! The provider is ready at once, because its [`Statsig`](crate::Statsig) has already started. All
+//! guarantees of the handle apply here, too: flags are evaluated in batches and cached for
 //! [`cache_ttl`](crate::Config::cache_ttl), and
-//! [`exposure_logging`](crate::Config::exposure_logging) decides whether Statsig logs exposures. You
-//! can await its futures in any runtime.
+//! [`exposure_logging`](crate::Config::exposure_logging) decides whether Statsig logs exposures.
+//! You can await its futures in any runtime.
 //!
 //! # Flag keys
 //!
@@ -82,10 +82,10 @@
 //! | `custom`, a struct | `custom` |
 //! | every other attribute | an entry of `custom` with that name; it replaces such an entry of the struct `custom` |
 //!
-//! The names are exactly the API's: `user_agent` is another attribute, and so is `userID`. A date
-//! becomes a string in the format of RFC 3339, in UTC. OpenFeature's structs can have any Rust type.
-//! The provider reads the SDK's `StructValue` and `Value`, serde_json's `Value` and `Map`, and
-//! `Vec<String>` for a list of strings:
+//! The names must match exactly: `user_agent` counts as another attribute, and so does `userID`. A
+//! date becomes a string in the format of RFC 3339, in UTC. OpenFeature's structs can have any Rust
+//! type. The provider reads the SDK's `StructValue` and `Value`, serde_json's `Value` and `Map`,
+//! and `Vec<String>` for a list of strings:
 //!
 //! ```
 //! use open_feature::{EvaluationContext, EvaluationContextFieldValue, StructValue};
@@ -97,8 +97,8 @@
 //! ```
 //!
 //! A user needs a targeting key or a custom id that is not empty.
-//! [`UserBuilder::build`](crate::UserBuilder::build) lists the other rules. If an attribute breaks one,
-//! the provider refuses the context rather than drop the attribute.
+//! [`UserBuilder::build`](crate::UserBuilder::build) lists the other rules. If an attribute breaks
+//! a rule, the provider refuses the context and does not drop the attribute.
 //!
 //! # Reasons
 //!
@@ -116,8 +116,8 @@
 //!
 //! # Errors
 //!
-//! The message begins with the [kind](crate::Error::kind) of the [`Error`](crate::Error) and includes
-//! its sources. It has at most 500 characters.
+//! The message begins with the [kind](crate::Error::kind) of the [`Error`](crate::Error) and
+//! includes its sources. It has at most 500 bytes.
 //!
 //! | error code | when |
 //! |---|---|
@@ -129,10 +129,11 @@
 //! | `PARSE_ERROR` | Statsig's answer does not follow its API document |
 //! | `EvaluationErrorCode::General` with the kind | any other error: a timeout, a connection failure, an open circuit breaker, a refused key, overload |
 //!
-//! After each of these errors the app uses its default. The component reports the fallback as for
-//! [`check_gate_or`](crate::Statsig::check_gate_or): in [`Stats::fallbacks`](crate::Stats::fallbacks), in
-//! the log, and to [`on_fallback`](crate::ConfigBuilder::on_fallback). It does not report the SDK's own
-//! errors, such as those of a hook or of a struct that does not convert into the app's type.
+//! After each of these errors, the app uses its default. The component reports the fallback in the
+//! same way as [`check_gate_or`](crate::Statsig::check_gate_or): in
+//! [`Stats::fallbacks`](crate::Stats::fallbacks), in the log, and to
+//! [`on_fallback`](crate::ConfigBuilder::on_fallback). It does not report the SDK's own errors,
+//! such as those of a hook or of a struct that does not convert into the app's type.
 
 mod context;
 mod details;

@@ -22,7 +22,7 @@ use crate::{
 /// Statsig as a provider for the OpenFeature SDK. The [module](super) describes how flag keys,
 /// contexts, answers and errors are converted.
 ///
-/// A clone shares the component, as a clone of [`Statsig`] does. The SDK keeps the provider until the
+/// A clone shares the component, like a clone of [`Statsig`]. The SDK keeps the provider until the
 /// app replaces it or shuts the SDK down. Neither shuts the component down: call
 /// [`Statsig::shutdown`], or drop the last handle.
 #[derive(Clone, Debug)]
@@ -96,10 +96,10 @@ impl FeatureProvider for StatsigProvider {
         &self.metadata
     }
 
-    /// Returns [`NotReady`](ProviderStatus::NotReady) after the beginning of a shutdown or the end of
-    /// the component. Otherwise returns [`Ready`](ProviderStatus::Ready) or
-    /// [`Error`](ProviderStatus::Error), by [`Stats::is_ready`](crate::Stats::is_ready). While Statsig
-    /// fails, the provider resolves flags only from cached answers.
+    /// Returns [`NotReady`](ProviderStatus::NotReady) once a shutdown has begun or the component
+    /// has ended. Otherwise returns [`Ready`](ProviderStatus::Ready) or
+    /// [`Error`](ProviderStatus::Error), by [`Stats::is_ready`](crate::Stats::is_ready). While
+    /// Statsig fails, the provider resolves flags only from cached answers.
     fn status(&self) -> ProviderStatus {
         if self.statsig.is_over() {
             ProviderStatus::NotReady

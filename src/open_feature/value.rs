@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value as Json};
 #[derive(Debug, PartialEq)]
 pub(super) struct Int(i64);
 
-/// An object.
+/// The SDK's struct, read from a JSON object.
 #[derive(Debug, PartialEq)]
 pub(super) struct Struct(StructValue);
 
@@ -39,14 +39,14 @@ impl<'de> Deserialize<'de> for Struct {
 }
 
 fn whole(number: f64) -> Option<i64> {
-    // 2^63, because no `f64` equals `i64::MAX`.
+    // 2^63. No `f64` equals `i64::MAX`.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     let fits = number.fract() == 0.0 && (-BEYOND..BEYOND).contains(&number);
     fits.then_some(number as i64)
 }
 
-/// Converts an object. The SDK has no null, so a null field is left out. A null in a list is an error,
-/// because leaving it out would move the others.
+/// Converts an object. The SDK has no null, so a null field is left out. A null in a list is an
+/// error, because leaving it out would move the other elements.
 fn structure(object: &Map<String, Json>) -> Result<StructValue, &'static str> {
     let fields = object.iter().filter(|(_, value)| !value.is_null());
     let fields = fields.map(|(key, json)| value(json).map(|value| (key.clone(), value)));

@@ -15,8 +15,8 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// Returns how long the machine has been suspended since a fixed moment. It is constant on systems that
-/// do not tell, or whose monotonic clock goes on while suspended.
+/// Returns how long the machine has been suspended since a fixed moment. The result is constant on
+/// systems that do not report this time, or whose monotonic clock goes on while suspended.
 pub(crate) fn slept() -> Duration {
     let slept = system_slept();
     #[cfg(feature = "test-util")]
@@ -28,8 +28,8 @@ pub(crate) fn slept() -> Duration {
 fn system_slept() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
-    // In this order: a thread that is paused between the two reads too little, which the next read
-    // corrects. Too much would never be corrected.
+    // Read in this order: if the thread is paused between the two reads, the result is too small,
+    // and the next call corrects it. A result that is too large would never be corrected.
     let since_boot = read(ClockId::CLOCK_BOOTTIME);
     since_boot.saturating_sub(read(ClockId::CLOCK_MONOTONIC))
 }

@@ -1,5 +1,5 @@
-//! Points where a test can make the component's own code panic. Without the feature `test-util` there
-//! are none.
+//! Points where a test can make the component's own code panic. Without the feature `test-util`
+//! they do nothing.
 
 #[cfg(feature = "test-util")]
 pub use on::{FAILPOINTS, panic_at};
@@ -17,7 +17,7 @@ pub(crate) fn failpoint(name: &'static str) {
 mod on {
     use std::{cell::RefCell, collections::HashMap};
 
-    /// The failpoints that [`panic_at`] knows.
+    /// The failpoints that [`panic_at`] accepts.
     ///
     /// In the `BatchActor`: its handlers of requests, of `Flush` and of `Shutdown`, its timer, and its
     /// completion of a call. In the `TransportActor`: its handlers of a call and of an attempt's end,
@@ -37,12 +37,12 @@ mod on {
         static ARMED: RefCell<HashMap<&'static str, u32>> = RefCell::default();
     }
 
-    /// Makes the component on *this* thread panic at a failpoint, the next `times` times. The component
-    /// was started with
+    /// Makes the component on *this* thread panic at a failpoint, the next `times` times. Start the
+    /// component with
     /// [`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter).
     ///
     /// # Panics
-    /// If [`FAILPOINTS`] does not have the failpoint.
+    /// Panics if [`FAILPOINTS`] does not have the failpoint.
     pub fn panic_at(failpoint: &str, times: u32) {
         let known = FAILPOINTS.into_iter().find(|known| *known == failpoint);
         let known = known.unwrap_or_else(|| panic!("no failpoint {failpoint:?}: {FAILPOINTS:?}"));

@@ -1,4 +1,4 @@
-//! Backoff for an actor that restarts again and again. Pure.
+//! Backoff for an actor that restarts repeatedly. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +9,17 @@ pub(crate) struct RestartBackoff {
     last: Option<Instant>,
 }
 
-/// A restart this long after the one before starts over without a pause.
+/// A restart this long after the previous one has no pause, and resets the backoff.
 const CALM: Duration = Duration::from_secs(10);
 
-/// The first restarts in a row have no pause.
+/// The number of restarts in a row that have no pause.
 const FREE: u32 = 3;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl RestartBackoff {
-    /// Notes a restart. Returns how long the actor pauses before it goes on.
+    /// Notes a restart. Returns how long the actor pauses before it continues.
     pub(crate) fn note(&mut self, now: Instant) -> Duration {
         let is_calm = self.last.is_none_or(|last| now.saturating_duration_since(last) >= CALM);
         self.in_a_row = if is_calm { 1 } else { self.in_a_row.saturating_add(1) };

@@ -14,7 +14,7 @@ use std::{
 pub(crate) struct SuspendedTime {
     /// The suspended time at the start.
     before: Duration,
-    /// When the second clock was last read, in milliseconds since the start.
+    /// The time when the second clock was last read, in milliseconds since the start.
     read: AtomicU64,
     /// The suspended time since the start, in milliseconds.
     since: AtomicU64,
@@ -36,7 +36,7 @@ impl SuspendedTime {
         if at != self.read.load(Relaxed) {
             self.read.store(at, Relaxed);
             let since = millis(slept().saturating_sub(self.before));
-            // Suspended time never decreases; a reading that says so is inexact.
+            // Suspended time never decreases: a lower reading is inexact.
             if since >= self.since.load(Relaxed).saturating_add(INEXACT) {
                 self.since.fetch_max(since, Relaxed);
             }
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(slept.add(later + MS, || 4 * HOUR), later + MS + 3 * HOUR);
     }
 
-    /// A thread that is held up between two clocks reads too much, and the next one does not.
+    /// The first reading is too high, and the next one is correct.
     #[test]
     fn time_never_goes_back_though_a_reading_does() {
         let now = HOUR;

@@ -1,4 +1,5 @@
-//! Yields to the other tasks of the arbiter. Without it, actix drains a mailbox to its end, however long.
+//! Yields to the other tasks of the arbiter. Without this, actix drains a whole mailbox, however
+//! long it is.
 
 use actix::{Actor, AsyncContext, Context, fut::wrap_future};
 use tokio::task::yield_now;
@@ -10,7 +11,7 @@ pub(crate) struct YieldCounter(usize);
 const MESSAGES_PER_TURN: usize = 64;
 
 impl YieldCounter {
-    /// Counts a message. Every 64th makes the actor yield before it handles the next.
+    /// Counts a message. Every 64th message makes the actor yield before it handles the next one.
     pub(crate) fn take<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
         self.0 = self.0.wrapping_add(1);
         if self.0.is_multiple_of(MESSAGES_PER_TURN) {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// The newest key, and how often it has changed.
+/// The newest key, and the number of its changes.
 #[derive(Debug)]
 pub(crate) struct ApiKey {
     newest: Mutex<SecretString>,
@@ -30,7 +30,7 @@ impl ApiKey {
         true
     }
 
-    /// Whether the text contains the newest key, as it is or escaped as in JSON.
+    /// Returns whether the text contains the newest key, as it is or escaped as in JSON.
     pub(crate) fn is_in(&self, text: &str) -> bool {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let key = newest.expose_secret();
@@ -38,12 +38,13 @@ impl ApiKey {
         text.contains(key) || text.contains(escaped.trim_matches('"'))
     }
 
-    /// Returns how often the key has changed.
+    /// Returns the number of changes of the key.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(SeqCst)
     }
 
-    /// Returns the newest key if it has changed since this number of changes, which is updated.
+    /// Returns the newest key if it has changed since this number of changes, and updates the
+    /// number.
     pub(crate) fn newer_than(&self, changes: &mut u64) -> Option<SecretString> {
         if *changes == self.changes() {
             return None;

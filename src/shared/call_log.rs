@@ -1,4 +1,4 @@
-//! The event that each call logs at DEBUG: what was asked and what the answer was, without the user.
+//! The event that each call logs at DEBUG: the names and the answers, without the user.
 
 use std::fmt::Write;
 
@@ -7,10 +7,7 @@ use tracing::Span;
 use super::Shared;
 use crate::{
     message::call::{CallRequest, Outcome},
-    model::{
-        evaluation::{Evaluation, beginning},
-        user::User,
-    },
+    model::{evaluation::Evaluation, text::beginning, user::User},
     telemetry::spans,
 };
 
@@ -18,9 +15,9 @@ use crate::{
 const LONGEST: usize = 100;
 
 impl Shared {
-    /// Logs the outcome of a call within its span: one event, whatever the number of names.
+    /// Logs the outcome of a call within its span: one event for any number of names.
     ///
-    /// A server may repeat in its texts what it was sent. So texts are withheld if the user has private
+    /// A server's texts may repeat what it was sent. So texts are withheld if the user has private
     /// attributes, or if they contain the API key.
     pub(crate) fn log_call(&self, span: &Span, request: &CallRequest, outcome: &Outcome) {
         let operation = request.kind.operation();

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use crate::{message::share::fair_share, model::user::User};
 
-/// Places for long bodies while they are read. A user holds at most its [fair share](fair_share) of them,
-/// so bodies that hang leave places for other users.
+/// Places for long bodies while they are read. A user holds at most its [fair share](fair_share) of
+/// them, so one user's hanging bodies leave places for other users.
 #[derive(Debug)]
 pub(crate) struct LongBodies {
     places: usize,
@@ -38,7 +38,7 @@ impl LongBodies {
         let user = self.hasher.hash_one(user);
         loop {
             let mut released = pin!(self.released.notified());
-            // Before the attempt, so that a release after it is not missed.
+            // Enabled before the attempt, so that a release after the attempt is not missed.
             released.as_mut().enable();
             if self.try_acquire(user) {
                 return Place { of: self, user };

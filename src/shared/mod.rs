@@ -55,22 +55,22 @@ pub(crate) struct Shared {
     pub(crate) environment: Option<Environment>,
     began: Instant,
     slept: SuspendedTime,
-    /// Until when no call gets through to Statsig, in microseconds since the start: the circuit breaker is
-    /// open, or Statsig has sent a `Retry-After`.
+    /// The time until which no call gets through to Statsig, in microseconds since the start: the
+    /// circuit breaker is open, or Statsig has sent a `Retry-After`.
     denied_until: AtomicU64,
-    /// When Statsig was last asked, or would have been if there were no stale answer, in microseconds
-    /// since the start.
+    /// The time when Statsig was last asked, or would have been asked without a stale answer, in
+    /// microseconds since the start.
     asked: AtomicU64,
     /// Connections of earlier generations are not reused.
     connection_generation: AtomicU64,
-    /// It will close before long.
+    /// Whether the component is not ready, because it will soon close.
     is_leaving: AtomicBool,
-    /// The component takes no more requests.
+    /// Whether the component refuses new requests.
     is_closing: AtomicBool,
     report: OnceLock<ShutdownReport>,
 }
 
-/// So many long answers are read at once, by all transports.
+/// The number of long answers that all transports together read at once.
 const LONG_BODIES: usize = 8;
 
 impl Shared {
@@ -122,7 +122,8 @@ impl Shared {
         }
     }
 
-    /// A probe of the circuit breaker was answered, as the next call will be.
+    /// Notes that a probe of the circuit breaker was answered, so the next call should be answered
+    /// too.
     pub(crate) fn probe_answered(&self) {
         if self.counters.is_answering() {
             tracing::info!("calls to Statsig are answered again");
@@ -161,8 +162,9 @@ impl Shared {
         self.published.publish(|| self.stats());
     }
 
-    /// Looks an evaluation up in the cache: a stale one only while no call gets through to Statsig.
-    /// That counts as asking Statsig, so the circuit breaker goes on probing.
+    /// Looks up an evaluation in the cache. Returns a stale one only while no call gets through to
+    /// Statsig. A stale answer counts as asking Statsig, so that the circuit breaker goes on
+    /// probing.
     pub(crate) fn lookup<'r>(
         &self,
         reader: &'r Reader<'_>,
@@ -201,7 +203,7 @@ impl Shared {
         }
     }
 
-    /// Statsig has answered: no stale answers are served until it fails again.
+    /// Notes that Statsig has answered: no stale answers are served until it fails again.
     fn serves_fresh(&self, now: Instant) {
         const END: &str = "Statsig answers again: stale answers are no longer served";
         match self.stale_episodes.answered(self.counters.stale.load(Relaxed), now) {
@@ -211,13 +213,12 @@ impl Shared {
         }
     }
 
-    /// Returns the time since the start, by which evaluations age. It goes on while the machine is
-    /// suspended.
+    /// Returns the time since the start, which dates evaluations. Suspended time counts too.
     pub(crate) fn cache_time(&self, now: Instant) -> Duration {
         self.slept.add(now.saturating_duration_since(self.began), clock::slept)
     }
 
-    /// Sets until when no call gets through to Statsig.
+    /// Sets the time until which no call gets through to Statsig.
     pub(crate) fn deny_until(&self, until: Option<Instant>) {
         self.denied_until.store(until.map_or(0, |until| self.micros(until)), Relaxed);
     }
@@ -226,7 +227,7 @@ impl Shared {
         self.micros(now) < self.denied_until.load(Relaxed)
     }
 
-    /// Notes that Statsig is asked.
+    /// Notes that Statsig is asked at this time.
     pub(crate) fn note_asked(&self, now: Instant) {
         self.asked.fetch_max(self.micros(now), Relaxed);
     }
@@ -247,18 +248,18 @@ impl Shared {
         self.connection_generation.load(Relaxed)
     }
 
-    /// Ends all connections of this generation, unless they have ended already: on one of them, answers no
-    /// longer match their requests.
+    /// Ends all connections of this generation, unless they have ended already, because the answers
+    /// on one of them no longer match their requests.
     pub(crate) fn end_connections_of(&self, generation: u64) {
         self.connection_generation.fetch_max(generation + 1, Relaxed);
     }
 
-    /// Makes the component not ready. It still answers.
+    /// Marks the component as not ready. It still answers requests.
     pub(crate) fn leave(&self) {
         self.is_leaving.store(true, Relaxed);
     }
 
-    /// Refuses new requests, and answers no more from the cache.
+    /// Refuses new requests, and stops answering from the cache.
     pub(crate) fn close(&self) {
         self.leave();
         self.is_closing.store(true, Relaxed);
@@ -269,7 +270,7 @@ impl Shared {
     }
 
     pub(crate) fn ended_with(&self, report: ShutdownReport) {
-        // There is one end.
+        // A component ends once.
         let _ = self.report.set(report);
     }
 

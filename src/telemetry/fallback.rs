@@ -1,4 +1,4 @@
-//! Fallbacks: a default in place of an answer. Each is logged, counted and reported to a hook.
+//! Fallbacks: defaults in place of answers. Each is logged, counted and reported to a hook.
 
 use std::{
     fmt::Display,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::model::{call_kind::CallKind, error::Error, evaluation::beginning};
+use crate::model::{call_kind::CallKind, error::Error, text::beginning};
 
 /// A default that was used in place of an answer.
 /// [`ConfigBuilder::on_fallback`](crate::ConfigBuilder::on_fallback) reports each.
@@ -38,8 +38,8 @@ impl Fallback {
         const ERROR: usize = 500;
         let Self { kind, name, key, error } = self;
         let operation = kind.operation();
-        // As text fields, which are escaped, and short: names may come from requests, and the error
-        // repeats them.
+        // Short text fields, which are escaped: names may come from requests, and the error repeats
+        // them.
         let name = || short(name, NAME);
         let key = || key.as_ref().map(|key| short(key, NAME));
         let error = || short(error, ERROR);
@@ -67,16 +67,16 @@ fn cut(text: Arc<str>, longest: usize) -> Arc<str> {
     if text.len() <= longest { text } else { beginning(&text, longest).into() }
 }
 
-/// Returns the first characters of a value's text.
+/// Returns the beginning of a value's text.
 fn short(value: &impl Display, longest: usize) -> String {
-    value.to_string().chars().take(longest).collect()
+    beginning(&value.to_string(), longest).to_owned()
 }
 
 /// Allows one warning a second, so that an outage does not fill the log.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Mutex<SinceLast>);
 
-/// What happened since the last warning.
+/// The events since the last warning.
 #[derive(Debug, Default)]
 struct SinceLast {
     warned_at: Option<Instant>,

@@ -1,4 +1,4 @@
-//! Runs the app's hooks on their own thread. A hook that blocks or panics delays other hooks only.
+//! Runs the app's hooks on their own thread. A hook that blocks or panics delays only other hooks.
 
 use std::{
     fmt,
@@ -23,7 +23,8 @@ pub(crate) struct Hooks {
 
 pub(crate) type Hook<T> = Arc<dyn Fn(&T) + Send + Sync>;
 
-/// Sends events to the hooks. Its thread starts with the first event, and ends when this is dropped.
+/// Sends events to the hooks. Its thread starts with the first event, and ends when the dispatcher
+/// is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct HookDispatcher {
     hooks: Hooks,
@@ -36,7 +37,7 @@ enum Event {
     Fallback(Fallback),
 }
 
-/// The most events that wait for the hooks. More are dropped and counted.
+/// The maximum number of events that wait for the hooks. Further events are dropped and counted.
 const MAX_WAITING: usize = 1024;
 
 impl HookDispatcher {

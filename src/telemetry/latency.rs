@@ -66,7 +66,7 @@ impl Latencies {
 }
 
 impl TwoMinuteWindow {
-    /// Drops what is older than the previous minute.
+    /// Drops latencies that are older than the previous minute.
     fn advance(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let age = now.saturating_duration_since(began);

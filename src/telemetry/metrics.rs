@@ -41,12 +41,12 @@
 //! `operation` is `check_gate` or `get_config`; `outcome` is `ok` or an [`Error::kind`]. Several
 //! components of one process add up.
 //!
-//! Histograms are recorded at once. Counters and gauges are counted by the component itself, so that an
-//! answer from the cache stays cheap. Call [`Statsig::publish_metrics`] to publish them just before each
-//! scrape, or [`Statsig::publish_metrics_every`] to publish them every few seconds. Install the recorder
-//! before the component starts: what is published without a recorder is lost. The recorder of
-//! `metrics-exporter-prometheus` makes summaries of histograms unless you set buckets
-//! (`PrometheusBuilder::set_buckets`).
+//! Histograms are recorded at once. Counters and gauges are counted by the component itself, so
+//! that an answer from the cache stays cheap. Call [`Statsig::publish_metrics`] to publish them
+//! just before each scrape, or [`Statsig::publish_metrics_every`] to publish them every few
+//! seconds. Install the recorder before the component starts: anything published without a recorder
+//! is lost. The recorder of `metrics-exporter-prometheus` turns histograms into summaries unless
+//! you set buckets (`PrometheusBuilder::set_buckets`).
 //!
 //! [`Statsig::publish_metrics`]: crate::Statsig::publish_metrics
 //! [`Statsig::publish_metrics_every`]: crate::Statsig::publish_metrics_every
@@ -74,8 +74,9 @@ type ByKind = BTreeMap<ErrorKind, u64>;
 pub(crate) struct Published(Mutex<Option<Stats>>);
 
 impl Published {
-    /// Publishes the changes of counters and gauges since the last publication: other components of the
-    /// process add to the same metrics. The lock covers the read, so statistics are published in order.
+    /// Publishes the changes of counters and gauges since the last publication, because other
+    /// components of the process add to the same metrics. The lock covers the read, so statistics
+    /// are published in order.
     pub(crate) fn publish(&self, read: impl FnOnce() -> Stats) {
         let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = read();
@@ -117,7 +118,8 @@ fn count(before: &Stats, now: &Stats) {
     ] {
         counter.increment(now.saturating_sub(before));
     }
-    // Each kind from the start: Prometheus sees no increase in a counter whose first value is 5.
+    // Publishes each kind from the start: Prometheus sees no increase in a counter whose first
+    // value is 5.
     for kind in ErrorKind::ALL {
         let errors = more(&before.errors, &now.errors, kind);
         counter!("statsig_failed_requests_total", "kind" => kind.as_str()).increment(errors);
@@ -131,8 +133,8 @@ fn more(before: &ByKind, now: &ByKind, kind: ErrorKind) -> u64 {
     of(now).saturating_sub(of(before))
 }
 
-/// Returns what is published after `now`. Some counts decrease: an answer whose caller has left is taken
-/// back.
+/// Returns the statistics that are published after `now`. Some counts can decrease, because an
+/// answer whose caller has left is taken back.
 fn highest(before: Stats, now: Stats) -> Stats {
     let Stats { answered, mut errors, .. } = before;
     for (kind, count) in &now.errors {

@@ -1,4 +1,4 @@
-//! What the app can observe: statistics, metrics, hooks, spans.
+//! Observability for the app: statistics, metrics, hooks and spans.
 
 pub(crate) mod fallback;
 pub(crate) mod hooks;

@@ -1,5 +1,5 @@
-//! The spans of a request, a flush, a call and an attempt. Only this file has their levels, names and
-//! fields; the crate's documentation lists them.
+//! The spans of a request, a flush, a call and an attempt. Only this file defines their levels,
+//! names and fields; the crate's documentation lists them.
 
 use std::{future::poll_fn, mem, ops::Deref, pin::pin};
 
@@ -96,8 +96,8 @@ pub(crate) fn flush(calls: usize) -> OwnedSpan {
     OwnedSpan(debug_span!(parent: None, "statsig.flush", calls))
 }
 
-/// Makes the span of a call, from the `BatchActor` to the outcome. Its parent is the flush, or the call
-/// whose names it asks for again. It follows from its requests, those that join later included.
+/// Makes the span of a call, from the `BatchActor` to the outcome. Its parent is the flush, or the
+/// call whose names it retries. It follows from its requests, including those that join later.
 pub(crate) fn call(parent: &Span, operation: &'static str, names: usize) -> OwnedSpan {
     let span = || debug_span!(parent: parent, "statsig.call", operation, names, outcome = Empty);
     OwnedSpan::within(parent, span)
@@ -109,8 +109,8 @@ pub(crate) fn attempt(call: &Span, operation: &'static str, number: u32) -> Owne
     OwnedSpan::within(call, span)
 }
 
-/// Notes that the span follows from these requests, if they have the same subscriber. Subscribers cannot
-/// be compared, but only that of the span finds the span entered.
+/// Records that the span follows from these requests, if they have the same subscriber. Subscribers
+/// cannot be compared, but only the span's own subscriber reports the span as entered.
 pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) {
     let entered = |(_, subscriber): (&Id, &Dispatch)| subscriber.current_span().id().cloned();
     let known = |request: &&Span| request.with_subscriber(entered).flatten() == span.id();
@@ -122,10 +122,10 @@ pub(crate) fn follow<'a>(span: &Span, requests: impl Iterator<Item = &'a Span>) 
     within(span, follow);
 }
 
-/// All callers have left.
+/// The outcome when all callers have left.
 pub(crate) const ABANDONED: &str = "abandoned";
 
-/// The transport lost the call, which is sent again.
+/// The outcome when the transport lost the call, which is then sent again.
 pub(crate) const LOST: &str = "lost";
 
 /// Records the end of a request, with an [`outcome`](crate::model::error::outcome) or one of the above.

@@ -1,4 +1,4 @@
-//! When the log says that stale answers are served, and when that they no longer are. Pure.
+//! Decides when the log says that stale answers are served, or no longer served. Pure.
 
 use std::{
     sync::{
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The times in which stale answers are served.
+/// The episodes in which stale answers are served.
 #[derive(Debug, Default)]
 pub(crate) struct StaleEpisodes {
     is_serving: AtomicBool,
@@ -17,7 +17,7 @@ pub(crate) struct StaleEpisodes {
 
 #[derive(Debug, Default)]
 struct Episode {
-    /// When the log last had a line about an episode.
+    /// The time of the last line about an episode that was not quiet.
     last_line: Option<Instant>,
     is_quiet: bool,
     /// The number of stale answers before this episode.
@@ -32,13 +32,13 @@ pub(crate) struct Line {
     pub(crate) answers: u64,
 }
 
-/// A new episode is quiet if it begins this soon after the last line: Statsig may fail and answer in
-/// quick turns.
+/// A new episode is quiet if it begins this soon after the last line: Statsig may fail and recover
+/// in quick succession.
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl StaleEpisodes {
-    /// Notes a stale answer. Returns a line if it begins an episode. `answers_before` is the number of
-    /// stale answers before it.
+    /// Notes a stale answer. Returns a line if this answer begins an episode. `answers_before` is
+    /// the number of stale answers before this one.
     pub(crate) fn served(&self, answers_before: u64, now: Instant) -> Option<Line> {
         if self.is_serving.load(Relaxed) || self.is_serving.swap(true, Relaxed) {
             return None;
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods)]
-    fn each_episode_has_two_lines_and_is_quiet_if_it_begins_soon_after_another() {
+    fn episode_logs_two_lines_unless_it_follows_another_soon() {
         let (episodes, start) = (StaleEpisodes::default(), Instant::now());
         let line = |is_quiet, answers| Some(Line { is_quiet, answers });
         assert_eq!(episodes.answered(0, start), None);

@@ -44,8 +44,8 @@ pub struct Stats {
     pub retries: u64,
     /// Requests answered with evaluations.
     pub answered: u64,
-    /// Names answered with evaluations, stale ones included. `answered_names - stale - answered_calls`
-    /// is how many calls were saved, compared with one call for each name.
+    /// Names answered with evaluations, stale ones included. `answered_names - stale -
+    /// answered_calls` is the number of calls saved, compared with one call for each name.
     pub answered_names: u64,
     /// Calls that were answered with evaluations.
     pub answered_calls: u64,
@@ -70,8 +70,8 @@ pub struct Stats {
     /// Whether the last call failed: by an outage or a refusal of the key, not by a refusal of its user
     /// or names. An answered probe of the circuit breaker resets it too.
     ///
-    /// A call does not count if only its user is affected: that user's last call failed too, and other
-    /// users have been answered since.
+    /// A failed call does not count if only its user is affected: the user's previous call failed
+    /// too, and other users have been answered since.
     pub last_call_failed: bool,
     /// Whether a shutdown has begun, or the server has received its signal to shut down
     /// (`web::serve`).
@@ -105,7 +105,7 @@ pub enum BreakerState {
     Closed,
     /// The last calls failed in a row. New calls wait for the next probe, for at most two seconds.
     Open,
-    /// A probe is in flight, and decides.
+    /// A probe is in flight and decides the next state.
     HalfOpen,
 }
 
@@ -184,7 +184,7 @@ impl Counters {
         }
     }
 
-    /// Counts the names of an answer, and which of them came from the cache.
+    /// Counts the names of an answer, and those that came from the cache.
     pub(crate) fn answered_with(&self, evaluations: &[Evaluation]) {
         self.answered_names.fetch_add(evaluations.len() as u64, Relaxed);
         let origins = evaluations.iter().map(Evaluation::origin);
@@ -216,8 +216,8 @@ impl Counters {
         self.fallbacks[error.kind() as usize].fetch_add(1, Relaxed);
     }
 
-    /// Counts the end of a call. Returns whether the call failed, and whether that is a change. A failure
-    /// that affects one user alone changes nothing.
+    /// Counts the end of a call. Returns whether the call failed, and whether this differs from the
+    /// last call. A failure that affects one user alone changes nothing.
     pub(crate) fn call_ended<T>(
         &self,
         outcome: &Result<T, Error>,
@@ -233,7 +233,7 @@ impl Counters {
         (failed, self.last_call_failed.swap(failed, Relaxed) != failed)
     }
 
-    /// Notes that Statsig answered a probe. Returns `true` if that is a change.
+    /// Notes that Statsig answered a probe. Returns `true` if the last call had failed.
     pub(crate) fn is_answering(&self) -> bool {
         self.last_call_failed.swap(false, Relaxed)
     }

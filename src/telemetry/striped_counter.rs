@@ -6,8 +6,8 @@ use crossbeam_utils::CachePadded;
 
 /// Counts requests answered on their callers' threads, and their names.
 ///
-/// One counter for all threads would move between CPU caches with each addition. Here each thread has a
-/// stripe, which it shares with few others.
+/// One counter for all threads would move between CPU caches with each addition. Instead, each
+/// thread has a stripe, which it shares with few other threads.
 #[derive(Debug, Default)]
 pub(crate) struct StripedCounter([CachePadded<Stripe>; STRIPES]);
 

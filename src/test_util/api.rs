@@ -1,10 +1,10 @@
 //! The server's side of the API: refuses what the OpenAPI document "Statsig SDK HTTP API" 1.0.0
 //! refuses, and answers the rest from the rules. Pure.
 //!
-//! This file does not use the client's checks: a server that shared them would share their mistakes.
-//! It is stricter than the document's schema where the document's prose is: a user is required, with
-//! an identifier. It is looser than the document where Statsig's own SDKs are: a user's fields and
-//! entries may be `null`, ids may be numbers, and countries, tiers and custom attributes may be
+//! This file does not use the client's checks: a server that shared them would share their
+//! mistakes. Like the document's prose, it is stricter than the document's schema: a user with an
+//! identifier is required. Like Statsig's own SDKs, it is looser than the document: a user's fields
+//! and entries may be `null`, ids may be numbers, and countries, tiers and custom attributes may be
 //! anything. It accepts fields that the document does not name.
 
 use hyper::{

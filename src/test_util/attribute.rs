@@ -49,7 +49,7 @@ impl Attribute {
         }
     }
 
-    /// Says what a value must be, for an error.
+    /// Returns the rule for values, for an error.
     pub(super) fn expected(&self) -> &'static str {
         match self {
             Self::Text(_) => TEXT_VALUE,
@@ -75,13 +75,13 @@ impl Attribute {
     }
 }
 
-/// What a field with a single text may be, for an error.
+/// The values that a field with a single text may have, for an error.
 pub(super) const TEXT_VALUE: &str = "a string, a number, true or false";
-/// What an id may be, for an error.
+/// The values that an id may have, for an error.
 pub(super) const ID_VALUE: &str = "a string or a number";
-/// What `custom` and `privateAttributes` may hold, for an error.
+/// The values that `custom`, `privateAttributes` and `statsigEnvironment` may hold, for an error.
 const FREE_VALUE: &str = "anything but null";
-/// What a tier may be, for an error.
+/// The values that a tier may have, for an error.
 pub(super) const TIER_VALUE: &str = "a string";
 
 pub(super) fn is_text_value(value: &Value) -> bool {
@@ -101,7 +101,7 @@ pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Compares JSON by value. `serde_json` distinguishes 3 from 3.0, JSON does not.
+/// Compares JSON by value. `serde_json` distinguishes 3 from 3.0, but JSON does not.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Array(a), Value::Array(b)) => {

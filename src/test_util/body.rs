@@ -1,4 +1,4 @@
-//! Reads a request's body as leniently as JavaScript does. Pure.
+//! Reads a request's body as leniently as JavaScript. Pure.
 
 use std::str;
 
@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::model::json::{replace_lone_surrogates, skip_string};
 
-/// Reads JSON. Unlike serde_json, accepts numbers beyond an `f64`, which JavaScript reads as infinite,
-/// and lone surrogates, which JavaScript can write. They become the largest number and U+FFFD.
+/// Reads JSON. Unlike serde_json, it accepts numbers beyond an `f64`, which JavaScript reads as
+/// infinite, and lone surrogates, which JavaScript can write. Such a number becomes the largest
+/// `f64` of its sign, and a lone surrogate becomes U+FFFD.
 pub(super) fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(body).or_else(|error| {
         let text = str::from_utf8(body).map_err(|_| error)?;
@@ -15,7 +16,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
     })
 }
 
-/// Replaces each number beyond an `f64` by the largest `f64`.
+/// Replaces each number beyond an `f64` with the largest `f64` of its sign.
 fn bounded(json: &str) -> String {
     let mut bounded = String::with_capacity(json.len());
     let mut rest = json;
@@ -42,7 +43,8 @@ fn is_number_byte(byte: u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E')
 }
 
-/// Returns the length of a string with its quotes; without a closing quote, of the whole text.
+/// Returns the length of a string with its quotes, or of the whole text if there is no closing
+/// quote.
 fn string_length(text: &str) -> usize {
     let mut bytes = text.bytes();
     bytes.next();

@@ -5,11 +5,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-/// A fault in answering a request. [`LocalStatsig::inject`](super::LocalStatsig::inject) takes it.
+/// A fault in answering a request, for [`LocalStatsig::inject`](super::LocalStatsig::inject).
 ///
-/// A fault affects the next request that it fits, once, unless [`times`](Self::times) or
-/// [`always`](Self::always) says otherwise. Of several faults that fit, the one injected first
-/// applies. A [`delay`](Self::delay) alone lets the next fault apply as well.
+/// A fault affects only the next request that it fits, unless [`times`](Self::times) or
+/// [`always`](Self::always) says otherwise. If several faults fit, the one injected first applies.
+/// After a [`delay`](Self::delay), the next fault that fits applies, too.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct Fault {
     user_id: Option<String>,
     name: Option<String>,
     chance: Option<(f64, Rng)>,
-    /// `None`: always.
+    /// `None` means always.
     times: Option<usize>,
 }
 
@@ -45,7 +45,7 @@ pub(super) enum FaultKind {
 }
 
 impl Fault {
-    /// Delays the answer by this much.
+    /// Delays the answer by this duration.
     pub fn delay(delay: Duration) -> Self {
         Self::new(FaultKind::Delay).delayed(delay)
     }
@@ -53,7 +53,7 @@ impl Fault {
     /// Answers with this status and a JSON error as body.
     ///
     /// # Panics
-    /// If the status is not from 200 to 599: others cannot end a request.
+    /// Panics if the status is not from 200 to 599. Other statuses cannot end a request.
     pub fn status(code: u16) -> Self {
         assert!(
             (200..600).contains(&code),
@@ -92,7 +92,7 @@ impl Fault {
         Self::new(FaultKind::Truncated)
     }
 
-    /// Begins the answer's body and never ends it. The connection stays open.
+    /// Begins the answer's body but never ends it. The connection stays open.
     pub fn stall_body() -> Self {
         Self::new(FaultKind::StallBody)
     }
@@ -107,7 +107,7 @@ impl Fault {
         Self::new(FaultKind::Hang)
     }
 
-    /// Delays the fault by this much.
+    /// Delays the fault by this duration.
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -133,7 +133,7 @@ impl Fault {
     /// value.
     ///
     /// # Panics
-    /// If the fault is of another kind, or HTTP does not allow the header.
+    /// Panics if the fault is of another kind, or HTTP does not allow the header.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         let (name, value) = (name.as_ref(), value.as_ref());
         let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
@@ -153,7 +153,7 @@ impl Fault {
     /// Sets the body of a [`status`](Self::status).
     ///
     /// # Panics
-    /// If the fault is not an answer.
+    /// Panics if the fault is not a [`status`](Self::status) or a [`body`](Self::body).
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
             FaultKind::Answer { body, .. } => *body = bytes.into(),
@@ -197,7 +197,7 @@ impl Fault {
     /// the same requests. Only affected requests count for [`times`](Self::times).
     ///
     /// # Panics
-    /// If the probability is not from 0 to 1.
+    /// Panics if the probability is not from 0 to 1.
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
         assert!(
             (0.0..=1.0).contains(&probability),

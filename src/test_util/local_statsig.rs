@@ -22,16 +22,17 @@ use super::{
 
 /// A server on a loopback port that serves `checkGate` and `getConfig` of Statsig's HTTP API.
 ///
-/// It runs on a thread of its own, so it serves synchronous code and any runtime. Dropping it closes
-/// its connections and ends the thread. See the [module](super) for an example.
+/// It runs on its own thread, so it serves synchronous code and any runtime. Dropping the handle
+/// closes the server's connections and ends the thread. See the [module](super) for an example.
 ///
-/// It refuses what the API document refuses, with `{"error": "..."}` that names field and rule:
+/// It refuses what the API document refuses, with `{"error": "..."}` that names the field and the
+/// rule:
 ///
 /// | status | reason |
 /// |---|---|
 /// | 400 | the body is invalid |
 /// | 401 | the header `statsig-api-key` is missing, or [not the required key](Self::require_key) |
-/// | 404, 405 | the API does not have the path, or not with this method |
+/// | 404, 405 | the API does not have the path, or the path does not allow the method |
 /// | 413 | the body is longer than 4 MiB |
 /// | 415 | the content type is not JSON |
 ///
@@ -52,7 +53,7 @@ impl LocalStatsig {
     /// Starts the server on a port that the system picks.
     ///
     /// # Errors
-    /// If no port or no thread is available.
+    /// Returns an error if no port or no thread is available.
     pub fn start(rules: Rules) -> io::Result<Self> {
         Self::start_on((Ipv4Addr::LOCALHOST, 0), rules)
     }
@@ -60,7 +61,7 @@ impl LocalStatsig {
     /// Starts the server on this address.
     ///
     /// # Errors
-    /// If the address cannot be bound, or no thread is available.
+    /// Returns an error if the address cannot be bound, or no thread is available.
     pub fn start_on(address: impl ToSocketAddrs, rules: Rules) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -74,7 +75,7 @@ impl LocalStatsig {
             panicked: AtomicBool::new(false),
         });
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        // On this thread, so that the caller gets the error.
+        // Converted on this thread, so that the caller gets the error.
         let listener = {
             let _in_runtime = runtime.enter();
             TcpListener::from_std(listener)?
@@ -85,7 +86,7 @@ impl LocalStatsig {
             runtime.block_on(async {
                 tokio::select! {
                     () = server::serve(listener, served) => {}
-                    // By `stop`, or because the handle was dropped.
+                    // Stopped by `stop`, or because the handle was dropped.
                     _ = stopped => {}
                 }
             });
@@ -94,11 +95,12 @@ impl LocalStatsig {
         Ok(Self { address, state, running: Mutex::new(Some(Running { stop, thread })) })
     }
 
-    /// Stops the server: closes its port and its connections, answered or not. Keeps the recorded
-    /// requests. Blocks until the server's thread has ended. A second call does nothing.
+    /// Stops the server: closes its port and all its connections, even with requests unanswered.
+    /// Keeps the recorded requests. Blocks until the server's thread has ended. A second call does
+    /// nothing.
     ///
     /// # Panics
-    /// If the server itself panicked, because its answers then prove nothing.
+    /// Panics if the server itself panicked, because its answers then prove nothing.
     pub fn stop(&self) {
         let Some(Running { stop, thread }) = lock(&self.running).take() else { return };
         // A panic may have ended the thread already.
@@ -124,12 +126,12 @@ impl LocalStatsig {
         *self.state.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Delays every later answer by this much. Default: zero.
+    /// Delays every later answer by this duration. Default: zero.
     pub fn set_latency(&self, latency: Duration) {
         *lock(&self.state.latency) = latency;
     }
 
-    /// Refuses every other key with 401 from now on. By default the server accepts any key.
+    /// From now on, refuses every other key with 401. By default the server accepts any key.
     pub fn require_key(&self, api_key: impl Into<String>) {
         *lock(&self.state.api_key) = Some(api_key.into());
     }
@@ -139,7 +141,7 @@ impl LocalStatsig {
         lock(&self.state.faults).inject(fault);
     }
 
-    /// Removes all faults. Requests that have met their fault already keep it.
+    /// Removes all faults. A fault that already affects a request stays in effect.
     pub fn clear_faults(&self) {
         lock(&self.state.faults).clear();
     }
@@ -149,13 +151,14 @@ impl LocalStatsig {
         self.state.recorder.all()
     }
 
-    /// Sets how many of the last requests the server keeps, bodies included: for a long test. With
-    /// zero it keeps none. All requests still count.
+    /// Sets how many of the last requests the server keeps, bodies included: for long tests. With
+    /// zero, it keeps none. All requests are still counted.
     pub fn keep_requests(&self, count: usize) {
         self.state.recorder.keep(count);
     }
 
-    /// Returns the number of requests to `/v1/...`. A request counts when it was read, before its answer.
+    /// Returns the number of requests to `/v1/...`. A request counts once it has been read, before
+    /// its answer.
     pub fn calls(&self) -> usize {
         self.state.recorder.counts().borrow().calls
     }
@@ -166,14 +169,14 @@ impl LocalStatsig {
         self.state.recorder.counts().borrow().refused
     }
 
-    /// Blocks this thread until there were this many [`calls`](Self::calls). Returns false if the time
-    /// runs out first. This is for synchronous tests; in a runtime, await
+    /// Blocks this thread until there have been this many [`calls`](Self::calls). Returns `false`
+    /// if the time runs out first. This method is for synchronous tests. In a runtime, await
     /// [`calls_reached`](Self::calls_reached) instead.
     pub fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
         self.state.recorder.wait_for_calls(calls, timeout)
     }
 
-    /// Resolves when there were this many [`calls`](Self::calls).
+    /// Resolves when there have been this many [`calls`](Self::calls).
     pub async fn calls_reached(&self, calls: usize) {
         let mut counts = self.state.recorder.counts();
         // The sender lives as long as `self`.

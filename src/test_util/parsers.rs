@@ -1,4 +1,4 @@
-//! The parsers of network input, on their own, for fuzzing.
+//! The parsers of network input, without I/O, for fuzzing.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::{
     transport,
 };
 
-/// Reads the body of an answer as the transport does, for a call with these distinct names. Returns an
-/// evaluation for each name in order, or `None` if the answer leaves it out. Not part of the stable
-/// interface.
+/// Reads the body of an answer in the same way as the transport, for a call with these distinct
+/// names. Returns an evaluation for each name in order, or `None` if the answer leaves it out. Not
+/// part of the stable interface.
 ///
 /// # Errors
-/// Says what is wrong with the body.
+/// Returns a description of the fault in the body.
 pub fn parse_answer(
     kind: CallKind,
     names: &[&str],
@@ -26,23 +26,23 @@ pub fn parse_answer(
     decoded.map(|decoded| decoded.evaluations).map_err(|error| error.to_string())
 }
 
-/// Frames an answer as the transport does, from a connection's bytes in these parts. Returns the bytes
-/// that the HTTP client sees, and whether the connection may be reused. Not part of the stable
-/// interface.
+/// Frames an answer in the same way as the transport, from a connection's bytes in these parts.
+/// Returns the bytes that the HTTP client sees, and whether the connection may be reused. Not part
+/// of the stable interface.
 ///
 /// # Errors
-/// Says why the bytes are no answer.
+/// Returns the reason why the bytes are not an answer.
 pub fn frame_answer<'a>(
     parts: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<(Vec<u8>, bool), String> {
     transport::frame(parts)
 }
 
-/// Reads the body of a request as [`LocalStatsig`](super::LocalStatsig) does. Returns the names, and
-/// the answer from these rules. Not part of the stable interface.
+/// Reads the body of a request in the same way as [`LocalStatsig`](super::LocalStatsig). Returns
+/// the names, and the answer from these rules. Not part of the stable interface.
 ///
 /// # Errors
-/// Says why the request is refused.
+/// Returns the reason for refusing the request.
 pub fn answer_request(
     rules: &Rules,
     kind: CallKind,

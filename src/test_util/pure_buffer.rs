@@ -41,7 +41,7 @@ impl PureBuffer {
         self.0.add(request).0.data().as_ffi()
     }
 
-    /// Returns whether names are to be flushed before the next interval.
+    /// Returns whether names must be flushed before the next interval.
     pub fn is_due(&self) -> bool {
         self.0.is_due()
     }
@@ -56,27 +56,27 @@ impl PureBuffer {
         self.0.buffered()
     }
 
-    /// Makes calls of the names that are due.
+    /// Makes calls for the names that are due.
     pub fn flush_due(&mut self) -> Vec<(u64, CallRequest)> {
-        // As the actor does, which looks for the callers who have left.
+        // Scans the requests like the actor, which looks for callers who have left.
         let left: Vec<_> = self.0.due_requests().filter(|_| black_box(false)).collect();
         self.0.flush_due(&left).calls
     }
 
-    /// Makes calls of all names that are buffered.
+    /// Makes calls for all buffered names.
     pub fn flush_all(&mut self) -> Vec<(u64, CallRequest)> {
         let left: Vec<_> = self.0.buffered_requests().filter(|_| black_box(false)).collect();
         self.0.flush_all(&left).calls
     }
 
-    /// Answers a call. Returns the ids of the requests that this ends.
+    /// Answers a call. Returns the ids of the requests that the answer ends.
     pub fn answer(&mut self, call: u64, request: &CallRequest, now: Instant) -> Vec<u64> {
         let evaluations = request.names.iter().map(|name| Some(evaluation(request.kind, name)));
         let outcome = Ok(evaluations.collect());
         ids(self.0.complete(call, outcome, PartialResults::new(), now).answers)
     }
 
-    /// Fails a call. Returns the ids of the requests that this ends.
+    /// Fails a call. Returns the ids of the requests that the failure ends.
     pub fn fail(&mut self, call: u64, error: Error, now: Instant) -> Vec<u64> {
         ids(self.0.complete(call, Err(error), PartialResults::new(), now).answers)
     }

@@ -27,11 +27,11 @@ pub struct RecordedRequest {
     pub user: Value,
     /// Whether Statsig logs exposures for the request; false if it was refused.
     pub exposure: bool,
-    /// Which rule of the API the request broke, if any. A [`Fault`](super::Fault) may have replaced
-    /// the answer.
+    /// The rule of the API that the request broke, if any. A [`Fault`](super::Fault) may have
+    /// replaced the answer.
     pub refusal: Option<String>,
-    /// The status of the answer. None while the request waits, and if a [`Fault`](super::Fault) left
-    /// it without an answer.
+    /// The status of the answer. `None` while the request waits, or if a [`Fault`](super::Fault)
+    /// left it without an answer.
     pub status: Option<u16>,
     headers: HeaderMap,
 }
@@ -51,8 +51,8 @@ impl RecordedRequest {
         }
     }
 
-    /// Returns a header's value; none if the header is missing or not text. Names ignore case. To check
-    /// the key without showing it, use [`has_key`](Self::has_key).
+    /// Returns a header's value, or `None` if the header is missing or not text. The case of the
+    /// name does not matter. To check the key without showing it, use [`has_key`](Self::has_key).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -121,7 +121,7 @@ impl Recorder {
         let number = RequestNumber(log.oldest + log.requests.len() as u64);
         log.requests.push_back(recorded);
         log.trim();
-        // Under the lock, so that a reader of the count finds the request.
+        // Counted under the lock, so that a reader of the count finds the request.
         self.count(|counts| {
             counts.calls += call;
             counts.refused += refused;
@@ -148,7 +148,7 @@ impl Recorder {
         self.counts.subscribe()
     }
 
-    /// Blocks until there were this many calls. Returns false if the time runs out first.
+    /// Blocks until there have been this many calls. Returns `false` if the time runs out first.
     pub(super) fn wait_for_calls(&self, calls: usize, timeout: Duration) -> bool {
         let too_few = |_: &mut RequestLog| self.counts.borrow().calls < calls;
         let waited = self.changed.wait_timeout_while(self.log(), timeout, too_few);

@@ -10,7 +10,7 @@ use crate::model::evaluation::{ConfigEvaluation, ConfigValue, GateEvaluation};
 
 /// Gates and configs, each with its rule.
 ///
-/// A JSON file holds them. A gate may also be just `true` or `false`:
+/// Rules can be written in a JSON file. A gate may also be just `true` or `false`:
 ///
 /// ```
 /// # let text = r#"
@@ -35,8 +35,8 @@ use crate::model::evaluation::{ConfigEvaluation, ConfigValue, GateEvaluation};
 /// # Ok::<(), actix_statsig::test_util::RulesError>(())
 /// ```
 ///
-/// A test makes them with [`Rules::gate`] and [`Rules::config`]. [`Rule`] describes how a rule decides.
-/// In the file only `value` is required. An unknown or repeated key is an error.
+/// Tests can build rules with [`Rules::gate`] and [`Rules::config`]. [`Rule`] describes how a rule
+/// decides. In the file only `value` is required. An unknown or repeated key is an error.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     gates: BTreeMap<String, Rule<bool>>,
@@ -49,15 +49,16 @@ pub struct Rules {
 /// 2. Otherwise the user must have each attribute in `when`, with an equal value. Attributes are
 ///    `userID`, `email`, `ip`, `userAgent`, `country`, `locale`, `appVersion`, `os_name`,
 ///    `os_version`, `browser_name`, `browser_version`, `custom.x`, `privateAttributes.x`,
-///    `customIDs.x`, `statsigEnvironment.tier` and other `statsigEnvironment.x`. Numbers are equal by
-///    value, ids and other single fields by their text: `1` equals the user id `"1"`.
-/// 3. The user must also be among the `percentage` of users. These are the same users in every run
-///    and version, and a larger percentage includes the users of a smaller one. The gate's or config's
-///    name and the `userID` decide; without a `userID`, the custom id whose key sorts first.
+///    `customIDs.x`, `statsigEnvironment.tier` and other `statsigEnvironment.x`. Numbers are
+///    compared by value, ids and other single fields by their text: `1` equals the user id `"1"`.
+/// 3. The user must also be in the `percentage` of users. The selected users are the same in every
+///    run and version, and a larger percentage includes the users of a smaller one. The selection
+///    depends on the gate's or config's name and the `userID`, or without a `userID`, on the custom
+///    id whose key sorts first.
 /// 4. Then the answer is `value`.
 ///
-/// The answer has the rule's `rule_id` (default `local`) and `group_name`, also for an override. If
-/// the user does not pass, a gate is `false` and a config `{}`, without ids.
+/// The answer has the rule's `rule_id` (default `local`) and `group_name`, even for an override. If
+/// the user does not pass, a gate is `false` and a config is `{}`, both without ids.
 #[derive(Clone, Debug)]
 pub struct Rule<T> {
     pub(super) value: T,
@@ -78,7 +79,7 @@ impl Rules {
     /// Adds a gate: `true`, `false` or a [`Rule`].
     ///
     /// # Panics
-    /// If the API does not allow the name.
+    /// Panics if the API does not allow the name.
     #[must_use]
     pub fn gate(mut self, name: impl Into<String>, rule: impl Into<Rule<bool>>) -> Self {
         self.gates.insert(checked_name(name.into()), rule.into());
@@ -88,7 +89,7 @@ impl Rules {
     /// Adds a config: an object, such as `json!({…})`, or a [`Rule`].
     ///
     /// # Panics
-    /// If the API does not allow the name, or the value is not an object.
+    /// Panics if the API does not allow the name, or the value is not an object.
     #[must_use]
     pub fn config(
         mut self,
@@ -142,7 +143,7 @@ impl<T> Rule<T> {
         }
     }
 
-    /// Answers the user with this user id with this value, before all else.
+    /// Sets the value for the user with this user id. It takes precedence over all conditions.
     #[must_use]
     pub fn override_for(mut self, user_id: impl Into<String>, value: T) -> Self {
         self.overrides.insert(user_id.into(), value);
@@ -152,7 +153,7 @@ impl<T> Rule<T> {
     /// Requires that the user has this attribute with an equal value.
     ///
     /// # Panics
-    /// If users have no such attribute, or it cannot have such a value.
+    /// Panics if users have no such attribute, or the attribute cannot have such a value.
     #[must_use]
     pub fn when(mut self, attribute: impl AsRef<str>, value: impl Into<Value>) -> Self {
         let attribute: Attribute =
@@ -166,7 +167,7 @@ impl<T> Rule<T> {
     /// Requires that the user is among this percentage of users.
     ///
     /// # Panics
-    /// If the percentage is not from 0 to 100.
+    /// Panics if the percentage is not from 0 to 100.
     #[must_use]
     pub fn percentage(mut self, percentage: f64) -> Self {
         assert!(
@@ -218,8 +219,8 @@ impl From<Value> for Rule<Map<String, Value>> {
 /// The percentage of a rule without a percentage.
 pub(super) const ALL_USERS: f64 = 100.0;
 
-/// Hashes name and user to 0 to 9,999, equally in every run: FNV-1a with a final mix, because its high
-/// bits hardly depend on the last bytes.
+/// Hashes a name and a user to a number from 0 to 9,999, the same in every run. The hash is FNV-1a
+/// with a final mix, because the high bits of FNV-1a hardly depend on the last bytes.
 fn bucket(name: &str, user: &Map<String, Value>) -> f64 {
     let id = identifier(user).unwrap_or_default();
     let bytes = name.bytes().chain([0]).chain(id.bytes());
@@ -233,7 +234,8 @@ fn bucket(name: &str, user: &Map<String, Value>) -> f64 {
 fn identifier(user: &Map<String, Value>) -> Option<Cow<'_, str>> {
     let id = |value| text(value).filter(|id| !id.is_empty());
     user.get("userID").and_then(id).or_else(|| {
-        // The first by key: features of other crates decide whether a JSON object keeps its order.
+        // The first by key, because features of other crates decide whether a JSON object keeps its
+        // order.
         let ids = user.get("customIDs")?.as_object()?.iter();
         ids.filter_map(|(key, value)| Some((key, id(value)?))).min().map(|(_, id)| id)
     })
@@ -246,8 +248,8 @@ fn checked_name(name: String) -> String {
     name
 }
 
-/// Returns which of the API's rules a name breaks. This is not the client's own check: a server that
-/// shared the client's mistakes would find none of them.
+/// Returns the rule of the API that a name breaks. This is not the client's own check: a server
+/// that shared the client's mistakes would find none of them.
 pub(super) fn name_fault(name: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
     if !(2..=100).contains(&name.chars().count()) {
@@ -312,7 +314,7 @@ mod tests {
     #[test]
     fn users_percentile_never_changes() {
         let at = |json| bucket("new_checkout", &user(json));
-        // A promise: every version puts the same users into the same buckets.
+        // This is a guarantee: every version puts the same users into the same buckets.
         assert_eq!((at(json!({"userID": "u-1"})), at(json!({"userID": "u-2"}))), (2329.0, 6802.0));
         assert_eq!(at(json!({"customIDs": {"b": "x", "a": "u-1"}})), 2329.0);
         assert_eq!(at(json!({"userID": "", "customIDs": {"a": "", "b": "u-1"}})), 2329.0);

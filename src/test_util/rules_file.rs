@@ -38,7 +38,7 @@ pub enum RulesError {
         line: usize,
         /// The column where the faulty part ends, in bytes, counted from 1.
         column: usize,
-        /// What was found there, and what is allowed.
+        /// A description of the value found there and the values allowed.
         reason: String,
     },
 }

@@ -67,7 +67,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn connection(stream: TcpStream, state: Arc<State>) {
-    // A failure only costs time.
+    // Without it, answers are only slower.
     let _ = stream.set_nodelay(true);
     let _open = OpenConnection::count(&state);
     let reset = Arc::new(AtomicBool::new(false));
@@ -77,7 +77,7 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
     let _ = http1::Builder::new().serve_connection(io, service).await;
 }
 
-/// Counts a connection as open until this is dropped.
+/// Counts a connection as open until the guard is dropped.
 struct OpenConnection<'a>(&'a State);
 
 impl<'a> OpenConnection<'a> {
@@ -143,9 +143,9 @@ async fn respond(
     Ok(response)
 }
 
-/// Reads the body as JSON. Refuses a body that is too long, and fails if the client left.
+/// Reads the body as JSON. Refuses a body that is too long, and fails if the client has left.
 async fn read_body(body: Incoming) -> Result<Result<Json, api::Refusal>, io::Error> {
-    // If the head says that the body is too long, the server does not wait for it.
+    // If the head announces a body that is too long, the server does not wait for the body.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Ok(Err(api::Refusal::too_long()));
     }
@@ -247,7 +247,7 @@ struct Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.reset.load(Relaxed) {
-            // If this fails, the connection closes instead, which is a fault as well.
+            // If this fails, the connection closes normally, which is a fault as well.
             let _ = self.inner.set_zero_linger();
         }
     }

@@ -1,5 +1,5 @@
-//! Maps of a rules file. serde cannot derive them: a repeated key is an error, and an error in a value
-//! carries the line of that value.
+//! Maps of a rules file. serde cannot derive them, because a repeated key is an error, and an error
+//! in a value has the line of that value.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::Value;
 
-/// A map that refuses a repeated key, where JSON would let the last one win.
+/// A map that refuses a repeated key. In serde_json's maps, the last one would win.
 pub(super) struct Unique<K, V>(pub(super) BTreeMap<K, V>);
 
 /// A key of a [`Unique`] map.
@@ -67,8 +67,8 @@ where
     }
 }
 
-/// Reads any JSON value and converts it. The conversion runs inside the visitor, which is where
-/// serde_json knows the line of the value.
+/// Reads any JSON value and converts it. The conversion runs inside the visitor, where serde_json
+/// knows the line of the value.
 pub(super) struct Convert<F>(pub(super) F);
 
 macro_rules! convert_scalars {

@@ -8,7 +8,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 use super::errors::handler;
 use crate::{
     handle::Statsig,
-    model::{call_kind::CallKind, error::Error, user::User},
+    model::{call_kind::CallKind, error::Error, text::beginning, user::User},
     rt::clock,
     telemetry::fallback::LogThrottle,
 };
@@ -17,25 +17,27 @@ use crate::{
 /// component to ask, and how a request becomes a [`User`].
 ///
 /// Pass it to `app_data` of an `App`, a scope or a resource, like the configuration of actix's own
-/// extractors. The one nearest to the handler counts. Clones are cheap.
+/// extractors. The configuration nearest to the handler applies. Clones are cheap.
 ///
-/// Without a `FlagsConfig`, a request that needs flags is answered with 500, and the log names the
+/// Without a `FlagsConfig`, a request that needs flags is answered with 500, and the log shows the
 /// missing line at level ERROR.
 ///
 /// # How `identify` is called
 ///
-/// `identify` runs once for each request, when the first extractor or middleware needs the user. The
-/// result holds for the whole request. Everything that `identify` reads must be there by then:
+/// `identify` runs once for each request, when the first extractor or middleware needs the user.
+/// The result applies to the whole request. Everything that `identify` reads must be available by
+/// then:
 ///
-/// - Wrap the middleware that opens a session after the middlewares that use flags: actix runs the
-///   middleware that was wrapped last first.
+/// - Call `wrap` for the middleware that opens a session after `wrap` for the middlewares that use
+///   flags: actix runs the last wrapped middleware first.
 /// - A middleware of the `App` runs before routing, so the request has no path parameters yet.
 ///
-/// `identify` must not extract `Flags`, because `Flags` need the user that `identify` builds. The
-/// extraction fails, the request is answered with 500, and the log says at level ERROR what to do
-/// instead.
+/// `identify` must not extract `Flags`, because `Flags` needs the user that `identify` builds. If
+/// it does, the extraction fails, the request is answered with 500, and the log says at level ERROR
+/// what to do instead.
 ///
-/// An error of `identify` answers the request, wrapped in [`IdentifyError`](crate::web::IdentifyError).
+/// An error of `identify` becomes the response, wrapped in
+/// [`IdentifyError`](crate::web::IdentifyError).
 ///
 /// A user needs an id. If your visitors are anonymous, give each an id of your own, and keep the id in
 /// a cookie or a session. [`RequestUser`](crate::web::RequestUser) adds ip, user agent and locale.
@@ -78,8 +80,8 @@ impl FlagsConfig {
         })
     }
 
-    /// Returns a configuration whose `identify` is an async function or closure, for example because
-    /// it looks up a session.
+    /// Returns a configuration whose `identify` is an async function or closure, for example one
+    /// that looks up a session.
     ///
     /// ```
     /// # use actix_statsig::{Statsig, User, web::FlagsConfig};
@@ -130,8 +132,8 @@ impl FlagsConfig {
         (self.0.identify)(request)
     }
 
-    /// Logs a name that breaks the API's rule: once a second at ERROR, with the number of them since the
-    /// last line, and otherwise at DEBUG.
+    /// Logs a name that breaks the API's rule: at most once a second at ERROR, with the number of
+    /// such names since the last line, and otherwise at DEBUG.
     pub(super) fn log_invalid_name(&self, kind: CallKind, error: &Error) {
         const TEXT: &str = "invalid gate or config name, not sent to Statsig: correct the name";
         let operation = kind.operation();
@@ -141,13 +143,15 @@ impl FlagsConfig {
         }
     }
 
-    /// Logs a user that breaks one of the API's rules, as often as an invalid name, but at WARN: a client
-    /// may have caused it. The error has the field and not its value.
+    /// Logs a user that breaks one of the API's rules, as often as an invalid name, but at WARN,
+    /// because a client may have caused it. The error names the field, but does not show its value.
     pub(super) fn log_invalid_user(&self, request: &HttpRequest, error: &Error) {
         const TEXT: &str = "`identify` built an invalid user, and the request is answered with 400";
         let handler = handler(request);
-        // Text, which subscribers escape: the field may be a custom attribute with any name.
-        let error: String = error.to_string().chars().take(200).collect();
+        // A text field, which subscribers escape: the user's field may be a custom attribute with
+        // any name.
+        let error = error.to_string();
+        let error = beginning(&error, 200);
         match self.0.invalid_users.note(clock::now()) {
             Some(requests) => tracing::warn!(requests, handler, error, "{TEXT}"),
             None => tracing::debug!(handler, error, "{TEXT}"),

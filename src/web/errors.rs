@@ -1,4 +1,4 @@
-//! Errors as responses: a fitting status, and a body that tells strangers nothing else.
+//! Errors as responses: a fitting status, and a body that reveals nothing else.
 
 use std::{fmt, rc::Rc};
 
@@ -11,7 +11,7 @@ use thiserror::Error as ThisError;
 use crate::model::error::Error;
 
 /// Handlers can return the component's errors with `?`. The body names the status and nothing else.
-/// [Statuses](crate::web#statuses) lists the status of each error, and what the log says.
+/// [Statuses](crate::web#statuses) lists the status of each error, and the lines in the log.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -78,7 +78,8 @@ fn log(request: &HttpRequest, error: &impl fmt::Display) {
     tracing::error!(handler = handler(request), "{error}");
 }
 
-/// Returns the pattern of the request's route; its path where actix has not chosen the route yet.
+/// Returns the pattern of the request's route, or the request's path if actix has not chosen the
+/// route yet.
 pub(super) fn handler(request: &HttpRequest) -> String {
     request.match_pattern().unwrap_or_else(|| request.path().to_owned())
 }
@@ -88,13 +89,13 @@ fn status_only(status: StatusCode) -> HttpResponse {
     HttpResponse::build(status).content_type(ContentType::plaintext()).body(reason)
 }
 
-/// The error that the app's `identify` returned, shared by everything in the request that needed the
-/// user. Its response and its texts are those of the app's own error.
+/// The error that the app's `identify` returned, shared by all extractors and middlewares of the
+/// request that need the user. Its response and its texts are those of the app's own error.
 ///
 /// ```
 /// # use actix_statsig::web::IdentifyError;
 /// # #[derive(Debug)] struct LoginRequired;
-/// /// For a middleware that looks at responses.
+/// /// A check for a middleware that inspects responses.
 /// fn is_login_required(error: &actix_web::Error) -> bool {
 ///     let error = error.as_error::<IdentifyError>();
 ///     error.is_some_and(|error| error.app_error().as_error::<LoginRequired>().is_some())

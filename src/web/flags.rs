@@ -23,15 +23,15 @@ use crate::{
 /// Each name has one answer until the request ends, even if the cache changes meanwhile. An error is
 /// an answer too: a gate cannot fail first and be open later in the same request.
 ///
-/// A method that takes several names sends those that are new to the snapshot in one message. No other
-/// names are sent, because each name that Statsig is asked for is an exposure.
+/// A method that takes several names sends those that are new to the snapshot in one message. No
+/// other names are sent, because Statsig logs an exposure for each name in a request.
 ///
 /// Needs a [`FlagsConfig`](crate::web::FlagsConfig) in the `app_data`. Without one, the request is
-/// answered with 500, and the log names the missing line at level ERROR.
+/// answered with 500, and the log shows the missing line at level ERROR.
 ///
-/// A name has 2 to 100 of the characters that [`Name`] lists. Any other name is a mistake in the app:
-/// the call fails with [`Error::InvalidName`] and sends nothing, and the log has the name and the rule
-/// at level ERROR, at most once a second.
+/// A name has 2 to 100 of the characters that [`Name`] lists. Any other name is a mistake in the
+/// app: the call fails with [`Error::InvalidName`] and sends nothing. The log shows the name and
+/// the rule at level ERROR, at most once a second.
 ///
 /// Middlewares extract flags with `request.extract::<Flags>()`. Clones share the snapshot.
 ///
@@ -49,12 +49,13 @@ use crate::{
 pub struct Flags(Rc<Snapshot>);
 
 impl Flags {
-    /// Returns the user whose flags these are.
+    /// Returns the user of these flags.
     pub fn user(&self) -> &User {
         self.0.user()
     }
 
-    /// Returns the component, for requests outside the snapshot: without an exposure, or past the cache.
+    /// Returns the component, for requests outside the snapshot, for example without an exposure or
+    /// without the cache.
     ///
     /// ```
     /// # use actix_statsig::{CheckGates, Error, web::Flags};
@@ -71,8 +72,8 @@ impl Flags {
     /// Returns whether the gate is open.
     ///
     /// # Errors
-    /// The [`Error`] that prevented an answer; it never becomes `false`. Returned from a handler, it
-    /// becomes a response with a [status](crate::web#statuses) that fits.
+    /// The [`Error`] that prevented an answer; it never becomes `false`. If a handler returns it,
+    /// the response has a fitting [status](crate::web#statuses).
     pub async fn check_gate(&self, name: impl Name) -> Result<bool, Error> {
         Ok(self.gate_evaluation(name).await?.value())
     }
@@ -80,7 +81,7 @@ impl Flags {
     /// Returns whether each gate is open, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate). One error stands for all the names.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn check_gates<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -112,7 +113,7 @@ impl Flags {
     /// Returns several gates' whole evaluations, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate). One error stands for all the names.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn gate_evaluations<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -131,7 +132,7 @@ impl Flags {
     /// Returns several configs' evaluations, in the order of the names.
     ///
     /// # Errors
-    /// As [`check_gate`](Self::check_gate). One error stands for all the names.
+    /// As [`check_gate`](Self::check_gate): one error for all names.
     pub async fn get_configs<N: Name>(
         &self,
         names: impl IntoIterator<Item = N>,

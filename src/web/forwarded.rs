@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Returns the client's address, given the number of trusted proxies between the client and the app.
 ///
-/// Each trusted proxy has appended the address that connected to it to `X-Forwarded-For`, whose values
-/// are `forwarded_for`. Entries further left may be forged. At an entry that is missing or no address,
-/// the lookup stops with the last known address.
+/// Each trusted proxy has appended the address that connected to it to `X-Forwarded-For`, whose
+/// values are `forwarded_for`. Entries further left may be forged. The lookup stops at a missing or
+/// invalid entry, and returns the last known address.
 pub(super) fn client<'a>(
     peer: Option<IpAddr>,
     forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,

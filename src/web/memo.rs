@@ -1,4 +1,4 @@
-//! One request's evaluations, memoized by name. Knows neither a clock nor the component.
+//! One request's evaluations, memoized by name. The memo knows neither a clock nor the component.
 
 use std::{
     cell::RefCell,
@@ -11,8 +11,8 @@ use futures_util::future::{LocalBoxFuture, Shared, join_all};
 
 use crate::model::{error::Error, name::check_name};
 
-/// A message's outcome, shared by every caller that waits for one of its names. A caller that is
-/// dropped stops nothing: the others poll on.
+/// A message's outcome, shared by every caller that waits for one of its names. A dropped caller
+/// does not stop the message: the other callers keep polling it.
 pub(super) type SharedOutcome<E> = Shared<LocalBoxFuture<'static, Result<Rc<[E]>, Error>>>;
 
 /// The evaluations of one kind, gates or configs, that the request has or waits for.
@@ -21,7 +21,8 @@ pub(super) struct Memo<E> {
     names_per_message: usize,
 }
 
-/// Where to find a name's evaluation: the message that asks for the name, and the name's index in it.
+/// The place of a name's evaluation: the message that asks for the name, and the name's index in
+/// it.
 #[derive(Clone)]
 struct Entry<E> {
     message: Rc<SentMessage<E>>,
@@ -34,8 +35,8 @@ struct SentMessage<E> {
 }
 
 impl<E: Clone> Memo<E> {
-    /// Limits the names of a message. Names that share a call belong in one message. Names with a call
-    /// each need a message each: one must not wait for another, nor fail with another.
+    /// Limits the names of a message. Names that share a call belong in one message. Names with a
+    /// call each need a message each, so that one name does not wait for another or fail with it.
     pub(super) fn new(names_per_message: usize) -> Self {
         Self { entries: RefCell::default(), names_per_message }
     }
@@ -46,8 +47,9 @@ impl<E: Clone> Memo<E> {
         names: &[Arc<str>],
         send: impl Fn(Vec<Arc<str>>) -> SharedOutcome<E>,
     ) -> Result<Vec<E>, Error> {
-        // A message that this caller joined may fail because of a name that is not the caller's: the
-        // caller's names are then sent again. The loop ends, because the new messages have no other names.
+        // A message that this caller joined may fail because of another caller's name. Then the
+        // caller's names are sent again. The loop ends, because the new messages have no other
+        // names.
         loop {
             let entries = self.entries(names, &send);
             let results = join_all(entries.iter().map(Entry::evaluation)).await;
@@ -90,8 +92,8 @@ impl<E: Clone> Entry<E> {
         self.message.outcome.clone().await?.get(self.index).cloned().ok_or(missing)
     }
 
-    /// Returns whether the message is in flight, or its outcome is this name's: an evaluation, or an
-    /// error that is not another name's.
+    /// Returns whether the message is in flight, or its outcome applies to this name: an
+    /// evaluation, or an error that another name did not cause.
     fn is_for(&self, name: &Arc<str>) -> bool {
         match self.message.outcome.peek() {
             Some(Err(error)) => self.message.failed_because_of(std::slice::from_ref(name), error),
@@ -101,7 +103,8 @@ impl<E: Clone> Entry<E> {
 }
 
 impl<E> SentMessage<E> {
-    /// Returns whether the message's error counts for these names. It does not if another name caused it.
+    /// Returns whether the message's error applies to these names, that is, no other name caused
+    /// it.
     fn failed_because_of(&self, names: &[Arc<str>], error: &Error) -> bool {
         match error {
             Error::MissingName { name, .. } => names.contains(name),
@@ -131,7 +134,7 @@ mod tests {
     struct Statsig {
         messages: RefCell<Vec<Vec<Arc<str>>>>,
         fails_with: RefCell<Option<Error>>,
-        /// Holds the answers until it is closed.
+        /// Holds back the answers until it is closed.
         hold: Rc<Semaphore>,
     }
 

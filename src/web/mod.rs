@@ -1,9 +1,9 @@
 //! actix-web integration: an extractor, a middleware and a graceful shutdown.
 //!
-//! [`FlagsConfig`] tells an `App` once which component to ask, and how a request becomes a
-//! [`User`](crate::User). [`RequestUser`] fills in what every request has: ip, user agent and locale.
-//! Handlers then take [`Flags`] as an argument, [`RequireGate`] closes a part of the app, and
-//! [`serve()`] runs the server and shuts it down gracefully.
+//! [`FlagsConfig`] tells an `App` which component to ask, and how a request becomes a
+//! [`User`](crate::User). [`RequestUser`] fills in the fields that every request has: ip, user
+//! agent and locale. Handlers then take [`Flags`] as an argument, [`RequireGate`] guards a part of
+//! the app, and [`serve()`] runs the server and shuts it down gracefully.
 //!
 //! ```no_run
 //! use actix_statsig::web::{Flags, FlagsConfig, RequestUser, RequireGate, serve};
@@ -39,34 +39,35 @@
 //!
 //! # Statuses
 //!
-//! An error that a handler returns with `?`, or that [`RequireGate`] or `identify` meets, becomes a
-//! response with one of these statuses. The body names the status and nothing else.
+//! An error from a handler's `?`, from [`RequireGate`] or from `identify` becomes a response with
+//! one of these statuses. The body names the status and nothing else.
 //!
 //! | status | when | in the log |
 //! |---|---|---|
 //! | 400 | [`InvalidUser`]: `identify` built a user that Statsig would refuse, for example with an empty id | WARN with the field, at most once a second |
 //! | 500 | no [`FlagsConfig`] is set, or `identify` extracts [`Flags`] | ERROR for each request, with what to do |
 //! | 500 | [`InvalidName`]: the app asked for a name that Statsig does not allow, see [`Name`](crate::Name) | ERROR with the name and the rule, at most once a second |
-//! | 500 | [`MissingKey`] or [`WrongType`]: a config's value is not what the handler reads | nothing |
+//! | 500 | [`MissingKey`] or [`WrongType`]: a config's value does not have the key or type that the handler reads | nothing |
 //! | 500 | [`Internal`]: the component's own code failed | ERROR for each restart |
 //! | 502 | [`Unauthorized`]: Statsig refused the API key, the likeliest first error in production | WARN when calls begin to fail; ERROR once Statsig has refused the key for 10 seconds |
 //! | 502 | [`Connect`] with a [TLS fault](crate::ConnectFault::is_tls), or [`InvalidResponse`], and no stale answer | WARN when calls begin to fail |
 //! | 502 | [`Refused`] or [`MissingName`]: Statsig refused the call or left the name out | nothing |
-//! | 503 | Statsig or the way to it fails, and no stale answer: [`Timeout`], [`AttemptTimeout`], [`CircuitOpen`], [`Intermediary`], [`Unavailable`], or [`Connect`] with any other fault | WARN when calls begin to fail |
+//! | 503 | Statsig or the network fails, and no stale answer: [`Timeout`], [`AttemptTimeout`], [`CircuitOpen`], [`Intermediary`], [`Unavailable`], or [`Connect`] with any other fault | WARN when calls begin to fail |
 //! | 503 | too much is pending ([`Error::is_overload`]) | nothing |
-//! | 503 | the component shuts down or has ended: [`ShuttingDown`], [`Closed`] | INFO when a shutdown begins |
+//! | 503 | the component is shutting down or has ended: [`ShuttingDown`], [`Closed`] | INFO when a shutdown begins |
 //!
-//! "No stale answer" means that the cache has no evaluation of this user and name, or only one that is
-//! older than [`stale_if_error`](crate::Config::stale_if_error) allows. Other visitors get the stale
-//! evaluation and notice nothing. [`Stats::errors`](crate::Stats::errors) and
-//! [`on_error`](crate::ConfigBuilder::on_error) also have the errors that are not logged, except
+//! "No stale answer" means that the cache has no evaluation of this user and name, or only one that
+//! is older than [`stale_if_error`](crate::Config::stale_if_error) allows. Other visitors get the
+//! stale evaluation and do not notice the outage. [`Stats::errors`](crate::Stats::errors) and
+//! [`on_error`](crate::ConfigBuilder::on_error) also include errors that are not logged, except
 //! [`InvalidUser`], [`MissingKey`] and [`WrongType`], which your own calls return.
 //!
-//! The errors of a start ([`InvalidConfig`], [`NoArbiter`], [`Start`]) would be 500. Requests do not get
+//! Startup errors ([`InvalidConfig`], [`NoArbiter`], [`Start`]) would be 500, but no request gets
 //! them.
 //!
-//! Two statuses are not errors of the component: an error of your own that `identify` returns answers
-//! with its own status, such as 401, and a closed gate answers 404 or [what you set](RequireGate::when_closed).
+//! Two statuses are not errors of the component: an error of your own that `identify` returns has
+//! its own status, such as 401, and a closed gate answers 404 or [your own
+//! response](RequireGate::when_closed).
 //!
 //! [`Error::is_overload`]: crate::Error::is_overload
 //! [`InvalidUser`]: crate::Error::InvalidUser

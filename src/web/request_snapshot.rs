@@ -1,4 +1,4 @@
-//! A request's snapshot: made at its first use, and kept among the request's extensions.
+//! A request's snapshot: made at its first use, and stored in the request's extensions.
 
 use std::{
     cell::Cell,
@@ -27,7 +27,7 @@ pub(super) async fn request_snapshot(
         return Err(FlagsInIdentify::log(request).into());
     }
     let snapshot = cell.snapshot.get_or_init(|| async {
-        // A plain function runs when it is called: call `identify` inside the poll that is tracked.
+        // A plain function runs when it is called, so call `identify` inside the tracked poll.
         let identify = async { config.identify(request).await };
         let identified = TrackIdentify { cell: &cell, identify: pin!(identify) }.await;
         let user = identified.map_err(|error| {
@@ -41,14 +41,15 @@ pub(super) async fn request_snapshot(
     Ok(snapshot.await.clone()?)
 }
 
-/// A request's snapshot, or why there is none.
+/// A request's snapshot, or the reason why there is none.
 ///
-/// A shared future in its place would hold the request, whose extensions hold the future: the cycle
-/// would leak both when the client leaves in the meantime.
+/// A shared future would hold the request, whose extensions would hold the future. This cycle would
+/// leak both if the client left in the meantime.
 #[derive(Default)]
 struct SnapshotCell {
     snapshot: OnceCell<Result<Rc<Snapshot>, IdentifyError>>,
-    /// `identify` is being polled: an extraction of `Flags` now comes from `identify` itself.
+    /// Whether `identify` is being polled, so that an extraction of `Flags` comes from `identify`
+    /// itself.
     is_identifying: Cell<bool>,
 }
 
@@ -68,7 +69,7 @@ impl<F: Future> Future for TrackIdentify<'_, F> {
     }
 }
 
-/// Clears the flag also when `identify` panics.
+/// Clears the flag, even if `identify` panics.
 struct ClearOnDrop<'a>(&'a Cell<bool>);
 
 impl Drop for ClearOnDrop<'_> {
@@ -83,7 +84,8 @@ struct SnapshotCells(Vec<(FlagsConfig, Rc<SnapshotCell>)>);
 
 impl SnapshotCells {
     fn cell(request: &HttpRequest, config: &FlagsConfig) -> Rc<SnapshotCell> {
-        // A shared borrow first: `identify` may hold the extensions while others wait for its result.
+        // Uses a shared borrow first: `identify` may hold the extensions while other callers wait
+        // for its result.
         if let Some(cell) = request.extensions().get::<Self>().and_then(|cells| cells.get(config)) {
             return cell;
         }

@@ -1,4 +1,4 @@
-//! The part of a user that every request has: address, user agent and locale.
+//! The fields of a user that every request has: address, user agent and locale.
 
 use actix_web::{
     HttpRequest,
@@ -41,14 +41,15 @@ pub struct RequestUser {
 }
 
 impl RequestUser {
-    /// Takes the ip address from the connection, which is right where clients connect without a proxy.
+    /// Takes the ip address from the connection, which is correct if clients connect without a
+    /// proxy.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets how many proxies stand between clients and the app, one behind the other. Each must append
-    /// the address that connected to it to `X-Forwarded-For`. Default 0: the header is ignored, because
-    /// anyone can write one.
+    /// Sets how many proxies stand between clients and the app, one behind the other. Each must
+    /// append the address that connected to it to `X-Forwarded-For`. Default 0: the header is
+    /// ignored, because any client can write one.
     ///
     /// Set exactly the number of proxies that every request passes. With a higher number, clients can
     /// choose their address; with a lower one, the address is a proxy's. If the header has too few

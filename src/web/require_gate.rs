@@ -20,18 +20,18 @@ use crate::model::error::Error;
 /// Middleware that answers 404 unless a gate is open for the request's user. Wrap an `App`, a scope or a
 /// resource with it.
 ///
-/// The 404 has no body, like actix's own answer for an unknown path. If your app has a page for that,
-/// return the page with [`when_closed`](Self::when_closed).
+/// The 404 has no body, like actix's own answer for an unknown path. If your app has a 404 page,
+/// return it with [`when_closed`](Self::when_closed).
 ///
-/// If Statsig fails, the answer is the [`Error`]'s [status](crate::web#statuses).
-/// [`fail_open`](Self::fail_open) and [`fail_closed`](Self::fail_closed) choose otherwise. Three errors
-/// fail the request in any case: `identify` returns an error, no
-/// [`FlagsConfig`](crate::web::FlagsConfig) is set, or no gate can have this [name](crate::Name).
+/// If Statsig fails, the response has the [`Error`]'s [status](crate::web#statuses).
+/// [`fail_open`](Self::fail_open) and [`fail_closed`](Self::fail_closed) change this. Three errors
+/// always fail the request: `identify` returns an error, no
+/// [`FlagsConfig`](crate::web::FlagsConfig) is set, or the gate's [name](crate::Name) is invalid.
 ///
-/// A request that has no user, such as a CORS preflight, must be answered by a middleware outside this
-/// one: actix runs the middleware that was wrapped last first.
+/// A middleware outside this one must answer requests without a user, such as a CORS preflight:
+/// actix runs the last wrapped middleware first.
 ///
-/// Handlers behind this middleware share its answer: their [`Flags`] already have the gate.
+/// Handlers behind this middleware share its answer: their [`Flags`] already contain the gate.
 ///
 /// ```
 /// use actix_statsig::web::RequireGate;
@@ -53,7 +53,7 @@ struct Requirement {
     when_closed: Rc<dyn Fn(&HttpRequest) -> HttpResponse>,
 }
 
-/// What to do if there is no answer.
+/// The action if there is no answer.
 #[derive(Clone, Copy, Debug)]
 enum OnFailure {
     Fail,
@@ -102,7 +102,7 @@ impl Requirement {
         };
         match (flags.check_gate(gate()).await, self.on_failure) {
             (Ok(is_open), _) => Ok(is_open),
-            // A mistake in the app and no failure of Statsig: `Flags` have logged it.
+            // A mistake in the app, not a failure of Statsig: `Flags` has logged it.
             (Err(error @ Error::InvalidName { .. }), _) => Err(error.into()),
             (Err(error), OnFailure::Open) => Ok(fell_back(error, true)),
             (Err(error), OnFailure::Close) => Ok(fell_back(error, false)),
@@ -164,7 +164,8 @@ where
                     let response = (requirement.when_closed)(request.request());
                     Ok(request.into_response(response).map_into_right_body())
                 }
-                // A response and not an `Err`, so that outer middlewares see it like a handler's response.
+                // A response, not an `Err`, so that outer middlewares treat it like a handler's
+                // response.
                 Err(error) => Ok(request.error_response(error).map_into_right_body()),
             }
         }

@@ -18,13 +18,13 @@ use crate::{handle::Statsig, message::ShutdownReport};
 ///
 /// # Steps of the shutdown
 ///
-/// 1. If there is a [`delay`](GracefulShutdown::delay), the component reports at once that it is not
-///    ready, and the server keeps serving: load balancers take a while to notice. Another signal ends
-///    the delay.
-/// 2. The server reads the requests that have arrived: until the component has had no new request for a
-///    fifth of a second, and at most for a second or a quarter of the limit.
-/// 3. The server accepts no more connections, and answers the requests it has. Their checks do not wait
-///    for the flush interval.
+/// 1. If there is a [`delay`](GracefulShutdown::delay), the component reports at once that it is
+///    not ready, and the server keeps serving, because load balancers take a while to notice.
+///    Another signal ends the delay.
+/// 2. The server reads the requests that have arrived. This step ends when the component has had no
+///    new request for a fifth of a second, or after a second or a quarter of the limit.
+/// 3. The server accepts no more connections, and answers the requests that it has read. Their
+///    checks do not wait for the flush interval.
 /// 4. The component shuts down last. Requests from other parts of the app are answered until then.
 ///
 /// Steps 2 to 4 take at most the limit, counted from the signal or the end of the delay. At the limit,
@@ -66,11 +66,11 @@ use crate::{handle::Statsig, message::ShutdownReport};
 /// ```
 ///
 /// # Errors
-/// If the signal handlers cannot be installed, or the server fails. If the server fails, the component
-/// is shut down first.
+/// Returns an error if the signal handlers cannot be installed or the server fails. If the server
+/// fails, the component is shut down first.
 ///
 /// # Panics
-/// Outside a runtime, and like [`HttpServer::run`] if the server is bound to no address.
+/// Panics outside a runtime, and like [`HttpServer::run`] if the server is not bound to an address.
 pub fn serve<F, I, S, B, D>(
     server: HttpServer<F, I, S, B>,
     statsig: &Statsig,
@@ -91,8 +91,8 @@ where
     serve_until(server, statsig, shutdown, pending())
 }
 
-/// Like [`serve`], and also shuts down when `stop` completes: for apps that decide themselves when to
-/// end, and for tests. After that, it takes two signals to cut off unanswered requests.
+/// Like [`serve`], but also shuts down when `stop` completes, for apps that decide when to end and
+/// for tests. After `stop`, only a second signal cuts off unanswered requests.
 ///
 /// ```no_run
 /// # use actix_statsig::{Statsig, web};
@@ -138,11 +138,11 @@ where
 }
 
 /// Like [`serve`], for a server built without [`HttpServer`]: for example one that wraps its
-/// connections, or that speaks another protocol beside HTTP. The builder's signal handling and
-/// `shutdown_timeout` are replaced, as [`serve`] replaces those of an `HttpServer`.
+/// connections, or that also speaks another protocol. It replaces the builder's signal handling and
+/// `shutdown_timeout`, as [`serve`] replaces those of an `HttpServer`.
 ///
-/// Services should close their idle connections when the builder's `graceful_shutdown_signal` comes:
-/// the server waits for open connections until the limit.
+/// Services should close their idle connections at the builder's `graceful_shutdown_signal`: the
+/// server waits for open connections until the limit.
 ///
 /// ```no_run
 /// # use actix_http::{HttpService, Response, error::Error};
@@ -195,8 +195,8 @@ impl GracefulShutdown {
         Self { limit, delay: Duration::ZERO }
     }
 
-    /// Keeps serving for this long before draining. [`Stats::is_ready`] is false meanwhile. Set the time
-    /// that your load balancer takes to notice. Default zero.
+    /// Keeps serving for this long before draining. [`Stats::is_ready`] is false meanwhile. Set it
+    /// to the time that your load balancer takes to notice. Default: zero.
     ///
     /// [`Stats::is_ready`]: crate::Stats::is_ready
     #[must_use]

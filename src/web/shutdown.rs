@@ -66,7 +66,7 @@ async fn shutdown_begins(
     }
 }
 
-/// What began the shutdown.
+/// The cause of the shutdown.
 #[derive(Clone, Copy)]
 enum Trigger {
     Signal,
@@ -74,7 +74,7 @@ enum Trigger {
 }
 
 impl Trigger {
-    /// Completes at the next signal: at the second one if the app began the shutdown.
+    /// Completes at the next signal, or at the second one if the app began the shutdown.
     async fn next_signal(self, signals: &mut Signals) {
         if matches!(self, Self::App) {
             signals.received().await;
@@ -100,7 +100,7 @@ async fn finish(
         () = cut_off => {}
         () = sleep(limit) => {}
     }
-    // The server still runs: it has a moment to answer the requests whose checks are cut off here.
+    // The server still runs, and has a moment to answer the requests whose checks are cut off here.
     let report = statsig.shutdown(Duration::ZERO).await;
     let cut_off = report.cut_off;
     tracing::warn!(cut_off, "not everything was drained: requests are cut off, connections closed");
@@ -108,7 +108,8 @@ async fn finish(
     report
 }
 
-/// Stops the server gracefully, then the component: the server's requests wait for the component.
+/// Stops the server gracefully, then the component, because the server's requests wait for the
+/// component.
 async fn drain(server: Server, statsig: &Statsig, limit: Duration) -> ShutdownReport {
     let handle = server.handle();
     let stopped = async {
@@ -117,7 +118,7 @@ async fn drain(server: Server, statsig: &Statsig, limit: Duration) -> ShutdownRe
         handle.stop(true).await;
     };
     tokio::select! {
-        // The server's result says nothing new once it was told to stop.
+        // The server's result says nothing new after the stop.
         _ = server => {}
         () = stopped => {}
         never = flush_repeatedly(statsig) => match never {},
@@ -125,7 +126,7 @@ async fn drain(server: Server, statsig: &Statsig, limit: Duration) -> ShutdownRe
     statsig.shutdown(limit).await
 }
 
-/// Waits until the component gets no new requests: a server that stops closes connections that it has
+/// Waits until the component gets no new requests: a stopping server closes connections that it has
 /// not accepted or read from yet. Gives up after a second, because traffic may go on.
 async fn arrivals_are_read(statsig: &Statsig) {
     for _ in 0..5 {
@@ -137,7 +138,7 @@ async fn arrivals_are_read(statsig: &Statsig) {
     }
 }
 
-/// Flushes again and again, because a handler may ask for its next flag after the last one.
+/// Flushes repeatedly, because a handler may ask for another flag after each answer.
 async fn flush_repeatedly(statsig: &Statsig) -> Infallible {
     loop {
         statsig.addr().do_send(Flush);
@@ -145,7 +146,7 @@ async fn flush_repeatedly(statsig: &Statsig) -> Infallible {
     }
 }
 
-/// Signals closer than this are one.
+/// Signals closer together than this count as one.
 const SIGNAL_GAP: Duration = Duration::from_millis(100);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

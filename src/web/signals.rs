@@ -5,7 +5,7 @@ use std::io;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Catches the signals from its creation on, also while no task waits for one.
+/// Catches the signals from its creation on, even while no task waits for one.
 #[cfg(unix)]
 pub(super) struct Signals {
     terminate: Signal,

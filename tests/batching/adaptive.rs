@@ -10,7 +10,7 @@ use crate::support::{Reaction, Script, now, settle, user, virtual_time};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// With an interval that would show.
+/// With an interval so long that a wait for it would show.
 fn config() -> ConfigBuilder {
     crate::support::config().flush_policy(FlushPolicy::Adaptive).flush_interval(1_000 * MILLISECOND)
 }
@@ -64,7 +64,7 @@ fn names_asked_during_a_call_share_the_next_one() {
         settle().await;
         let start = now();
 
-        // At different moments, while the first call is under way.
+        // Sent at different moments, while the first call is in flight.
         let mut asked = Vec::new();
         for n in 0..99 {
             asked.push(addr.send(CheckGates::new(who.clone(), [format!("gate {n}")])));
@@ -100,7 +100,7 @@ fn busy_user_does_not_delay_others() {
         let others = join_all(others.map(|other| addr.send(other))).await;
 
         assert!(others.into_iter().all(|answer| answer.unwrap().is_ok()));
-        assert_eq!(now() - start, 100 * MILLISECOND, "one call, and no wait before it");
+        assert_eq!(now() - start, 100 * MILLISECOND, "one call, without a wait before it");
         busy.await.unwrap().unwrap();
         configs.await.unwrap().unwrap();
     });

@@ -1,5 +1,5 @@
-//! Promise 3: one user's trouble stays theirs. In virtual time with a scripted transport, and over
-//! real sockets with the transport itself.
+//! Promise 3: one user's problems do not affect other users. In virtual time with a scripted
+//! transport, and over real sockets with the real transport.
 #![cfg(feature = "test-util")]
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +12,7 @@ use crate::support::{
     Reaction, Script, config, open_server, settle, start, user, with_each_variant,
 };
 
-/// What must never be reached.
+/// Longer than any step of these tests takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
@@ -37,7 +37,7 @@ fn promise_3_one_users_overload_refuses_nobody_else() {
         assert_eq!(
             statsig.stats().errors[&ErrorKind::Overloaded],
             300,
-            "of 1,050 with ten names each"
+            "refused of 1,050 requests with ten names each"
         );
 
         for n in 0..250 {
@@ -106,12 +106,12 @@ async fn promise_3_hanging_users_calls_leave_places_for_others() {
             let statsig = statsig.clone();
             async move { statsig.check_gate(&user(n), "open").await }
         }));
-        let others = timeout(LIMIT / 2, others).await.expect("they wait for those that hang");
+        let others = timeout(LIMIT / 2, others).await.expect("other users wait too long");
 
         assert!(others.iter().all(|answer| matches!(answer, Ok(true))), "{others:?}");
         assert!(hang.iter().all(|task| !task.is_finished()));
         let hanging = server.calls() - 300;
-        assert!((46..=48).contains(&hanging), "three quarters of 64, not {hanging}");
+        assert!((46..=48).contains(&hanging), "not three quarters of 64: {hanging}");
         statsig.shutdown(Duration::ZERO).await;
     }
 }
@@ -132,13 +132,13 @@ async fn promise_3_known_refused_name_takes_no_retry() {
 
         assert!(matches!(refused, Err(Error::Refused { status: 400, .. })), "{refused:?}");
         let failed = innocent.iter().filter(|answer| answer.is_err()).count();
-        assert_eq!(failed, 0, "of 19 names that nobody refuses, in round {round}");
+        assert_eq!(failed, 0, "of 19 names that are not refused, in round {round}");
         if round == 0 {
             retries_of_the_first = statsig.stats().retries;
         }
     }
     let stats = statsig.stats();
-    assert!((1..=10).contains(&retries_of_the_first), "{retries_of_the_first} to find it");
+    assert!((1..=10).contains(&retries_of_the_first), "{retries_of_the_first} retries");
     assert_eq!(stats.retries, retries_of_the_first);
     assert_eq!(stats.calls, 1 + retries_of_the_first + 39 * 2);
 }

@@ -1,4 +1,4 @@
-//! When buffered requests are flushed, and as which calls.
+//! When buffered requests are flushed, and in which calls.
 
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ fn promise_3_caller_who_left_costs_no_call() {
 
         assert_eq!(script.names(), [["aa"]]);
         let stats = statsig.stats();
-        // A message whose caller left before it was handled never reaches the actor.
+        // A message whose caller left before the actor handled it is not counted.
         assert_eq!(stats.requests, stats.answered + stats.abandoned);
     });
 }

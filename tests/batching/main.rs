@@ -1,4 +1,4 @@
-//! When requests are flushed, which of them share a call, and which user is next.
+//! When requests are flushed, which requests share a call, and which user comes next.
 
 mod adaptive;
 mod fairness;

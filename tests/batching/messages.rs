@@ -1,4 +1,4 @@
-//! What callers ask and what they get: one evaluation for each name, in the order asked.
+//! What callers request and get: one evaluation for each name, in the requested order.
 
 use std::{pin::pin, time::Duration};
 
@@ -123,7 +123,7 @@ fn promise_3_bad_name_is_refused_alone_and_at_once() {
         let start = now();
         let bad = addr.send(CheckGates::new(user("u-1"), ["fine", "not/fine"])).await.unwrap();
         let through_handle = statsig.check_gate(&user("u-1"), "x").await;
-        assert_eq!(now(), start, "it waits for nothing that is sent");
+        assert_eq!(now(), start, "the error does not wait for the other names");
 
         let message = bad.unwrap_err().to_string();
         assert!(message.starts_with("name \"not/fine\" may only have"), "{message}");
@@ -234,7 +234,7 @@ fn flush_does_not_wait_for_a_caller_who_left() {
 
         drop(joined);
 
-        assert!(flushed.await.is_ok(), "it waits for a caller who has left");
+        assert!(flushed.await.is_ok(), "the flush waits for a caller that has left");
         assert!(first.await.unwrap().is_err());
         assert_eq!((script.calls().len(), statsig.stats().abandoned), (2, 1));
     });

@@ -47,7 +47,7 @@ fn promise_4_handle_refuses_before_it_sends() {
 
         assert!(matches!(refused, Some(Err(Error::Overloaded { limit: 2, .. }))), "{refused:?}");
         drop(first);
-        // The message holds its places until the actor finds that its caller has left.
+        // The message holds its places until the actor notices that its caller has left.
         settle().await;
         let mut admitted = Box::pin(statsig.check_gate(&who, "cc"));
         assert!((&mut admitted).now_or_never().is_none());
@@ -70,7 +70,7 @@ fn promise_4_messages_nobody_waits_for_count_as_pending() {
         assert!(script.calls().is_empty());
         assert!(
             statsig.check_gates(&user("u-1"), ["aa", "bb"]).await.is_ok(),
-            "they are free again"
+            "the places are free again"
         );
     });
 }

@@ -1,5 +1,5 @@
-//! An answer from the cache allocates nothing. In a process of its own, because the allocator
-//! counts what every thread does.
+//! An answer from the cache allocates nothing. The test runs in a process of its own, because the
+//! allocator counts the allocations of every thread.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn cached_answer_allocates_nothing() {
     in_own_process(|| {
         let caching = || config().cache_ttl(Duration::from_secs(10));
         hits_allocate_nothing(caching());
-        // A user in the component's environment is made once.
+        // The user with the component's environment is built only once.
         hits_allocate_nothing(caching().environment("staging"));
     });
 }

@@ -22,10 +22,10 @@ fn down() -> Error {
     Error::unavailable(CallKind::CheckGate, 503, None)
 }
 
-/// How calls fail, if they do.
+/// The error with which calls fail, if they do.
 type Fault = Rc<Cell<Option<fn() -> Error>>>;
 
-/// Answers until it is told to fail.
+/// Answers until the test sets a fault.
 fn failing_on_demand() -> (Script, Fault) {
     let fault = Fault::default();
     let its = Rc::clone(&fault);
@@ -129,7 +129,8 @@ fn message_can_bypass_the_cache_and_refresh_it() {
     });
 }
 
-/// Each call takes half a second less than the one before it, and says which it is.
+/// Each call takes half a second less than the one before it, and its answer carries the call's
+/// number.
 fn overtaking() -> Script {
     let mut calls = 0;
     Script::new(move |call| {
@@ -159,7 +160,7 @@ fn bypassing_request_does_not_join_an_older_call() {
             assert_eq!((past[0].group_name(), early[0].group_name()), (Some("2"), Some("1")));
             let kept = statsig.gate_evaluation(&who, "beta").await.unwrap();
             let group = kept.group_name();
-            assert_eq!(group, Some("2"), "what was asked for earlier came later, and is not kept");
+            assert_eq!(group, Some("2"), "the older call's answer came later, and is not cached");
             assert!(matches!(kept.source(), Source::Cache { .. }));
         }
     });
@@ -210,7 +211,7 @@ fn stale_answer_serves_while_statsig_fails_and_says_so() {
         assert!(age >= TTL);
         let config: ConfigEvaluation = statsig.get_config(&who, "homepage").await.unwrap();
         assert!(matches!(config.source(), Source::Stale { .. }));
-        assert_eq!(script.calls().len(), 4, "Statsig is asked first");
+        assert_eq!(script.calls().len(), 4, "each stale answer follows a failed call");
         assert!(statsig.check_gate(&who, "unknown").await.is_err());
         assert_eq!(statsig.stats().stale, 2);
 
@@ -237,7 +238,7 @@ fn stale_name_does_not_help_another_of_its_request() {
         );
 
         assert!(matches!(both, Err(Error::Unavailable { .. })));
-        assert!(one.is_ok(), "its neighbour's trouble is not its own");
+        assert!(one.is_ok(), "a request without the missing name succeeds");
         assert_eq!(script.calls().len(), 2);
     });
 }
@@ -257,14 +258,15 @@ fn bypassing_request_gets_nothing_stale() {
 
         assert!(matches!(past, Err(Error::Unavailable { .. })), "{past:?}");
         assert!(matches!(stale.unwrap().source(), Source::Stale { .. }));
-        assert_eq!(script.calls().len(), 2, "they share the call all the same");
+        assert_eq!(script.calls().len(), 2, "both requests share the call");
     });
 }
 
-/// From one refusal of the key to one that counts.
+/// The pause after which a second refusal of the key counts.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Keeps what is answered for longer than the pause. The key is refused while the cell says so.
+/// A component that caches answers for longer than the pause. The key is refused while the cell is
+/// true.
 fn refusing_on_demand(status: u16) -> (Statsig, Rc<Cell<bool>>) {
     let refused = Rc::new(Cell::new(false));
     let its = Rc::clone(&refused);
@@ -285,7 +287,8 @@ fn key_refused_again_after_a_pause_empties_the_cache() {
             assert!(matches!(source("kept").await, Ok(Source::Network)));
             refused.set(true);
 
-            // Once, and again too soon: it may be a mistake, and what is kept stays.
+            // The first refusal, and another one too soon: they may be a mistake, and the cache is
+            // kept.
             for _ in 0..2 {
                 assert!(matches!(source("u-2").await, Err(Error::Unauthorized { .. })));
                 assert!(matches!(source("kept").await, Ok(Source::Cache { .. })));
@@ -300,7 +303,7 @@ fn key_refused_again_after_a_pause_empties_the_cache() {
             assert!(matches!(forgotten, Err(Error::Unauthorized { .. })), "{forgotten:?}");
             refused.set(false);
             assert!(matches!(source("kept").await, Ok(Source::Network)));
-            assert!(matches!(source("kept").await, Ok(Source::Cache { .. })), "kept again");
+            assert!(matches!(source("kept").await, Ok(Source::Cache { .. })), "cached again");
         });
     }
 }
@@ -346,7 +349,7 @@ fn answer_asked_before_the_key_was_refused_is_not_cached() {
             Source::Network
         );
         let again = statsig.gate_evaluation(&early, "beta").await.unwrap().source();
-        assert!(matches!(again, Source::Cache { .. }), "what is asked after it is kept");
+        assert!(matches!(again, Source::Cache { .. }), "an answer after the refusal is cached");
     });
 }
 
@@ -428,7 +431,7 @@ fn promise_4_no_more_is_kept_than_the_bound() {
         for n in (0..100).rev() {
             statsig.check_gate(&user(n), "beta").await.unwrap();
         }
-        assert_eq!(script.calls().len() - before, 90, "the ten that came last were kept");
+        assert_eq!(script.calls().len() - before, 90, "the last ten are cached");
     });
 }
 
@@ -451,11 +454,11 @@ fn answer_too_large_for_cache_bytes_is_not_cached() {
         };
         assert_eq!((ask(1).await, ask(1).await), (7 << 10, 7 << 10));
 
-        // When it has grown
+        // When the answer has grown
         sleep(TTL).await;
         large.set(true);
 
-        // Then it is asked for each time, and what was kept before is given to nobody
+        // Then each request makes a call, and none gets the earlier cached answer
         assert_eq!((ask(2).await, ask(3).await), (8 << 10, 8 << 10));
     });
 }

@@ -11,6 +11,6 @@ use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-/// Counts for the tests of the heap, which therefore run in processes of their own.
+/// Counts allocations for the heap tests, which therefore run in processes of their own.
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

@@ -1,5 +1,5 @@
-//! A suspended machine. In a process of its own, because all components of a process share the
-//! machine's clock.
+//! A suspended machine. The test runs in a process of its own, because all components of a process
+//! share the machine's clock.
 #![cfg(feature = "test-util")]
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn answer_grows_old_while_the_machine_is_suspended() {
 
             let gate = statsig.gate_evaluation(&who, "beta").await.unwrap();
             assert_eq!((gate.source(), statsig.stats().calls), (Source::Network, 2));
-            // What is kept from now on is as old as it is.
+            // The new entry's age counts from now on.
             sleep(Duration::from_secs(2)).await;
             let gate = statsig.gate_evaluation(&who, "beta").await.unwrap();
             assert_eq!(gate.source(), Source::Cache { age: Duration::from_secs(2) });

@@ -1,5 +1,5 @@
-//! The memory that the cache takes. In a process of its own, because the allocator counts what
-//! every thread does.
+//! The memory that the cache takes. The tests run in processes of their own, because the allocator
+//! counts the allocations of every thread.
 
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
@@ -40,7 +40,7 @@ impl Handler<Call> for AtOnce {
 
 fn gate(call: &CallRequest) -> Evaluation {
     let name = Arc::clone(&call.names[0]);
-    // Longer than what an evaluation has place for.
+    // Longer than the inline storage of an evaluation.
     GateEvaluation::new(name, true).with_rule("r".repeat(30), "a group of a long name").into()
 }
 
@@ -57,7 +57,7 @@ fn own_config(call: &CallRequest) -> Evaluation {
     config_of(&call.names[0], &format!("{:?}", call.user).replace('"', ""))
 }
 
-/// What stays on the heap when so many users have asked for so many names each.
+/// The bytes left on the heap after this many users have each requested this many names.
 async fn heap(kind: CallKind, answer: Answer, users: usize, names: usize) -> usize {
     let factory = move || Ok::<Recipient<Call>, Error>(AtOnce(answer).start().recipient());
     let settings = config()
@@ -73,7 +73,7 @@ async fn heap(kind: CallKind, answer: Answer, users: usize, names: usize) -> usi
     let region = Region::new(ALLOCATOR);
     for n in 0..users {
         for m in 0..names {
-            // Each request brings a user of its own, as each request to an app does.
+            // Each request creates its own `User`, as requests to an app do.
             let (who, name) = (user(n), format!("name-{m}"));
             match kind {
                 CallKind::CheckGate => drop(statsig.gate_evaluation(&who, name).await.unwrap()),
@@ -97,7 +97,7 @@ fn promise_4_heap_of_the_cache_is_what_cache_bytes_says() {
             ("a value that all share", GetConfig, shared_config, 3_000, 1),
         ] {
             let heap = virtual_time(heap(kind, answer, users, names));
-            // What was evicted last is still on its way back to the allocator.
+            // The last evicted entries may not be freed yet.
             assert!(heap < BUDGET + BUDGET / 8, "{what}: {heap} bytes");
             assert!(heap > BUDGET / 2, "{what}: {heap} bytes, and there was room for more");
         }

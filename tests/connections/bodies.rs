@@ -1,4 +1,4 @@
-//! Where bodies end, and where they should have.
+//! Where bodies end, and where they should have ended.
 
 use std::sync::Arc;
 
@@ -56,9 +56,9 @@ async fn body_that_the_connections_end_ends_is_read_to_that_end() {
 #[actix_rt::test]
 async fn connection_with_a_doubtful_head_is_not_reused() {
     let answers: [fn(&Value) -> String; 4] = [
-        // Two ends.
+        // Two conflicting body lengths.
         |body| in_chunks(body).replacen("\r\n", "\r\ncontent-length: 5\r\n", 1),
-        // HTTP/1.0 closes, whatever it says.
+        // An HTTP/1.0 connection closes, whatever its headers say.
         |body| with_length(body).replacen("HTTP/1.1", "HTTP/1.0", 1),
         |body| with_length(body).replacen("\r\n", "\r\nconnection: keep-alive, close\r\n", 1),
         |body| with_length(body).replacen("\r\n", "\r\nconnection: upgrade\r\n", 1),
@@ -81,7 +81,7 @@ async fn connection_with_a_doubtful_head_is_not_reused() {
     }
 }
 
-/// As a proxy leaves it that packs a body anew: RFC 9112, section 6.3, has the chunks count.
+/// A proxy that re-chunks a body may leave the length; by RFC 9112, section 6.3, the chunks count.
 #[actix_rt::test]
 async fn length_beside_chunks_says_nothing_of_the_body() {
     for length in ["5", "4000", "9000000"] {
@@ -185,8 +185,8 @@ async fn surplus_bytes_go_to_nobody_and_end_reuse() {
     }
 }
 
-/// What comes as the request does can be seen too late to keep it back, and is no answer, with or
-/// without an end of a line in it.
+/// The client may notice bytes that arrive with its request too late to hold the request back. They
+/// are no answer, with or without a line ending.
 #[actix_rt::test]
 async fn late_surplus_bytes_are_no_answer() {
     for surplus in ["}\r\n".to_owned(), "x".repeat(100_000)].map(Arc::<str>::from) {
@@ -212,9 +212,9 @@ async fn late_surplus_bytes_are_no_answer() {
     }
 }
 
-/// Of two answers that come together the first may be another's.
+/// Of two answers that arrive together, the first may belong to another request.
 #[actix_rt::test]
-async fn answer_that_another_follows_at_once_on_a_reused_connection_is_asked_for_again() {
+async fn answer_followed_by_another_on_reuse_is_retried() {
     let serve = |mut connection: Connection| async move {
         let request = connection.request().await?.expect("a request");
         connection.answer(&request).await?;
@@ -233,7 +233,7 @@ async fn answer_that_another_follows_at_once_on_a_reused_connection_is_asked_for
     });
 }
 
-/// However it arrives: with the head or after it.
+/// The body may arrive with the head or after it.
 #[actix_rt::test]
 async fn body_that_cannot_be_read_is_said_to_be_one() {
     for in_parts in [false, true] {
@@ -257,7 +257,7 @@ async fn body_that_cannot_be_read_is_said_to_be_one() {
     }
 }
 
-/// awc takes a websocket to begin where the body is.
+/// awc treats such a body as the beginning of a websocket.
 #[actix_rt::test]
 async fn answer_that_offers_a_websocket_is_an_error_that_says_so() {
     let serve = |mut connection: Connection| async move {

@@ -188,7 +188,7 @@ async fn promise_4_there_are_never_more_attempts_than_allowed() {
         server.inject(fault.always());
         let error = statsig.check_gate(&user("u-1"), "open").await.unwrap_err();
         assert!(error.is_retryable(), "{error}");
-        // One more for a connection that died as it was reused, if the fault before left one.
+        // One more for a connection that died on reuse, if the previous fault left one.
         assert!((2..=3).contains(&server.calls()), "{} calls", server.calls());
         server.clear_faults();
     }
@@ -206,7 +206,7 @@ async fn connection_that_died_on_reuse_costs_no_attempt() {
     assert!(matches!(open, Ok(true)), "{open:?}");
     assert_eq!((server.calls(), server.connections()), (3, 2));
 
-    // Without a connection to reuse the same fault is a failure like any other.
+    // Without a connection to reuse, the same fault is an ordinary failure.
     let statsig = start(&server, patient().retry_attempts(1));
     server.inject(Fault::close());
     let error = statsig.check_gate(&user("u-3"), "open").await.unwrap_err();
@@ -324,7 +324,7 @@ async fn unreachable_server_is_an_error_that_says_how() {
     drop(server);
     let config = patient().retry_attempts(1).base_url(url).build().unwrap();
     let refused = Statsig::start_in_current_arbiter(config).unwrap();
-    // A label longer than 63 characters is in no DNS, which needs no DNS to be found out.
+    // A DNS label has at most 63 characters, so this name fails without a DNS query.
     let nowhere = format!("http://{}.invalid", "a".repeat(64));
     let config = patient().retry_attempts(1).base_url(nowhere).allow_plain_http(true).proxy("none");
     let unknown = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
@@ -393,7 +393,7 @@ async fn promise_6_shutdown_leaves_no_connection_open() {
     server.all_closed().await;
 }
 
-/// Works from `#[tokio::main]` as from `#[actix_web::main]`, which the other tests show.
+/// The component works under `#[tokio::main]`; the other tests run under `#[actix_web::main]`.
 #[tokio::test(flavor = "multi_thread")]
 async fn component_on_its_own_thread_works_from_any_runtime() {
     let server = Arc::new(server());

@@ -1,4 +1,4 @@
-//! What comes when nothing was asked, and what comes when nobody waits for it any more.
+//! Bytes that arrive on an idle connection, and answers that no caller waits for any more.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn stray_answer_on_an_idle_connection_goes_to_nobody() {
     });
 }
 
-/// With TLS, half a record says nothing yet of what is in it.
+/// With TLS, half a record reveals nothing of its content.
 #[actix_rt::test]
 async fn stray_answer_begun_before_the_request_goes_to_nobody() {
     let serve = |mut connection: Connection| async move {
@@ -92,7 +92,7 @@ async fn reused_connection_answering_408_died_on_reuse() {
         for n in 0..40 {
             assert_right(&statsig, "beta", n).await;
         }
-        // No attempt counted, and so nothing of it is an error.
+        // No attempt is counted, so there is no error.
         assert!(statsig.stats().errors.is_empty());
     });
 }
@@ -120,9 +120,10 @@ async fn attempt_that_is_given_up_takes_its_connection_with_it() {
         }
         let request = connection.request().await?.expect("a request");
         let answer = with_length(&request.answer());
-        // The head alone, or nothing: in both cases the attempt waits for more.
+        // The client sees half an answer, which may be only part of the head; either way the
+        // attempt waits for more.
         connection.write(&answer[..answer.len() / 2]).await?;
-        // The client closes the connection: only then is the rest of the answer sent.
+        // Sends the rest of the answer only after the client has closed the connection.
         assert!(!matches!(connection.request().await, Ok(Some(_))));
         connection.mark();
         let _ = connection.write(&answer[answer.len() / 2..]).await;

@@ -1,4 +1,4 @@
-//! Heads before the answer.
+//! Interim responses before the answer.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ const PROCESSING: &str = "HTTP/1.1 102 Processing\r\nx-a: b\r\n\r\n";
 const HINTS: &str =
     "HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\ncontent-length: 3\r\n\r\n";
 
-/// Answers with something before the answer, in another way each time.
+/// Sends something before the answer, in a different way each time.
 async fn answer(connection: &mut Connection, request: &Request, way: usize) -> io::Result<()> {
     let answer = with_length(&request.answer());
     match way % 8 {
@@ -80,7 +80,7 @@ async fn interim_responses_are_read_over() {
     over_both!(serve.clone(), async |server: Hostile| {
         let statsig = start(server.config());
         assert_all_right(&statsig).await;
-        assert_eq!(server.requests(), 240, "each was asked once");
+        assert_eq!(server.requests(), 240, "each request was sent once");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Connections to Statsig. An answer only ever reaches the request it was sent for, even if a
-//! server or proxy blurs where one answer ends and the next begins. Every test of that runs over
-//! plain HTTP and over TLS. `http.rs` has the exchange itself.
+//! server or proxy blurs where one answer ends and the next begins. Every test of this runs over
+//! plain HTTP and over TLS. `http.rs` tests the exchange itself.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ mod proof;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// Runs a test over plain HTTP and over TLS, with a server that serves each connection like this.
+/// Runs a test over plain HTTP and over TLS, with a server that serves each connection with
+/// `$serve`.
 macro_rules! over_both {
     ($serve:expr, $test:expr) => {
         let serve = $serve;
@@ -36,14 +37,14 @@ fn user(n: usize) -> User {
     User::new(format!("u-{n}")).expect("a user id")
 }
 
-/// Asks for a gate of the user; the answer has to be theirs.
+/// Checks a gate for a user, and asserts that the answer is for that user.
 async fn assert_right(statsig: &Statsig, gate: &str, n: usize) {
     let answer = statsig.gate_evaluation(&user(n), gate).await;
     let answer = answer.unwrap_or_else(|error| panic!("user {n}: {error}"));
     assert_eq!(answer.rule_id(), Some(&*format!("u-{n}")));
 }
 
-/// 120 checks by different users, one after the other and then ten at once.
+/// Makes 120 checks for different users one by one, and 120 more ten at a time.
 async fn assert_all_right(statsig: &Statsig) {
     for n in 0..120 {
         assert_right(statsig, "beta", n).await;
@@ -63,7 +64,7 @@ async fn connections_are_reused_as_long_as_there_is_no_doubt() {
     over_both!(serve, async |server: Hostile| {
         let statsig = start(server.config());
         assert_all_right(&statsig).await;
-        // Ten at once, and each may have to rest.
+        // Ten connections for ten calls at once, and as many again while those rest.
         assert!(server.connections() <= 20, "{} connections", server.connections());
         assert_eq!(server.requests(), 240);
         assert_eq!(statsig.stats().retries, 0);

@@ -1,4 +1,5 @@
-//! Which names of an answer are proof, beside those that the server itself gets wrong.
+//! Which names in an answer prove that a connection is off by one, and which are the server's own
+//! mistakes.
 
 use std::{
     sync::{
@@ -41,14 +42,14 @@ async fn misnamed_first_answer_is_an_error_and_no_proof() {
             let error = statsig.gate_evaluation(&user(n), "wrong").await.unwrap_err();
             let Error::InvalidResponse { reason, .. } = error else { panic!("{error:?}") };
             assert!(reason.contains(r#"expected the name "wrong", found "Wrong""#), "{reason}");
-            // What is kept of others stays, from the second time on.
+            // From the second time on, the cached answers for other gates are kept.
             assert_right(&statsig, "beta", 1).await;
         }
-        assert_eq!(server.requests(), 1 + 5 + 1, "once more for the first one alone");
+        assert_eq!(server.requests(), 1 + 5 + 1, "only the first answer empties the cache");
     });
 }
 
-/// Here it proves nothing of other connections, but its own may be off by one all the same.
+/// A first answer proves nothing about other connections, but its own may still be off by one.
 #[actix_rt::test]
 async fn connection_with_a_misnamed_answer_is_not_reused() {
     let serve = |mut connection: Connection| async move {
@@ -61,7 +62,7 @@ async fn connection_with_a_misnamed_answer_is_not_reused() {
     over_both!(serve, async |server: Hostile| {
         let statsig = start(server.config());
         assert_right(&statsig, "alpha", 0).await;
-        // Both the pooled connection's answer and the fresh one's are for another gate.
+        // Both the pooled connection and the fresh one answer for another gate.
         statsig.gate_evaluation(&user(1), "alpha").await.unwrap_err();
         assert_right(&statsig, "alpha", 2).await;
         let error = statsig.gate_evaluation(&user(3), "alpha").await.unwrap_err();
@@ -73,7 +74,7 @@ async fn connection_with_a_misnamed_answer_is_not_reused() {
     });
 }
 
-/// The answer to a call of fewer names names no other, but not all either.
+/// The answer to an earlier call for fewer names contains no unrequested name, but misses one.
 #[actix_rt::test]
 async fn incomplete_answer_on_a_reused_connection_is_retried() {
     let serve = |mut connection: Connection| async move {
@@ -98,7 +99,7 @@ async fn incomplete_answer_on_a_reused_connection_is_retried() {
     });
 }
 
-/// As a server does that knows less.
+/// The server does not know every name.
 #[actix_rt::test]
 async fn name_left_out_of_a_first_answer_costs_one_call_once() {
     let serve = |mut connection: Connection| async move {
@@ -121,7 +122,7 @@ async fn name_left_out_of_a_first_answer_costs_one_call_once() {
     });
 }
 
-/// As a server does that changes the case of names.
+/// The server changes the case of names.
 #[actix_rt::test]
 async fn misnamed_answers_cost_other_names_nothing() {
     let serve = |mut connection: Connection| async move {
@@ -142,7 +143,7 @@ async fn misnamed_answers_cost_other_names_nothing() {
             assert_right(&statsig, "beta", 1).await;
             statsig.gate_evaluation(&user(n), wrong[n % 3]).await.unwrap_err();
         }
-        assert_eq!(server.requests(), 2 * 3 + 1 + 5, "what is kept of others stays");
+        assert_eq!(server.requests(), 2 * 3 + 1 + 5, "other cached answers are kept");
     });
 }
 
@@ -198,7 +199,7 @@ async fn extra_gates_are_tolerated_on_a_fresh_connection() {
     });
 }
 
-/// The server adds a gate to each answer, which proves nothing, and its third connection is off by one.
+/// The server adds a gate to each answer, which proves nothing; its third connection is off by one.
 #[actix_rt::test]
 async fn name_always_added_does_not_hide_another_proof() {
     let serve = |mut connection: Connection| async move {
@@ -226,7 +227,7 @@ async fn name_always_added_does_not_hide_another_proof() {
     });
 }
 
-/// As a server does that leaves out the name within each gate.
+/// The server leaves out the name within each gate.
 #[actix_rt::test]
 async fn unasked_key_is_proof_if_gates_have_no_name() {
     let serve = |mut connection: Connection| async move {
@@ -253,7 +254,7 @@ async fn unasked_key_is_proof_if_gates_have_no_name() {
     });
 }
 
-/// A name that the server does not know yet, and later does.
+/// The server does not know a name at first, and later does.
 #[actix_rt::test]
 async fn name_that_was_left_out_once_proves_as_much_as_any_other() {
     let serve = |mut connection: Connection| async move {

@@ -1,4 +1,5 @@
-//! An answer that names another gate than was asked proves that its connection is off by one.
+//! An answer that names another gate than the requested one proves that its connection is off by
+//! one.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -12,7 +13,8 @@ use crate::{
     user,
 };
 
-/// Answers so many requests, and from then on each with the answer to the one before it.
+/// Answers this many requests correctly, and each later request with the answer to the one before
+/// it.
 pub(crate) async fn off_by_one_after(right: usize, connection: &mut Connection) -> io::Result<()> {
     let mut before = with_length(&stray());
     for n in 0.. {
@@ -40,14 +42,14 @@ async fn connection_that_is_off_by_one_heals_at_the_first_other_name() {
         let config = server.config().cache_ttl(Duration::from_secs(600));
         let statsig = start(config.flush_interval(Duration::from_millis(1)));
         assert_right(&statsig, "beta", 1).await;
-        // Nobody can tell this one: it is an answer for the gate.
+        // This answer looks right: it is for the requested gate.
         let first = statsig.gate_evaluation(&user(2), "beta").await.unwrap();
         assert_eq!(first.rule_id(), Some("somebody else"));
 
-        // The next is for the gate that was asked before.
+        // The next answer is for the gate requested before.
         assert_right(&statsig, "alpha", 3).await;
 
-        // What was kept is forgotten, the wrong answer included, and nothing is wrong from here on.
+        // The cache is emptied, including the wrong answer, and every later answer is right.
         server.ended(1).await;
         for n in (1..100).chain(1..100) {
             assert_right(&statsig, "beta", n).await;
@@ -57,8 +59,8 @@ async fn connection_that_is_off_by_one_heals_at_the_first_other_name() {
     });
 }
 
-/// The first connection gives each request the answer to the one before, and the last answer when it
-/// is left alone. One caller asks for the same gate all the time, of which no answer proves anything.
+/// The first connection answers each request with the answer to the one before, and sends the last
+/// answer when it is idle. All requests are for the same gate, so no answer proves anything.
 #[actix_rt::test]
 async fn connection_off_by_one_for_the_same_name_heals_at_rest() {
     let pause = Duration::from_millis(30);
@@ -85,7 +87,7 @@ async fn connection_off_by_one_for_the_same_name_heals_at_rest() {
             let gate = statsig.gate_evaluation(&user(n), "beta").await.unwrap();
             wrong += usize::from(gate.rule_id() != Some(&*format!("u-{n}")));
         }
-        // 15, unless the machine keeps the server from being in time.
+        // About 15 are wrong, unless the machine delays the server.
         assert!(wrong < 60, "{wrong} of 300");
     });
 }
@@ -114,7 +116,7 @@ async fn proof_ends_all_connections_that_were_open() {
 
 #[actix_rt::test]
 async fn answer_of_another_kind_of_call_is_proof() {
-    // Each as an answer to a call of `one`, and of `one` and `two`.
+    // Each body answers a call for `one`, and a call for `one` and `two`.
     let gate = |name: &str| gate(&json!(name), &json!("somebody else"));
     let bodies = [
         gate("three"),

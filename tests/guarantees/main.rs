@@ -1,12 +1,12 @@
-//! Each test that docs/guarantees.md names exists.
+//! Checks that each test named in docs/guarantees.md exists.
 //!
-//! A binary of its own, because it reads source files and needs nothing of the crate.
+//! A binary of its own, because it reads source files and does not use the crate.
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// Appends the source of everything below a folder, except for build output.
+/// Appends the source of all files below a folder, except build output.
 fn sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -18,7 +18,7 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
-/// A test's name is a sentence; a setting's or a field's has few words.
+/// A test's name has at least five words; names of settings and fields have fewer.
 fn is_a_tests_name(quoted: &str) -> bool {
     let is_snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     quoted.chars().all(is_snake) && quoted.matches('_').count() >= 4

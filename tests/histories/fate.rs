@@ -1,4 +1,4 @@
-//! What becomes of a call.
+//! Decides how each call ends.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::support::Reaction;
 
-/// How often something goes wrong, and what.
+/// How often calls fail, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
     faulty_percent: u32,
@@ -26,18 +26,18 @@ pub(crate) struct Weather {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     LeaveOut,
-    /// An error that another attempt might mend.
+    /// An error that a retry might fix.
     FailForNow,
     FailForGood,
     /// No answer by the deadline.
     TimeOut,
-    /// An answer, but after the deadline.
+    /// The answer comes after the deadline.
     Late,
     /// The call is dropped.
     Lose,
-    /// The transport panics, and loses every call that waits in its mailbox.
+    /// The transport panics, and loses every call in its mailbox.
     Panic,
-    /// The transport ends itself.
+    /// The transport stops itself.
     Stop,
 }
 
@@ -52,15 +52,15 @@ const FAULTS: [Fault; 8] = [
     Fault::Stop,
 ];
 
-/// An evaluation as the scripted transport gives it: it shows whose it is, in every field of the
-/// user, and which call brought it.
+/// An evaluation from the scripted transport. It shows its user, with every field, and the number
+/// of its call.
 pub(crate) trait Scripted: PartialEq + fmt::Debug {
     fn of(user: &str, name: &str, exposure: bool, call: usize) -> Self;
     fn group(&self) -> Option<&str>;
     fn source(&self) -> Source;
 }
 
-/// Where an evaluation that was given came from.
+/// The source of an evaluation that a caller got.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
     /// The number of the call.
@@ -68,10 +68,10 @@ pub(crate) struct Given {
     pub(crate) source: Source,
 }
 
-/// A call's fate.
+/// How a call ends.
 pub(crate) struct Fate {
     pub(crate) fault: Option<Fault>,
-    /// What is said, unless the call is lost.
+    /// The reply, unless the call is lost.
     pub(crate) outcome: Option<Outcome>,
     pub(crate) after: Duration,
 }
@@ -104,7 +104,7 @@ impl Weather {
         let faulty = rng.u32(0..100) < self.faulty_percent;
         let fault = if faulty { rng.choice(self.kinds.iter().copied()) } else { None };
         let after = Duration::from_millis(if rng.bool() { 0 } else { rng.u64(0..self.slowest) });
-        // As if no retry were to be had.
+        // As a transport answers that has no retry left.
         if let Some(refusal) = call.refusal.as_ref().filter(|_| rng.u8(0..4) == 0) {
             let (fault, outcome) = (Some(Fault::FailForGood), Some(Err(refusal.clone())));
             return Fate { fault, outcome, after: Duration::ZERO };
@@ -116,7 +116,7 @@ impl Weather {
             let outcome = Some(Ok(evaluations(call, number)));
             return Fate { fault, outcome, after: left + after };
         }
-        // A transport keeps to the deadline.
+        // A transport observes the deadline.
         if after > left || fault == Some(Fault::TimeOut) {
             let last = Error::attempt_timeout(as_time(number));
             let timeout = Error::timeout(Duration::ZERO, Some(last));
@@ -145,7 +145,7 @@ impl Fate {
     }
 }
 
-/// The number of the call that an error came from, which every scripted error carries somewhere.
+/// The number of the call that an error came from. Every scripted error carries it somewhere.
 pub(crate) fn call_of(error: &Error) -> Option<usize> {
     match error {
         Error::Unavailable { retry_after: Some(time), .. }
@@ -208,7 +208,7 @@ fn with_gaps(mut all: Vec<Option<Evaluation>>, rng: &mut Rng) -> Vec<Option<Eval
     all.into_iter().map(|one| one.filter(|_| rng.bool())).collect()
 }
 
-/// Where each of an answer's evaluations came from, if they are what was asked for.
+/// The source of each evaluation of an answer, if the evaluations are the requested ones.
 pub(crate) fn read<E: Scripted>(
     answer: &[E],
     user: &str,

@@ -1,4 +1,4 @@
-//! A history, lived through from its seed.
+//! Runs a history from its seed.
 
 use std::{
     cell::RefCell,
@@ -25,7 +25,7 @@ use crate::{
     support::{Script, settle, virtual_time},
 };
 
-/// What came of a history.
+/// The result of a history.
 pub(crate) struct Lived {
     pub(crate) violations: Vec<String>,
     pub(crate) trace: Vec<String>,
@@ -34,10 +34,10 @@ pub(crate) struct Lived {
     pub(crate) transports: usize,
 }
 
-/// Nothing takes longer, in virtual time, if everything comes to an end.
+/// The virtual-time limit; a history that exceeds it hangs.
 const LONGEST_HISTORY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Longer than any request and any call that nobody waits for any more.
+/// Longer than any request, and than any call that outlives its callers.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 pub(crate) fn live(seed: u64) -> Lived {
@@ -51,7 +51,7 @@ pub(crate) fn live(seed: u64) -> Lived {
         let lived = timeout(LONGEST_HISTORY, life.through(plan.steps, rng)).await;
         let mut model = model.borrow_mut();
         let (restarts, transports) = lived.unwrap_or_else(|_| {
-            model.violation(format_args!("somebody waits for what never comes"));
+            model.violation(format_args!("the history does not end"));
             (0, 0)
         });
         Lived {
@@ -146,7 +146,7 @@ impl Life {
         let Question { names, exposure, bypass_cache, through, patience, .. } = question;
         let asked = names.clone();
         let model = Rc::clone(&self.model);
-        // A message is sent when `send` is called, by a handle when its future is polled.
+        // `send` sends a message when it is called; a handle sends one when its future is polled.
         macro_rules! ask {
             ($message:ident, $evaluation:ident) => {{
                 let message = $message::new(user, names);

@@ -1,21 +1,21 @@
 //! Long histories in virtual time: hours of work with faults, panics, restarts, callers that leave,
 //! and shutdowns. A seed draws each history, and a simple model checks it. Every request gets
-//! exactly one answer. Either the answer is the right one (user, exposure mode, names, order, and
-//! the source of each evaluation), or it is an error that something in the run explains. Each call
-//! has a caller that waits for it, and leaves when it should. At quiet moments the counters add up.
+//! exactly one answer. Either the answer is right (user, exposure mode, names, order, and the
+//! source of each evaluation), or it is an error that an event in the history explains. Each call
+//! is made in time and has a waiting caller. At quiet moments the counters add up.
 //!
-//! `cargo test` runs the first few hundred seeds. More of them, or one that failed:
+//! `cargo test` runs the first few hundred seeds. To run more, or one that failed:
 //!
 //! ```text
 //! STATSIG_CHAOS_SEEDS=0..20000 cargo test --release --all-features --test histories
 //! STATSIG_CHAOS_SEEDS=1234..1235 cargo test --all-features --test histories
 //! ```
 //!
-//! `plan.rs` draws the settings and what happens, `fate.rs` what becomes of a call, `life.rs` lives
-//! through it, and `model.rs` knows what must be true: `asking.rs` of calls, `keeping.rs` of what the
-//! cache keeps, `reasons.rs` of errors, and `accounts.rs` of what is counted.
+//! `plan.rs` draws the settings and the steps, `fate.rs` decides how each call ends, `life.rs` runs
+//! the history, and `model/` checks it: `asking.rs` the calls, `keeping.rs` the cache, `reasons.rs`
+//! the errors, and `accounts.rs` the counters.
 //!
-//! A binary of its own, because it takes all processors and silences the panics that it injects.
+//! A binary of its own, because it uses all processors and silences the panics that it injects.
 #![cfg(feature = "test-util")]
 
 mod fate;
@@ -67,10 +67,10 @@ fn promises_1_to_6_hold_through_long_histories() {
         transports += lived.transports;
     }
     println!("{restarts} restarts, {transports} transports, {tally:#?}");
-    // A suite in which nothing goes wrong any more shows nothing.
+    // If an outcome no longer occurs, the suite no longer tests it.
     if many {
         for told in EVERYTHING {
-            assert!(tally.contains_key(told), "nobody got {told:?}: {tally:?}");
+            assert!(tally.contains_key(told), "no request got {told:?}: {tally:?}");
         }
         assert!(restarts > 0 && transports > 0);
     }
@@ -80,7 +80,7 @@ fn promises_1_to_6_hold_through_long_histories() {
 fn seed_replays() {
     for seed in [1, 2, 3] {
         let [mut first, mut second] = [live(seed).trace, live(seed).trace];
-        // What happens at the same moment happens in any order.
+        // Events at the same moment may come in any order.
         first.sort_unstable();
         second.sort_unstable();
         assert_eq!(first, second, "seed {seed}");
@@ -108,7 +108,7 @@ const EVERYTHING: [&str; 18] = [
     "internal",
 ];
 
-/// `a..b`, or how many.
+/// Parses `a..b`, or a count.
 fn read(seeds: &str) -> Range<u64> {
     let number = |text: &str| text.trim().parse().ok();
     let range = match seeds.split_once("..") {
@@ -119,8 +119,8 @@ fn read(seeds: &str) -> Range<u64> {
     from..to
 }
 
-/// As many at once as there are processors. No answer for a long time, in real time, is one that
-/// spins.
+/// Runs as many histories at once as there are processors. Panics if no result comes for a long
+/// time, in real time, because a history then spins.
 fn live_through(seeds: Range<u64>) -> impl Iterator<Item = (u64, Lived)> {
     quiet_panics();
     let workers = thread::available_parallelism().map_or(1, Into::into);
@@ -149,7 +149,7 @@ fn live_through(seeds: Range<u64>) -> impl Iterator<Item = (u64, Lived)> {
     })
 }
 
-/// Thousands of them are meant.
+/// Thousands of the panics are injected on purpose.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! What happens in a history, drawn from its seed before it begins.
+//! The steps of a history, drawn from its seed before it begins.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{fate::Weather, support::config};
 
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
-    /// What happens, and how long after what happened before it.
+    /// Each step, and the time since the step before it.
     pub(crate) steps: Vec<(Duration, Step)>,
 }
 
@@ -25,19 +25,19 @@ pub(crate) struct Settings {
     pub(crate) cache: Cache,
 }
 
-/// What is kept of the answers, and for how long.
+/// How long and how much the cache keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cache {
-    /// Zero if it is off.
+    /// Zero if the cache is off.
     pub(crate) ttl: Duration,
     pub(crate) entries: usize,
-    /// So much longer while Statsig fails.
+    /// How much longer an entry may answer while Statsig fails.
     pub(crate) stale: Duration,
 }
 
 pub(crate) enum Step {
     Ask(Question),
-    /// Asks for a flush, and waits for its end or goes away at once.
+    /// Requests a flush, and waits for its end or leaves at once.
     Flush {
         stays: bool,
     },
@@ -46,9 +46,9 @@ pub(crate) enum Step {
         times: u32,
     },
     Weather(Weather),
-    /// A look at the bounds in the middle of the work.
+    /// Checks the bounds in the middle of the work.
     Look,
-    /// Waits until nothing is pending, and looks at the accounts.
+    /// Waits until nothing is pending, and checks the counters.
     Quiet,
     ShutDown {
         limit: Duration,
@@ -64,7 +64,7 @@ pub(crate) struct Question {
     pub(crate) exposure: Option<bool>,
     pub(crate) bypass_cache: bool,
     pub(crate) through: Through,
-    /// When the caller goes away, if there is no answer by then.
+    /// When the caller leaves if it has no answer by then.
     pub(crate) patience: Option<Duration>,
 }
 
@@ -72,11 +72,11 @@ pub(crate) struct Question {
 pub(crate) enum Through {
     Handle,
     Address,
-    /// `do_send`, with nobody waiting.
+    /// `do_send`, with no caller waiting.
     Nobody,
 }
 
-/// The `BatchActor`'s part of `FAILPOINTS`: a scripted transport has no others.
+/// The `BatchActor`'s `FAILPOINTS`; a scripted transport has no others.
 const FAILPOINTS: [&str; 5] =
     ["batch.request", "batch.flush", "batch.shutdown", "batch.timer", "batch.completion"];
 
@@ -85,13 +85,13 @@ impl Plan {
         let settings = Settings::draw(rng);
         let mut steps = vec![(Duration::ZERO, Step::Weather(Weather::draw(rng)))];
         let rounds = rng.usize(40..160);
-        // Some histories end with a shutdown, some have one in the middle, some have none.
+        // Some histories end with a shutdown, some have one in the middle, and some have none.
         let shutdowns: Vec<usize> = match rng.u8(0..4) {
             0 => vec![rounds - rng.usize(1..rounds / 4)],
             1 => vec![rounds - 1; rng.usize(1..3)],
             _ => Vec::new(),
         };
-        // Without it every history would be about panics.
+        // Half of the histories have no panics, or every history would be about panics.
         let panics = rng.bool();
         let ask = |rng: &mut Rng| Step::Ask(Question::draw(rng, people));
         for round in 0..rounds {
@@ -191,7 +191,7 @@ impl Question {
             _ => Through::Handle,
         };
         Self {
-            // Some are asked about often, so that their names meet in a batch and in flight.
+            // Some users occur often, so that their names meet in a batch and in flight.
             who: if rng.bool() { rng.usize(0..3) } else { rng.usize(0..people) },
             kind,
             names: names(rng, kind),
@@ -207,7 +207,7 @@ impl Question {
     }
 }
 
-/// Users who differ in one field each.
+/// Users that differ in one field each.
 pub(crate) fn people() -> Vec<User> {
     let base = || User::builder().user_id("u");
     let mut people = vec![base(), User::builder().custom_id("u", "u")];
@@ -238,7 +238,7 @@ pub(crate) fn people() -> Vec<User> {
 fn names(rng: &mut Rng, kind: CallKind) -> Vec<Arc<str>> {
     let (pool, many) = match kind {
         CallKind::CheckGate => (160, 150),
-        // Each of these is a call of its own.
+        // Each of these names takes a call of its own.
         CallKind::GetConfig => (12, 12),
         other => unreachable!("{other:?}"),
     };
@@ -248,7 +248,7 @@ fn names(rng: &mut Rng, kind: CallKind) -> Vec<Arc<str>> {
         36..46 => rng.usize(1..many.min(20)),
         _ => rng.usize(1..=many),
     };
-    // Drawn from few, so that there are duplicates and requests that ask for the same.
+    // Drawn from a small pool, so that names repeat within and across requests.
     let from = rng.usize(0..pool);
     let width = if rng.bool() { 4 } else { pool };
     let name = |n: usize| format!("name {}", (from + n) % pool);
@@ -260,7 +260,7 @@ fn names(rng: &mut Rng, kind: CallKind) -> Vec<Arc<str>> {
     names
 }
 
-/// Mostly work upon work, now and then a pause, seldom a long one.
+/// Mostly no gap, now and then a pause, rarely a long one.
 fn gap(rng: &mut Rng) -> Duration {
     match rng.u8(0..50) {
         0 => Duration::from_secs(rng.u64(60..3_600)),

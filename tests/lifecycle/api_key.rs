@@ -1,5 +1,5 @@
-//! The API key changes while the component runs: no caller loses an answer, and no caller gets one
-//! that the old key got.
+//! The API key changes while the component runs: no caller loses its answer, and no later caller
+//! gets an answer that was fetched with the old key.
 #![cfg(feature = "test-util")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 
 use crate::support::{config, served::Served, user};
 
-/// Answers the key `new`, and holds what comes with another one until that is revoked.
+/// Answers requests with the key `new`, and holds requests with another key until that key is
+/// revoked.
 struct Rotated {
     server: Served,
     old: Arc<Old>,
@@ -98,7 +99,7 @@ async fn promise_2_key_change_drops_the_old_keys_answers() {
     assert!(!first.unwrap());
     assert_ne!(statsig.gate_evaluation(&before, "beta").await.unwrap().source(), Source::Network);
 
-    // Both what was kept, and what is answered only after the change.
+    // The cached answer, and an answer that arrives only after the change.
     let late = statsig.check_gate(&meanwhile, "beta");
     let rotate = async {
         server.has_received(1).await;

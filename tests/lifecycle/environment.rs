@@ -1,5 +1,5 @@
-//! `Config::from_env` reads the environment of its process. A process that has threads must not
-//! change its own environment, so the test starts processes with the environments to read.
+//! `Config::from_env` reads the environment of its process. A process with threads must not change
+//! its environment, so each test starts processes with the environments to read.
 #![cfg(unix)]
 #![expect(clippy::print_stdout, reason = "processes print what they read")]
 
@@ -9,16 +9,16 @@ use actix_statsig::Config;
 
 use crate::support::own_process::again;
 
-/// Set in the processes that read their environment.
+/// Set in the processes that print what they read.
 const IS_CHILD: &str = "IS_CHILD_OF_THE_TEST";
 
-/// Prints what `Config::from_env` returns and logs, in such a process.
+/// Prints what `Config::from_env` returns and logs.
 fn print_what_is_read() {
     tracing_subscriber::fmt().with_ansi(false).init();
     println!("{:?}", Config::from_env().map_err(|error| error.to_string()));
 }
 
-/// Returns what a process with this variable and a key prints.
+/// Runs a process with an API key and this variable, and returns its output.
 fn read(mut again: Command, variable: &str, value: &OsStr) -> String {
     let child = again
         .env_clear()

@@ -19,7 +19,7 @@ use crate::support::{
     Reaction, Script, config, paused, user, virtual_time, virtual_time_on, with_each_variant,
 };
 
-/// A runtime that counts how often its thread goes to sleep: once for each timer that fires.
+/// A runtime that counts how often its thread goes to sleep, which happens once for each timer.
 fn counting_parks() -> (tokio::runtime::Builder, Arc<AtomicUsize>) {
     let parks = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&parks);
@@ -48,7 +48,7 @@ fn promise_8_no_timer_runs_while_nothing_is_buffered() {
         sleep(Duration::from_secs(3600)).await;
         let in_all = parks.load(Relaxed) - before;
 
-        // An interval of 5 ms would make 180 of the first and 720,000 of the second.
+        // With a 5 ms interval timer, the first would be 180 and the second 720,000.
         assert!(with_a_call_in_flight < 10, "{with_a_call_in_flight}");
         assert!(in_all < 20, "{in_all}");
     });
@@ -60,7 +60,7 @@ fn promise_8_adaptive_idle_request_starts_no_timer() {
     virtual_time_on(runtime, async move {
         let script = Script::answering();
         let statsig = script.start(config().flush_policy(FlushPolicy::Adaptive));
-        // The test's own timers alone, and the same with a request before each.
+        // First only the test's own timers, and then the same timers with a request before each.
         let mut counts = [0, 0];
         for (asks, count) in [false, true].into_iter().zip(&mut counts) {
             let before = parks.load(Relaxed);
@@ -113,7 +113,7 @@ fn promise_3_other_tasks_run_while_a_long_mailbox_drains() {
         let (answers, _) = tokio::join!(join_all(requests), flushed);
 
         assert!(answers.into_iter().all(|answer| answer.unwrap().is_ok()));
-        // Without a pause the mailbox would be drained between two turns.
+        // Without pauses, the actor would drain the mailbox between two turns of the other task.
         assert!(turns.get() - before >= REQUESTS / 64, "{} turns", turns.get() - before);
         sibling.abort();
     });

@@ -21,7 +21,7 @@ fn server() -> LocalStatsig {
     LocalStatsig::start(rules).expect("a free port")
 }
 
-/// Whether the answer is the caller's own; true also for an error that a panic explains.
+/// Whether the answer belongs to the caller, or is an error that a panic explains.
 fn is_right(n: usize, answer: &Result<Vec<bool>, Error>) -> bool {
     match answer {
         Ok(open) => *open == (0..4).map(|other| other != n % 4).collect::<Vec<_>>(),
@@ -29,7 +29,7 @@ fn is_right(n: usize, answer: &Result<Vec<bool>, Error>) -> bool {
     }
 }
 
-/// Nobody has asked about this user in another round.
+/// A user that no other round uses, so that the cache has no answer.
 fn user(n: usize, round: usize) -> User {
     let user = User::builder().user_id(n.to_string()).custom("round", round.to_string());
     user.build().expect("a valid user")
@@ -46,7 +46,8 @@ async fn promise_5_panics_anywhere_leave_every_answer_right() {
 async fn panics_leave_nobody_without_the_right_answer(variant: Variant) {
     let server = server();
     let statsig = start(&server, variant.of(patient(), Duration::from_secs(3600)));
-    // Each place twice: an actor that panics more often rests longer and longer.
+    // Each failpoint twice: more panics would make an actor pause longer and longer before each
+    // restart.
     let mut failpoints = [FAILPOINTS, FAILPOINTS].concat();
     Rng::with_seed(5).shuffle(&mut failpoints);
     let (mut answered, mut failed) = (0, 0);
@@ -66,7 +67,8 @@ async fn panics_leave_nobody_without_the_right_answer(variant: Variant) {
     }
 
     let stats = statsig.stats();
-    // A flush may be done before the timer runs, and there is one shutdown, at the end.
+    // Not every failpoint is reached: a flush may end before its timer, and there is no early
+    // shutdown.
     assert!(stats.restarts >= 10, "{stats:?}");
     assert_eq!((stats.requests, stats.answered), (answered + failed, answered));
     assert_eq!(stats.errors.values().sum::<u64>(), failed);

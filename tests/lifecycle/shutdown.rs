@@ -109,7 +109,7 @@ fn promise_6_unanswered_requests_get_an_error_at_the_limit() {
 
         assert_eq!((report.pending, report.cut_off), (3, 3));
         let stats = statsig.stats();
-        assert_eq!((stats.buffered, stats.in_flight), (0, 0), "nothing is left of it");
+        assert_eq!((stats.buffered, stats.in_flight), (0, 0), "nothing is pending");
         for answer in join_all(asked).await {
             assert!(matches!(answer.unwrap(), Err(Error::ShuttingDown)));
         }
@@ -216,7 +216,7 @@ fn promise_6_dropping_the_last_handle_ends_the_thread() {
 
     drop(statsig);
     let answer = outside(addr.send(CheckGates::new(user("u-1"), ["aa"]))).join().unwrap();
-    assert!(answer.unwrap().is_ok(), "an address alone keeps it alive");
+    assert!(answer.unwrap().is_ok(), "the address alone keeps the component alive");
     drop(addr);
 
     assert_eq!(ended.recv(), Err(mpsc::RecvError));

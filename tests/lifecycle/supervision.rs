@@ -1,4 +1,4 @@
-//! Promise 5: the component survives itself.
+//! Promise 5: the component survives its own panics.
 #![cfg(feature = "test-util")]
 
 use std::{io, mem, time::Duration};
@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use crate::support::{Reaction, Script, config, settle, user, virtual_time, with_each_variant};
 
-/// A caller that asks before the failure and waits for its answer.
+/// Sends a request before a failure, and returns a future of its answer.
 async fn bystander(statsig: &Statsig) -> impl Future<Output = bool> + use<> {
     let asked = statsig.addr().send(CheckGates::new(user("bystander"), ["aa"]));
     settle().await;
@@ -98,7 +98,7 @@ fn promise_5_panic_after_the_last_handle_loses_nothing() {
         assert!(pending.await.expect("an answer").is_ok());
 
         settle().await;
-        assert_eq!(script.alive(), 0, "it ends all the same");
+        assert_eq!(script.alive(), 0, "the transport ends all the same");
     });
 }
 
@@ -116,7 +116,7 @@ fn flush_does_not_wait_for_a_request_ended_by_a_restart() {
 
         let flushed = timeout(Duration::from_secs(60), statsig.flush()).await;
 
-        assert!(flushed.is_ok(), "it waits for what has ended");
+        assert!(flushed.is_ok(), "the flush waits for an ended request");
     });
 }
 
@@ -205,7 +205,7 @@ fn promise_5_restart_burst_backs_off() {
 
         sleep(Duration::from_secs(60)).await;
 
-        // Seven until the pause is a second long, and one a second from then on.
+        // Seven restarts until the pause reaches a second, and then one restart a second.
         let restarts = statsig.stats().restarts;
         assert!((60..80).contains(&restarts), "{restarts}");
         panic_at("batch.request", 0);

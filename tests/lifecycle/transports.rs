@@ -26,7 +26,7 @@ const TRANSPORTS: usize = 3;
 /// Longer than any test takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A component with several transports before a server of its own.
+/// A component with several transports, and a server of its own.
 struct Trial {
     server: LocalStatsig,
     statsig: Statsig,
@@ -46,7 +46,7 @@ impl Trial {
         Self { server, statsig }
     }
 
-    /// One call each, all at once.
+    /// Makes one call for each user, all at once.
     fn ask(&self, users: usize) -> impl Future<Output = Vec<Result<bool, Error>>> + 'static {
         let asked = (0..users).map(|n| {
             let statsig = self.statsig.clone();
@@ -60,10 +60,10 @@ fn is_odd(answers: &[Result<bool, Error>]) -> bool {
     answers.iter().zip(0..).all(|(answer, n)| matches!(answer, Ok(value) if *value == (n % 2 == 1)))
 }
 
-/// How many threads have made an attempt and are alive.
+/// The number of live threads that have made an attempt.
 static THREADS: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
 
-/// Lives as long as its thread.
+/// A thread-local value that is dropped with its thread.
 struct OnThread;
 
 thread_local! {
@@ -79,7 +79,7 @@ impl Drop for OnThread {
     }
 }
 
-/// Notes the threads on which attempts begin.
+/// Records the threads on which attempts begin.
 struct Attempts;
 
 impl<S: Subscriber> Layer<S> for Attempts {
@@ -90,19 +90,19 @@ impl<S: Subscriber> Layer<S> for Attempts {
     }
 }
 
-/// Follows the threads on which attempts are made. It is the subscriber of the process that sees all
-/// threads, so a test that follows them has a process of its own.
+/// Tracks the threads that make attempts. It sets the process's subscriber, which sees all threads,
+/// so each test that uses it needs a process of its own.
 fn following_threads<F: Future>(test: impl FnOnce() -> F) {
     let subscriber = Registry::default().with(Attempts);
     tracing::subscriber::set_global_default(subscriber).expect("the first of this process");
     System::new().block_on(test());
 }
 
-/// Waits for all threads that have made an attempt to end.
+/// Waits until every thread that has made an attempt has ended.
 async fn threads_end() {
     let mut threads = THREADS.subscribe();
     let ended = timeout(LIMIT, threads.wait_for(|threads| *threads == 0)).await;
-    assert!(ended.is_ok(), "{} threads live on", *THREADS.borrow());
+    assert!(ended.is_ok(), "{} threads are still alive", *THREADS.borrow());
 }
 
 #[test]
@@ -200,8 +200,8 @@ async fn promise_6_shutdown_waits_for_the_calls_of_all_transports() {
 
 #[actix_rt::test]
 async fn promise_4_no_more_calls_are_in_flight_over_all_than_allowed() {
-    // As many connections as calls that were ever in flight at once: HTTP/1.1 has one call on each.
-    // None has so many calls that it has to rest.
+    // HTTP/1.1 carries one call at a time on a connection, so the number of connections is the
+    // highest number of calls in flight. No connection has enough calls to need a rest.
     for max_in_flight in [TRANSPORTS, 7] {
         let trial = Trial::new(Statsig::start, patient().max_in_flight(max_in_flight));
         trial.server.set_latency(Duration::from_millis(20));
@@ -221,7 +221,7 @@ async fn one_transports_failures_open_the_breaker_for_all() {
 
     let answers = trial.ask(200).await;
 
-    // Those that were in flight when it opened have been tried as well.
+    // Calls that were in flight when the breaker opened were attempted as well.
     let checks = || {
         let requests = trial.server.requests();
         requests.iter().filter(|request| request.user["userID"] != "actix-statsig-probe").count()
@@ -232,9 +232,9 @@ async fn one_transports_failures_open_the_breaker_for_all() {
     let open = answers.iter().filter(|answer| matches!(answer, Err(Error::CircuitOpen { .. })));
     assert_eq!(open.count(), 200 - seen);
 
-    // One of them probes, and wakes the others.
+    // One transport probes, and wakes the others.
     trial.server.clear_faults();
-    assert!(is_odd(&trial.ask(300).await), "all of them know");
+    assert!(is_odd(&trial.ask(300).await), "all transports recover");
     assert_eq!(trial.statsig.stats().breaker, BreakerState::Closed);
 }
 
@@ -261,7 +261,7 @@ async fn promise_2_answers_stay_with_their_transports_calls() {
         });
         assert!(is_odd(&join_all(again).await));
     }
-    // An answer is given before the actor is through with its message.
+    // A caller may have its answer before the actor has finished with the message.
     trial.statsig.flush().await.unwrap();
     let stats = trial.statsig.stats();
     assert_eq!((stats.requests, stats.answered), (2_500, 2_500));

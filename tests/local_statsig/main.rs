@@ -1,4 +1,5 @@
-//! The server that users test their own apps with: what it answers, refuses, records and breaks.
+//! The server that users test their own apps with: what it answers, refuses and records, and its
+//! faults.
 #![cfg(feature = "test-util")]
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 const GATE: &str = "/v1/check_gate";
 const CONFIG: &str = "/v1/get_config";
-/// Longer than any of this takes; only a failure waits for it.
+/// Longer than any of these tests takes; only a failure reaches this limit.
 const LONG: Duration = Duration::from_secs(30);
 
 fn server() -> LocalStatsig {
@@ -26,7 +27,7 @@ fn server() -> LocalStatsig {
     LocalStatsig::start(rules).unwrap()
 }
 
-/// A connection that speaks HTTP by hand, so that a test sees what really goes over it.
+/// A connection on which the test writes HTTP by hand, to see the exact bytes.
 struct Client(TcpStream);
 
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Client {
         self.send("POST", path, headers, body.to_string().as_bytes());
     }
 
-    /// Reads one answer, up to the length that it names.
+    /// Reads one answer, up to the length that it declares.
     fn answer(&mut self) -> io::Result<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -115,12 +116,12 @@ fn gate_checks_and_configs_share_one_connection() {
     let mut client = Client::new(&server);
     let user = json!({"userID": "u-1", "country": "NL"});
 
-    // When it is asked in each form
+    // When requests of each form are made
     let one = client.post(GATE, &json!({"gateName": "dutch", "user": user})).unwrap();
     let many = client.post(GATE, &json!({"gateNames": ["open", "none"], "user": user})).unwrap();
     let config = client.post(CONFIG, &json!({"configName": "homepage", "user": user})).unwrap();
 
-    // Then each answer has the document's shape
+    // Then each answer has the documented shape
     assert_eq!(
         one.json(),
         json!({"name": "dutch", "value": true, "rule_id": "r-1", "group_name": "The Dutch"})
@@ -180,7 +181,7 @@ fn invalid_request_is_refused_recorded_and_counted() {
         assert_eq!(recorded.refusal, Some(answer.error()));
         assert!(!recorded.exposure);
     }
-    // `/else` is no call of the API.
+    // `/else` is not part of the API, so it does not count as a call.
     assert_eq!(server.calls(), 7);
 }
 
@@ -226,11 +227,11 @@ fn requests_are_recorded_in_order_with_what_they_asked() {
     let gates = json!({"gateNames": ["shut", "open"], "user": user});
     let config = json!({"configName": "homepage", "user": user, "statsigMetadata": quiet});
 
-    // When both are asked
+    // When both requests are made
     post(&server, GATE, &gates);
     post(&server, CONFIG, &config);
 
-    // Then both are there, whole, and neither the key nor a private attribute is shown
+    // Then both are recorded in full, and `Debug` shows neither the key nor a private attribute
     let [first, second] = <[_; 2]>::try_from(server.requests()).unwrap();
     assert_eq!((&*first.path, &first.body, first.exposure), (GATE, &gates, true));
     assert_eq!((&*second.path, &second.body, second.exposure), (CONFIG, &config, false));
@@ -242,7 +243,7 @@ fn requests_are_recorded_in_order_with_what_they_asked() {
     let shown = format!("{first:?} {server:?}");
     assert!(!shown.contains("secret-key") && !shown.contains("hush"), "{shown}");
 
-    // And they can be forgotten, or not kept at all
+    // And the record can be cleared, or switched off
     server.clear();
     assert_eq!((server.requests().len(), server.calls()), (0, 0));
     server.keep_requests(0);
@@ -256,7 +257,7 @@ fn synchronous_test_waits_for_calls_without_sleeping() {
     let mut client = Client::new(&server);
     server.inject(Fault::hang());
     client.ask(GATE, &check("open"));
-    // A call counts when it was read, and that one is never answered.
+    // A call counts once it is read, even if it is never answered.
     assert!(server.wait_for_calls(1, LONG));
     assert_eq!(server.requests()[0].status, None);
     assert!(!server.wait_for_calls(2, Duration::ZERO));
@@ -269,7 +270,7 @@ fn each_fault_is_seen_by_the_client_as_what_it_is() {
         server.inject(fault);
         let mut client = Client::new(&server);
         client.ask(GATE, &check("open"));
-        // Whatever the fault, the next request is answered.
+        // Whatever the fault, the server answers the next request.
         let outcome = client.answer();
         assert_eq!(post(&server, GATE, &check("open")).status, 200);
         outcome
@@ -338,7 +339,7 @@ fn client_leaving_a_hanging_answer_leaves_no_connection() {
         assert!(server.wait_for_calls(1, LONG));
         assert_eq!(server.open_connections(), 1, "{fault:?}");
 
-        // When the client leaves, then its connection is closed
+        // When the client leaves, then the server closes the connection
         drop(client);
         all_closed(&server);
     }
@@ -354,14 +355,14 @@ fn stalled_body_begins_and_stays_open() {
     while !seen.ends_with(b"beg") {
         seen.push(client.byte().unwrap());
     }
-    // Only stopping the server ends it, and that cuts the answer short.
+    // Only stopping the server ends the answer, and cuts it short.
     server.stop();
     assert!(client.byte().is_err());
 }
 
 #[test]
 fn stop_closes_connections_and_port_and_keeps_the_record() {
-    // Given a server with an answer under way
+    // Given a server with a request in flight
     let server = server();
     server.inject(Fault::hang());
     let mut client = Client::new(&server);
@@ -372,7 +373,7 @@ fn stop_closes_connections_and_port_and_keeps_the_record() {
     server.stop();
     server.stop();
 
-    // Then nothing is open, nobody gets in, and the record is still there
+    // Then no connection is open, new connections are refused, and the record is still there
     assert!(client.answer().is_err());
     assert_eq!(server.open_connections(), 0);
     assert_eq!(
@@ -381,7 +382,7 @@ fn stop_closes_connections_and_port_and_keeps_the_record() {
     );
     assert_eq!(server.requests().len(), 1);
 
-    // And another can take its place, at the same address
+    // And another server can start at the same address
     let address = server.address();
     drop(client);
     drop(server);

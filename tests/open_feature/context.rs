@@ -1,4 +1,4 @@
-//! Who is asked about: the user that arrives at Statsig.
+//! Which user each evaluation context becomes in the call to Statsig.
 
 use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::{App, somebody};
 
-/// The user that Statsig is asked about in this context.
+/// The user that reaches Statsig for this context.
 async fn arrives(app: &App, context: &EvaluationContext) -> Value {
     app.server.clear();
     app.client.get_bool_value("beta", Some(context), None).await.unwrap();
@@ -244,7 +244,7 @@ async fn contexts_are_merged_and_the_nearer_counts() {
     assert_eq!(user, json!({"userID": "u-1", "country": "NL", "custom": custom}));
 }
 
-/// The names that are fields of the user.
+/// The names of the user's fields.
 const KNOWN: [&str; 10] = [
     "email",
     "ip",
@@ -263,7 +263,7 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![known, Just("userID".to_owned()), "\\PC{0,8}"]
 }
 
-/// A scalar that fits an attribute, and its JSON.
+/// A scalar that is valid as an attribute, and its JSON.
 fn scalar() -> impl Strategy<Value = (FlagValue, Value)> {
     prop_oneof![
         any::<bool>().prop_map(|value| (value.into(), value.into())),
@@ -277,7 +277,7 @@ fn scalar() -> impl Strategy<Value = (FlagValue, Value)> {
     ]
 }
 
-/// The same as a field of a context.
+/// The same value as a field of a context.
 fn field(value: &FlagValue) -> Field {
     match value {
         FlagValue::Bool(value) => Field::Bool(*value),
@@ -288,7 +288,7 @@ fn field(value: &FlagValue) -> Field {
     }
 }
 
-/// Whatever there is, whether it fits or not.
+/// Any field, valid or not.
 fn anything() -> impl Strategy<Value = Field> {
     let entries = || btree_map("\\PC{0,4}", scalar(), 0..3);
     prop_oneof![
@@ -326,7 +326,7 @@ fn attributes_in_any_order_make_the_same_user() {
     let attributes = btree_map("x\\PC{0,8}", scalar(), 1..6);
     let cases = Cell::new(0);
     proptest!(|(key in "\\PC{0,12}", attributes in attributes)| {
-        // Somebody whom no earlier case has asked about.
+        // A new user in each case.
         cases.set(cases.get() + 1);
         let key = format!("{key}{}", cases.get());
         let fields = attributes.iter().map(|(name, (value, _))| (name.clone(), field(value)));
@@ -356,7 +356,7 @@ fn every_context_is_refused_here_or_accepted_by_the_api() {
         let context = context(key, fields.clone());
         let asked = app.server.calls();
         match runtime.block_on(app.client.get_bool_value("beta", Some(&context), None)) {
-            Ok(_) if app.server.calls() == asked => {} // as an earlier case has asked
+            Ok(_) if app.server.calls() == asked => {} // an earlier case made the same request
             Ok(_) => {
                 let user = app.server.requests().pop().unwrap().user;
                 for name in fields.keys() {
@@ -371,10 +371,10 @@ fn every_context_is_refused_here_or_accepted_by_the_api() {
         }
     });
     assert_eq!(app.server.refused(), 0);
-    assert!(app.server.calls() > 0, "about one in four is taken");
+    assert!(app.server.calls() > 0, "about one in four contexts is accepted");
 }
 
-/// JSON's null, which is the API's way to say that there is no such field.
+/// Whether the field is JSON's null, with which the API says that a field is missing.
 fn is_null(field: &Field) -> bool {
     let value = field.as_struct();
     value.is_some_and(|value| matches!(value.downcast_ref(), Some(Value::Null)))

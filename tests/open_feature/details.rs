@@ -19,7 +19,7 @@ async fn theme(app: &App, config: &str) -> EvaluationDetails<String> {
     app.client.get_string_details(&flag_key, Some(&somebody()), None).await.unwrap()
 }
 
-/// Has Statsig decide both `name`s by this rule and group, or by none.
+/// Makes Statsig answer both `name`s with this rule and group, or with none.
 fn decide(server: &LocalStatsig, name: &str, rule: Option<&str>, group: Option<&str>) {
     let gate = json!({"name": name, "value": true, "rule_id": rule, "group_name": group});
     let config = json!({
@@ -46,7 +46,7 @@ async fn fresh_answer_has_reason_and_variant_of_rule_and_group() {
     ] {
         decide(&app.server, name, rule, group);
         let mut metadata = FlagMetadata::default();
-        // An empty one is none.
+        // An empty rule id is treated as none.
         if let Some(rule) = rule.filter(|rule| !rule.is_empty()) {
             metadata.add_value("rule_id", rule);
         }
@@ -100,7 +100,7 @@ async fn fallback_answer_while_statsig_fails_is_stale() {
     theme(&app, "homepage").await;
 
     app.server.inject(Fault::status(503).always());
-    // Until the time to live is over, what is kept is no more than cached.
+    // Until the time to live is over, the answer is cached and not yet stale.
     let gate = loop {
         let gate = gate(&app, "beta").await;
         if gate.reason != Some(Reason::Cached) {
@@ -118,7 +118,7 @@ async fn fallback_answer_while_statsig_fails_is_stale() {
     assert_eq!(stale.to_string(), "STALE");
     assert_eq!((&gate.reason, &theme.reason), (&Some(stale.clone()), &Some(stale)));
     assert!(gate.value && theme.value == "dark");
-    assert_eq!(theme.variant.as_deref(), Some("local"), "the rule decided then");
+    assert_eq!(theme.variant.as_deref(), Some("local"), "the variant of the original answer");
     assert!(age_ms(&gate) >= 1 && age_ms(&theme) >= 1);
     assert_eq!(app.fallbacks(), 0);
 }

@@ -1,4 +1,4 @@
-//! The specification's error codes, and that each error is seen as a fallback, once.
+//! The specification's error codes. Each error is counted once as a fallback.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -20,7 +20,7 @@ fn rules() -> Rules {
     Rules::new().gate("beta", true).config("homepage", homepage)
 }
 
-/// Asks for a flag of each type; the errors.
+/// Requests a flag of each type, and returns the errors.
 async fn each_type(app: &App, context: &EvaluationContext) -> [EvaluationError; 5] {
     let (client, context) = (&app.client, Some(context));
     let whole = client.get_struct_value::<StructValue>("homepage", context, None).await;
@@ -131,7 +131,7 @@ async fn context_without_a_user_misses_the_targeting_key() {
     assert_eq!(app.server.calls(), 0);
     assert_eq!(app.statsig.stats().fallbacks[&ErrorKind::InvalidUser], 25);
 
-    // A custom id names somebody, too.
+    // A custom id identifies a user, too.
     let company = app.client.get_bool_value("beta", Some(&custom_ids("c-1")), None).await;
     assert_eq!(company, Ok(true));
 }
@@ -150,7 +150,7 @@ async fn invalid_user_is_an_invalid_context() {
 #[tokio::test]
 async fn after_the_shutdown_the_provider_is_not_ready() {
     let app = App::start(rules()).await;
-    // What the cache has of this does not count any more.
+    // After the shutdown, even this cached answer is not used.
     app.client.get_bool_value("beta", Some(&somebody()), None).await.unwrap();
 
     app.statsig.shutdown(Duration::from_secs(5)).await;

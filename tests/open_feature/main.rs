@@ -1,7 +1,7 @@
-//! Statsig behind OpenFeature's API: everything is asked through the SDK's client, over sockets.
+//! Statsig behind OpenFeature's API: each request goes through the SDK's client, over sockets.
 //!
-//! `values.rs` has flag keys and types, `context.rs` who is asked about, `details.rs` reasons,
-//! variants and metadata, and `errors.rs` the error codes.
+//! `values.rs` tests flag keys and types, `context.rs` the user, `details.rs` reasons, variants and
+//! metadata, and `errors.rs` the error codes.
 #![cfg(all(feature = "open-feature", feature = "test-util"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -29,7 +29,7 @@ use support::until;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// An app that asks through the SDK, and what it asks.
+/// An app that uses the SDK, and its parts.
 struct App {
     server: LocalStatsig,
     statsig: Statsig,
@@ -45,18 +45,18 @@ impl App {
     async fn start_with(rules: Rules, set: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Self {
         let server = LocalStatsig::start(rules).unwrap();
         let config = Config::builder("secret-key").base_url(server.url());
-        // Longer than a test takes, on a busy machine too.
+        // Longer than a test takes, even on a busy machine.
         let config = config.cache_ttl(HOUR).timeout(2 * MINUTE).attempt_timeout(MINUTE);
         let config = config.flush_policy(FlushPolicy::Adaptive);
         let statsig = Statsig::start(set(config).build().unwrap()).unwrap();
-        // Not the one of the process, which the tests would share.
+        // Not the process's own instance, which the tests would share.
         let mut api = OpenFeature::default();
         api.set_provider(StatsigProvider::new(statsig.clone())).await;
         let client = api.create_client();
         Self { server, statsig, api, client }
     }
 
-    /// The defaults that stood in for answers so far.
+    /// The number of fallbacks so far.
     fn fallbacks(&self) -> u64 {
         self.statsig.stats().fallbacks.values().sum()
     }
@@ -83,7 +83,7 @@ async fn provider_has_a_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_on_several_threads_share_calls() {
     const TASKS: usize = 20;
-    // Given a component that sends nothing before all of them have asked
+    // Given a component that makes no call before all tasks have made their requests
     let gate = |n: usize| format!("gate-{n}");
     let rules = (0..TASKS).fold(Rules::new(), |rules, n| rules.gate(gate(n), n % 2 == 0));
     let app = App::start_with(rules, |config| {
@@ -92,14 +92,14 @@ async fn tasks_on_several_threads_share_calls() {
     })
     .await;
 
-    // When each asks through a client of its own
+    // When each task makes a request through its own client
     let asking = (0..TASKS).map(|n| {
         let client = app.api.create_client();
         tokio::spawn(async move { client.get_bool_value(&gate(n), Some(&somebody()), None).await })
     });
     let answers = join_all(asking).await;
 
-    // Then each has its answer, and one call was made
+    // Then each has its answer, from a single call
     for (n, answer) in answers.into_iter().enumerate() {
         assert_eq!(answer.unwrap(), Ok(n % 2 == 0), "{n}");
     }
@@ -135,12 +135,12 @@ async fn while_the_component_drains_the_provider_is_not_ready() {
     app.server.calls_reached(1).await;
     assert_eq!(provider.status(), ProviderStatus::Ready);
 
-    // When a shutdown has begun, which waits for it
+    // When a shutdown begins, which waits for the call
     let statsig = app.statsig.clone();
     let shutdown = tokio::spawn(async move { statsig.shutdown(MINUTE).await });
     until(|| app.statsig.stats().is_leaving).await;
 
-    // Then the status is that of every evaluation
+    // Then the provider's status matches the result of each evaluation
     let refused = app.client.get_bool_value("gamma", Some(&somebody()), None).await;
     assert_eq!(code(refused), EvaluationErrorCode::ProviderNotReady);
     assert_eq!(provider.status(), ProviderStatus::NotReady);

@@ -1,4 +1,4 @@
-//! What a flag key names, and the types its value can be had in.
+//! What a flag key names, and which types its value can be requested as.
 
 use actix_statsig::{ErrorKind, test_util::Rules};
 use open_feature::{EvaluationErrorCode as Code, StructValue, Value};
@@ -100,7 +100,7 @@ async fn text_after_the_last_dot_is_the_key() {
     let whole = structure("shop.homepage.").await.unwrap();
     assert_eq!(whole, StructValue::default().with_field("theme", "light"));
 
-    // A key with a dot of its own is not found by it, only in its struct.
+    // A config key that contains a dot cannot be addressed itself; its value is only in the struct.
     assert_eq!(code(string("homepage.a.b").await), Code::FlagNotFound);
     let banner = StructValue::default().with_field("text", "hello");
     server.set_rules(Rules::new().config("page", json!({"a.b": {"text": "hello"}})));

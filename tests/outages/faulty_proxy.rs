@@ -1,11 +1,11 @@
 //! The component over real sockets, behind a TCP proxy that injects faults. Each answer is right,
-//! each error is one that an injected fault explains, no caller waits for ever, the counters add
-//! up, and no connection stays open. The tests run with both flush policies, with and without a
-//! cache, and with one transport and several. No test asserts a duration: the limits only turn a
-//! hang into a failure.
+//! each error is explained by an injected fault, every caller gets an answer, the counters add up,
+//! and no connection stays open. The tests run with both flush policies, with and without a cache,
+//! and with one transport and several. No test asserts a duration: the limits only turn a hang into
+//! a failure.
 //!
-//! `STATSIG_PROXY_SEED=…` draws other faults. Each failure names its seed, but the scheduling of
-//! the machine also decides which request meets which fault.
+//! `STATSIG_PROXY_SEED=…` draws other faults. Each failure names its seed, but the machine's
+//! scheduling also decides which request meets which fault.
 #![cfg(feature = "test-util")]
 
 use std::{env, sync::mpsc, thread, time::Duration};
@@ -26,24 +26,24 @@ use crate::support::{
     user,
 };
 
-/// So many people, who ask so many times, in each trial; there are many of these at once.
+/// The numbers of callers and of requests for each caller in a trial. Several trials run at once.
 const CALLERS: usize = 16;
 const TIMES: usize = 5;
 const GATES: usize = 10;
 
-/// Over before a caller asks again, now and then.
+/// Short enough to expire now and then before a caller's next request.
 const CACHE_TTL: Duration = Duration::from_millis(5);
 
-/// What must never be reached.
+/// Longer than any trial takes.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Settings with which a stall is soon over.
+/// Settings with short timeouts, so that a stall ends soon.
 fn hurried() -> ConfigBuilder {
     config().timeout(Duration::from_millis(1_000)).attempt_timeout(Duration::from_millis(150))
 }
 
-/// Settings with which even a busy machine is in time. A connection that died as it was used again
-/// does not count as the one attempt.
+/// Settings with timeouts that even a busy machine meets. A connection that died on reuse does not
+/// count as the one attempt.
 fn patient() -> ConfigBuilder {
     let seconds = Duration::from_secs;
     config().timeout(seconds(60)).attempt_timeout(seconds(30)).retry_attempts(1)
@@ -83,7 +83,7 @@ async fn answers_that_are_cut_off_are_connections_that_broke() {
 
 #[actix_rt::test]
 async fn server_that_stops_listening_is_reported_as_refusing() {
-    // Without trouble in between, connections are kept, and nobody would notice.
+    // `CloseIdle` makes clients reconnect; on kept connections, the refusals would go unnoticed.
     let told = trials(&[Trouble::Refuse, Trouble::CloseIdle], 60, hurried).await;
     let faults = [ConnectFault::Refused, ConnectFault::Closed];
     for error in told {
@@ -139,9 +139,9 @@ async fn every_request_is_answered(trouble: Trouble) {
     assert!(told.is_empty(), "{trouble:?}: {told:?}");
 }
 
-/// Several at once, for most of the time they wait: any two of the flush policies, with and without a
-/// cache, with one transport and with two meet in one of them; with every trouble there is, any three.
-/// Returns the errors that anybody got.
+/// Runs trials with different settings at once, because they mostly wait. Each pair of settings for
+/// flush policy, cache and number of transports occurs in one of them; with all faults at once,
+/// each combination occurs. Returns the errors that callers got.
 async fn trials(troubles: &[Trouble], percent: u32, config: fn() -> ConfigBuilder) -> Vec<Error> {
     let ways = Variant::ALL.into_iter().flat_map(|variant| [(variant, 1), (variant, 2)]);
     let ways = ways.filter(|(variant, transports)| {
@@ -161,7 +161,7 @@ fn seed() -> u64 {
     env::var("STATSIG_PROXY_SEED").map_or(1, |seed| seed.parse().expect("a seed"))
 }
 
-/// A server, with a proxy before it.
+/// A server behind a proxy.
 struct Trial {
     proxy: Proxy,
     server: LocalStatsig,
@@ -175,8 +175,8 @@ impl Trial {
         Self { proxy, server, seed }
     }
 
-    /// Has everybody ask several times, and then leaves. Returns how often there was trouble, and
-    /// the errors that they got.
+    /// Runs all callers, then heals the proxy and shuts down. Returns the number of injected faults
+    /// and the errors that callers got.
     async fn run(self, config: ConfigBuilder) -> (usize, Vec<Error>) {
         let Self { proxy, server, seed } = self;
         let config = config.base_url(proxy.url()).build().expect("a valid configuration");
@@ -185,12 +185,12 @@ impl Trial {
         let callers = (0..CALLERS).map(|who| caller(statsig.clone(), who, rng.fork()));
 
         let told = timeout(LIMIT, join_all(callers)).await;
-        let told = told.unwrap_or_else(|_| panic!("seed {seed}: somebody waits for ever"));
+        let told = told.unwrap_or_else(|_| panic!("seed {seed}: a caller waits for ever"));
         let told: Vec<_> = told.into_iter().flatten().collect();
         let asked = told.len() as u64;
         let errors: Vec<_> = told.into_iter().filter_map(Result::err).map(root).collect();
 
-        // An answer is given before the actor is through with its message.
+        // A caller may have its answer before the actor has finished with the message.
         timeout(LIMIT, statsig.flush()).await.expect("an end").expect("it runs");
         let stats = statsig.stats();
         let failed = errors.len() as u64;
@@ -198,12 +198,12 @@ impl Trial {
         assert_eq!(stats.answered, asked - failed, "seed {seed}: {stats:?}");
         assert_eq!(stats.errors.values().sum::<u64>(), failed, "seed {seed}: {stats:?}");
         assert_eq!((stats.buffered, stats.in_flight), (0, 0), "seed {seed}: {stats:?}");
-        assert_eq!(server.refused(), 0, "seed {seed}: what was sent is right");
+        assert_eq!(server.refused(), 0, "seed {seed}: the server refused a request");
 
         proxy.calm_down();
         let ask = || CheckGates::new(person(0), [gate(0)]).bypass_cache();
         let healed = async { while statsig.ask(ask()).await.is_err() {} };
-        timeout(LIMIT, healed).await.unwrap_or_else(|_| panic!("seed {seed}: it does not heal"));
+        timeout(LIMIT, healed).await.unwrap_or_else(|_| panic!("seed {seed}: no recovery"));
 
         let report = timeout(LIMIT, statsig.shutdown(LIMIT)).await.expect("an end");
         assert_eq!(report.pending, 0, "seed {seed}: {report:?}");
@@ -213,7 +213,7 @@ impl Trial {
     }
 }
 
-/// Asks several times, and checks what it gets.
+/// Makes several requests, and checks each answer.
 async fn caller(statsig: Statsig, who: usize, mut rng: Rng) -> Vec<Result<(), Error>> {
     let person = person(who);
     let mut told = Vec::new();
@@ -252,7 +252,7 @@ fn rules() -> Rules {
     rules.config("homepage", homepage)
 }
 
-/// Half of the gates, other ones for each caller.
+/// Half of the gates are open, different ones for each caller.
 fn is_open(who: usize, gate: usize) -> bool {
     (who >> (gate % 6)) % 2 == gate / 6 % 2
 }
@@ -273,7 +273,7 @@ fn is_out_of_time(error: &Error) -> bool {
     matches!(error, Error::Timeout { .. } | Error::AttemptTimeout { .. })
 }
 
-/// After a row of failures calls fail at once, with the last of them as the cause.
+/// The cause of an error from the open breaker, which repeats the last failure.
 fn root(error: Error) -> Error {
     match error {
         Error::CircuitOpen { cause, .. } => root((*cause).clone()),

@@ -1,4 +1,4 @@
-//! What the component does while Statsig fails, or the network between it and Statsig.
+//! What the component does while Statsig, or the network to Statsig, fails.
 
 mod faulty_proxy;
 mod outage;

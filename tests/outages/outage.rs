@@ -12,7 +12,7 @@ use futures_util::{FutureExt, future::join_all};
 
 use crate::support::{config, log::Log, open_server, patient, start, until, user};
 
-/// One call each, for users that nobody has asked about.
+/// Makes one call for each of these users, who have no cached answers.
 async fn ask_many(statsig: &Statsig, from: usize, calls: usize) -> Vec<Result<bool, Error>> {
     let asked = (from..from + calls).map(|n| {
         let statsig = statsig.clone();
@@ -35,12 +35,12 @@ async fn promise_4_outage_is_not_multiplied_by_retries() {
     assert_eq!(statsig.stats().retries as usize, seen - 1_500);
 }
 
-/// The kinds of the errors among these.
+/// The error kinds among these answers.
 fn failed<T>(answers: &[Result<T, Error>]) -> Vec<&'static str> {
     answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.kind().as_str())).collect()
 }
 
-/// The checks that the server has seen, and the probes.
+/// The numbers of checks and of probes that the server has received.
 fn seen(server: &LocalStatsig) -> (usize, usize) {
     let requests = server.requests();
     let is_probe = |request: &&RecordedRequest| request.user["userID"] == "actix-statsig-probe";
@@ -60,8 +60,8 @@ async fn failures_open_the_breaker_and_a_probe_closes_it() {
     let answers = ask_many(&statsig, 0, 200).await;
 
     let (checks, probes) = seen(&server);
-    assert_eq!(checks, 10, "the rest was not tried");
-    assert!(probes >= 1, "they waited for one");
+    assert_eq!(checks, 10, "later calls are refused without an attempt");
+    assert!(probes >= 1, "waiting calls start a probe");
     assert_ne!(statsig.stats().breaker, BreakerState::Closed);
     let open = answers.iter().filter_map(|answer| match answer {
         Err(Error::CircuitOpen { cause, .. }) => Some(cause.kind().as_str()),
@@ -80,7 +80,7 @@ async fn failures_open_the_breaker_and_a_probe_closes_it() {
     );
     assert_eq!(log.count("the circuit breaker is open"), 1, "once a change, not once a call");
     assert_eq!(log.count("the circuit breaker is closed"), 1);
-    assert_eq!(log.count("probe"), 0, "nor once a probe: {log}");
+    assert_eq!(log.count("actor::probes"), 2, "these two alone, and none for a probe: {log}");
 }
 
 #[actix_rt::test]
@@ -98,7 +98,8 @@ async fn open_breaker_logs_no_line_for_a_probe() {
     }
 
     assert_ne!(statsig.stats().breaker, BreakerState::Closed);
-    assert_eq!((log.count("the circuit breaker"), log.count("probe")), (1, 0), "{log}");
+    assert_eq!(log.count("the circuit breaker is open: "), 1, "{log}");
+    assert_eq!(log.count("actor::probes"), 1, "that line alone comes from the probes: {log}");
 }
 
 #[actix_rt::test]
@@ -126,7 +127,7 @@ async fn promise_3_one_users_failures_cost_others_nothing() {
         server.inject(fault.clone().for_user("bad").always());
         let bad = user("bad");
         for round in 0..2 {
-            // A call each.
+            // Each config takes a call of its own.
             let configs = (0..12).map(|n| statsig.get_config(&bad, format!("{round} {n}")));
             assert!(join_all(configs).await.iter().all(Result::is_err));
 
@@ -182,14 +183,14 @@ async fn promise_6_shutdown_with_open_breaker_ends_probing() {
     drop(statsig);
 
     let calls = server.calls();
-    // There is nothing to wait for: this is longer than from one probe to the next.
+    // Longer than the interval between probes, because there is no event to wait for.
     sleep(Duration::from_millis(700)).await;
-    assert!(server.calls() <= calls + 1, "one may have been on its way");
+    assert!(server.calls() <= calls + 1, "one probe may have been in flight");
 }
 
-/// A component with an answer for this user that is stale already, and a server that fails.
+/// A component with a stale answer for this user, before a server that fails.
 async fn with_a_stale_answer(server: &LocalStatsig, who: &User) -> Statsig {
-    // What is asked next waits for longer than that in the buffer.
+    // Entries expire while the next request is buffered.
     let config = patient().cache_ttl(Duration::from_millis(1)).stale_if_error(MINUTE);
     let statsig = start(server, config.max_in_flight(1).retry_attempts(1));
     assert!(matches!(statsig.check_gate(who, "open").await, Ok(true)));
@@ -231,11 +232,11 @@ async fn stale_answers_keep_the_breaker_probing_until_recovery() {
     let is_stale = |gate: GateEvaluation| matches!(gate.source(), Source::Stale { .. });
     let ask = || statsig.gate_evaluation(&who, "open").now_or_never().expect("no message").unwrap();
 
-    // Nothing is asked but what is kept, and that without a message.
+    // All requests are answered from the cache, without a message to the actor.
     let probed = async |probes: usize| {
         while seen(&server).1 < probes {
             assert!(is_stale(ask()));
-            // As often as an app asks: each stale answer is what keeps the probes going.
+            // Requests keep coming, because each stale answer keeps the probes going.
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -248,7 +249,7 @@ async fn stale_answers_keep_the_breaker_probing_until_recovery() {
 }
 
 #[actix_rt::test]
-async fn transport_recovers_without_a_restart_after_connection_failures() {
+async fn transport_recovers_from_failures_without_a_restart() {
     let server = open_server();
     let address = server.address();
     let statsig = start(&server, patient().circuit_breaker(false).retry_attempts(1));
@@ -309,7 +310,7 @@ async fn promise_3_caller_who_left_a_queued_call_costs_no_call() {
     let first = statsig.addr().send(CheckGates::new(user("first"), ["open"]));
     let second = statsig.addr().send(CheckGates::new(user("second"), ["open"]));
     let third = statsig.addr().send(CheckGates::new(user("third"), ["open"]));
-    // One flush made all three calls: the first is in flight, the others are queued.
+    // One flush made all three calls: the first is in flight, and the others are queued.
     server.calls_reached(1).await;
     assert_eq!(statsig.stats().in_flight, 3);
 

@@ -16,7 +16,7 @@ async fn repeated_retry_after_limits_calls_to_a_handful() {
         let statsig = start(&server, config());
         server.inject(Fault::status(status).retry_after("20").always());
 
-        // The others ask when the first has been answered: on a busy machine that takes a while.
+        // The other requests start after the first answer, which takes a while on a busy machine.
         let first = statsig.check_gate(&user("first"), "open").await;
         let asked = (0..60).map(|n| {
             let statsig = statsig.clone();
@@ -36,7 +36,7 @@ async fn repeated_retry_after_limits_calls_to_a_handful() {
             assert!(wait <= Duration::from_secs(20) && wait > Duration::from_secs(10), "{wait:?}");
         }
         assert!(server.calls() <= 5, "{} calls", server.calls());
-        assert_eq!(statsig.stats().breaker, BreakerState::Closed, "it is no outage");
+        assert_eq!(statsig.stats().breaker, BreakerState::Closed, "a Retry-After is not an outage");
     }
 }
 
@@ -61,7 +61,7 @@ async fn calls_with_time_wait_for_retry_after_and_are_answered() {
     let failed: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(true))).collect();
     assert!(failed.is_empty(), "{} failed, the first: {:?}", failed.len(), failed[0]);
     assert!(first.await.unwrap().unwrap());
-    assert_eq!(server.calls(), 202, "none was made in vain but the first");
+    assert_eq!(server.calls(), 202, "only the first call fails");
 }
 
 #[actix_rt::test]
@@ -99,7 +99,7 @@ async fn open_breaker_does_not_probe_during_retry_after() {
     for n in 0..100 {
         let refused = statsig.check_gate(&user(n), "open").await;
         assert!(matches!(refused, Err(Error::Unavailable { status: 503, .. })), "{refused:?}");
-        // Longer than from one probe to the next, in all.
+        // In all, longer than the interval between probes.
         sleep(Duration::from_millis(10)).await;
     }
 
@@ -131,7 +131,7 @@ async fn call_that_outwaits_the_probes_starts_another() {
     for answer in join_all(asked).await {
         assert!(matches!(answer.unwrap(), Ok(true)));
     }
-    assert_eq!(server.calls(), 10 + 1 + 20, "a probe, and then the calls");
+    assert_eq!(server.calls(), 10 + 1 + 20, "one probe, and then the calls");
 }
 
 #[actix_rt::test]
@@ -145,7 +145,7 @@ async fn promise_3_one_users_retry_after_does_not_delay_others() {
         async move { statsig.check_gate(&who, "open").await }
     };
     assert!(ask(user("busy")).await.is_err());
-    assert!(ask(user("other")).await.unwrap(), "after a second of calm");
+    assert!(ask(user("other")).await.unwrap(), "answered after the one second of Retry-After");
     assert!(ask(user("busy")).await.is_err());
     let calls = server.calls();
 
@@ -154,5 +154,5 @@ async fn promise_3_one_users_retry_after_does_not_delay_others() {
     assert!(others.iter().all(|answer| matches!(answer, Ok(true))), "{others:?}");
     let busy = ask(user("busy")).await;
     assert!(matches!(busy, Err(Error::Unavailable { status: 429, .. })), "{busy:?}");
-    assert_eq!(server.calls(), calls + 40, "it is left alone itself");
+    assert_eq!(server.calls(), calls + 40, "no call for the busy user");
 }

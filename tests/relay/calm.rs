@@ -1,4 +1,4 @@
-//! What the relay passes on when Statsig asks to be left alone.
+//! What the relay answers when Statsig asks it to wait.
 
 use actix_statsig::test_util::{Fault, LocalStatsig, Rules};
 use awc::http::header::RETRY_AFTER;
@@ -21,12 +21,12 @@ async fn retry_after_is_passed_on_with_the_remaining_time() {
             let request = relay.client.post(relay.url("/v1/check_gate"));
             let response = request.send_json(&gate("u", number)).await.unwrap();
 
-            let wait = response.headers().get(RETRY_AFTER).expect("when to come back").clone();
+            let wait = response.headers().get(RETRY_AFTER).expect("a retry-after header").clone();
             let wait: u64 = wait.to_str().unwrap().parse().unwrap();
             assert!((1..=40).contains(&wait), "{wait}");
             let (got, answer) = read(response).await;
             assert_eq!((got.as_u16(), &answer["error"]["kind"]), (status, &json!("unavailable")));
         }
-        assert_eq!(upstream.calls(), 1, "the others were told at once");
+        assert_eq!(upstream.calls(), 1, "the other requests fail without a call");
     }
 }

@@ -1,4 +1,4 @@
-//! The commands for the shell: what they print, and their exit codes.
+//! The commands for the shell: their output and exit codes.
 
 use std::{
     io::Write,
@@ -22,7 +22,7 @@ fn statsig() -> LocalStatsig {
     server
 }
 
-/// What the program says to this line, with a key for this server.
+/// Runs the program with these arguments, and with a key for this server.
 fn ask(server: &LocalStatsig, line: &[&str]) -> (i32, String, String) {
     let url = server.url();
     let variables = [("STATSIG_API_KEY", KEY), ("STATSIG_BASE_URL", &url)];
@@ -46,7 +46,7 @@ fn gate_command_answers_in_words_and_by_exit_code() {
     assert_eq!(ask(&server, &["check", "beta", "--user", JANE]), answer(1, "closed\n"));
     let both = ["check", "new_checkout", "beta", "--user", JANE];
     assert_eq!(ask(&server, &both), answer(1, "new_checkout open\nbeta closed\n"));
-    // Asked together, in one call.
+    // Both gates are checked in one call.
     assert_eq!(server.requests().last().unwrap().names, ["new_checkout", "beta"]);
 
     let (code, stdout, _) = ask(&server, &["check", "new_checkout", "--json", "--user", JANE]);
@@ -189,7 +189,7 @@ fn documentation_names_only_existing_options() {
         [("relay.md", 15), ("relay/statsig-relay.service", 5), ("relay/Containerfile", 3)]
     {
         let text = std::fs::read_to_string(format!("{docs}/{file}")).unwrap();
-        // Other programs have options of their own.
+        // Other programs have their own options.
         let others = ["cargo ", "curl ", "podman ", "systemctl ", "install ", "COPY "];
         let lines = text.lines().filter(|line| !others.iter().any(|other| line.contains(other)));
         let words = lines.flat_map(|line| {

@@ -1,4 +1,4 @@
-//! What clients do to their connections, and how long they may.
+//! What clients may do with their connections, and for how long.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -15,12 +15,12 @@ use crate::{
     support::upstream::{Mood, Upstream},
 };
 
-/// What no answer takes longer to arrive than, and no end of a connection.
+/// Longer than any answer or any close takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// A client may not take long; everything else may. Not so short that a busy machine is too slow.
+/// Short for clients and long for everything else, but long enough for a busy machine.
 const SHORT: [&str; 4] = ["--client-timeout", "2s", "--timeout", "600s"];
 
 fn connect(relay: &Relay) -> TcpStream {
@@ -34,7 +34,7 @@ fn send(mut connection: &TcpStream, text: &str) {
     connection.write_all(text.as_bytes()).unwrap();
 }
 
-/// Reads one answer; all there is in the tests have a length.
+/// Reads one answer. All answers in these tests have a length.
 fn answer(mut connection: &TcpStream) -> String {
     let mut read = Vec::new();
     loop {
@@ -61,7 +61,7 @@ fn rest(mut connection: &TcpStream) -> String {
     String::from_utf8(read).unwrap()
 }
 
-/// Sends a byte now and then, for as long as somebody takes it.
+/// Sends a byte every 20 ms until the connection fails.
 fn drip(connection: &TcpStream, byte: u8) -> thread::JoinHandle<()> {
     let mut connection = connection.try_clone().unwrap();
     thread::spawn(move || {
@@ -71,7 +71,7 @@ fn drip(connection: &TcpStream, byte: u8) -> thread::JoinHandle<()> {
     })
 }
 
-/// Waits until somebody who asks properly is answered.
+/// Waits until a well-behaved client gets an answer.
 async fn serves(relay: &Relay) {
     limited(async {
         loop {
@@ -122,7 +122,7 @@ async fn connection_that_says_nothing_is_closed_without_an_answer() {
     let (unused, used) = (connect(&relay), connect(&relay));
     send(&used, HEALTH);
     assert!(answer(&used).starts_with("HTTP/1.1 200"));
-    // A 408 would be taken for the answer to whatever the client is just about to ask.
+    // A client could take a 408 for the answer to its next request.
     assert_eq!((rest(&unused), rest(&used)), (String::new(), String::new()));
 }
 
@@ -168,19 +168,19 @@ async fn flood_that_nobody_reads_holds_no_connection() {
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
     limited(async {
         while flood.write_all(chunk.as_bytes()).is_ok() {
-            // Lets the limit act.
+            // Gives the limit a chance to act.
             yield_now().await;
         }
     })
     .await;
 }
 
-/// Asks for so much, without reading any of it, that the relay cannot write it.
+/// Sends so many requests, without reading any answer, that the relay cannot write its answers.
 fn ask_and_read_nothing(relay: &Relay) -> TcpStream {
     let connection = connect(relay);
     let page = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
     connection.set_nonblocking(true).unwrap();
-    // Most of it waits in buffers, once the relay has stopped reading.
+    // Most requests stay in buffers once the relay has stopped reading.
     let asked = (&connection).write(page.repeat(2000).as_bytes()).unwrap();
     assert!(asked > 500 * page.len(), "{asked}");
     connection
@@ -254,21 +254,21 @@ async fn only_callers_with_access_keep_connections() {
 async fn h2c_offer_is_answered_in_http_1_and_kept_alive() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &[]).await;
-    // As Java's HttpClient sends it.
+    // The offer that Java's HttpClient sends.
     let java = post("/v1/check_gate", &gate().to_string()).replace(
         "\r\nhost",
         "\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n\
          Upgrade: h2c\r\nhost",
     );
     let connection = connect(&relay);
-    // As many as find the server's buffer nearly full here and there.
+    // Enough requests for some to find the server's buffer nearly full.
     for _ in 0..100 {
         send(&connection, &java);
         let said = answer(&connection);
         assert!(said.starts_with("HTTP/1.1 200") && !said.contains("connection:"), "{said}");
     }
 
-    // Another offer is not known to be safe to take out: the client is told of the end.
+    // Other offers may not be safe to remove, so the relay closes the connection and says so.
     let other = connect(&relay);
     send(&other, &java.replace("h2c", "other"));
     let said = answer(&other);
@@ -280,7 +280,7 @@ async fn h2c_offer_is_answered_in_http_1_and_kept_alive() {
 async fn max_connections_counts_over_all_workers() {
     let upstream = Upstream::start(Mood::Answer);
     let relay = Relay::start(&upstream, &["--workers", "2", "--max-connections", "3"]).await;
-    // One after the other, so that it is the fourth which waits.
+    // Opened one by one, so that the fourth connection is the one that waits.
     let mut open = Vec::new();
     for _ in 0..3 {
         let connection = connect(&relay);
@@ -290,7 +290,7 @@ async fn max_connections_counts_over_all_workers() {
     }
     let mut fourth = connect(&relay);
     send(&fourth, HEALTH);
-    // The relay answers who is connected already.
+    // The relay still answers open connections.
     for _ in 0..10 {
         send(&open[0], HEALTH);
         assert!(answer(&open[0]).starts_with("HTTP/1.1 200"));
@@ -314,7 +314,7 @@ async fn caller_who_closes_before_the_flush_costs_no_call() {
 
     caller.shutdown(Shutdown::Write).unwrap();
 
-    // The relay has noticed.
+    // The relay has closed the connection.
     assert_eq!(rest(&caller), "");
     relay.signal("TERM");
     assert_eq!(relay.ended().await.code, Some(0));
@@ -344,14 +344,14 @@ async fn promise_4_requests_that_are_read_share_a_budget_of_bytes() {
         limited(request).await.unwrap()
     };
 
-    // Of two that arrive at once, either may be the one that does not fit, or both are: this is
-    // about one that does not fit beside another which has been read.
+    // Of two large requests at once, either may fail to fit, or both. The loop repeats until one
+    // was read and the other did not fit beside it.
     let refused = limited(async {
         loop {
             let holder = connect(&relay);
             send(&holder, first);
             let beside = large_beside().await;
-            // Ordinary ones need none of it.
+            // Ordinary requests do not need the budget.
             assert_eq!(relay.post("/v1/check_gate", &gate()).await.0, 200);
             let mut start = [0; 12];
             let finished = (&holder).write_all(last.as_bytes());
@@ -393,7 +393,7 @@ async fn promise_4_unread_answers_share_a_budget_of_bytes() {
     assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
     let (status, answered) = read(refused).await;
     assert_eq!((status.as_u16(), &answered["error"]["kind"]), (503, &json!("no_room")));
-    // Ordinary ones need none of it.
+    // Ordinary requests do not need the budget.
     assert_eq!(relay.get("/healthz").await.0, 200);
 
     drop(unread);
@@ -437,7 +437,7 @@ async fn absolute_target_is_judged_like_host() {
     }
 }
 
-/// The server library would keep the buffer for it.
+/// The server library would keep the buffer of a long head.
 #[actix_rt::test]
 async fn promise_4_long_head_ends_its_connection() {
     let upstream = Upstream::start(Mood::Answer);

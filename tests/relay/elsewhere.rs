@@ -1,4 +1,4 @@
-//! Who may ask: this machine, and elsewhere whoever has a key that is listed.
+//! Who may use the relay: any caller on this machine, and callers elsewhere with a listed key.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -10,18 +10,18 @@ use crate::{
     support::upstream::{Mood, Upstream},
 };
 
-/// This machine's address in its network: who connects to it comes from it, and not from loopback.
+/// This machine's address in its network. A connection to it does not come from loopback.
 ///
-/// Where there is no network there is none. The relay's own tests then still decide about callers
-/// from elsewhere, whom they make up.
-#[allow(clippy::print_stderr, reason = "it should not go unnoticed")]
+/// Without a network there is no such address. Then only the relay's unit tests cover callers from
+/// elsewhere, with made-up addresses.
+#[allow(clippy::print_stderr, reason = "a skipped check should be visible")]
 fn elsewhere(relay: &Relay) -> Option<SocketAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Sends nothing.
+    // Connecting a UDP socket sends nothing.
     let found = socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr());
     let address = found.ok().filter(|address| !address.ip().is_loopback());
     if address.is_none() {
-        eprintln!("this machine has no address but loopback: nobody asks from elsewhere");
+        eprintln!("skipped: this machine has only loopback addresses");
     }
     address.map(|address| SocketAddr::new(address.ip(), relay.port()))
 }
@@ -83,7 +83,7 @@ async fn remote_caller_needs_a_listed_key() {
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{header}: {value}");
         refusals.push(answer);
     }
-    // All are told the same.
+    // All refusals are the same.
     assert_eq!(refusals[0]["error"]["kind"], "unknown_caller");
     assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
     assert_eq!(upstream.calls(), 0);

@@ -1,4 +1,4 @@
-//! What the machine lets the relay have, and what becomes of it where that is little.
+//! The machine's limits, and how the relay behaves when they are low.
 
 use std::net::TcpStream;
 
@@ -12,7 +12,7 @@ use crate::{
     program::{Ended, KEY, Relay},
 };
 
-/// What this process itself needs for its clients.
+/// Raises this process's own limit, for its clients.
 fn raise_own_limit() {
     assert!(rlimit::increase_nofile_limit(8_192).unwrap() >= 4_096);
 }
@@ -21,7 +21,7 @@ fn idle_clients(relay: &Relay, number: usize) -> Vec<TcpStream> {
     (0..number).map(|_| TcpStream::connect(&relay.address).unwrap()).collect()
 }
 
-/// Each asks something that nobody asked before, so that Statsig has to be asked, all at once.
+/// Makes checks at once, each for a gate and user without a cached answer, and expects all answers.
 async fn all_are_answered(relay: &Relay, checks: usize, round: &str) {
     let check = |number| relay.post("/v1/check_gate", &gate(&format!("{round}-{number}"), 0));
     for (status, answer) in join_all((0..checks).map(check)).await {
@@ -64,7 +64,8 @@ async fn promise_4_hard_file_limit_leaves_files_for_statsig() {
     let key = [("STATSIG_API_KEY", KEY)];
     let relay = Relay::after("ulimit -n 512", &options, &key).await;
 
-    // These keep their connections, and more idle clients come than there is room for.
+    // The hundred clients keep their connections, and more idle clients come than there is room
+    // for.
     join_all((0..100).map(|_| relay.get("/healthz"))).await;
     let idle = idle_clients(&relay, 600);
     for round in ["first", "second", "third"] {

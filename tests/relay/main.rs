@@ -325,7 +325,7 @@ async fn two_hundred_checks_for_one_user_are_a_handful_of_calls() {
     let (_, stats) = relay.get("/stats").await;
     assert_eq!(stats["requests"], 200);
     assert!((1..=5).contains(&stats["calls"].as_u64().unwrap()), "{stats}");
-    // On a busy machine an attempt may time out before the release.
+    // On a busy machine, an attempt may time out before the release.
     let attempts = stats["calls"].as_u64().unwrap() + stats["retries"].as_u64().unwrap();
     assert_eq!(attempts, upstream.calls() as u64);
 }
@@ -343,8 +343,8 @@ async fn users_differing_in_one_field_get_their_own_answers() {
 
     let ask = async |connection: usize| {
         for request in connection * EACH..(connection + 1) * EACH {
-            // At any time some ask about the same user, and some about users who differ in the
-            // same field.
+            // At any time, some requests are for the same user, and some for users that differ in
+            // the same field.
             let user = request % users.len();
             check_own_name(&relay, &users[user], user, request).await;
         }
@@ -392,7 +392,7 @@ async fn promise_6_relay_serves_and_is_not_ready_in_the_drain_delay() {
     limited(async { while relay.get("/readyz").await.0 == StatusCode::OK {} }).await;
     let (status, why) = relay.get("/readyz").await;
     assert_eq!((status.as_u16(), &why["status"]), (503, &json!("draining")));
-    // As before, on new connections too, and for longer than a relay takes to end.
+    // The relay serves as before, also on new connections, for longer than a shutdown takes.
     let serves_on = async {
         loop {
             drop(relay.kept_alive());
@@ -402,7 +402,8 @@ async fn promise_6_relay_serves_and_is_not_ready_in_the_drain_delay() {
     };
     assert!(actix_rt::time::timeout(Duration::from_secs(3), serves_on).await.is_err());
 
-    // Whoever cannot wait sends another: what comes within a tenth of a second is the same one.
+    // A further signal ends the delay, but one within a tenth of a second counts as the same
+    // signal.
     let leaves = relay.refuses_connections();
     let impatient = async {
         loop {
@@ -458,7 +459,7 @@ async fn idle_relay_exits_at_once_despite_open_connections() {
 
     relay.signal("TERM");
 
-    // The server would wait for open connections for the whole timeout, ten minutes.
+    // The server library would wait for open connections for the whole timeout of ten minutes.
     assert_eq!(relay.ended().await.code, Some(0));
 }
 
@@ -523,7 +524,7 @@ async fn connection_beyond_the_limit_waits_for_another_to_close() {
     let mut third = TcpStream::connect(&relay.address).unwrap();
     let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     third.write_all(request).unwrap();
-    // The relay answers who is connected already.
+    // The relay still answers open connections.
     for _ in 0..10 {
         second.write_all(request).unwrap();
         assert!(second.read(&mut [0; 1024]).unwrap() > 0);
@@ -702,7 +703,7 @@ fn gate(user: &str, gate: usize) -> Value {
     json!({"gateName": format!("gate-{gate}"), "user": {"userID": user}})
 }
 
-/// Rules by which each user, and no other, passes the gate and has the config of its own number.
+/// Rules with a gate and a config for each user, which only that user passes and has.
 fn one_name_each(users: &[Value]) -> Rules {
     users.iter().enumerate().fold(Rules::new(), |rules, (number, user)| {
         let name = format!("name-{number}");
@@ -721,7 +722,7 @@ fn only_for<T>(user: &Value, rule: Rule<T>) -> Rule<T> {
     })
 }
 
-/// Asks for a user's own name, in one of the three ways there are.
+/// Requests a user's own name in one of the three possible ways.
 async fn check_own_name(relay: &Relay, user: &Value, number: usize, way: usize) {
     let [own, other] = [number, number + 1].map(|number| format!("name-{number}"));
     let (path, body) = match way % 3 {
@@ -744,8 +745,8 @@ async fn check_own_name(relay: &Relay, user: &Value, number: usize, way: usize) 
     }
 }
 
-/// Each differs from the others in one field of the API document's `StatsigUser`; neighbours differ
-/// in the same one.
+/// Users that differ in one field of the API document's `StatsigUser`; neighbours differ in the
+/// same field.
 fn users_who_differ_in_one_field(count: usize) -> Vec<Value> {
     let each = count.div_ceil(FIELDS);
     let user = |i: usize| {

@@ -1,4 +1,4 @@
-//! How much memory the process takes.
+//! How much memory the relay's process takes.
 
 use std::{
     io::{Read, Write},
@@ -15,7 +15,7 @@ use crate::{
     support::upstream::{Mood, Upstream},
 };
 
-/// Has each of these users ask for a config of so many bytes, some at once; gives the peak in MiB.
+/// Requests a config value of this many bytes for each user, some at once. Returns the peak in MiB.
 async fn peak(users: usize, bytes: usize, is_shared: bool, options: &[&str]) -> usize {
     let upstream = Upstream::start(Mood::Long { bytes, is_shared });
     let patient = ["--cache-ttl", "600s", "--timeout", "60s", "--attempt-timeout", "60s"];
@@ -34,7 +34,7 @@ async fn peak(users: usize, bytes: usize, is_shared: bool, options: &[&str]) -> 
     relay.peak_memory()
 }
 
-/// Parsed, they were 529 MiB.
+/// Before the values were kept as text, the peak was 529 MiB.
 #[actix_rt::test]
 async fn promise_4_large_configs_keep_the_relay_under_128_mib() {
     let shared = peak(600, 57_000, true, &[]).await;
@@ -51,7 +51,7 @@ async fn promise_4_relay_memory_stays_within_cache_bytes() {
     assert!(peak < 48, "{peak} MiB");
 }
 
-/// Nearly all of the longest body that is read, and then nothing.
+/// The upstream sends nearly the longest body that is accepted, and then stalls.
 #[actix_rt::test]
 async fn promise_4_endless_bodies_take_bounded_memory() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -64,7 +64,7 @@ async fn promise_4_endless_bodies_take_bounded_memory() {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
                 let body = vec![b' '; length - 1];
                 let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-                // Until the client leaves.
+                // Waits until the client leaves.
                 let _ = stream.read_to_end(&mut Vec::new());
             });
         }
@@ -84,7 +84,7 @@ async fn promise_4_endless_bodies_take_bounded_memory() {
     assert!(peak < 64, "{peak} MiB");
 }
 
-/// A few KB that become a MiB: what was unpacked is not kept while Statsig is asked.
+/// A few KB decompress to 1 MB, which must be freed before the call.
 #[actix_rt::test]
 async fn promise_4_unpacked_bodies_are_freed_before_the_call() {
     let upstream = Upstream::start(Mood::Hold);
@@ -105,7 +105,7 @@ async fn promise_4_unpacked_bodies_are_freed_before_the_call() {
     assert!(peak < 64, "{peak} MiB");
 }
 
-/// They were 110 MiB.
+/// The peak was 110 MiB when connections kept their buffers.
 #[actix_rt::test]
 async fn promise_4_connections_that_had_a_long_body_keep_little_of_it() {
     let upstream = Upstream::start(Mood::Answer);

@@ -1,4 +1,4 @@
-//! What those who run the relay see of it: ids, logs, metrics, readiness.
+//! What operators of the relay can observe: ids, logs, metrics and readiness.
 
 use std::time::Duration;
 
@@ -56,16 +56,16 @@ async fn request_id_is_kept_or_made_and_repeated_in_errors() {
         assert_ne!(id.as_ref(), Some(&made));
         assert_eq!(answer["error"]["request_id"], json!(id));
     }
-    // What is not served has one as well.
+    // The answer for an unknown path has a request id as well.
     let (_, answer) = relay.get("/nowhere").await;
     assert!(answer["error"]["request_id"].is_string(), "{answer}");
 }
 
 #[actix_rt::test]
 async fn request_is_one_debug_line_without_its_user() {
-    let upstream = Upstream::start(Mood::Answer);
-    let options = ["--log", "debug", "--log-format", "json"];
-    let relay = Relay::start(&upstream, &options).await;
+    // It does not have the user in its rule ids, which a call's line has.
+    let upstream = LocalStatsig::start(Rules::sample()).unwrap();
+    let relay = before(&upstream, &["--log", "debug", "--log-format", "json"]).await;
     let body = json!({"gateName": "beta", "user": {"userID": "jane", "email": "jane@example.org"}});
     ask(&relay, &body, Some("r-1")).await;
     let misspelt = json!({"gateName": "beta!jane", "user": {"userID": "jane"}});
@@ -171,7 +171,7 @@ async fn prometheus_can_read_what_was_asked_and_how_long_it_took() {
     let requests = [("path", "/v1/check_gate"), ("status", "200")];
     let requests = figure(&later, "statsig_relay_requests_total", &requests);
     assert_eq!(requests, Some(Figure::Counter(8.0)));
-    // The component's own, by what was asked in between.
+    // The component's counters grow by the requests in between.
     for (name, before, after) in [
         ("statsig_requests_total", 7.0, 8.0),
         ("statsig_names_total", 7.0, 9.0),
@@ -236,7 +236,7 @@ async fn watch_shows_refused_bodies_waits_and_the_history_on_request() {
 
     let (_, figures) = relay.get("/watch").await;
     assert_eq!(figures["refused_bodies"], json!({"invalid_request": 2}));
-    assert_eq!(figures["waits"]["count"], 1, "of those that were refused nobody waited");
+    assert_eq!(figures["waits"]["count"], 1, "refused requests did not wait");
     assert!(figures["waits"]["max_us"].as_u64() >= figures["stats"]["call"]["max_us"].as_u64());
     assert_eq!(figures["history"], Value::Null);
 
@@ -279,7 +279,7 @@ async fn readiness_returns_without_traffic_after_a_failure() {
     let relay = before(&upstream, &[]).await;
     assert_eq!(relay.get("/readyz").await, (StatusCode::OK, json!({"status": "ready"})));
 
-    // A failed call is enough, while the breaker is closed still.
+    // One failed call is enough, even while the breaker is still closed.
     upstream.inject(Fault::status(503));
     relay.post("/v1/check_gate", &gate("u", 1)).await;
     let (status, why) = relay.get("/readyz").await;
@@ -287,7 +287,7 @@ async fn readiness_returns_without_traffic_after_a_failure() {
     assert_eq!((status, why), (StatusCode::SERVICE_UNAVAILABLE, failed));
     becomes_ready(&relay).await;
 
-    // It asked once, and caused no exposure.
+    // The relay sent one probe, which logged no exposure.
     let calls = upstream.requests();
     let probes: Vec<_> = calls.iter().filter(|call| call.user["userID"] != "u").collect();
     let [probe] = probes[..] else { panic!("{} probes", probes.len()) };
@@ -306,7 +306,7 @@ async fn readiness_returns_after_an_outage_opened_the_breaker() {
 
     let (status, why) = relay.get("/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    // It may probe in this moment.
+    // The breaker may be half-open at this moment.
     assert_ne!(why["breaker"], "closed");
     assert_eq!(relay.get("/healthz").await.0, StatusCode::OK);
 

@@ -1,10 +1,10 @@
-//! Options: flags, their variables, and what the help shows.
+//! Options: flags, their environment variables, and the help.
 
 use awc::http::StatusCode;
 
 use crate::program::{KEY, Relay, command};
 
-/// The one line with which the relay refuses these options.
+/// The one line that the relay prints when it refuses these options.
 async fn refusal(options: &[&str], variables: &[(&str, &str)]) -> String {
     let ended = Relay::spawn(options, variables).ended().await;
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{}", ended.stderr);
@@ -36,7 +36,7 @@ async fn promise_7_help_shows_no_value_of_a_variable() {
 #[actix_rt::test]
 async fn flag_wins_over_variable_over_default() {
     let key = ("STATSIG_API_KEY", KEY);
-    // Each variable is invalid, and is only read without its flag.
+    // Each variable is invalid, and is read only if its flag is missing.
     for (flag, variable, refused) in [
         (
             ["--batch-size", "9"],

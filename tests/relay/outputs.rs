@@ -1,4 +1,4 @@
-//! What becomes of what it writes, and of the relay where that cannot be written.
+//! What happens to the relay's output, and to the relay when the output cannot be written.
 
 use std::io::{BufRead, BufReader, Read, Write};
 
@@ -46,7 +46,7 @@ async fn unread_log_does_not_keep_failures_from_being_answered() {
     assert_eq!(relay.ended().await.code, Some(0));
 }
 
-/// Its stdout is full before it says where it listens.
+/// The relay's stdout is full before the relay prints its address.
 #[cfg(unix)]
 #[actix_rt::test]
 async fn promise_10_unread_stdout_delays_neither_start_nor_exit() {
@@ -60,7 +60,7 @@ async fn promise_10_unread_stdout_delays_neither_start_nor_exit() {
     let listen = format!("unix:{path}");
     let mut relay = Relay::with_stdout(OwnedFd::from(stdout), &["--listen", &listen]);
 
-    // Its stdout, which would say that it listens, is full.
+    // The relay cannot print its address, so the test tries to connect.
     crate::support::until(|| UnixStream::connect(&path).is_ok()).await;
     let answer = crate::unix::ask(&path, "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -68,7 +68,7 @@ async fn promise_10_unread_stdout_delays_neither_start_nor_exit() {
     assert_eq!(relay.ended().await.code, Some(0));
 }
 
-/// Many checks, of which each fails.
+/// Makes many checks, each of which fails.
 async fn fails_often(relay: &Relay, checks: usize) {
     let check = |number| relay.post("/v1/check_gate", &gate(&format!("u-{number}"), 0));
     let mut answers = stream::iter((0..checks).map(check)).buffer_unordered(50);
@@ -90,7 +90,7 @@ async fn promise_10_unread_log_delays_no_check_probe_or_exit() {
     relay.signal("TERM");
     assert_eq!(relay.ended().await.code, Some(0));
 
-    // What there was room for is there, from the beginning.
+    // The pipe holds the log from its beginning, as far as there was room.
     let mut log = String::new();
     unread.read_to_string(&mut log).unwrap();
     assert!(log.contains("calls to Statsig fail") && log.len() > 10_000, "{log}");

@@ -1,4 +1,4 @@
-//! The program under test, and a client of it.
+//! The relay's program, and a client of it.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 pub(crate) use crate::support::limited;
 use crate::support::{LIMIT, process, upstream::Upstream};
 
-/// The key of the environment.
+/// The API key of the relay's environment.
 pub(crate) const KEY: &str = "secret-hunter2";
 
-/// The program, which ends with this at the latest.
+/// The relay's process, which is killed when this is dropped.
 pub(crate) struct Relay {
     child: Child,
     pub(crate) address: String,
@@ -35,7 +35,7 @@ pub(crate) struct Ended {
 }
 
 impl Relay {
-    /// Without a cache: what is asked twice is asked twice.
+    /// Starts a relay without a cache, so that repeated requests reach the upstream.
     pub(crate) async fn start(upstream: &Upstream, options: &[&str]) -> Self {
         let options = [&["--upstream", &upstream.url, "--cache-ttl", "0"], options].concat();
         Self::start_with(&options, &[("STATSIG_API_KEY", KEY)]).await
@@ -45,18 +45,18 @@ impl Relay {
         Self::listening(&[&["--listen", "127.0.0.1:0"], options].concat(), variables).await
     }
 
-    /// Listens where the options say.
+    /// Starts a relay that listens where the options say.
     pub(crate) async fn listening(options: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::spawn(options, variables).listens().await
     }
 
     async fn listens(mut self) -> Self {
         let heard = self.heard.take().unwrap();
-        self.address = limited(heard).await.expect("the relay says where it listens");
+        self.address = limited(heard).await.expect("the relay prints its address");
         self
     }
 
-    /// Listens, and nobody reads its stderr any more, as where `tee` was ended before it.
+    /// Starts a relay whose stderr is closed, as when the `tee` behind it has ended.
     pub(crate) async fn unread(options: &[&str], variables: &[(&str, &str)]) -> Self {
         let nothing = |stderr| {
             drop(stderr);
@@ -66,7 +66,7 @@ impl Relay {
         Self::run(&options, variables, nothing).listens().await
     }
 
-    /// Listens, and its stderr is a pipe that nobody reads for now. It ends all the same.
+    /// Starts a relay whose stderr is a pipe that the test does not read yet.
     pub(crate) async fn stuck(options: &[&str], variables: &[(&str, &str)]) -> (Self, ChildStderr) {
         let mut pipe = None;
         let keep = |stderr| {
@@ -90,7 +90,7 @@ impl Relay {
         Self::child_of(command(options, variables), Stdio::piped(), read)
     }
 
-    /// Listens, after this in a shell: `ulimit …`.
+    /// Starts a relay from a shell, after a command such as `ulimit …`.
     pub(crate) async fn after(shell: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
         let options = [&["--listen", "127.0.0.1:0"], options].concat();
         Self::spawn_after(shell, &options, variables).listens().await
@@ -110,7 +110,7 @@ impl Relay {
         Self::child_of(command, Stdio::piped(), |stderr| read_to_end(stderr, None))
     }
 
-    /// What it says on stdout goes there, and does not tell where it listens.
+    /// Starts a relay with this stdout, so its address cannot be read.
     pub(crate) fn with_stdout(stdout: impl Into<Stdio>, options: &[&str]) -> Self {
         let read = |stderr| read_to_end(stderr, None);
         Self::child_of(command(options, &[]), stdout.into(), read)
@@ -159,7 +159,7 @@ impl Relay {
         self.comes_to_show("requests", &json!(requests)).await;
     }
 
-    /// Waits for a figure of `/stats`, which may come just after the answer that it counts.
+    /// Waits for a figure of `/stats`, which may change just after the answer that it counts.
     pub(crate) async fn comes_to_show(&self, figure: &str, value: &Value) {
         limited(async { while self.get("/stats").await.1[figure] != *value {} }).await;
     }
@@ -168,7 +168,7 @@ impl Relay {
         process::refuses_connections(&self.address).await;
     }
 
-    /// A connection that has been used and is kept open.
+    /// An open connection that has already carried a request.
     pub(crate) fn kept_alive(&self) -> TcpStream {
         let mut connection = TcpStream::connect(&self.address).unwrap();
         connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
@@ -178,7 +178,7 @@ impl Relay {
         connection
     }
 
-    /// The most memory that it has had so far, in MiB.
+    /// The relay's peak memory so far, in MiB.
     #[cfg(target_os = "linux")]
     pub(crate) fn peak_memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -190,7 +190,7 @@ impl Relay {
         process::signal(&self.child, signal);
     }
 
-    /// Waits for the end: both outputs are closed by then.
+    /// Waits for the relay to end and close both outputs.
     pub(crate) async fn ended(&mut self) -> Ended {
         let stdout = limited(&mut self.stdout).await.unwrap();
         let stderr = limited(&mut self.stderr).await.unwrap();
@@ -198,7 +198,7 @@ impl Relay {
     }
 }
 
-/// The program with these options, and no variables of its own but these.
+/// The relay's program with these options, and only these `STATSIG_` variables.
 pub(crate) fn command(options: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_statsig-relay"));
     for (name, _) in std::env::vars_os() {
@@ -213,13 +213,13 @@ pub(crate) fn command(options: &[&str], variables: &[(&str, &str)]) -> Command {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The relay may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Reads on a thread, and tells the address as soon as it has been read.
+/// Reads the output on a thread, and sends the address as soon as it appears.
 fn read_to_end(
     output: impl Read + Send + 'static,
     mut tell: Option<oneshot::Sender<String>>,

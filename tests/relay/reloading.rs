@@ -1,4 +1,4 @@
-//! Keys that change while the relay runs.
+//! Key files that change while the relay runs.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     program::{KEY, Relay, limited, read},
 };
 
-/// A folder of the test's own, empty.
+/// An empty folder for one test.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -26,14 +26,14 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Puts a new file in an old one's place, as programs do that care.
+/// Replaces a file atomically, as careful programs do.
 fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::rename(new, file).unwrap();
 }
 
-/// The log, line by line.
+/// The relay's log, line by line.
 struct Log(UnboundedReceiver<String>);
 
 impl Log {
@@ -47,7 +47,7 @@ impl Log {
         Self(told)
     }
 
-    /// The next line that has this in it.
+    /// The next line that contains `part`.
     async fn line(&mut self, part: &str) -> String {
         loop {
             let line = limited(self.0.recv()).await.expect(part);
@@ -83,7 +83,7 @@ async fn changed_key_file_loses_no_request_and_empties_the_cache() {
     let (relay, mut log) = before(&server, &file).await;
     assert!(!is_open(&relay, "kept").await);
 
-    // Both keys are good for a while. The cache would give its answer for ten seconds.
+    // Both keys are valid for a while. Without the change, the cache would answer for ten seconds.
     server.set_rules(all_are(true));
     replace(&file, "key-two\n");
     relay.signal("HUP");
@@ -106,7 +106,7 @@ async fn changed_key_file_loses_no_request_and_empties_the_cache() {
 async fn secret_swapped_by_a_link_is_noticed_without_a_signal() {
     let server = LocalStatsig::start(all_are(true)).unwrap();
     server.require_key("key-one");
-    // As Kubernetes lays a secret out.
+    // The layout of a Kubernetes secret.
     let folder = folder("linked-key");
     for (version, key) in [("..1", "key-one"), ("..2", "key-two")] {
         fs::create_dir(folder.join(version)).unwrap();
@@ -182,7 +182,7 @@ async fn callers_are_admitted_by_the_keys_that_their_file_has_now() {
     log.line("--keys-file has changed: 3 keys").await;
     assert_eq!(admitted().await, [true, false, true, true]);
 
-    // A list that lost all its keys by mistake locks nobody out.
+    // A file that lost all its keys by mistake locks no caller out.
     replace(&file, "# none\n");
     relay.signal("HUP");
     let line = log.line("ERROR").await;

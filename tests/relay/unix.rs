@@ -37,7 +37,7 @@ async fn listening(upstream: &Upstream, path: &str, options: &[&str], keys: &str
     relay
 }
 
-/// A socket's name must be short.
+/// A short path, because a socket's path has a maximum length.
 pub(crate) fn path(name: &str) -> String {
     std::env::temp_dir()
         .join(format!("statsig-{}-{name}", std::process::id()))

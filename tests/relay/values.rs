@@ -16,7 +16,7 @@ async fn relay_answers_with_the_value_as_its_upstream_wrote_it() {
     server.inject(Fault::body(format!(r#"{{"name": "limits", "value": {upstream}}}"#)));
     let expected = value.replacen(',', r#","cut":"\ufffd","#, 1);
 
-    // The second answer is from the cache.
+    // The second answer comes from the cache.
     for _ in 0..2 {
         let body = json!({"configName": "limits", "user": {"userID": "u-1"}});
         let request = relay.client.post(relay.url("/v1/get_config")).send_json(&body);

@@ -1,6 +1,7 @@
-//! Promise 7: the key and private attributes are in no log, `Debug`, error, counter or panic.
+//! Promise 7: the key and private attributes appear in no log, `Debug`, error, counter or panic.
 //!
-//! A binary of its own, because these tests read everything that their process logs and panics say.
+//! A binary of its own, because these tests read everything that their process logs and panics
+//! with.
 #![cfg(feature = "test-util")]
 
 #[path = "../support/mod.rs"]
@@ -31,25 +32,25 @@ const PRIVATE: &str = "hunter2-and-private";
 const PASSWORD: &str = "swordf1sh-of-the-proxy";
 const PRIVATE_NUMBER: i64 = 730_218_645;
 
-/// Everything that the process has logged, and that panics have said.
+/// Everything that the process has logged, and all its panic messages.
 static LOGGED: Mutex<String> = Mutex::new(String::new());
 
 fn logged() -> MutexGuard<'static, String> {
     LOGGED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Listens at `log` and `tracing`, both at TRACE, and to panics.
+/// Captures `log` and `tracing`, both at TRACE, and panics.
 fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        log::set_logger(&Listener).expect("nobody else listens");
+        log::set_logger(&Listener).expect("the first logger");
         log::set_max_level(log::LevelFilter::Trace);
         let tracing = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_span_events(FmtSpan::FULL)
             .with_ansi(false)
             .with_writer(|| Listener);
-        tracing::subscriber::set_global_default(tracing.finish()).expect("nobody else listens");
+        tracing::subscriber::set_global_default(tracing.finish()).expect("the first subscriber");
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             writeln!(logged(), "{panic}").expect("a string");
@@ -83,7 +84,7 @@ impl io::Write for Listener {
     }
 }
 
-/// What an app may come to print.
+/// Everything that an app might print.
 #[derive(Default)]
 struct Shown(String);
 
@@ -102,7 +103,7 @@ impl Shown {
     }
 }
 
-/// The secret that stands in a text, in one of the ways in which it may come to stand there.
+/// The first secret found in a text, in any of the renderings that it might have there.
 fn secret_in(text: &str) -> Option<String> {
     let number = PRIVATE_NUMBER.to_string();
     let secrets = [KEY, PRIVATE, PASSWORD, &number];
@@ -131,7 +132,7 @@ fn renderings(secret: &str) -> Vec<String> {
     }
     for before in 0..3 {
         let encoded = base64(&[&[b'x'; 2][..before], secret.as_bytes()].concat());
-        // Without the characters that depend on what stands before and after.
+        // Without the characters that depend on the text before and after the secret.
         let (from, to) = ([0, 2, 3][before], encoded.len() - 1);
         renderings.push(encoded[from..to].to_owned());
         renderings.push(encoded[from..to].replace('+', "-").replace('/', "_"));
@@ -139,7 +140,7 @@ fn renderings(secret: &str) -> Vec<String> {
     renderings
 }
 
-/// Without padding.
+/// Base64 without padding.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits: Vec<u8> = bytes.iter().flat_map(|b| (0..8).rev().map(move |n| b >> n & 1)).collect();
@@ -177,7 +178,7 @@ fn secret_search_finds_every_rendering() {
     assert_eq!(secret_in(&format!("{headers:?} secret-key hunter2")), None);
 }
 
-/// Short limits, for what is never answered is waited for.
+/// Short timeouts, because these tests wait for calls that are never answered.
 fn settings() -> ConfigBuilder {
     Config::builder(KEY)
         .timeout(Duration::from_secs(1))
@@ -191,7 +192,7 @@ fn patient() -> ConfigBuilder {
     settings().timeout(minute).attempt_timeout(minute)
 }
 
-/// One with private attributes, and one without, whose answers are quoted.
+/// A user with private attributes, and one without, whose answers errors may quote.
 fn users() -> [User; 2] {
     let user = || User::builder().user_id("u-1").custom("plan", "pro");
     let private = user()
@@ -201,7 +202,7 @@ fn users() -> [User; 2] {
     [private.build().expect("a user"), user().build().expect("a user")]
 }
 
-/// Whatever a server may do, which may repeat what it was sent: the key and this.
+/// All kinds of bad answers. Many repeat what the server was sent: the key and `private`.
 fn faults(private: &str) -> Vec<Fault> {
     let echo = format!("{KEY} {{\"k\": \"{KEY}{private}\"}} ").repeat(20);
     let status = |code| Fault::status(code).with_body(echo.clone());
@@ -248,7 +249,7 @@ async fn over_http(shown: &mut Shown) {
     let rules = Rules::new().gate("open", true).config("homepage", json!({"theme": "dark"}));
     let server = LocalStatsig::start(rules).expect("a free port");
     server.require_key(KEY);
-    // Without the breaker, which would keep most of the faults from what follows.
+    // Without the breaker, which would keep later requests from most of the faults.
     let config = settings().base_url(server.url()).circuit_breaker(false);
     let config = config.build().expect("a valid configuration");
     let statsig = Statsig::start_in_current_arbiter(config.clone()).expect("a running arbiter");
@@ -265,7 +266,7 @@ async fn over_http(shown: &mut Shown) {
         }
         for failpoint in FAILPOINTS {
             for times in [1, 4] {
-                // One that has not panicked yet, for a burst of restarts is slowed down.
+                // A new component each time, because a burst of restarts slows a component down.
                 let statsig =
                     Statsig::start_in_current_arbiter(config.clone()).expect("a running arbiter");
                 panic_at(failpoint, times);
@@ -274,7 +275,7 @@ async fn over_http(shown: &mut Shown) {
                 panic_at(failpoint, 0);
             }
         }
-        // A key that the server does not know, and one that cannot be a header.
+        // A key that the server does not know.
         server.require_key("another");
         ask_all(&statsig, &user, shown).await;
         server.require_key(KEY);
@@ -284,7 +285,7 @@ async fn over_http(shown: &mut Shown) {
     shown.debug(&server);
     shown.debug(&server.requests());
 
-    // Shut down in the middle of it, and asked afterwards.
+    // Requests pending during a shutdown, and requests after it.
     server.inject(Fault::hang().always());
     let [private, _] = users();
     let pending = join_all((0..3).map(|_| statsig.gate_evaluation(&private, "open")));
@@ -330,14 +331,14 @@ async fn over_https(shown: &mut Shown) {
             let open = statsig.check_gate(&user, GATE).await;
             assert_eq!(open.is_ok(), is_good, "{open:?}");
             shown.answer(&open);
-            // This one the server does not know, and refuses.
+            // The server does not know this gate, and refuses it.
             shown.answer(&statsig.check_gate(&user, "another").await);
         }
         shown.debug(&statsig.shutdown(Duration::from_secs(2)).await);
     }
 }
 
-/// Proxies that know who we are and proxies that do not, and what else one may do.
+/// Proxies that accept the credentials, proxies that refuse them, and misbehaving proxies.
 async fn through_proxies(shown: &mut Shown) {
     let authority = Authority::new("trusted");
     let tls = Server::tls(authority.issue("statsig.test").config());
@@ -393,7 +394,7 @@ async fn through_proxies(shown: &mut Shown) {
     }
 }
 
-/// What can be printed without any server.
+/// What an app might print without any server.
 fn at_rest(shown: &mut Shown) {
     shown.debug(&settings());
     for url in ["http://example.com", "https://a b", &format!("https://me:{KEY}@localhost"), "x"] {
@@ -416,7 +417,7 @@ fn at_rest(shown: &mut Shown) {
                 name => (name == variable).then(|| proxy.clone()),
             });
             shown.answer(&config);
-            // What is wrong with it is logged.
+            // The problem with the setting is logged.
             drop(config.and_then(Statsig::start));
         }
     }
@@ -461,12 +462,12 @@ async fn promise_7_faulty_run_reveals_no_secrets() {
     let scripted = script.start(settings());
     for user in users() {
         let answer = scripted.ask(CheckGates::new(user, ["open"])).await;
-        // Its rule is what the script makes of the user's `Debug`.
+        // The script puts the user's `Debug` output into the rule.
         shown.answer(&answer);
     }
     shown.debug(&script.calls());
 
-    // A copy: what fails below is a panic, which is listened to as well.
+    // Copied, because a failure below is a panic, which is captured too.
     let heard = logged().clone();
     for part in
         ["[redacted]", "[withheld", "/v1/check_gate", "InvalidResponse", "CircuitOpen", "internal"]
@@ -486,7 +487,7 @@ async fn promise_7_faulty_run_reveals_no_secrets() {
     }
     assert_eq!(secret_in(&shown.0), None);
     assert_eq!(secret_in(&heard), None);
-    // Both ears hear.
+    // Proves that both captures work.
     log::trace!("{KEY}");
     let heard = std::mem::take(&mut *logged());
     assert!(secret_in(&heard).is_some());

@@ -1,4 +1,4 @@
-//! A TCP proxy that makes trouble, drawn from a seed.
+//! A TCP proxy that injects faults drawn from a seed.
 
 use std::{
     io,
@@ -23,26 +23,26 @@ use tokio::{
     time::sleep,
 };
 
-/// What the proxy does to a connection, or to an answer on its way back.
+/// What the proxy does to a connection, or to an answer on its way to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The answer comes some milliseconds later.
+    /// Delays the answer by some milliseconds.
     Delay,
-    /// The answer comes a few bytes at a time.
+    /// Passes the answer on a few bytes at a time.
     Bandwidth,
-    /// Closes the connection after an answer, which its client may be about to use again.
+    /// Closes the connection after an answer, when the client may be about to reuse it.
     CloseIdle,
-    /// Accepts and hangs.
+    /// Accepts the connection and then hangs.
     StallOnAccept,
     StallInHead,
     StallInBody,
-    /// Resets the connection somewhere in the answer.
+    /// Resets the connection in the middle of an answer.
     Reset,
-    /// Closes the connection somewhere in the answer.
+    /// Closes the connection in the middle of an answer.
     Truncate,
-    /// Ends the answer somewhere, but goes on reading.
+    /// Shuts down the write side in the middle of an answer, but goes on reading.
     HalfClose,
-    /// Listens no more for a while.
+    /// Stops listening for a while.
     Refuse,
 }
 
@@ -59,7 +59,7 @@ pub const TROUBLES: [Trouble; 10] = [
     Trouble::Refuse,
 ];
 
-/// Those that strike an answer.
+/// The faults that affect an answer.
 const TO_ANSWERS: [Trouble; 8] = [
     Trouble::Delay,
     Trouble::Bandwidth,
@@ -89,7 +89,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// In so many cases of a hundred, one of these troubles strikes.
+    /// Starts a proxy that injects one of these faults in this percentage of cases.
     pub fn start(upstream: SocketAddr, troubles: &[Trouble], percent: u32, seed: u64) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a socket");
@@ -122,12 +122,12 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// No more trouble from now on.
+    /// Injects no more faults from now on.
     pub fn calm_down(&self) {
         self.shared.calm.store(true, Relaxed);
     }
 
-    /// How often there was trouble.
+    /// How many faults were injected.
     pub fn struck(&self) -> usize {
         self.shared.struck.load(Relaxed)
     }
@@ -144,7 +144,7 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    /// Draws one of these, if it is among the proxy's troubles and it is time for one.
+    /// Draws a fault, if one is due and the proxy may inject one of these.
     fn draw(&self, among: &[Trouble]) -> Option<(Trouble, Rng)> {
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         if self.calm.load(Relaxed) || rng.u32(0..100) >= self.percent {
@@ -167,17 +167,17 @@ async fn serve(mut listener: TcpListener, address: SocketAddr, shared: Arc<Share
             sleep(Duration::from_millis(rng.u64(1..30))).await;
             listener = listen_again(address).await;
         }
-        // A connection that ended before it was accepted is no reason to stop.
+        // A connection may end before it is accepted; go on listening.
         let Ok((client, _)) = listener.accept().await else { continue };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            // An error is one side's end of the connection, or trouble that was meant.
+            // An error means that one side closed the connection, or that a fault did.
             let _ = connection(client, &shared).await;
         });
     }
 }
 
-/// For a moment the port may be taken, by a client's connection to itself for one.
+/// Something else may hold the port for a moment, such as a client's connection to itself.
 async fn listen_again(address: SocketAddr) -> TcpListener {
     loop {
         match TcpListener::bind(address).await {
@@ -203,7 +203,7 @@ async fn connection(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let ending = tokio::select! {
-        // The client has closed, which is the end of the connection.
+        // The client has closed the connection.
         _ = tokio::io::copy(&mut from_client, &mut to_server) => Ending::Close,
         ending = answers(&mut from_server, &mut to_client, shared) => ending?,
     };
@@ -213,7 +213,7 @@ async fn connection(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// Passes answers on, with the troubles that are due.
+/// Passes answers on, with the faults that are due.
 async fn answers(
     from: &mut ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
@@ -244,7 +244,7 @@ async fn answers(
             }
             Trouble::CloseIdle => {
                 to.write_all(answer).await?;
-                // Long enough for the next request to be under way.
+                // Long enough for the next request to be on its way.
                 sleep(Duration::from_micros(rng.u64(0..3_000))).await;
                 return Ok(Ending::Close);
             }
@@ -274,7 +274,7 @@ async fn answers(
     }
 }
 
-/// Reads until the other side has closed.
+/// Reads until the other side closes the connection.
 async fn drain(from: &mut ReadHalf<'_>) -> io::Result<()> {
     tokio::io::copy(from, &mut tokio::io::sink()).await.map(drop)
 }

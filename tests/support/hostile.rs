@@ -40,17 +40,17 @@ struct Seen {
     marks: watch::Sender<usize>,
 }
 
-/// A connection of the server's.
+/// One accepted connection.
 pub struct Connection {
     stream: Box<dyn Io>,
-    /// Its number, from 0 on.
+    /// Counted from 0.
     pub number: usize,
     buffer: Vec<u8>,
     seen: Arc<Seen>,
     held: Arc<Mutex<Held>>,
 }
 
-/// The socket, which can hold back the second half of what is written: with TLS, of a record.
+/// A socket that can hold back the second half of a write (with TLS, of a record).
 struct Socket {
     stream: TcpStream,
     held: Arc<Mutex<Held>>,
@@ -62,7 +62,7 @@ enum Held {
     Nothing,
     Next,
     Half(Vec<u8>),
-    /// It is to be written now.
+    /// To be written at the next flush.
     Due(Vec<u8>),
 }
 
@@ -77,7 +77,7 @@ impl Held {
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// What was asked.
+/// A request that the client sent.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub head: String,
@@ -133,7 +133,7 @@ impl Hostile {
         Self { address, trusted, seen, runtime: Some(runtime) }
     }
 
-    /// Settings of a client: patient, without a cache, and without retries.
+    /// A client configuration with long timeouts, no cache and no retries.
     pub fn config(&self) -> ConfigBuilder {
         let port = self.address.port();
         let config = Config::builder("secret-key")
@@ -149,22 +149,22 @@ impl Hostile {
         }
     }
 
-    /// How many connections were opened.
+    /// The number of accepted connections.
     pub fn connections(&self) -> usize {
         self.seen.connections.load(SeqCst)
     }
 
-    /// How many requests were read.
+    /// The number of requests read.
     pub fn requests(&self) -> usize {
         self.seen.requests.load(SeqCst)
     }
 
-    /// Waits until so many connections have ended.
+    /// Waits until this many connections have ended.
     pub async fn ended(&self, count: usize) {
         reached(&self.seen.ended, count).await;
     }
 
-    /// Waits for the server's script to come to its mark for the so-manieth time.
+    /// Waits until the server's script has called [`Connection::mark`] this many times.
     pub async fn marked(&self, count: usize) {
         reached(&self.seen.marks, count).await;
     }
@@ -184,7 +184,7 @@ impl Drop for Hostile {
 }
 
 impl Connection {
-    /// The next request; none if the client has closed the connection.
+    /// Reads the next request. Returns `None` if the client has closed the connection.
     pub async fn request(&mut self) -> io::Result<Option<Request>> {
         loop {
             if let Some((request, length)) = Request::read(&self.buffer) {
@@ -203,7 +203,7 @@ impl Connection {
         self.stream.flush().await
     }
 
-    /// Writes the first half; with TLS, of the record.
+    /// Writes the first half of `bytes`; with TLS, of the record.
     pub async fn write_half(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         *self.held.lock().expect("no panic") = Held::Next;
         self.write(bytes).await
@@ -215,7 +215,7 @@ impl Connection {
         self.stream.flush().await
     }
 
-    /// Closes the connection, in the middle of whatever it was about.
+    /// Closes the connection, even in the middle of an answer.
     pub async fn close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
     }
@@ -225,7 +225,7 @@ impl Connection {
         self.write(with_length(&request.answer())).await
     }
 
-    /// Answers whatever comes as the API would.
+    /// Answers every request as the API would.
     pub async fn answer_all(&mut self) -> io::Result<()> {
         while let Some(request) = self.request().await? {
             self.answer(&request).await?;
@@ -233,7 +233,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets the test know that the script has come so far.
+    /// Tells the test that the script has reached this point.
     pub fn mark(&self) {
         self.seen.marks.send_modify(|marks| *marks += 1);
     }
@@ -297,7 +297,7 @@ impl Request {
         Some((Self { head: text.to_owned(), body }, end))
     }
 
-    /// The answer's body. Each gate and config says whose it is.
+    /// The body that the API would answer. Each gate and config names its user.
     pub fn answer(&self) -> Value {
         let user = &self.body["user"]["userID"];
         if let Some(names) = self.body["gateNames"].as_array() {
@@ -311,17 +311,17 @@ impl Request {
     }
 }
 
-/// A gate's answer.
+/// The JSON of one gate.
 pub fn gate(name: &Value, user: &Value) -> Value {
     json!({"name": name, "value": true, "rule_id": user, "group_name": null})
 }
 
-/// Somebody else's answer for the gate `beta`.
+/// An answer for the gate `beta` that belongs to another user.
 pub fn stray() -> Value {
     gate(&json!("beta"), &json!("somebody else"))
 }
 
-/// The answer with this body.
+/// A response with this body and a `content-length`.
 pub fn with_length(body: &Value) -> String {
     let body = body.to_string();
     let length = body.len();
@@ -330,7 +330,7 @@ pub fn with_length(body: &Value) -> String {
     )
 }
 
-/// The same in chunks of some bytes, with extensions and a trailer.
+/// The same response in chunks of a few bytes, with extensions and a trailer.
 pub fn in_chunks(body: &Value) -> String {
     let body = body.to_string();
     let mut answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\

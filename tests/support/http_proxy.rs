@@ -1,4 +1,4 @@
-//! An HTTP proxy that does as it is told, and a server that answers whatever path it is asked for.
+//! An HTTP proxy that behaves as the test says, and a server that answers any path.
 
 use std::{
     io,
@@ -12,21 +12,21 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 
-/// What a proxy does.
+/// How a proxy behaves.
 #[derive(Clone, Copy, Debug)]
 pub enum Conduct {
-    /// Leads here, whatever the name it is asked for: nobody else need know the name.
+    /// Forwards to this address whatever name is requested, so the name need not resolve.
     LeadsTo(SocketAddr),
-    /// The same, for those with this value of `Proxy-Authorization`.
+    /// Forwards likewise, but only requests with this `Proxy-Authorization` value.
     LeadsFriendsTo(SocketAddr, &'static str),
-    /// Says this to the first request and then nothing more, but does not close.
+    /// Answers the first request with this text, then sends nothing more but stays open.
     Says(&'static str),
-    /// Says this to the first request, and closes.
+    /// Answers the first request with this text, and closes.
     Closes(&'static str),
     Hangs,
 }
 
-/// Listens until it is dropped, on a thread of its own, and has the heads of what it was asked.
+/// Listens on a thread of its own until it is dropped, and records the heads of its requests.
 pub struct Listening {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -40,12 +40,12 @@ impl Listening {
         Self::start("127.0.0.1:0", move |client, heads| proxy(client, heads, conduct))
     }
 
-    /// Opens any gate, whatever the path.
+    /// Answers that any gate is open, whatever the path.
     pub fn server() -> Self {
         Self::start("127.0.0.1:0", serve)
     }
 
-    /// Leads from this address to another.
+    /// Forwards connections from this address to another.
     pub fn forwarder(at: &str, to: SocketAddr) -> Self {
         Self::start(at, move |mut client, _| async move {
             copy_bidirectional(&mut client, &mut TcpStream::connect(to).await?).await.map(drop)
@@ -66,7 +66,7 @@ impl Listening {
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
-                // How a connection ends is what the client is asked about.
+                // Ignored: tests check how the client reports the end of a connection.
                 tokio::spawn(serve(stream, Arc::clone(&its_heads)));
             }
         });
@@ -81,7 +81,7 @@ impl Listening {
         format!("http://{}", self.address)
     }
 
-    /// The heads of the requests so far, as they came.
+    /// The heads of the requests so far, in order of arrival.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().expect("no panic").clone()
     }
@@ -148,7 +148,7 @@ async fn proxy(client: TcpStream, heads: Heads, conduct: Conduct) -> io::Result<
 const WHO_ARE_YOU: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
     proxy-authenticate: Basic realm=\"proxy\"\r\ncontent-length: 0\r\n\r\n";
 
-/// Sends a head and the body that belongs to it.
+/// Forwards a head and its body.
 async fn hand_on(
     head: &str,
     from: &mut BufReader<TcpStream>,
@@ -158,7 +158,7 @@ async fn hand_on(
     to.write_all(&[head.as_bytes(), &body].concat()).await
 }
 
-/// `POST http://host/path` as a server knows it, without what is the proxy's.
+/// `POST http://host/path` in the form for the origin server, without the proxy's headers.
 fn origin_form(head: &str) -> String {
     let (line, rest) = head.split_once("\r\n").expect("a request line");
     let [method, target, version] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -172,7 +172,7 @@ fn origin_form(head: &str) -> String {
     format!("{method} {path} {version}\r\n{}", rest.join("\r\n"))
 }
 
-/// HTTP/1.1, as little of it as a client of ours needs.
+/// As much of HTTP/1.1 as our client needs.
 async fn serve(client: TcpStream, heads: Heads) -> io::Result<()> {
     let mut client = BufReader::new(client);
     loop {

@@ -1,4 +1,4 @@
-//! Set-up that the tests share: virtual time, and a transport that does as it is told.
+//! Set-up that the tests share: virtual time and a scripted transport.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
@@ -34,7 +34,7 @@ use actix_statsig::{
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-/// Runs a test in a `System` whose clock stands still until everybody waits for it.
+/// Runs a test in a `System` whose clock advances only while every task waits for it.
 pub fn virtual_time<F: Future>(test: F) -> F::Output {
     virtual_time_on(paused(), test)
 }
@@ -50,12 +50,12 @@ pub fn paused() -> Builder {
     builder
 }
 
-/// Without a cache: what is asked twice is asked twice, unless a test says otherwise.
+/// A configuration without a cache, so that repeated requests reach the transport.
 pub fn config() -> ConfigBuilder {
     Config::builder("secret-key").cache_ttl(Duration::ZERO)
 }
 
-/// The same with times that a busy machine is within too, so that no test hangs on the machine.
+/// The same with timeouts that even a busy machine meets.
 pub fn patient() -> ConfigBuilder {
     config().timeout(Duration::from_secs(30)).attempt_timeout(Duration::from_secs(10))
 }
@@ -66,7 +66,7 @@ pub fn start_here(config: ConfigBuilder) -> Statsig {
         .expect("a running arbiter")
 }
 
-/// Starts the component on this arbiter, with this server for Statsig.
+/// Starts the component on this arbiter, with this server in place of Statsig.
 #[cfg(feature = "test-util")]
 pub fn start(server: &LocalStatsig, config: ConfigBuilder) -> Statsig {
     start_here(config.base_url(server.url()))
@@ -78,7 +78,7 @@ pub fn open_server() -> LocalStatsig {
     LocalStatsig::start(Rules::new().gate("open", true)).expect("a free port")
 }
 
-/// When requests leave, and whether answers are kept: what is promised is promised with each.
+/// A flush policy, with or without a cache. The guarantees hold for each variant.
 #[derive(Clone, Copy, Debug)]
 pub struct Variant {
     pub policy: FlushPolicy,
@@ -93,15 +93,15 @@ impl Variant {
         Self { policy: FlushPolicy::Adaptive, is_caching: true },
     ];
 
-    /// Such a configuration; where answers are kept, for this long.
+    /// The configuration for this variant, with `cache_ttl` if it caches.
     pub fn of(self, config: ConfigBuilder, cache_ttl: Duration) -> ConfigBuilder {
         let cache_ttl = if self.is_caching { cache_ttl } else { Duration::ZERO };
         config.flush_policy(self.policy).cache_ttl(cache_ttl)
     }
 }
 
-/// Runs a test in virtual time with each variant, which keeps what is answered for longer than the
-/// test takes.
+/// Runs a test in virtual time with each variant. A caching variant keeps answers for longer than
+/// the test takes.
 #[allow(clippy::print_stdout, reason = "shown if it fails")]
 pub fn with_each_variant<F: Future<Output = ()>>(test: impl Fn(ConfigBuilder) -> F) {
     for variant in Variant::ALL {
@@ -120,21 +120,21 @@ pub enum Reaction {
     AnswerAfter(Duration),
     Reply(Outcome),
     ReplyAfter(Duration, Outcome),
-    /// Says at the call's deadline that it has passed.
+    /// Times out at the call's deadline.
     TimeOut,
-    /// Keeps the call until [`Script::release`].
+    /// Holds the call until [`Script::release`].
     Hold,
-    /// Drops the call unanswered.
+    /// Drops the call without an answer.
     Lose,
     LoseAfter(Duration),
     Panic,
-    /// Drops the call unanswered, and ends the transport.
+    /// Drops the call without an answer, and stops the transport.
     Stop,
 }
 
 type React = Box<dyn FnMut(&CallRequest) -> Reaction>;
 
-/// Tells a [`Scripted`] transport what to do, and has what it did.
+/// Tells a [`Scripted`] transport how to react, and records its calls.
 #[derive(Clone)]
 pub struct Script(Rc<Inner>);
 
@@ -176,12 +176,12 @@ impl Script {
         Scripted(self.clone()).start().recipient()
     }
 
-    /// How many transports have been started.
+    /// The number of transports started so far.
     pub fn started(&self) -> usize {
         self.0.started.get()
     }
 
-    /// How many of them are alive.
+    /// The number of transports still alive.
     pub fn alive(&self) -> usize {
         self.0.alive.get()
     }
@@ -196,7 +196,7 @@ impl Script {
         self.calls().iter().map(names).collect()
     }
 
-    /// Answers what was held so far.
+    /// Answers the calls held so far.
     pub fn release(&self) {
         for call in self.0.held.take() {
             let outcome = answer(call.request());
@@ -205,7 +205,7 @@ impl Script {
     }
 }
 
-/// A transport without HTTP.
+/// A transport that follows a [`Script`] instead of using HTTP.
 struct Scripted(Script);
 
 impl Actor for Scripted {
@@ -271,7 +271,7 @@ impl Handler<Call> for Scripted {
     }
 }
 
-/// Answers that show whose they are: see [`gate`] and [`homepage`].
+/// Answers that show which user they belong to: see [`gate`] and [`homepage`].
 pub fn answer(call: &CallRequest) -> Outcome {
     let one = |name: &Arc<str>| match call.kind {
         CallKind::CheckGate => Evaluation::from(gate(&call.user, name, call.exposure)),
@@ -297,7 +297,7 @@ fn mode(exposure: bool) -> &'static str {
     if exposure { "exposed" } else { "quiet" }
 }
 
-/// Half of the gates are open, different ones for each user.
+/// Whether a gate is open for a user: about half of them are, different ones for each user.
 pub fn is_open(user: &User, name: &str) -> bool {
     format!("{user:?}{name}").bytes().fold(0u8, u8::wrapping_add).is_multiple_of(2)
 }
@@ -308,31 +308,31 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Lets everything that is ready run, so that what has been sent is taken in.
+/// Runs everything that is ready, so that every message sent so far is handled.
 ///
-/// Each hop of a message from task to task takes one turn of the runtime. The longest way, from a
-/// caller to the transport and back, has about ten. A sleep would end when nothing else is ready, but
-/// it would also move the clock by a millisecond, and a flush could become due.
+/// Each hop of a message between tasks takes one turn of the runtime. The longest path, from a
+/// caller to the transport and back, takes about ten. A sleep would also run everything that is
+/// ready, but it would advance the clock by a millisecond, and a flush could become due.
 pub async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Waits, in real time, for a figure that cannot be awaited, such as a statistic.
+/// Polls, in real time, a condition that cannot be awaited, such as a statistic.
 pub async fn until(condition: impl Fn() -> bool) {
     let looks = async {
         while !condition() {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(LIMIT, looks).await.expect("the condition comes to hold");
+    timeout(LIMIT, looks).await.expect("the condition was not met in time");
 }
 
-/// Waits for work that must not hang.
+/// Limits work that must not hang.
 pub async fn limited<T>(work: impl Future<Output = T>) -> T {
-    timeout(LIMIT, work).await.expect("nothing hangs")
+    timeout(LIMIT, work).await.expect("the work did not end in time")
 }
 
-/// Longer than anything in a test takes.
+/// Longer than any step of a test takes.
 pub const LIMIT: Duration = Duration::from_secs(120);

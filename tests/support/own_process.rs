@@ -1,5 +1,5 @@
-//! Tests that run again in a process of their own, because the state that they set or count belongs
-//! to a whole process.
+//! Runs tests in a process of their own, because the state that they set or count belongs to the
+//! whole process.
 
 use std::{any, env, process::Command};
 
@@ -14,21 +14,21 @@ pub fn in_own_process<F: FnOnce()>(test: F) {
     passes(again(&test).env(IS_OWN, "1"));
 }
 
-/// The command that runs one test of this program again: the test in which `closure` is written.
+/// The command that runs the one test in which `closure` is written.
 pub fn again<F>(closure: &F) -> Command {
     let mut command = Command::new(env::current_exe().expect("this program has a path"));
     command.args(["--exact", path_of(closure), "--nocapture", "--test-threads=1"]);
     command
 }
 
-/// The name under which the test harness knows the test in which `closure` is written.
+/// The test harness's name for the test in which `closure` is written.
 pub fn path_of<F>(_closure: &F) -> &'static str {
     // `program::module::test::{{closure}}`.
     let (_, path) = any::type_name::<F>().split_once("::").expect("a closure has a path");
     path.split("::{{closure}}").next().expect("a split has a first part")
 }
 
-/// Waits for the command, whose one test passes.
+/// Runs the command and asserts that its one test passes.
 pub fn passes(command: &mut Command) {
     let run = command.output().expect("this program starts again");
     let stdout = String::from_utf8_lossy(&run.stdout);

@@ -12,15 +12,14 @@ use super::limited;
 
 /// Sends a signal such as `TERM`.
 pub fn signal(child: &Child, signal: &str) {
-    // Built into the shell: not every machine has the program `kill`.
+    // `kill` is built into the shell; not every machine has it as a program.
     let kill = format!("kill -{signal} {}", child.id());
     let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
     assert!(status.success(), "{kill}");
 }
 
-/// Waits until nobody listens at the address.
+/// Waits until nothing listens at the address.
 pub async fn refuses_connections(address: &str) {
-    // Only an attempt tells.
     let refused = async {
         while TcpStream::connect(address).is_ok() {
             sleep(Duration::from_millis(1)).await;

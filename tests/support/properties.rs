@@ -1,5 +1,5 @@
-//! Properties of each parser for any input. `tests/wire/parsers.rs` checks them with proptest, and the
-//! package `fuzz` with libFuzzer, each under the name of its target.
+//! Properties that each parser has for any input. `tests/wire/parsers.rs` checks them with
+//! proptest, and the package `fuzz` with libFuzzer, each under the name of its fuzz target.
 
 #![allow(missing_docs, unreachable_pub, reason = "a test's module, and the fuzz package's library")]
 
@@ -11,7 +11,7 @@ use actix_statsig::{
 };
 use serde_json::{Map, Value, json, value::RawValue};
 
-/// The names of each call, in this order.
+/// The names that each call asks for, in this order.
 pub const GATES: [&str; 3] = ["open", "shut", "beta gate"];
 pub const GATE: &str = "open";
 pub const CONFIG: &str = "homepage";
@@ -106,7 +106,7 @@ fn check_user(user: Result<User, Error>) {
     let private = shown.get("privateAttributes");
     assert!(private.is_none_or(|shown| shown.get() == "\"[redacted]\""), "{shown:?}");
 
-    // The server accepts each user that the client accepts.
+    // The server accepts every user that the client accepts.
     let request = format!(r#"{{"gateName":"{GATE}","user":{text}}}"#);
     let answer = answer_request(&Rules::sample(), CallKind::CheckGate, request.as_bytes());
     assert!(answer.is_ok(), "{answer:?}");
@@ -117,7 +117,7 @@ pub fn settings(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     let mut builder = Config::builder("secret-key");
     for (setting, value) in text.split('\n').filter_map(|line| line.split_once('=')) {
-        // Any other text is the path of a file.
+        // Any other text is a file's path.
         if setting == "extra_root_certificates" && !value.contains("-----BEGIN") {
             continue;
         }
@@ -139,7 +139,7 @@ pub fn settings(input: &[u8]) {
     }
     let reread = reread.build().expect("written settings are valid");
     for &(setting, _) in Config::SETTINGS {
-        // A proxy with credentials has no text to read.
+        // A proxy with credentials has no text form to read.
         if setting == "proxy" && config.text(setting).is_none() {
             continue;
         }
@@ -178,11 +178,11 @@ pub fn request(input: &[u8]) {
         for name in &names {
             assert!((2..=100).contains(&name.len()) && name.chars().all(is_allowed), "{name:?}");
         }
-        // Only the server reads a body with a lone surrogate in a key.
+        // Only the server can read a body with a lone surrogate in a key.
         let body = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(input);
         let Ok(body) = body else { continue };
         let names: Vec<&str> = if body.contains_key("gateNames") && kind == CallKind::CheckGate {
-            // With another name, because the answer to a single name must be a single object.
+            // With a second name, because an answer for one name must be a single object.
             let distinct: HashSet<_> = names.iter().map(String::as_str).collect();
             distinct.into_iter().chain([INVALID_NAME]).collect()
         } else {
@@ -199,7 +199,7 @@ pub fn request(input: &[u8]) {
 /// A name that the API does not allow.
 const INVALID_NAME: &str = "/";
 
-/// Checks that there is one evaluation or none for each name.
+/// Checks that there is at most one evaluation for each name.
 fn assert_named(evaluations: &[Option<Evaluation>], names: &[&str]) {
     assert_eq!(evaluations.len(), names.len());
     for (evaluation, expected) in evaluations.iter().zip(names) {
@@ -207,7 +207,7 @@ fn assert_named(evaluations: &[Option<Evaluation>], names: &[&str]) {
     }
 }
 
-/// Checks that an evaluation says what the answer says.
+/// Checks that an evaluation holds what the answer's JSON holds.
 fn assert_equal(answer: &Value, evaluation: &Evaluation) {
     let read = json(evaluation);
     for field in ["value", "rule_id", "group_name"] {
@@ -234,7 +234,7 @@ fn json(evaluation: &Evaluation) -> Value {
     }
 }
 
-/// Writes an evaluation. A `Value` could not hold all of a config's numbers.
+/// Writes an evaluation as text, because a `Value` cannot hold every number in a config.
 fn text(evaluation: &Evaluation) -> Vec<u8> {
     let text = match evaluation {
         Evaluation::Gate(gate) => serde_json::to_vec(gate),

@@ -1,4 +1,4 @@
-//! An HTTP server that answers as the test says, until it is dropped.
+//! An HTTP server that answers with the test's handler until it is dropped.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Has every request answered by this handler, which finds what is shared as its `Data`.
+    /// Answers every request with this handler, which can extract `shared` as `Data<S>`.
     pub(crate) fn start<S, F, Args>(shared: &Arc<S>, answer: F) -> Self
     where
         S: Send + Sync + 'static,

@@ -1,6 +1,6 @@
-//! Certificates made on the spot, and a TLS server that opens one gate.
+//! Certificates made on the spot, and a TLS server with one open gate.
 //!
-//! `tests/two-providers` uses it too, with another set of dependencies.
+//! `tests/two-providers` also uses this module, with another set of dependencies.
 
 use std::{
     io,
@@ -28,10 +28,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// The gate that the server opens; it knows no other.
+/// The server's one gate, which is open.
 pub(crate) const GATE: &str = "new_checkout";
 
-/// An authority that nobody trusts who is not told to.
+/// A certificate authority that is trusted only if the settings name it.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -44,7 +44,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    /// What `extra_root_certificates` takes.
+    /// The certificate as `extra_root_certificates` takes it.
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
@@ -53,7 +53,7 @@ impl Authority {
         self.0.der().clone()
     }
 
-    /// A certificate for this host, valid now.
+    /// A certificate for this host that is valid now.
     pub(crate) fn issue(&self, host: &str) -> Identity {
         self.issue_with(host, |_| ())
     }
@@ -82,7 +82,7 @@ impl Identity {
         Self { certificate, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
     }
 
-    /// TLS 1.2 and 1.3; HTTP/2 rather than HTTP/1.1, as most servers have it.
+    /// Supports TLS 1.2 and 1.3, and prefers HTTP/2 to HTTP/1.1, as most servers do.
     pub(crate) fn config(self) -> ServerConfig {
         let provider = Arc::new(ring::default_provider());
         let versions = ServerConfig::builder_with_provider(provider)
@@ -109,16 +109,16 @@ pub(crate) struct Server {
     runtime: Option<Runtime>,
 }
 
-/// What the server has seen of its clients.
+/// What the server has recorded about its clients.
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,
-    /// The protocol each completed handshake agreed on.
+    /// The protocol that each completed handshake agreed on.
     protocols: Mutex<Vec<Option<String>>>,
 }
 
 impl Server {
-    /// Speaks TLS and opens the gate.
+    /// Speaks TLS and answers checks of the gate.
     pub(crate) fn tls(config: ServerConfig) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Self::start(move |stream, seen| {
@@ -127,7 +127,7 @@ impl Server {
                 let stream = match acceptor.accept(stream).into_fallible().await {
                     Ok(stream) => stream,
                     // Waits for the client to leave: closing now might reset the connection, and
-                    // the client would not learn why.
+                    // the client would not learn why the handshake failed.
                     Err((error, mut stream)) => {
                         copy(&mut stream, &mut sink()).await?;
                         return Err(error);
@@ -141,7 +141,7 @@ impl Server {
         })
     }
 
-    /// Speaks HTTP without TLS, and so answers a handshake with a `400`.
+    /// Speaks HTTP without TLS, and so answers a TLS handshake with a `400`.
     pub(crate) fn plain() -> Self {
         Self::start(|mut stream, _| async move {
             if stream.read(&mut [0; 1024]).await? == 0 {
@@ -152,12 +152,12 @@ impl Server {
         })
     }
 
-    /// Accepts, and says nothing.
+    /// Accepts connections and sends nothing.
     pub(crate) fn mute() -> Self {
         Self::start(|mut stream, _| async move { copy(&mut stream, &mut sink()).await.map(drop) })
     }
 
-    /// Accepts, hears the client out and hangs up.
+    /// Accepts a connection, reads once and closes it.
     pub(crate) fn hanging_up() -> Self {
         Self::start(|mut stream, _| async move { stream.read(&mut [0; 1024]).await.map(drop) })
     }
@@ -177,24 +177,24 @@ impl Server {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
                 its_seen.connections.fetch_add(1, SeqCst);
-                // How a connection ends is what the client is asked about.
+                // Ignored: tests check how the client reports the end of a connection.
                 tokio::spawn(serve(stream, Arc::clone(&its_seen)));
             }
         });
         Self { address, seen, runtime: Some(runtime) }
     }
 
-    /// The base URL by this host name or address.
+    /// The base URL with this host name or address.
     pub(crate) fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.address.port())
     }
 
-    /// The number of connections that were opened so far.
+    /// The number of accepted connections.
     pub(crate) fn connections(&self) -> usize {
         self.seen.connections.load(SeqCst)
     }
 
-    /// The protocols that were agreed on so far, one for each completed handshake.
+    /// The protocols agreed on so far, one for each completed handshake.
     pub(crate) fn protocols(&self) -> Vec<Option<String>> {
         self.seen.protocols.lock().expect("no panic").clone()
     }
@@ -208,7 +208,7 @@ impl Drop for Server {
     }
 }
 
-/// HTTP/1.1, as little of it as one client needs that asks for one gate at a time.
+/// As much of HTTP/1.1 as a client needs that checks one gate at a time.
 async fn open_the_gate(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
@@ -235,7 +235,7 @@ async fn open_the_gate(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::R
     }
 }
 
-/// The head and the body, if both are there to their ends.
+/// The head and the body, if both are complete.
 fn split_request(buffer: &[u8]) -> Option<(String, String)> {
     let text = String::from_utf8_lossy(buffer);
     let (head, body) = text.split_once("\r\n\r\n")?;

@@ -1,4 +1,4 @@
-//! A subscriber that keeps what it sees.
+//! A subscriber that records spans and events.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// What a test's own events have as their target, so that they are kept beside the component's.
+/// The target of a test's own events, which are recorded beside the component's.
 pub const APP: &str = "actix_statsig_app";
 
-/// What has been seen of the component's own spans and events, and of the test's.
+/// The recorded spans and events of the component and of the test.
 #[derive(Clone, Default)]
 pub struct Trace(Arc<Mutex<Seen>>);
 
@@ -53,7 +53,7 @@ pub struct SeenEvent {
 pub struct Fields(pub BTreeMap<&'static str, String>);
 
 impl Trace {
-    /// Sees what happens on this thread for as long as the guard lives.
+    /// Records what happens on this thread for as long as the guard lives.
     pub fn of_this_thread() -> (Self, DefaultGuard) {
         subscribe_other_threads();
         let trace = Self::default();
@@ -61,7 +61,8 @@ impl Trace {
         (trace, guard)
     }
 
-    /// Sees what happens on every thread that has no subscriber of its own; once a process.
+    /// Records what happens on every thread without a subscriber of its own. Works once per
+    /// process.
     pub fn of_the_process() -> Self {
         let trace = Self::default();
         let subscriber = Registry::default().with(trace.clone());
@@ -73,14 +74,14 @@ impl Trace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was said at INFO or louder.
+    /// The messages of the events at INFO or above.
     pub fn said(&self) -> Vec<String> {
         let seen = self.seen();
         let said = seen.events.iter().filter(|event| event.level <= Level::INFO);
         said.map(|event| event.fields.0["message"].clone()).collect()
     }
 
-    /// The spans of this name, in the order of their beginnings.
+    /// The spans of this name, in the order in which they began.
     pub fn spans(&self, name: &str) -> Vec<SeenSpan> {
         self.seen().spans.iter().filter(|span| span.name == name).cloned().collect()
     }
@@ -92,26 +93,26 @@ impl Trace {
     }
 }
 
-/// Gives the threads of other tests a subscriber, which does nothing.
+/// Gives the threads of other tests a subscriber that does nothing.
 ///
-/// While a process has one subscriber, the thread that is the first to reach an event asks its own
-/// subscriber whether the event is wanted. Without a subscriber on that thread, the event would be
-/// disabled for all threads.
+/// While a process has one subscriber, the first thread to reach an event asks its own subscriber
+/// whether the event is wanted. Without a subscriber on that thread, the event would be disabled
+/// for all threads.
 pub(super) fn subscribe_other_threads() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Fails where a test has set a subscriber for the process, which serves as well.
+        // Fails if a test has set a subscriber for the process, which serves the same purpose.
         let _ = tracing::subscriber::set_global_default(Registry::default());
     });
 }
 
 impl Seen {
-    /// Forgets what has been seen.
+    /// Forgets all recorded spans and events.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// The span that has this id now: a registry uses ids again.
+    /// The open span with this id. A registry reuses ids.
     fn open(&mut self, id: &Id) -> Option<&mut SeenSpan> {
         self.spans.iter_mut().rev().find(|span| span.id == id.into_u64() && !span.is_closed)
     }

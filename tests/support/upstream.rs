@@ -1,4 +1,4 @@
-//! The server that the program asks.
+//! The server that takes Statsig's place for the program.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,18 +16,18 @@ use super::served::Served;
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Mood {
     Answer,
-    /// Answers with a config's value of so many bytes, the same for all or of each user's own.
+    /// Answers with a config value of this many bytes, shared by all users or specific to each.
     Long {
         bytes: usize,
         is_shared: bool,
     },
-    /// Answers when it is released.
+    /// Holds the answer until [`Upstream::release`].
     Hold,
     Refuse(u16),
 }
 
-/// A server that speaks the API, and whose answers repeat the user they are about: an answer that
-/// reaches somebody else shows.
+/// A server that speaks the API. Each answer repeats its user, so that an answer to the wrong user
+/// is noticed.
 pub(crate) struct Upstream {
     pub(crate) url: String,
     seen: Arc<Seen>,
@@ -37,7 +37,7 @@ pub(crate) struct Upstream {
 struct Seen {
     mood: Mood,
     calls: Mutex<Vec<Value>>,
-    /// Closed when the calls that wait are released.
+    /// Closed to release the calls that wait.
     gate: Semaphore,
 }
 

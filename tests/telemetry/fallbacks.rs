@@ -36,12 +36,12 @@ fn fallback_is_counted_logged_and_reported() {
         let config = config().on_fallback(move |fallback| tell.send(fallback.clone()).unwrap());
         let statsig = failing().start(config);
 
-        // When there are defaults
+        // When defaults are returned
         assert!(statsig.check_gate_or(&user("u-1"), "beta", true).await);
         assert!(!statsig.check_gate_or(&user("u-1"), "a/b", false).await);
         assert_eq!(statsig.get_config_or(&user("u-1"), "homepage", "columns", 3).await, 3);
 
-        // Then each can be seen
+        // Then each fallback can be observed
         let stats = statsig.stats();
         let fallbacks: Vec<_> = stats.fallbacks.into_iter().collect();
         assert_eq!(fallbacks, [(ErrorKind::Internal, 2), (ErrorKind::InvalidName, 1)]);
@@ -95,8 +95,8 @@ fn each_error_is_reported_once_wherever_it_comes_from() {
         let config = config().on_error(move |error| tell.send(error.kind().as_str()).unwrap());
         let statsig = failing().start(config);
 
-        // When a request fails in the transport, is refused by the handle, is refused by the actor,
-        // and has nobody who waits for it
+        // When one request fails in the transport, one is refused by the handle, one is refused by
+        // the actor, and one has no caller that waits
         statsig.check_gates(&user("u-1"), ["beta", "gamma"]).await.unwrap_err();
         statsig.check_gate(&user("u-1"), "a/b").await.unwrap_err();
         let message = actix_statsig::CheckGates::new(user("u-1"), ["x"]);
@@ -106,7 +106,7 @@ fn each_error_is_reported_once_wherever_it_comes_from() {
         statsig.check_gate(&user("u-1"), "beta").await.unwrap_err();
         drop(statsig);
 
-        // Then it is told of those that somebody got, and ends with the component
+        // Then the hook gets the errors that callers got, and ends with the component
         let told: Vec<_> = told.iter().collect();
         assert_eq!(told, ["internal", "invalid_name", "invalid_name", "shutting_down"]);
     });
@@ -125,10 +125,10 @@ fn error_of_an_ended_component_is_counted_and_reported() {
         statsig
     });
 
-    // When it is asked once more
+    // When a request is made
     let refused = virtual_time(statsig.check_gate(&user("u-1"), "beta"));
 
-    // Then that is an error like any other
+    // Then its error is like any other
     assert!(matches!(refused, Err(Error::Closed)));
     assert_eq!(told.recv().unwrap(), "closed");
     let stats = statsig.stats();
@@ -163,11 +163,11 @@ fn untrusted_key_does_not_fill_the_log() {
         });
         let statsig = script.start(config());
 
-        // When a default stands in for a value of another type, and for a key that is missing
+        // When a default replaces a value of another type, and a missing key
         statsig.get_config_or(&user("u-1"), "homepage", &key, 3).await;
         statsig.get_config_or(&user("u-1"), "homepage", &key[1..], 3).await;
 
-        // Then what is logged of each is short, and says what happened
+        // Then each log line is short and says what happened
         let seen = trace.seen();
         let fields = seen.events.iter().map(|event| &event.fields.0);
         let logged: Vec<_> = fields.filter(|fields| fields.contains_key("key")).collect();
@@ -207,7 +207,7 @@ fn panicking_hook_harms_nothing() {
 #[test]
 fn blocking_hook_delays_nobody_and_its_misses_are_counted() {
     virtual_time(async {
-        // Given a hook that is stuck
+        // Given a hook that blocks
         let gate = Arc::new(Barrier::new(2));
         let (in_hook, test) = (Arc::clone(&gate), gate);
         let (tell, told) = mpsc::channel();
@@ -217,13 +217,13 @@ fn blocking_hook_delays_nobody_and_its_misses_are_counted() {
         });
         let statsig = failing().start(config);
 
-        // When more happens than can wait for it
+        // When more events occur than fit into the hook's queue
         const EVENTS: u64 = 3_000;
         for _ in 0..EVENTS {
             statsig.check_gate(&user("u-1"), "a/b").await.unwrap_err();
         }
 
-        // Then everybody has been answered, and nothing is forgotten silently
+        // Then every caller has an answer, and the events that the hook missed are counted
         let missed = statsig.stats().hooks_missed;
         assert_eq!(statsig.stats().errors[&ErrorKind::InvalidName], EVENTS);
         assert!(missed >= EVENTS - 1 - 1024, "{missed}");
@@ -237,7 +237,7 @@ fn blocking_hook_delays_nobody_and_its_misses_are_counted() {
 #[test]
 fn failing_fallback_hook_leaves_the_defaults_in_place() {
     virtual_time(async {
-        // Given a hook that panics at the first, and is stuck at the second
+        // Given a hook that panics at the first fallback and blocks at the second
         let gate = Arc::new(Barrier::new(2));
         let (in_hook, test) = (Arc::clone(&gate), gate);
         let (tell, told) = mpsc::channel();
@@ -251,12 +251,12 @@ fn failing_fallback_hook_leaves_the_defaults_in_place() {
         });
         let statsig = failing().start(config);
 
-        // When there are defaults
+        // When defaults are returned
         for gate in ["first", "second", "third"] {
             assert!(statsig.check_gate_or(&user("u-1"), gate, true).await);
         }
 
-        // Then they are given, while the hook is stuck, which is told of each in the end
+        // Then callers get them while the hook blocks, and the hook gets each fallback in the end
         let stats = statsig.stats();
         assert_eq!(
             (stats.fallbacks[&ErrorKind::Internal], stats.restarts, stats.hooks_missed),

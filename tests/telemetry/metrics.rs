@@ -1,4 +1,4 @@
-//! What the recorder of the `metrics` facade gets, read as Prometheus reads it.
+//! What the component sends to the recorder of the `metrics` facade, read as Prometheus reads it.
 #![cfg(all(feature = "metrics", feature = "test-util"))]
 
 use std::{
@@ -19,7 +19,7 @@ use crate::support::{Script, config, user, virtual_time};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A recorder for this thread, which has all of a component that is started here.
+/// A recorder for this thread, which gets all metrics of a component started here.
 fn recorder() -> PrometheusRecorder {
     let seconds = &[0.001, 0.01, 0.1, 1.0, 10.0, 100.0];
     PrometheusBuilder::new().set_buckets(seconds).expect("buckets").build_recorder()
@@ -40,10 +40,10 @@ fn samples(recorder: &PrometheusRecorder) -> Vec<Sample> {
 
 fn parse(text: &str) -> Vec<Sample> {
     let lines = text.lines().map(|line| Ok(line.to_owned()));
-    Scrape::parse(lines).expect("what Prometheus can read").samples
+    Scrape::parse(lines).expect("text that Prometheus can read").samples
 }
 
-/// The value of a series, written as Prometheus shows it.
+/// The value of a series, named as Prometheus shows it.
 fn value(recorder: &PrometheusRecorder, series: &str) -> Option<f64> {
     let samples = samples(recorder);
     let sample = samples.iter().find(|sample| {
@@ -61,7 +61,7 @@ fn value(recorder: &PrometheusRecorder, series: &str) -> Option<f64> {
     }
 }
 
-/// The scrape has each documented metric, with the documented labels, and no other.
+/// Asserts that the scrape has every documented metric, with the documented labels, and no other.
 fn assert_documented(recorder: &PrometheusRecorder) {
     let documented = documented();
     let mut seen = BTreeSet::new();
@@ -85,12 +85,12 @@ fn scrape_has_exactly_the_documented_metrics() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
     System::new().block_on(async {
-        // Given a server that refuses one call for now, and one for good
+        // Given a server that fails one call temporarily and another permanently
         let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
         let config = config().base_url(server.url()).cache_ttl(Duration::from_secs(600));
         let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
-        // When it is asked
+        // When requests are made
         server.inject(Fault::status(503));
         statsig.check_gates(&user("u-1"), ["beta", "gamma"]).await.unwrap();
         statsig.get_config(&user("u-1"), "homepage").await.unwrap();
@@ -100,7 +100,7 @@ fn scrape_has_exactly_the_documented_metrics() {
         assert!(statsig.check_gate_or(&user("somebody"), "gamma", true).await);
         statsig.publish_metrics();
 
-        // Then the scrape says so
+        // Then the scrape has the right values
         for (series, expected) in [
             ("statsig_requests_total", 13.0),
             ("statsig_names_total", 14.0),
@@ -139,7 +139,7 @@ fn scrape_has_exactly_the_documented_metrics() {
             assert_eq!(value(&recorder, series), Some(expected), "{series}");
         }
 
-        // And it has each metric that is documented, with these labels, and no other
+        // And the scrape has every documented metric, with these labels, and no other
         assert_documented(&recorder);
         let text = text(&recorder);
         for private in ["u-1", "somebody", "beta", "gamma", "homepage", "secret"] {
@@ -148,13 +148,13 @@ fn scrape_has_exactly_the_documented_metrics() {
     });
 }
 
-/// A row of the module's tables.
+/// A row of the tables in the module's docs.
 struct Documented {
     kind: &'static str,
     labels: BTreeSet<&'static str>,
 }
 
-/// The module's tables, by the metrics' names.
+/// The tables in the module's docs, by metric name.
 fn documented() -> BTreeMap<&'static str, Documented> {
     let mut kind = "";
     let mut metrics = BTreeMap::new();
@@ -181,21 +181,22 @@ fn durations_are_in_seconds_and_names_are_counted() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
     System::new().block_on(async {
-        // Given a server that never answers, attempts of a tenth of a second, and one place
+        // Given a server that never answers, an attempt timeout of 0.1 s, and a limit of one call
+        // in flight
         let server = LocalStatsig::start(Rules::new()).unwrap();
         server.inject(Fault::hang().always());
         let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
         let config = config.timeout(MINUTE).attempt_timeout(Duration::from_millis(100));
         let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
-        // When two ask at once
+        // When two requests are made at once
         let ask = |id: &'static str| {
             let statsig = statsig.clone();
             async move { statsig.check_gates(&user(id), ["beta", "gamma"]).await.unwrap_err() }
         };
         join_all(["u-1", "u-2"].map(ask)).await;
 
-        // Then there are tenths of seconds, where milliseconds would be hundreds
+        // Then the sums are tenths of a second; in milliseconds they would be hundreds
         let sum = |series: &str| value(&recorder, series).unwrap_or_else(|| panic!("{series}"));
         for metric in ["statsig_call_duration_seconds", "statsig_attempt_duration_seconds"] {
             let labels = r#"operation="check_gate",outcome="attempt_timeout""#;
@@ -216,14 +217,14 @@ fn waits_of_calls_without_a_place_are_measured() {
         let server = LocalStatsig::start(Rules::new()).unwrap();
         let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
 
-        // Given three calls, the first of which has the only place until their deadline
+        // Given three calls, the first of which is alone in flight until its deadline
         let patient = config.clone().timeout(Duration::from_millis(200)).attempt_timeout(MINUTE);
         let statsig = Statsig::start_in_current_arbiter(patient.build().unwrap()).unwrap();
         server.inject(Fault::hang());
         statsig.get_configs(&user("u-1"), ["one", "two", "three"]).await.unwrap_err();
         statsig.shutdown(MINUTE).await;
 
-        // Then each has waited
+        // Then each wait is counted
         let waits = r#"statsig_queue_duration_seconds{operation="get_config"}"#;
         assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (3, Some(3.0)));
 
@@ -238,11 +239,11 @@ fn waits_of_calls_without_a_place_are_measured() {
             10
         );
 
-        // Then the others have waited as well
+        // Then the refused calls have waited as well
         let waits = r#"statsig_queue_duration_seconds{operation="check_gate"}"#;
         assert_eq!((statsig.stats().queueing.count, value(&recorder, waits)), (20, Some(20.0)));
 
-        // And only attempts say how long a call takes
+        // And only calls with attempts have a duration
         let stats = statsig.stats();
         assert_eq!((stats.calls, stats.refused_calls, stats.call.count), (20, 10, 10));
     });
@@ -287,7 +288,7 @@ fn published_counters_add_up_over_components() {
         assert_eq!(value(&recorder, "statsig_names_total"), Some(4.0));
         assert_eq!(value(&recorder, "statsig_ready"), Some(2.0));
 
-        // And when one is gone, so are its gauges
+        // And when one has ended, its gauges are no longer counted
         other.shutdown(Duration::ZERO).await;
         drop(other);
         assert_eq!(value(&recorder, "statsig_ready"), Some(1.0));

@@ -1,4 +1,4 @@
-//! How spans end when a caller leaves or something fails.
+//! How spans end when a caller leaves or a call fails.
 #![cfg(feature = "test-util")]
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{Reaction, Script, config, settle, trace::Trace, until, user
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The outcomes of the spans of this name, in the order of their beginnings.
+/// The outcomes of the spans of this name, in the order in which they began.
 fn outcomes(trace: &Trace, name: &str) -> Vec<Option<String>> {
     let spans = trace.spans(name).into_iter();
     spans.map(|span| span.field("outcome").map(str::to_owned)).collect()
@@ -27,7 +27,7 @@ fn ended(outcomes: &[&str]) -> Vec<Option<String>> {
 fn request_whose_caller_left_is_abandoned_in_its_span() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
-        // Given two callers in one call
+        // Given two callers that share a call
         let script = Script::new(|_| Reaction::Hold);
         let statsig = script.start(config());
         let [left, stays] = ["beta", "gamma"].map(|gate| {
@@ -42,7 +42,7 @@ fn request_whose_caller_left_is_abandoned_in_its_span() {
         script.release();
         stays.await.unwrap().unwrap();
 
-        // Then each says what became of it
+        // Then each span has its outcome
         assert_eq!(outcomes(&trace, "statsig.request"), ended(&["abandoned", "ok"]));
         assert_eq!(outcomes(&trace, "statsig.call"), ended(&["ok"]));
         assert_eq!(statsig.stats().abandoned, 1);
@@ -67,7 +67,7 @@ fn request_nobody_waits_for_is_abandoned_without_a_call() {
 fn unwanted_queued_call_is_abandoned_without_an_attempt() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {
-        // Given one place in flight, which is taken, and a call that waits for it
+        // Given a limit of one call in flight, and a second call that waits for the first
         let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
         server.inject(Fault::hang());
         let config = config().base_url(server.url()).max_in_flight(1).retry_attempts(1);
@@ -80,13 +80,13 @@ fn unwanted_queued_call_is_abandoned_without_an_attempt() {
         let (first, second) = (ask("u-1"), ask("u-2"));
         until(|| trace.spans("statsig.call").len() == 2 && server.calls() == 1).await;
 
-        // When its caller leaves before it has it
+        // When the second caller leaves before its call is sent
         second.abort();
         server.stop();
         assert!(matches!(first.await.unwrap(), Err(Error::Connect { .. })));
         statsig.shutdown(MINUTE).await;
 
-        // Then that is what is said of it
+        // Then the spans of the second call say so
         let expected = ended(&["connect", "abandoned"]);
         assert_eq!(outcomes(&trace, "statsig.request"), expected);
         assert_eq!(outcomes(&trace, "statsig.call"), expected);
@@ -124,10 +124,10 @@ fn lost_call_says_so_and_contains_the_next() {
             true => Reaction::Answer,
         });
 
-        // When somebody asks
+        // When a caller makes a request
         script.start(config()).check_gate(&user("u-1"), "beta").await.unwrap();
 
-        // Then the one that answers stands within it
+        // Then the call that is answered is a child of the lost one
         assert_eq!(outcomes(&trace, "statsig.call"), ended(&["lost", "ok"]));
         let calls = trace.spans("statsig.call");
         assert_eq!(calls[1].parent, Some(calls[0].id));

@@ -38,10 +38,10 @@ fn request_is_in_its_callers_span_and_call_follows_from_all() {
             ask.instrument(info_span!("page", number))
         };
 
-        // When they ask about the same user, through the handle and, for a third, by message
+        // When they request gates of the same user through the handle, and then one by message
         join(ask(1, ["beta", "gamma"]), ask(2, ["gamma", "delta"])).await;
 
-        // Then their requests are theirs, and the one call is both's
+        // Then each request is in its caller's span, and the one call follows from both requests
         let (pages, requests) = (trace.spans("page"), trace.spans("statsig.request"));
         let parents: Vec<_> = requests.iter().map(|request| request.parent).collect();
         assert_eq!(parents, [Some(pages[0].id), Some(pages[1].id)]);
@@ -70,12 +70,12 @@ fn message_carries_its_span_and_call_follows_from_joiners() {
         let first = ask(info_span!("page"));
         actix_rt::time::sleep(Duration::from_millis(50)).await;
 
-        // When another asks for the same name
+        // When another caller requests the same name
         let second = ask(info_span!("page"));
         let (first, second) = join(first, second).await;
         assert_eq!(first.unwrap(), second.unwrap());
 
-        // Then it has one call, which follows from both
+        // Then there is one call, which follows from both requests
         let (pages, requests) = (trace.spans("page"), trace.spans("statsig.request"));
         assert_eq!(requests[1].parent, Some(pages[1].id));
         assert_eq!(follows(&trace.span("statsig.call")), ids(&requests));
@@ -86,19 +86,19 @@ fn message_carries_its_span_and_call_follows_from_joiners() {
 fn call_follows_from_a_request_that_ended_before_it() {
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
-        // Given a transport that refuses one config at once, and has the other later
+        // Given a transport that refuses one config at once, and answers the other later
         let script = Script::new(|call| match &*call.names[0] {
             "bad" => Reaction::Reply(Err(Error::unauthorized(CallKind::GetConfig, 401))),
             _ => Reaction::AnswerAfter(Duration::from_millis(100)),
         });
         let statsig = script.start(config());
 
-        // When somebody asks for both, who has an error before the second call has its answer, and
-        // another joins that
+        // When one request asks for both and fails before the second call is answered, and another
+        // request joins that call
         statsig.get_configs(&user("u-1"), ["bad", "good"]).await.unwrap_err();
         statsig.get_config(&user("u-1"), "good").await.unwrap();
 
-        // Then the first is what both calls were made for
+        // Then both calls follow from the first request
         let ids: Vec<_> = trace.spans("statsig.request").iter().map(|span| span.id).collect();
         let calls = trace.spans("statsig.call");
         assert_eq!((&calls[0].follows, &calls[1].follows), (&vec![ids[0]], &ids));
@@ -109,13 +109,13 @@ fn call_follows_from_a_request_that_ended_before_it() {
 fn attempt_is_in_its_calls_span_and_says_how_it_ended() {
     let (trace, _guard) = Trace::of_this_thread();
     System::new().block_on(async {
-        // Given a server that fails once, and one that refuses the key
+        // Given a server that fails once, and later refuses the key
         let server = LocalStatsig::start(Rules::new().gate("beta", true)).unwrap();
         server.inject(Fault::status(503).times(1));
         let config = config().base_url(server.url());
         let statsig = Statsig::start_in_current_arbiter(config.build().unwrap()).unwrap();
 
-        // When they are asked
+        // When two requests are made
         assert!(statsig.check_gate(&user("u-1"), "beta").await.unwrap());
         server.inject(Fault::status(401).times(1));
         let refused = statsig.check_gate(&user("u-2"), "beta").await;
@@ -154,12 +154,12 @@ fn log_says_when_calls_fail_and_when_they_recover() {
         });
         let statsig = script.start(config());
 
-        // When it is asked five times
+        // When it gets five requests
         for _ in 0..5 {
             let _ = statsig.check_gate(&user("u-1"), "beta").await;
         }
 
-        // Then each change is a line
+        // Then each change logs one line
         assert_eq!(trace.said(), ["calls to Statsig fail", "calls to Statsig are answered again"]);
     });
 }
@@ -203,7 +203,7 @@ fn normal_work_logs_nothing_at_info_and_fields_stay_small() {
 
 #[test]
 fn app_log_lines_reach_all_layers_with_own_filters() {
-    // Given an app that writes its log at INFO, and traces at DEBUG
+    // Given an app that logs at INFO and traces at DEBUG
     let (log, traces) = (Trace::default(), Trace::default());
     let subscriber = Registry::default()
         .with(log.clone().with_filter(LevelFilter::INFO))
@@ -212,13 +212,13 @@ fn app_log_lines_reach_all_layers_with_own_filters() {
     virtual_time(async {
         let statsig = Script::answering().start(config());
 
-        // When it says something after a message was made, and after it was answered
+        // When the app logs an event after creating a message, and another after the answer
         let message = CheckGates::new(user("u-1"), ["beta"]);
         info!(target: APP, "asking");
         statsig.ask(message).await.unwrap();
         info!(target: APP, "answered");
 
-        // Then nothing of it is lost
+        // Then neither layer loses an event
         for layer in [&log, &traces] {
             assert_eq!(layer.said(), ["asking", "answered"]);
         }
@@ -226,7 +226,7 @@ fn app_log_lines_reach_all_layers_with_own_filters() {
     });
 }
 
-/// The component's events with this message, at whatever level.
+/// The component's events with this message, at any level.
 fn events(trace: &Trace, message: &str) -> Vec<SeenEvent> {
     let seen = trace.seen();
     let is_it = |event: &&SeenEvent| event.fields.0["message"] == message;
@@ -279,7 +279,7 @@ fn promise_7_event_of_a_call_has_no_user_and_no_secret() {
     const KEY: &str = "secret-hunter2-key";
     let (trace, _guard) = Trace::of_this_thread();
     virtual_time(async {
-        // Given a server that repeats in its answers what it was sent
+        // Given a server whose answers repeat the request
         let script = Script::new(|call| {
             let user: serde_json::Value = serde_json::from_str(&call.user.to_json()).unwrap();
             let one = |name: &Arc<str>| match call.kind {
@@ -309,7 +309,7 @@ fn promise_7_event_of_a_call_has_no_user_and_no_secret() {
 }
 
 #[test]
-fn stale_answers_log_a_line_when_they_begin_and_one_when_they_end() {
+fn stale_answers_log_when_they_begin_and_end() {
     let (trace, _guard) = Trace::of_this_thread();
     let is_down = Rc::new(Cell::new(false));
     let its = Rc::clone(&is_down);
@@ -321,7 +321,7 @@ fn stale_answers_log_a_line_when_they_begin_and_one_when_they_end() {
         let (ttl, stale) = (Duration::from_secs(10), Duration::from_secs(3_600));
         let statsig = script.start(config().cache_ttl(ttl).stale_if_error(stale));
         let check = async |user_id: u32| statsig.check_gate(&user(user_id), "beta").await.unwrap();
-        // When Statsig fails for a while, and then fails and answers in quick turns
+        // When Statsig fails for a while, and then alternates quickly between failing and answering
         check(0).await;
         sleep(2 * ttl).await;
         is_down.set(true);
@@ -343,7 +343,7 @@ fn stale_answers_log_a_line_when_they_begin_and_one_when_they_end() {
         is_down.set(false);
         check(7).await;
     });
-    // Then the log has a line for each beginning and each end, and quick turns are quiet
+    // Then the log has a line for each outage's beginning and end, but none for the quick changes
     let [begun, ended] = [
         "Statsig fails: stale answers are served from the cache",
         "Statsig answers again: stale answers are no longer served",

@@ -1,5 +1,5 @@
-//! Traces across threads and across subscribers. The process has one subscriber, and a caller may
-//! have another one, whose ids the first does not know. Each test runs in a process of its own,
+//! Traces across threads and across subscribers. A caller may have a subscriber other than the
+//! process's, which does not know that subscriber's ids. Each test runs in a process of its own,
 //! because it sets the subscriber of its process.
 #![cfg(feature = "test-util")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -18,13 +18,13 @@ use crate::support::{
     user,
 };
 
-/// Uses up ids, so that the next is none that another subscriber has.
+/// Uses up ids, so that the next id exists in no other subscriber.
 fn use_up_ids() -> Vec<tracing::Span> {
     (0..100).map(|_| info_span!("another")).collect()
 }
 
-/// A component on a thread of its own, whose server fails once and then answers; and its end, after
-/// which everything has been seen.
+/// A component on a thread of its own, whose server fails once and then answers. After `end`, all
+/// spans and events are recorded.
 struct Trial {
     _server: LocalStatsig,
     statsig: Statsig,
@@ -63,13 +63,13 @@ fn parents_are_kept_across_threads() {
                 // Given a component whose actors are on threads of their own
                 let trial = Trial::start(transports);
 
-                // When a page asks
+                // When a caller makes a request in a span
                 let (statsig, user) = (&trial.statsig, user("u-1"));
                 let asked = statsig.check_gate(&user, "beta").instrument(info_span!("page"));
                 assert!(asked.await.unwrap());
                 trial.end().await;
 
-                // Then all of it hangs together
+                // Then all spans are in one trace
                 let (page, request) = (process.span("page"), process.span("statsig.request"));
                 let (flush, call) = (process.span("statsig.flush"), process.span("statsig.call"));
                 assert_eq!((request.parent, call.parent), (Some(page.id), Some(flush.id)));
@@ -89,14 +89,14 @@ fn promise_5_parent_span_of_another_subscriber_is_harmless() {
             // Given a component under the subscriber of the process
             let trial = Trial::start(1);
 
-            // When somebody asks within a span of another
+            // When a caller makes a request in a span of another subscriber
             let (own, guard) = Trace::of_this_thread();
             let _others = use_up_ids();
             let message = info_span!("page").in_scope(|| CheckGates::new(user("u-1"), ["beta"]));
             trial.statsig.ask(message).await.unwrap();
             drop(guard);
 
-            // Then that request is a child of it, in its trace
+            // Then the request's span is a child of the caller's span, in that subscriber
             let stats = trial.statsig.stats();
             trial.end().await;
             assert_eq!((stats.answered, stats.restarts), (1, 0));
@@ -104,7 +104,8 @@ fn promise_5_parent_span_of_another_subscriber_is_harmless() {
             assert_eq!((request.parent, request.field("outcome")), (Some(page.id), Some("ok")));
             assert!(request.is_closed);
 
-            // And the rest is in the other, with no link to what is not there
+            // And the other spans are in the process's subscriber, without links to spans that it
+            // does not have
             let (flush, call) = (process.span("statsig.flush"), process.span("statsig.call"));
             assert!(flush.follows.is_empty() && call.follows.is_empty(), "{flush:?} {call:?}");
             assert_eq!(attempts_of(&process, &call), ["unavailable", "ok"]);
@@ -119,15 +120,16 @@ fn attempts_on_other_threads_stay_in_their_calls_span() {
         let (own, _guard) = Trace::of_this_thread();
         let _others = use_up_ids();
         System::new().block_on(async {
-            // Given a component on this thread, under a subscriber of its own, with transports elsewhere
+            // Given a component on this thread, under a subscriber of its own, with transports on
+            // other threads
             let trial = Trial::start_here(2);
 
-            // When it is asked
+            // When it gets a request
             assert!(trial.statsig.check_gate(&user("u-1"), "beta").await.unwrap());
             let restarts = trial.statsig.stats().restarts;
             trial.end().await;
 
-            // Then the attempts, and what is said of them, are with their call
+            // Then the attempts and their events are in their call's span
             let call = own.span("statsig.call");
             assert_eq!(attempts_of(&own, &call), ["unavailable", "ok"]);
             assert_eq!(failures_within(&own, &call), 1);
@@ -143,7 +145,7 @@ fn attempts_of(trace: &Trace, call: &SeenSpan) -> Vec<String> {
     of_the_call.map(|attempt| attempt.field("outcome").unwrap_or("none").to_owned()).collect()
 }
 
-/// How many attempts were said, within the call, to have failed.
+/// How many failed attempts were logged within the call.
 fn failures_within(trace: &Trace, call: &SeenSpan) -> usize {
     let seen = trace.seen();
     let within = seen.events.iter().filter(|event| event.within == Some(call.id));

@@ -1,8 +1,8 @@
-//! TLS: which certificates the transport trusts and how it shakes hands, with certificates made
+//! TLS: which certificates the transport trusts and how the handshake ends, with certificates made
 //! here.
 //!
-//! A binary of its own, because it also runs with no roots and with the system's roots alone, and
-//! because one test looks for TLS libraries of the system in its process.
+//! A binary of its own, because it also runs with no roots and with only the system's roots, and
+//! because one test looks for the system's TLS libraries in its process.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,8 +19,8 @@ use rustls::{
 };
 use support::tls_server::{Authority, GATE, Identity, Server};
 
-/// Trusts this authority besides the features' roots, and is patient, so that nothing here hangs on
-/// how busy the machine is.
+/// Settings that trust this authority in addition to the features' roots. Their timeouts are long,
+/// so that a busy machine breaks no test.
 fn settings(base_url: String, trusted: &str) -> ConfigBuilder {
     Config::builder("secret-key")
         .base_url(base_url)
@@ -52,10 +52,10 @@ mod a_server_that_is_trusted {
         let authority = Authority::new("test");
         let server = Server::tls(authority.issue("localhost").config());
 
-        // When it is asked
+        // When it gets a request
         let open = ask(settings(server.url("localhost"), &authority.pem())).await?;
 
-        // Then it answers, over the one protocol that the client offers
+        // Then it answers, over the only protocol that the client offers
         assert!(open);
         assert_eq!(server.protocols(), [Some("http/1.1".to_owned())]);
         Ok(())
@@ -138,13 +138,13 @@ mod a_server_that_is_trusted {
 
     #[actix_rt::test]
     async fn may_be_its_own_authority() -> Result<(), Error> {
-        // Given a certificate that nobody signed but its own key
+        // Given a certificate that is signed only with its own key
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let server = Server::tls(Identity::new(certificate.der().clone(), &key).config());
 
-        // When the settings name that very certificate, after another one
+        // When the settings name this certificate, after another one
         let pem = Authority::new("another").pem() + &certificate.pem();
 
         // Then it is trusted
@@ -156,28 +156,28 @@ mod a_server_that_is_trusted {
 mod a_certificate {
     use super::*;
 
-    /// Asks a server with this certificate, and sees to it that it was asked once.
+    /// Sends a request to a server with this certificate, and asserts that there was one attempt.
     async fn refusal(identity: Identity, trusted: &Authority) -> Error {
         let server = Server::tls(identity.config());
         let settings = settings(server.url("localhost"), &trusted.pem()).retry_attempts(3);
 
         let error = ask(settings).await.expect_err("a certificate that is not accepted");
 
-        assert_eq!(server.connections(), 1, "another attempt cannot mend it: {error}");
+        assert_eq!(server.connections(), 1, "a retry would not help: {error}");
         assert!(!error.is_retryable(), "{error}");
         error
     }
 
     #[actix_rt::test]
     async fn that_has_expired_is_refused() {
-        // Given a certificate of the last century
+        // Given a certificate from the last century
         let authority = Authority::new("test");
         let identity = authority.issue_with("localhost", |params| {
             params.not_before = date_time_ymd(1998, 1, 1);
             params.not_after = date_time_ymd(1999, 12, 31);
         });
 
-        // When its server is asked
+        // When a request is sent to its server
         let error = refusal(identity, &authority).await;
 
         // Then the error says so
@@ -186,7 +186,7 @@ mod a_certificate {
             error.to_string(),
             "connection failed: the server's certificate has expired or is not valid yet"
         );
-        let source = std::error::Error::source(&error).expect("what TLS said").to_string();
+        let source = std::error::Error::source(&error).expect("an error from rustls").to_string();
         assert!(source.contains("expired"), "{source}");
     }
 
@@ -200,7 +200,7 @@ mod a_certificate {
         let error = refusal(identity, &authority).await;
 
         assert_eq!(fault(&error), ConnectFault::CertificateExpired);
-        let source = std::error::Error::source(&error).expect("what TLS said").to_string();
+        let source = std::error::Error::source(&error).expect("an error from rustls").to_string();
         assert!(source.contains("not valid yet"), "{source}");
     }
 
@@ -215,14 +215,16 @@ mod a_certificate {
                 error.to_string(),
                 "connection failed: the server's certificate is for another host"
             );
-            let source = std::error::Error::source(&error).expect("what TLS said").to_string();
+            let source =
+                std::error::Error::source(&error).expect("an error from rustls").to_string();
             assert!(source.contains(host), "{source}");
         }
     }
 
     #[actix_rt::test]
     async fn from_an_authority_that_is_not_trusted_is_refused() {
-        // Given one authority that is trusted, and a stranger; or an impostor by the same name
+        // Given a trusted authority, and a certificate from another authority, by another name or
+        // by the same
         let trusted = Authority::new("test");
         for issuer in [Authority::new("stranger"), Authority::new("test")] {
             let error = refusal(issuer.issue("localhost"), &trusted).await;
@@ -266,16 +268,16 @@ mod a_handshake {
 
     #[actix_rt::test]
     async fn that_stalls_ends_with_the_attempt() {
-        // Given a server that accepts and says nothing
+        // Given a server that accepts connections and sends nothing
         let authority = Authority::new("test");
         let server = Server::mute();
         let limit = Duration::from_millis(50);
         let settings = settings(server.url("127.0.0.1"), &authority.pem()).attempt_timeout(limit);
 
-        // When it is asked, in the one attempt that is allowed
+        // When a request is sent to it, with one attempt
         let error = ask(settings.retry_attempts(1)).await.unwrap_err();
 
-        // Then the attempt's limit is what ended it, and another may do better
+        // Then the attempt times out, and the error is retryable
         assert!(
             matches!(error, Error::AttemptTimeout { limit: of, .. } if of == limit),
             "{error:?}"
@@ -326,8 +328,8 @@ mod a_handshake {
     async fn with_a_server_that_wants_to_know_its_clients_fails() {
         let authority = Authority::new("test");
         for version in [&TLS12, &TLS13] {
-            // Given a server that takes nobody without a certificate; in TLS 1.3 it says so when
-            // the client already takes the handshake for done
+            // Given a server that requires client certificates; in TLS 1.3 it refuses the client
+            // only after the client has completed its handshake
             let mut clients = RootCertStore::empty();
             clients.add_parsable_certificates([authority.certificate()]);
             let provider = Arc::new(ring::default_provider());
@@ -339,11 +341,11 @@ mod a_handshake {
                 .with_client_cert_verifier(verifier.build().unwrap());
             let server = Server::tls(authority.issue("localhost").with(builder));
 
-            // When it is asked
+            // When a request is sent to it
             let settings = settings(server.url("localhost"), &authority.pem());
             let error = ask(settings).await.unwrap_err();
 
-            // Then TLS is what failed, and once is enough to know
+            // Then TLS fails, without a retry
             assert_eq!(fault(&error), ConnectFault::Tls, "{version:?}");
             assert_eq!(server.connections(), 1, "{version:?}");
         }
@@ -372,7 +374,7 @@ mod settings_that_cannot_work {
         let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let cut_off = &Authority::new("test").pem()[..200];
         for pem in ["rubbish", &key, no_certificate, cut_off] {
-            // An `Ok` of `build` is none yet: DER is looked at where it is used.
+            // `build` may accept it, because the DER is only parsed when the component starts.
             let settings = settings("https://localhost:1".to_owned(), pem);
             let error = settings.build().and_then(Statsig::start).expect_err(pem);
 
@@ -402,7 +404,7 @@ mod settings_that_cannot_work {
     #[cfg(not(any(feature = "rustls-0_23-webpki-roots", feature = "rustls-0_23-native-roots")))]
     fn trust_nobody_and_are_told_which_features_do() {
         let settings = Config::builder("secret-key").base_url("https://localhost:1");
-        let error = settings.build().and_then(Statsig::start).expect_err("nobody to trust");
+        let error = settings.build().and_then(Statsig::start).expect_err("no TLS roots");
 
         assert!(matches!(error, Error::InvalidConfig { setting: "base_url", .. }), "{error:?}");
         for way_out in
@@ -414,7 +416,7 @@ mod settings_that_cannot_work {
 
     #[actix_rt::test]
     async fn are_no_concern_of_those_without_tls() -> Result<(), Error> {
-        // Nobody needs to be trusted for plain HTTP, whatever the features are.
+        // Plain HTTP needs no TLS roots, whatever the features are.
         let settings = Config::builder("secret-key").base_url("http://127.0.0.1:1");
         let statsig = Statsig::start(settings.retry_attempts(1).build()?)?;
 
@@ -425,8 +427,8 @@ mod settings_that_cannot_work {
     }
 }
 
-/// The features' names are awc's, and they must leave awc's alone: those build TLS with whatever
-/// crypto provider the process has, and panic if it has none or two.
+/// The crate's features share names with awc's, but must not enable those: awc's features build TLS
+/// with the process's crypto provider, and panic if it has none or two.
 #[actix_rt::test]
 async fn no_feature_of_ours_gives_awc_a_tls_of_its_own() {
     let error = awc::Client::default().get("https://localhost:1").send().await.unwrap_err();
@@ -440,7 +442,7 @@ async fn no_feature_of_ours_gives_awc_a_tls_of_its_own() {
     );
 }
 
-/// TLS is compiled in: what this process was linked with, and has loaded since, is not of the system.
+/// TLS is compiled in: this process has loaded no TLS library of the system.
 #[test]
 #[cfg(target_os = "linux")]
 fn no_tls_library_of_the_system_is_needed() {
@@ -451,8 +453,8 @@ fn no_tls_library_of_the_system_is_needed() {
     }
 }
 
-/// The system's roots come from a file that `SSL_CERT_FILE` names. A process must not change its own
-/// environment while it has threads, so each test runs itself again in a process of its own.
+/// The system's roots come from the file in `SSL_CERT_FILE`. A process with threads must not change
+/// its environment, so each test runs itself again in a process of its own.
 #[cfg(feature = "rustls-0_23-native-roots")]
 mod roots_of_the_system {
     use std::{
@@ -466,7 +468,7 @@ mod roots_of_the_system {
 
     const SERVER: &str = "STATSIG_TEST_TLS_SERVER";
 
-    /// Runs a test again, on a system with these roots, with the server to ask.
+    /// Runs a test again on a system with these roots, and gives it the server's URL.
     fn run_again(mut test: Command, name: &str, roots: &str, server: &str) {
         let name = format!("{name}-{}.pem", process::id());
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -478,7 +480,8 @@ mod roots_of_the_system {
     #[actix_rt::test]
     async fn are_trusted_with_or_without_the_compiled_in_ones() -> Result<(), Error> {
         if let Ok(server) = env::var(SERVER) {
-            // Then a server of that authority is trusted, though the settings do not name it
+            // Then a server of that authority is trusted, although the settings do not name the
+            // authority
             assert!(ask(settings(server, "")).await?);
             return Ok(());
         }
@@ -489,14 +492,14 @@ mod roots_of_the_system {
         // When an app runs on it
         run_again(again(&|| ()), "trusted", &authority.pem(), &server.url("localhost"));
 
-        assert_eq!(server.connections(), 1, "the process asked the server");
+        assert_eq!(server.connections(), 1, "the process connects to the server");
         Ok(())
     }
 
     #[test]
     fn may_be_none_at_all() {
         if let Ok(server) = env::var(SERVER) {
-            // Then nothing panics: who else is trusted decides
+            // Then nothing panics: whether other roots exist decides the result
             let settings = Config::builder("secret-key").base_url(server);
             let started = settings.build().and_then(Statsig::start);
             if cfg!(feature = "rustls-0_23-webpki-roots") {
@@ -509,7 +512,7 @@ mod roots_of_the_system {
             }
             return;
         }
-        // Given a bare system, when an app runs on it
+        // Given a system without roots, when an app runs on it
         run_again(again(&|| ()), "none", "", "https://localhost:1");
     }
 }

@@ -1,4 +1,4 @@
-//! A name with a dead address, in a network of its own for a process.
+//! A name with a dead address, tested in a process with its own network.
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,8 @@ use crate::{
 
 const IS_INSIDE: &str = "IN_A_NETWORK_OF_ITS_OWN";
 
-/// Three addresses of one name. Packets to the first one, which IPv6 makes the first, go nowhere.
+/// One name with three addresses. Packets to the first one, which sorts first because it is IPv6,
+/// go nowhere.
 const HOSTS: &str = "127.0.0.1 localhost\n2001:db8::1 statsig.test\n\
     10.99.0.254 statsig.test\n10.99.0.253 statsig.test\n";
 
@@ -28,7 +29,7 @@ const NETWORK: &str = "set -e; mount --bind \"$HOSTS\" /etc/hosts; ip link set l
     ip -6 addr add 2001:db8::254/64 dev v0 nodad; ip link set v0 up; ip link set v1 up; \
     ip neigh add 2001:db8::1 lladdr 02:00:00:00:00:01 dev v0 nud permanent; ";
 
-/// Runs this in a network of its own: as root, or where the kernel lets anybody be it.
+/// Runs a script in a network of its own: as root, or where the kernel lets any user act as root.
 fn inside(script: &str) -> Result<Output, String> {
     let hosts = format!("{}/hosts", env!("CARGO_TARGET_TMPDIR"));
     fs::write(&hosts, HOSTS).map_err(|error| error.to_string())?;
@@ -75,7 +76,7 @@ async fn checks_are_answered() {
     let first = forwarder("10.99.0.254:8080");
     let second = forwarder("10.99.0.253:8080");
     let config = config().base_url("http://statsig.test:8080").allow_plain_http(true);
-    // Short of what the kernel takes to give the dead address up, and plenty for the others.
+    // Less than the kernel takes to give up the dead address, and plenty for the others.
     let statsig = start(config.attempt_timeout(Duration::from_secs(20)));
 
     for id in 0..10 {
@@ -84,14 +85,14 @@ async fn checks_are_answered() {
     let together = join_all((0..20).map(|id| ask(&statsig, format!("all {id}")))).await;
     assert!(together.into_iter().all(|open| open.unwrap()));
 
-    // The one that worked so far goes, whichever it was, and comes back without the other.
+    // The address that worked so far fails, and works again when the other one fails.
     drop(first);
     for id in 0..10 {
         assert!(ask(&statsig, format!("without first {id}")).await.unwrap());
     }
     drop(second);
     let _first = loop {
-        // The port is free again when the forwarder's thread has ended.
+        // The port becomes free when the forwarder's thread ends.
         match std::net::TcpListener::bind("10.99.0.254:8080") {
             Ok(free) => {
                 drop(free);

@@ -24,7 +24,7 @@ use support::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Patient, so that nothing here hangs on how busy the machine is.
+/// A configuration with long timeouts, so that a busy machine breaks no test.
 fn config() -> ConfigBuilder {
     support::config().timeout(MINUTE).attempt_timeout(MINUTE).retry_attempts(1).proxy("none")
 }
@@ -33,7 +33,7 @@ async fn ask(statsig: &Statsig, id: impl ToString) -> Result<bool, Error> {
     statsig.check_gate(&user(id), GATE).await
 }
 
-/// What the error is, and what the layer below says.
+/// The kind of fault, and the message of the error's source.
 fn failure(error: &Error) -> (Option<ConnectFault>, String) {
     let fault = match error {
         Error::Connect { fault, .. } => Some(*fault),
@@ -111,7 +111,8 @@ mod base_url {
 mod proxies {
     use super::*;
 
-    /// A TLS server that only the proxy finds, the proxy's setting, and the configuration to match.
+    /// A TLS server that only the proxy can find, the proxy's setting, and the matching
+    /// configuration.
     struct Behind {
         authority: Authority,
         server: Server,
@@ -153,7 +154,7 @@ mod proxies {
         assert_eq!(proxy.lines(), [format!("CONNECT {host} HTTP/1.1")]);
         assert_eq!(header(&proxy.heads()[0], "host"), Some(&*host));
         assert_eq!(header(&proxy.heads()[0], "proxy-authorization"), None);
-        // Who listens at the proxy hears no key.
+        // The proxy's operator does not see the key.
         assert!(!proxy.heads()[0].contains("secret-key"));
     }
 
@@ -285,7 +286,7 @@ mod proxies {
         assert_eq!(proxy.lines(), [gate.clone(), gate.clone(), gate, line("/v1/get_config")]);
         assert!(proxy.heads().iter().all(|head| header(head, "host") == Some("statsig.test")));
         assert_eq!((server.connections(), server.calls(), server.refused()), (1, 4, 0));
-        // What is the proxy's, the server does not get.
+        // The server does not get the proxy's header.
         assert!(
             server.requests().iter().all(|request| request.header("proxy-authorization").is_none())
         );
@@ -345,7 +346,7 @@ mod proxies {
             [("NO_PROXY", ".test"), ("STATSIG_PROXY", "none"), ("https_proxy", "socks5://p")]
         {
             let error = ask(&environment(&[straight]), "u-1").await.unwrap_err();
-            // Nobody but the proxy knows the name.
+            // Only the proxy knows the name.
             assert_eq!(failure(&error).0, Some(ConnectFault::Resolve), "{straight:?} {error}");
         }
         assert_eq!(proxy.lines().len(), 1);
@@ -366,7 +367,7 @@ mod proxies {
 mod lifetime {
     use super::*;
 
-    /// Lets time pass for whoever lives on this thread. Sockets notice nothing of it.
+    /// Advances the clock of this thread's runtime. Sockets do not notice.
     async fn pass(time: Duration) {
         tokio::time::pause();
         tokio::time::advance(time).await;

@@ -1,4 +1,4 @@
-//! The program's ways out.
+//! How the program reaches Statsig.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use crate::support::{
 
 const URL: &str = "http://me:hunter2@";
 
-/// One check by the program, and what it says.
+/// Runs one check with the program.
 fn check(options: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_statsig-relay"))
         .args(["check", GATE, "--user", r#"{"userID": "u-1"}"#, "--retry-attempts", "1"])
@@ -62,7 +62,7 @@ fn promise_7_relay_proxy_setting_reveals_no_credentials() {
     }
     assert_eq!(proxy.lines().len(), 4);
 
-    // Told not to, it asks nobody for a name that nobody knows.
+    // With `--proxy none`, the program resolves the name itself, which fails.
     let none = ("HTTPS_PROXY", &*with_credentials);
     let ran = check(&[&options[..], &["--proxy", "none"]].concat(), &[none]);
     assert!(!ran.status.success() && told(&ran).contains("could not be resolved"));
@@ -87,7 +87,7 @@ fn relay_refuses_or_warns_of_an_unsupported_proxy() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let upstream = format!("http://{nobody}");
     let environment = [("HTTP_PROXY", socks)];
-    // Loopback needs none, and so nobody hears of it.
+    // Loopback needs no proxy, so the relay logs no warning.
     let ran = check(&["--upstream", &upstream, "--log", "info"], &environment);
     assert!(!told(&ran).contains("HTTP_PROXY"), "{}", told(&ran));
     let upstream = format!("http://{}.invalid", "a".repeat(64));

@@ -1,4 +1,4 @@
-//! Set-up that the tests of the feature `web` share: Statsig's stand-in, and whose request it is.
+//! Set-up that the tests of the feature `web` share: a local Statsig, and how requests name users.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
@@ -17,7 +17,7 @@ use actix_web::{
     test::{TestRequest, call_service, read_body},
 };
 
-/// Keeps nothing from request to request, and tries once.
+/// A configuration without a cache, with one attempt for each call.
 pub fn config(server: &LocalStatsig) -> ConfigBuilder {
     Config::builder("secret-key")
         .base_url(server.url())
@@ -32,7 +32,7 @@ pub fn start(rules: Rules) -> (LocalStatsig, Statsig) {
     (server, statsig)
 }
 
-/// Asks this component, for the user of [`identify`].
+/// Flags from this component, for the user from [`identify`].
 pub fn flags(statsig: &Statsig) -> FlagsConfig {
     FlagsConfig::new(statsig.clone(), identify)
 }
@@ -47,7 +47,7 @@ pub fn get(path: &str) -> TestRequest {
     TestRequest::get().uri(path).insert_header(("x-user", "marie"))
 }
 
-/// The status and the body.
+/// The answer's status and body.
 pub async fn answer<S, B, E>(app: &S, request: TestRequest) -> (u16, String)
 where
     S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = E>,
@@ -59,7 +59,7 @@ where
     (status, String::from_utf8(read_body(response).await.to_vec()).unwrap())
 }
 
-/// The names of each call that Statsig got.
+/// The names of each call that the server got.
 pub fn asked(server: &LocalStatsig) -> Vec<Vec<String>> {
     server.requests().into_iter().map(|request| request.names).collect()
 }

@@ -1,4 +1,4 @@
-//! What a visitor who has closed the connection costs, and how an app chooses it.
+//! What a visitor who has closed the connection costs, and how an app can choose.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn page(flags: Flags) -> Result<String, Error> {
     Ok(format!("open: {}", flags.check_gate("winter_sale").await?))
 }
 
-/// Says so when it is dropped.
+/// Sends a message when it is dropped.
 struct Dropped(UnboundedSender<()>);
 
 impl Drop for Dropped {
@@ -36,7 +36,8 @@ impl Drop for Dropped {
     }
 }
 
-/// A visitor who asks, and closes normally before the flush; what they got, and what it cost.
+/// A visitor sends a request and shuts down the write side before the flush. Returns what the
+/// visitor received, and the number of calls made.
 async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
     let local = LocalStatsig::start(Rules::new().gate("winter_sale", true)).unwrap();
     let config = config(&local).flush_interval(LONG).timeout(10 * LONG).build().unwrap();
@@ -48,7 +49,7 @@ async fn closed_before_the_flush(allow_half_closed: bool) -> (String, usize) {
         let app = App::new().wrap_fn(move |request, service| {
             let (dropped, response) = (Dropped(sender.clone()), service.call(request));
             async move {
-                // After the response, which holds the request and whatever it asked.
+                // Dropped after the response future, which holds the request.
                 let _dropped = dropped;
                 response.await
             }

@@ -1,4 +1,4 @@
-//! The extractor `Flags`: one snapshot for one request, and what happens when there is none.
+//! The extractor `Flags`: one snapshot for each request, and what happens without one.
 
 use std::{
     rc::Rc,
@@ -100,7 +100,7 @@ async fn unknown_names_of_one_call_are_sent_together() {
     }
     let rules = Rules::new().gate("dark_mode", true).gate("chat", true);
     let server = LocalStatsig::start(rules).unwrap();
-    // Names that came apart would leave apart.
+    // Names added to the buffer one by one would be sent in separate calls.
     let config = config(&server).flush_policy(FlushPolicy::Adaptive);
     let statsig = Statsig::start(config.build().unwrap()).unwrap();
     let app = App::new().app_data(flags(&statsig));
@@ -117,7 +117,7 @@ async fn answer_arrives_after_its_first_caller_left() {
         tokio::select! {
             biased;
             () = server.calls_reached(1) => {}
-            gate = flags.check_gate("dark_mode") => panic!("held, and yet {gate:?}"),
+            gate = flags.check_gate("dark_mode") => panic!("the answer is held, but got {gate:?}"),
         }
         Ok(flags.check_gate("dark_mode").await?.to_string())
     }
@@ -131,7 +131,7 @@ async fn answer_arrives_after_its_first_caller_left() {
     assert_eq!(asked(&server), [["dark_mode"]]);
 }
 
-/// An extractor of an app's own that is made of `Flags`.
+/// An app's own extractor, built on `Flags`.
 struct Layout(bool);
 
 impl FromRequest for Layout {
@@ -144,7 +144,8 @@ impl FromRequest for Layout {
     }
 }
 
-/// Counts how often users are identified, which has to wait, as a look-up in a database does.
+/// Counts how often users are identified. Identifying a user has to wait, as a database look-up
+/// does.
 fn counting(
     count: &Arc<AtomicUsize>,
 ) -> impl AsyncFn(&HttpRequest) -> Result<User> + Clone + Send + Sync + 'static {
@@ -328,7 +329,7 @@ async fn failing_config_leaves_the_others_their_answers() {
     assert_eq!(answer(&app, get("/")).await, (200, "dark".into()));
 
     assert!(fallbacks(&statsig).is_empty());
-    assert_eq!(server.calls(), 2, "each name is asked for once");
+    assert_eq!(server.calls(), 2, "each name is requested once");
 }
 
 #[actix_rt::test]
@@ -377,7 +378,7 @@ async fn each_fallback_is_counted_and_reported() {
 
     let counted = [("missing_key", 1), ("unavailable", 2), ("wrong_type", 1)];
     assert_eq!(fallbacks(&statsig), counted.into());
-    let next = || told.recv_timeout(Duration::from_secs(60)).expect("the hook is told");
+    let next = || told.recv_timeout(Duration::from_secs(60)).expect("the hook gets the error");
     let told = [next(), next(), next(), next()];
     let of = |name: &str, key: Option<&str>| (name.to_owned(), key.map(str::to_owned));
     assert_eq!(
@@ -566,10 +567,10 @@ async fn refused_key_gets_502_and_a_warning() {
     let log = log.to_string();
     let warning = log.lines().find(|line| line.contains("WARN")).expect("a warning");
     assert!(warning.contains("calls to Statsig fail"), "{log}");
-    assert!(warning.contains("the API key was refused"), "{log}");
+    assert!(warning.contains("Statsig refused the API key"), "{log}");
 }
 
-/// Longer than any of this takes; only a hang waits for it.
+/// Longer than any of these tests takes; only a hang reaches this limit.
 const LONG: Duration = Duration::from_secs(30);
 
 #[actix_rt::test]
@@ -580,10 +581,10 @@ async fn identify_that_extracts_flags_is_an_error_that_says_so() {
         Ok(flags.user().clone())
     }
     fn asks_at_once(request: &HttpRequest) -> Result<User> {
-        let flags = Flags::extract(request).now_or_never().expect("it does not wait")?;
+        let flags = Flags::extract(request).now_or_never().expect("no wait")?;
         Ok(flags.user().clone())
     }
-    /// Asks for flags beside other things, in a task that polls several.
+    /// Extracts flags in a task that also polls another future.
     async fn asks_beside(request: &HttpRequest) -> Result<User> {
         let (_, flags) = join(yield_now(), Flags::extract(request)).await;
         flags.map(|flags| flags.user().clone())
@@ -629,7 +630,7 @@ async fn identify_may_go_on_without_the_flags_that_it_did_not_get() {
         assert!(Flags::extract(request).await.is_err());
         identify(request)
     }
-    // Two who want to know at once: the second waits, and is not taken for `identify`.
+    // Two extractors at once: the second waits, and is not mistaken for a call from `identify`.
     async fn page(flags: Flags, other: Flags) -> String {
         format!("{:?} {}", flags.user(), flags.user() == other.user())
     }
@@ -680,7 +681,7 @@ fn debug_shows_no_private_attribute() {
 
 #[actix_rt::test]
 async fn client_leaving_during_identify_leaves_nothing_behind() {
-    struct Held(#[allow(dead_code, reason = "kept, to see when it goes")] Rc<()>);
+    struct Held(#[allow(dead_code, reason = "held, to see when it is dropped")] Rc<()>);
     let (_server, statsig) = start(Rules::new());
     let forever = async |request: &HttpRequest| {
         std::future::pending::<()>().await;

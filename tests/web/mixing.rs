@@ -1,4 +1,5 @@
-//! No mixing: many requests of many users at once, over a real server with several workers.
+//! Answers do not mix: many requests of many users at once, over a real server with several
+//! workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,14 +22,14 @@ use proptest::{
 };
 use serde_json::json;
 
-/// Some users, the gates, and for each user those that are open.
+/// Some users, the gates, and the gates open for each user.
 #[derive(Clone, Debug)]
 struct World {
     gates: Vec<String>,
     users: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A request: whose, and for which gates.
+/// A request: its user and its gates.
 #[derive(Clone, Debug)]
 struct Visit {
     user: String,
@@ -78,7 +79,7 @@ impl World {
         self.users[&visit.user].contains(gate)
     }
 
-    /// What the page shows if the first gate lets the visitor in.
+    /// What the page shows if the first gate is open for the visitor.
     fn page(&self, visit: &Visit) -> (u16, String) {
         if !self.is_open(visit, &visit.gates[0]) {
             return (404, String::new());
@@ -104,7 +105,7 @@ async fn page(request: HttpRequest, flags: Flags, gates: Path<String>) -> Result
     Ok(HttpResponse::Ok().body(format!("{user} {id} {each:?}")))
 }
 
-/// Lets those pass for whom the first gate in the path is open.
+/// Admits visitors for whom the first gate in the path is open.
 fn scope(gate: &str) -> impl HttpServiceFactory + use<> {
     web::scope(gate).wrap(RequireGate::new(gate)).route("/{gates}", web::get().to(page))
 }

@@ -1,4 +1,4 @@
-//! A program of a test's own: the test itself, started once more in a process of its own.
+//! A test's own program: the test itself, run again in a process of its own.
 
 #![allow(unreachable_pub, reason = "a test's module")]
 
@@ -19,11 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 pub use crate::support::limited;
 use crate::support::{LIMIT, own_process::again, process};
 
-/// Tells the program whom to ask, and that it is one.
+/// Marks a process as the program, and holds the URL of its Statsig.
 const UPSTREAM: &str = "TEST_UPSTREAM";
 
-/// Runs a test that looks at a program of its own. The test is `look`, which gets the command that
-/// starts the program. The program is `serve`, which gets the URL of its Statsig.
+/// Runs a test with a program of its own. `look` is the test; it gets the command that starts the
+/// program. `serve` is the program; it gets the URL of its Statsig.
 pub fn run<F: Future<Output = ()>>(serve: impl FnOnce(&str), look: impl FnOnce(Command) -> F) {
     match env::var(UPSTREAM) {
         Ok(upstream) => serve(&upstream),
@@ -31,13 +31,13 @@ pub fn run<F: Future<Output = ()>>(serve: impl FnOnce(&str), look: impl FnOnce(C
     }
 }
 
-/// Says a line to the test, between those of the test harness.
+/// Prints a line for the test, between those of the test harness.
 #[allow(clippy::print_stdout, reason = "the test reads it")]
 pub fn say(line: impl Display) {
     println!("\n@{line}");
 }
 
-/// The program, which ends with this at the latest.
+/// The program's process, which is killed when this is dropped.
 pub struct Program {
     child: Child,
     address: String,
@@ -60,17 +60,17 @@ impl Program {
         let connector = Connector::new().limit(0).timeout(LIMIT);
         let client = Client::builder().connector(connector).disable_timeout().finish();
         let mut program = Self { child, address: String::new(), client, said };
-        let line = program.says().await.expect("the program says where it listens");
+        let line = program.says().await.expect("the program prints its address");
         program.address = line.strip_prefix("listening on ").expect(&line).to_owned();
         program
     }
 
-    /// What it says next; none when it has ended.
+    /// The next line that the program prints; `None` when it has ended.
     pub async fn says(&mut self) -> Option<String> {
         limited(self.said.recv()).await
     }
 
-    /// The status and the body, or what became of the connection.
+    /// The answer's status and body, or the connection's error.
     pub fn get(&self, path: &str) -> impl Future<Output = Result<(u16, String), String>> + use<> {
         let request = self.client.get(format!("http://{}/{path}", self.address)).send();
         limited(async {
@@ -80,8 +80,7 @@ impl Program {
         })
     }
 
-    /// A connection over which a request has been sent, whether the program is there to read it or
-    /// not.
+    /// Opens a connection and sends a request over it, without waiting for the program to read it.
     pub fn send(&self, path: &str) -> TcpStream {
         let mut connection = TcpStream::connect(&self.address).unwrap();
         let request = format!("GET /{path} HTTP/1.1\r\nhost: program\r\nconnection: close\r\n\r\n");
@@ -97,7 +96,7 @@ impl Program {
         process::signal(&self.child, signal);
     }
 
-    /// The exit code, and what it said last.
+    /// Waits for the program to end. Returns its exit code and the last line that it printed.
     pub async fn ended(&mut self) -> (Option<i32>, String) {
         let mut last = String::new();
         while let Some(line) = self.says().await {
@@ -106,7 +105,7 @@ impl Program {
         (self.child.wait().unwrap().code(), last)
     }
 
-    /// The same, sending this signal until it has ended.
+    /// The same, but sends this signal again and again until the program ends.
     pub async fn ended_by(&mut self, signal: &str) -> (Option<i32>, String) {
         let mut last = String::new();
         loop {
@@ -124,18 +123,18 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The program may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// All that comes until the connection is closed.
+/// Reads until the connection is closed.
 pub async fn read(mut connection: TcpStream) -> String {
     let (tell, read) = oneshot::channel();
     thread::spawn(move || {
         let mut text = String::new();
-        // A connection that breaks has brought what it has brought.
+        // An error ends the read; the text so far is kept.
         let _ = connection.read_to_string(&mut text);
         let _ = tell.send(text);
     });

@@ -1,4 +1,4 @@
-//! The middleware `RequireGate`: who passes, and what is said when Statsig fails.
+//! The middleware `RequireGate`: which requests pass, and what it answers when Statsig fails.
 
 use std::{
     sync::{Mutex, mpsc},
@@ -23,7 +23,7 @@ async fn inside() -> &'static str {
     "inside"
 }
 
-/// Open for Nils, closed for everybody else.
+/// Open for Nils, closed for all other users.
 fn rules() -> Rules {
     Rules::new().gate("insiders", Rule::new(false).override_for("nils", true))
 }
@@ -128,7 +128,7 @@ async fn gate_falls_back_as_the_app_chose_and_reports_each() {
     assert_eq!(answer(&app, get("/closed")).await, (410, String::new()));
     assert_eq!(fallbacks(&statsig), [("unavailable", 2)].into());
     for _ in 0..2 {
-        let told = told.recv_timeout(Duration::from_secs(60)).expect("the hook is told");
+        let told = told.recv_timeout(Duration::from_secs(60)).expect("the hook gets the error");
         assert_eq!(told, ("insiders".to_owned(), "unavailable"));
     }
 

@@ -1,7 +1,7 @@
-//! Promise 6, for an app: `web::serve` lets the server and the component leave well.
+//! Promise 6, for an app: `web::serve` shuts the server and the component down gracefully.
 //!
-//! Each test starts its own program: the same test in another process, where a variable says that
-//! it is the program.
+//! Each test starts its own program: the same test in another process, where an environment
+//! variable marks it as the program.
 #![cfg(unix)]
 
 use std::{process::Command, time::Duration};
@@ -31,8 +31,8 @@ fn config(upstream: &str) -> ConfigBuilder {
         .cache_ttl(Duration::ZERO)
 }
 
-/// `GET /{user}`: asks for one flag after the other, and shows whose the answers are, and whether the
-/// component still takes more.
+/// `GET /{user}`: requests a gate and then a config, and shows the user of each answer and whether
+/// the component still accepts requests.
 async fn page(flags: Flags, statsig: web::Data<Statsig>) -> Result<String, Error> {
     program::say("a request");
     let gate = flags.gate_evaluation("new_checkout").await?;
@@ -50,7 +50,7 @@ fn shown(user: &str) -> String {
     format!(r#"{{"userID":"{user}"}} {{"userID":"{user}"}} leaving"#)
 }
 
-/// The program: serves the page until it is told to leave.
+/// The program: serves the page until a signal stops it.
 fn serve(start: fn(Config) -> Result<Statsig, Error>, config: ConfigBuilder, limit: Duration) {
     actix_rt::System::new().block_on(async {
         let statsig = start(config.build().unwrap()).unwrap();
@@ -60,7 +60,7 @@ fn serve(start: fn(Config) -> Result<Statsig, Error>, config: ConfigBuilder, lim
             let app = App::new().app_data(data.clone()).app_data(flags.clone());
             app.route("/{user}", web::get().to(page))
         };
-        // A `System` that exits would take the component along.
+        // With `system_exit`, the server stops the `System`, which would stop the component too.
         let server = HttpServer::new(app).workers(2).system_exit().bind("127.0.0.1:0").unwrap();
         let address = server.addrs()[0];
         let serving = statsig_web::serve(server, &statsig, limit);
@@ -71,8 +71,8 @@ fn serve(start: fn(Config) -> Result<Statsig, Error>, config: ConfigBuilder, lim
     });
 }
 
-/// Forty visitors, whose answers Statsig holds until the program has been told to leave and takes no
-/// more connections.
+/// Sends forty requests. Statsig holds their answers until the program has been told to stop and
+/// accepts no more connections.
 async fn all_are_answered(command: Command, tell: impl AsyncFn(&Program)) {
     let upstream = Upstream::start(Mood::Hold);
     let mut program = Program::start(command, &upstream.url).await;
@@ -130,7 +130,7 @@ fn promise_6_draining_flags_skip_the_flush_interval() {
     program::run(
         |upstream| {
             let config = config(upstream).flush_interval(flush_interval);
-            // What waits is cut off.
+            // Requests that wait for the flush interval would be cut off.
             serve(Statsig::start, config, flush_interval / 2);
         },
         |command| all_are_answered(command, async |program| program.signal("TERM")),
@@ -144,7 +144,8 @@ fn promise_6_requests_before_the_signal_are_answered() {
         |command| async {
             let upstream = Upstream::start(Mood::Answer);
             let mut program = Program::start(command, &upstream.url).await;
-            // The kernel takes the connection and the request, and the program has seen neither.
+            // The kernel accepts the connection and the request; the program sees neither until
+            // `CONT`.
             program.signal("STOP");
             let arrived = program.send("visitor");
             program.signal("TERM");
@@ -191,7 +192,7 @@ async fn promise_6_app_that_ends_itself_answers_its_requests() {
     assert!(matches!(statsig.flush().await, Err(Error::ShuttingDown)));
 }
 
-/// A visitor whose answer never comes.
+/// Sends one request that is never answered.
 async fn a_visitor_is_cut_off(command: Command, signals: &[&str]) {
     let upstream = Upstream::start(Mood::Hold);
     let mut program = Program::start(command, &upstream.url).await;

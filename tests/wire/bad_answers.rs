@@ -19,7 +19,7 @@ use crate::support::{config, user};
 
 const KEY: &str = "secret-key";
 
-/// What a user's private attribute holds in these tests.
+/// The value of a user's private attribute in these tests.
 const PRIVATE: &str = "hunter2";
 
 fn rules() -> Rules {
@@ -37,7 +37,7 @@ fn start(url: String) -> Statsig {
     .expect("a running arbiter")
 }
 
-/// What is asked, and so which of the parsers reads the answer.
+/// The kind of request, which determines the parser of the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Asked {
     One,
@@ -58,13 +58,13 @@ fn deep(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
 }
 
-/// Bodies whose errors say all that is to be known, with a part of what they say.
+/// Invalid bodies, with the request for each and a part of the error's text.
 fn refused() -> Vec<(Asked, Vec<u8>, &'static str)> {
     let text = |asked, body: &str, says| (asked, body.as_bytes().to_vec(), says);
     let nested = deep(100_000);
     let nested_objects = format!("{}1{}", r#"{"k":"#.repeat(100_000), "}".repeat(100_000));
     let mut cases = vec![
-        // Not JSON, or not only
+        // Not JSON, or JSON followed by something else
         text(One, "", "EOF while parsing"),
         text(Two, " ", "EOF while parsing"),
         text(Config, "", "EOF while parsing"),
@@ -119,7 +119,7 @@ fn refused() -> Vec<(Asked, Vec<u8>, &'static str)> {
         text(Two, r#"{"open": {"value": true}}"#, "left out \"shut\""),
         text(Two, r#"{"Open": {"value": true}}"#, "left out \"open\""),
         text(Two, "{}", "left out \"open\""),
-        // Twice
+        // Duplicate fields
         text(One, r#"{"value": true, "value": false}"#, "duplicate field `value`"),
         text(One, r#"{"value": true, "valu\u0065": true}"#, "duplicate field `value`"),
         text(
@@ -128,7 +128,7 @@ fn refused() -> Vec<(Asked, Vec<u8>, &'static str)> {
             "duplicate field",
         ),
         text(Config, r#"{"value": {}, "value": {}}"#, "duplicate field `value`"),
-        // Numbers and characters that are none
+        // Invalid numbers and characters
         text(Config, r#"{"value": {"k": NaN}}"#, "expected value"),
         text(Config, r#"{"value": {"k": 01}}"#, "invalid number"),
         text(One, r#"{"name": "\ud800", "value": true}"#, "found \"\u{fffd}\""),
@@ -139,7 +139,7 @@ fn refused() -> Vec<(Asked, Vec<u8>, &'static str)> {
         (Config, b"{\"value\": {\"k\": \"\xc3\x28\"}}".to_vec(), "invalid utf-8"),
         (One, b"{\"value\": true, \"skipped\": \"\xed\xa0\x80\"}".to_vec(), "invalid utf-8"),
         (One, [b"\xff\xfe{\0}\0".to_vec()].concat(), "expected value"),
-        // Too much
+        // Too long
         (Two, vec![b' '; 3 << 20], "longer than 2 MiB"),
     ];
     for (asked, before, after) in [
@@ -186,11 +186,12 @@ async fn each_bad_body_is_an_error_that_says_what_is_wrong_with_it() {
             }
             error => panic!("{asked:?} {shown}: {error:?}"),
         }
-        // Another name is asked for again, and a part, in case that the connection was off by one.
+        // If names differ or are missing, the connection may be off by one, so the call is retried
+        // once.
         let may_be_anothers = shown.contains(r#""name": ""#) || says.contains("left out");
         let most = if may_be_anothers { 2 } else { 1 };
-        assert!(server.calls() <= most, "asking again would not help: {shown}");
-        // The connection, or another one, serves on.
+        assert!(server.calls() <= most, "a retry would not help: {shown}");
+        // The next request succeeds, on this connection or another one.
         assert!(statsig.check_gate(&user(n), "open").await.unwrap());
     }
 }
@@ -236,7 +237,7 @@ async fn unknown_and_null_fields_are_tolerated() {
 async fn config_keeps_the_servers_exact_numbers() {
     let server = LocalStatsig::start(rules()).unwrap();
     let statsig = start(server.url());
-    // The last of them is one that a fast reader takes for its neighbour.
+    // A fast but inexact parser rounds the last number to its neighbour.
     let numbers =
         "[18446744073709551615,-9223372036854775808,-0.0,0.1,5e-324,6.2e-42,51.24817837550540]";
     server.inject(Fault::body(format!(r#"{{"value": {{"n": {numbers}}}}}"#)));
@@ -319,8 +320,8 @@ async fn answer_about_private_attributes_is_not_quoted() {
     }
 }
 
-/// Promise 4: 64 MiB cost no more than what is read of them before the limit, whether they are
-/// announced or not.
+/// Promise 4: of 64 MiB, the client reads no more than the limit allows, with or without a
+/// `content-length`.
 #[actix_rt::test]
 async fn promise_4_of_a_huge_body_no_more_is_read_than_allowed() {
     for (status, announced) in
@@ -336,14 +337,14 @@ async fn promise_4_of_a_huge_body_no_more_is_read_than_allowed() {
         assert_eq!(text.contains("longer than 2 MiB"), status == "200 OK", "{text}");
         assert_plain(&error);
         let sent = flood.join().unwrap();
-        // 2 MiB and what the sockets' buffers hold on both sides.
+        // 2 MiB, plus the contents of the socket buffers on both sides.
         assert!(sent < HUGE / 2, "{sent} bytes were sent, {status}, announced: {announced}");
     }
 }
 
 const HUGE: usize = 64 << 20;
 
-/// Answers one request with 64 MiB; the thread ends with how many bytes of them it could send.
+/// Answers one request with 64 MiB. The thread returns the number of bytes that it could send.
 fn flood(status: &'static str, announced: bool) -> (String, thread::JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -376,7 +377,7 @@ fn flood(status: &'static str, announced: bool) -> (String, thread::JoinHandle<u
     (url, thread::spawn(serve))
 }
 
-/// Reads until the request's body has begun, which is short and comes with its end.
+/// Reads a request up to the end of its short body.
 fn read_request(stream: &mut TcpStream) {
     let mut read = Vec::new();
     while !read.ends_with(b"}}") {
@@ -387,8 +388,7 @@ fn read_request(stream: &mut TcpStream) {
     }
 }
 
-/// The status has said what matters: a key that is refused is not tried again because the rest of
-/// the answer does not come.
+/// The status alone decides: a refused key is not tried again because the body never arrives.
 #[actix_rt::test]
 async fn refusal_without_its_body_is_still_a_refusal() {
     for (status, kind) in [("401 Unauthorized", "unauthorized"), ("400 Bad Request", "refused")] {
@@ -400,7 +400,7 @@ async fn refusal_without_its_body_is_still_a_refusal() {
             let media = "content-type: application/json";
             let head = format!("HTTP/1.1 {status}\r\n{media}\r\ncontent-length: 100\r\n\r\n{{");
             stream.write_all(head.as_bytes()).unwrap();
-            // Until the client leaves.
+            // Waits until the client leaves.
             let _ = stream.read(&mut [0]);
         });
         let statsig = start(url);
@@ -419,7 +419,8 @@ fn path(asked: Asked) -> &'static str {
     if asked == Config { "/v1/get_config" } else { "/v1/check_gate" }
 }
 
-/// Short, in one line, without what could mislead a reader, and without secrets.
+/// Asserts that the error is short, on one line, and free of secrets and of characters that could
+/// mislead a reader.
 fn assert_plain(error: &Error) {
     if let Error::InvalidResponse { reason, excerpt, .. } = error {
         for part in [reason, excerpt] {

@@ -1,5 +1,5 @@
-//! The properties of each parser, with proptest. The package `fuzz` has libFuzzer look for inputs
-//! that break the same properties; the tests here also try that package's corpus.
+//! Checks the properties of each parser with proptest. libFuzzer, in the package `fuzz`, looks for
+//! inputs that break the same properties; these tests also try that package's corpus.
 #![cfg(feature = "test-util")]
 
 use std::{fs, path::Path};
@@ -11,7 +11,7 @@ use crate::support::properties;
 
 type Property = fn(&[u8]);
 
-/// Each target of the package `fuzz`, with its property.
+/// Each fuzz target of the package `fuzz`, with its property.
 const TARGETS: [(&str, Property); 8] = [
     ("gates", properties::gates),
     ("gate", properties::gate),
@@ -23,7 +23,7 @@ const TARGETS: [(&str, Property); 8] = [
     ("request", properties::request),
 ];
 
-/// A published crate comes without the package `fuzz`, and so without a corpus.
+/// The published crate contains no package `fuzz`, and so no corpus.
 #[test]
 fn no_fuzz_corpus_input_breaks_its_property() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
@@ -39,7 +39,7 @@ fn no_fuzz_corpus_input_breaks_its_property() {
     }
 }
 
-/// Any JSON, with words of the API's and of the tests' for many of its strings.
+/// Any JSON. Many of its strings are words of the API or of these tests.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -68,7 +68,7 @@ fn word() -> impl Strategy<Value = String> {
     prop_oneof![4 => prop::sample::select(words).prop_map(str::to_owned), 1 => any::<String>()]
 }
 
-/// One object that is nearly, or fully, what the parser wants: so that much of it is accepted.
+/// An object that is nearly, or exactly, what the parser expects, so that many are accepted.
 fn object(fields: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let field = (prop::sample::select(fields), prop_oneof![any_json(), likely()]);
     prop::collection::vec(field, 0..6).prop_map(|fields| {
@@ -93,7 +93,7 @@ fn likely() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// Text that is JSON, with a few bytes changed.
+/// JSON text with a few bytes changed.
 fn damaged(json: Value, damage: &[(prop::sample::Index, u8)]) -> Vec<u8> {
     let mut bytes = json.to_string().into_bytes();
     for (at, byte) in damage {

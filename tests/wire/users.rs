@@ -1,7 +1,8 @@
-//! Users as callers describe them, and the tier that the component adds to users without one.
+//! Users as callers describe them, and the environment that the component adds to users without
+//! one.
 //!
-//! `.ci/run` runs this also with serde_json's features `arbitrary_precision` and `preserve_order`,
-//! which some other crate of an app may turn on.
+//! `.ci/run` also runs this with serde_json's features `arbitrary_precision` and `preserve_order`,
+//! which another crate of an app may enable.
 #![cfg(feature = "test-util")]
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
@@ -28,7 +29,7 @@ fn number(number: &str) -> User {
     User::from_json_text(&format!(r#"{{"userID": "u", "custom": {{"n": {number}}}}}"#)).unwrap()
 }
 
-/// Open in staging alone.
+/// A server with a gate that is open only in staging.
 fn staged() -> LocalStatsig {
     let rule = || Rule::new(true).when("statsigEnvironment.tier", "staging");
     let here = json!({"here": true}).as_object().cloned().unwrap();
@@ -168,7 +169,7 @@ fn environment_is_part_of_the_user_for_calls_and_for_the_cache() {
             assert!(matches!(kept[0].source(), Source::Cache { .. }), "{:?}", kept[0].source());
         }
         assert_eq!(script.calls().len(), 1);
-        assert!(!format!("{:?}", script.calls()[0]).contains("\"b\":2"), "it is private still");
+        assert!(!format!("{:?}", script.calls()[0]).contains("\"b\":2"), "`b` stays private");
     });
 }
 

@@ -1,7 +1,7 @@
-//! The component passes on the values of configs as the server wrote them.
+//! Config values reach the app exactly as the server wrote them.
 //!
-//! `.ci/run` runs this also with serde_json's features `arbitrary_precision` and `preserve_order`,
-//! which some other crate of an app may turn on.
+//! `.ci/run` also runs this with serde_json's features `arbitrary_precision` and `preserve_order`,
+//! which another crate of an app may enable.
 #![cfg(feature = "test-util")]
 // Helpers outside a `#[test]` do not count as tests for clippy.
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::support::{config, user};
 
-/// Every number, order and space that a parsed copy would lose.
+/// A value whose numbers, order and spacing would not survive parsing.
 const VALUE: &str = r#"{ "z":12345678901234567890123, "a" : 1.0,"e":1e400,
     "deep": {"y":[1E+2, -0, 1e-400,{"b":1,"a":2}]}, "text":"\u0061\/\ud83d\ude00é" }"#;
 
@@ -82,14 +82,14 @@ async fn lone_surrogate_costs_its_character_and_not_the_config() {
 #[actix_rt::test]
 async fn repeated_key_has_its_last_value_except_in_derived_structs() {
     #[derive(Debug, Deserialize)]
-    #[expect(dead_code, reason = "it is never made")]
+    #[expect(dead_code, reason = "never constructed")]
     struct Limits {
         k: serde_json::Value,
     }
     let limits = asked(r#"{"k":1,"k":{"k":3},"\u006b":2}"#).await;
 
     assert_eq!(limits.get::<u8>("k").unwrap(), 2);
-    assert_eq!(limits.deserialize::<BTreeMap<String, u8>>().ok(), None, "the second is no number");
+    assert_eq!(limits.deserialize::<BTreeMap<String, u8>>().ok(), None, "one is an object");
     assert_eq!(limits.deserialize::<serde_json::Map<_, _>>().unwrap()["k"], 2);
     let config = |value| ConfigEvaluation::from_json("limits", value).unwrap();
     assert_eq!(config(limits.json().get()), config(r#"{"k":2}"#));

@@ -1,4 +1,4 @@
-//! Whether an answer is from Statsig's API or from a proxy on the way; over real sockets.
+//! Whether an answer comes from Statsig's API or from something in between; over real sockets.
 #![cfg(feature = "test-util")]
 
 use std::{io::Write, time::Duration};
@@ -24,7 +24,7 @@ fn page(status: u16) -> Fault {
     Fault::status(status).header("content-type", "text/html; charset=utf-8").with_body(PAGE)
 }
 
-/// What proxies, firewalls and sign-in pages answer.
+/// Answers of proxies, firewalls and sign-in pages.
 fn intermediaries() -> Vec<Fault> {
     let challenge = || Fault::status(403).header("cf-mitigated", "challenge");
     let mut all = vec![page(200), page(400), page(401), page(403), page(404), page(451)];
@@ -65,7 +65,7 @@ async fn intermediarys_answer_falls_back_to_a_stale_one() {
 
         assert!(matches!(error, Error::Intermediary { .. }), "{fault:?}: {error:?}");
         assert!(error.to_string().starts_with("something between here and Statsig answered"));
-        assert!(error.is_retryable(), "it may pass");
+        assert!(error.is_retryable(), "the problem may be temporary");
         let source = stale.unwrap_or_else(|error| panic!("{fault:?}: {error}")).source();
         assert!(matches!(source, Source::Stale { .. }), "{fault:?}: {source:?}");
         assert!(!statsig.stats().is_ready(), "{fault:?}");
@@ -154,7 +154,7 @@ async fn json_is_read_as_what_it_is_whatever_its_head_says() {
             }
         }
     }
-    assert_eq!(server.calls(), asked, "at the first attempt");
+    assert_eq!(server.calls(), asked, "each call needs one attempt");
 
     let config = [&b"\xef\xbb\xbf"[..], br#"{"value": {"columns": 4}}"#].concat();
     server.inject(Fault::body(gzip(&config)).content_type("text/html"));

@@ -40,8 +40,8 @@ impl Error {
         )
     }
 
-    /// Whether Statsig or the network fails, so a stale evaluation is better than the error. A refusal is
-    /// an answer; an error of the component says nothing about Statsig.
+    /// Returns whether Statsig or the network fails, so that a stale evaluation is better than the
+    /// error. A refusal is an answer; an error of the component says nothing about Statsig.
     pub(crate) fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -55,7 +55,8 @@ impl Error {
         )
     }
 
-    /// Whether a call that ends with this error makes the component not ready. A refusal is an answer.
+    /// Returns whether a call that ends with this error makes the component not ready. A refusal is
+    /// an answer.
     pub(crate) fn is_failure(&self) -> bool {
         self.is_outage() || matches!(self, Self::Unauthorized { .. } | Self::Internal { .. })
     }

@@ -1,4 +1,4 @@
-//! Functions that make errors, for transports of an app's own and for tests.
+//! Constructors for errors, for an app's own transports and for tests.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use crate::model::call_kind::CallKind;
 
 /// # Errors for transports and tests
 ///
-/// A [transport of your own](crate::transport) answers a call with the variant that fits: the
-/// component treats its errors as it treats those of the HTTP transport.
+/// A [transport of your own](crate::transport) answers a failed call with the variant that fits.
+/// The component treats these errors like those of the HTTP transport.
 ///
 /// ```
 /// use actix_statsig::{CallKind, Error};

@@ -18,9 +18,9 @@ pub use self::{connect_fault::ConnectFault, kind::ErrorKind};
 /// private attribute or a whole response body.
 ///
 /// [`kind`](Self::kind) is for statistics, [`is_retryable`](Self::is_retryable) and
-/// [`is_overload`](Self::is_overload) are for decisions. Variants may get more fields, so a pattern ends
-/// with `..`. Functions such as [`Error::unavailable`] make errors for a transport of your own or a
-/// test.
+/// [`is_overload`](Self::is_overload) are for decisions. Variants may get more fields, so end
+/// patterns with `..`. Functions such as [`Error::unavailable`] make errors for a transport of your
+/// own or a test.
 #[derive(Clone, Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
@@ -50,7 +50,7 @@ pub enum Error {
     #[error("name {name:?} {rule}")]
     #[non_exhaustive]
     InvalidName {
-        /// The first 100 characters of the name.
+        /// The first 100 bytes of the name.
         name: String,
         /// The rule it breaks.
         rule: &'static str,
@@ -80,8 +80,8 @@ pub enum Error {
         limit: usize,
     },
 
-    /// This user has its share of the pending requests: three quarters of what other users leave. There
-    /// is still room for other users.
+    /// This user has used its share of the pending requests: three quarters of what other users
+    /// leave. There is still room for other users.
     #[error(
         "overloaded: more than {limit} {unit} of this user would be pending; the rest of \
          `{setting}` is for other users"
@@ -104,7 +104,8 @@ pub enum Error {
     #[error("the component has ended, because its runtime was stopped")]
     Closed,
 
-    /// [`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter) was called where no actix arbiter runs.
+    /// [`Statsig::start_in_current_arbiter`](crate::Statsig::start_in_current_arbiter) was called
+    /// on a thread without a running arbiter.
     #[error(
         "no actix arbiter runs on this thread: use `Statsig::start`, or start inside an actix `System`"
     )]
@@ -147,7 +148,8 @@ pub enum Error {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
-    /// Statsig refused the API key: with 401 or 403, in JSON as the API answers. Never retried.
+    /// Statsig refused the API key with 401 or 403, in JSON as the API answers. Never retried with
+    /// the same key.
     #[error("{path} answered {status}: Statsig refused the API key; check `api_key`")]
     #[non_exhaustive]
     Unauthorized {
@@ -171,7 +173,8 @@ pub enum Error {
         path: &'static str,
         /// The HTTP status.
         status: u16,
-        /// The type of the body, for example `text/html`; a word of this crate for uncommon types.
+        /// The type of the body, for example `text/html`, or this crate's own word for an uncommon
+        /// type.
         content_type: &'static str,
     },
 
@@ -188,8 +191,8 @@ pub enum Error {
         excerpt: String,
     },
 
-    /// Statsig was unavailable (408, 429 or 5xx) in the last attempt. Or its `Retry-After` is longer than
-    /// the call's remaining time.
+    /// Statsig was unavailable (408, 429 or 5xx) in the last attempt, or its `Retry-After` is
+    /// longer than the call's remaining time.
     #[error("{path} answered {status}")]
     #[non_exhaustive]
     Unavailable {
@@ -201,8 +204,9 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
 
-    /// The circuit breaker is open: the last calls failed in a row, and so did the next probe, or it
-    /// took more than two seconds. See [`circuit_breaker`](crate::Config::circuit_breaker).
+    /// The circuit breaker is open: the last calls failed in a row, and the next probe failed too
+    /// or did not complete within two seconds. See
+    /// [`circuit_breaker`](crate::Config::circuit_breaker).
     #[error("not sent: the circuit breaker is open, because the last calls failed")]
     #[non_exhaustive]
     CircuitOpen {
@@ -211,7 +215,7 @@ pub enum Error {
         cause: Arc<Error>,
     },
 
-    /// The response is not of the form that the API document describes.
+    /// The response does not have the form that the API document describes.
     #[error("{path} answered in an unexpected form: {reason}: {excerpt:?}")]
     #[non_exhaustive]
     InvalidResponse {
@@ -243,8 +247,8 @@ pub enum Error {
         key: String,
     },
 
-    /// The value of a [`ConfigEvaluation`](crate::ConfigEvaluation), or of one of its keys, has another
-    /// type than the app expects.
+    /// The value of a [`ConfigEvaluation`](crate::ConfigEvaluation), or of one of its keys, has a
+    /// type that the app does not expect.
     #[error("config {config:?}, {at}: expected {expected}, found {found}")]
     #[non_exhaustive]
     WrongType {
@@ -270,7 +274,7 @@ pub enum Error {
     },
 }
 
-/// Says what to check first.
+/// Returns a hint on what to check first.
 fn hint(status: u16) -> &'static str {
     match status {
         300..=399 => ": redirects are not followed; check `base_url`",

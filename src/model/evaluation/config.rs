@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{ConfigEvaluation, ConfigValue};
-use crate::model::{error::Error, json};
+use crate::model::{error::Error, json, text::beginning};
 
 impl ConfigEvaluation {
     /// Makes an evaluation that no rule decided, for tests and for a transport of your own.
@@ -21,7 +21,7 @@ impl ConfigEvaluation {
     /// Makes an evaluation from the JSON text of its value.
     ///
     /// # Errors
-    /// If the text is not a JSON object, or has more than 126 levels of nesting.
+    /// Returns an error if the text is not a JSON object, or has more than 126 levels of nesting.
     ///
     /// ```
     /// use actix_statsig::ConfigEvaluation;
@@ -37,13 +37,14 @@ impl ConfigEvaluation {
 
     /// Returns the whole value, a JSON object, as Statsig wrote it. The value of an unknown config is `{}`.
     ///
-    /// [`RawValue::get`] returns the text. A serialised struct with this field writes it unchanged.
-    /// [`deserialize`](Self::deserialize) reads it into your type, or into a `serde_json::Map`.
+    /// [`RawValue::get`] returns the text. A struct that serialises it as a field writes the text
+    /// unchanged. [`deserialize`](Self::deserialize) reads it into your type, or into a
+    /// `serde_json::Map`.
     pub fn json(&self) -> &RawValue {
         &self.0.value
     }
 
-    /// Whether the value has no key.
+    /// Returns whether the value has no key.
     #[cfg(feature = "open-feature")]
     pub(crate) fn is_empty(&self) -> bool {
         let text = self.0.value.get();
@@ -69,8 +70,8 @@ impl ConfigEvaluation {
         })
     }
 
-    /// Returns the value of one key, or the default if the key is missing or has another type. Another type
-    /// is a mistake in the app or the config, and is logged as a warning.
+    /// Returns the value of one key, or the default if the key is missing or has another type. A
+    /// value of another type is a mistake in the app or the config, and is logged as a warning.
     pub fn get_or<T: DeserializeOwned>(&self, key: &str, default: T) -> T {
         self.get(key).unwrap_or_else(|error| {
             if matches!(error, Error::WrongType { .. }) {
@@ -124,20 +125,14 @@ fn expected<T>() -> &'static str {
     }
 }
 
-/// The most bytes of a key that an error repeats: errors may be stored, and a key may be long.
+/// The maximum bytes of a key that an error quotes: errors may be stored, and a key may be long.
 const KEY: usize = 200;
 
-/// Shortens serde's error, which quotes the value: that may have 2 MiB.
+/// Shortens serde's error: it quotes the value, which may have 2 MiB.
 fn short(error: serde_json::Error) -> serde_json::Error {
     const LONGEST: usize = 1_000;
     let text = error.to_string();
     if text.len() <= LONGEST { error } else { serde_json::Error::custom(beginning(&text, LONGEST)) }
-}
-
-/// Returns at most this many bytes from the beginning of a text, cut between characters.
-pub(crate) fn beginning(text: &str, longest: usize) -> &str {
-    let is_end = |at: &usize| text.is_char_boundary(*at);
-    &text[..(0..=longest.min(text.len())).rev().find(is_end).unwrap_or(0)]
 }
 
 /// Writes the API's JSON form, `GetConfigResponse`, with the deprecated `group` (the rule id, or

@@ -12,8 +12,9 @@ use crate::model::json;
 
 /// The text of a JSON object. A clone shares it.
 ///
-/// A parsed value takes some 16 times its text, and changes what it cannot hold: numbers beyond 64 bits,
-/// the order of keys. Two are equal when they are the same JSON value, however it is written.
+/// A parsed value takes about 16 times the memory of its text, and loses numbers beyond 64 bits and
+/// the order of keys. Two values are equal if their texts are the same JSON value, however each is
+/// written.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigValue(Arc<RawValue>);
 
@@ -23,7 +24,7 @@ impl ConfigValue {
         Self(text.into())
     }
 
-    /// The text, if it is an object that any reader of JSON can read.
+    /// Returns the text if it is an object that any JSON reader can read.
     fn read(text: &RawValue) -> Result<Self, &'static str> {
         if !text.get().starts_with('{') {
             return Err("expected a map as a config's value");
@@ -35,7 +36,7 @@ impl ConfigValue {
     }
 }
 
-/// The deepest value, in levels: within an answer, serde_json reads no deeper one.
+/// The maximum nesting of a value: serde_json reads no deeper value within an answer.
 const MAX_DEPTH: usize = 126;
 
 impl Deref for ConfigValue {

@@ -22,7 +22,7 @@ pub enum Source {
     },
 }
 
-/// [`Source`] in a third of its size: each waiter's evaluation has one.
+/// A [`Source`] in a third of the size, because each waiter's evaluation has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Network,

@@ -14,15 +14,16 @@ pub(crate) use self::{
     same::is_same,
 };
 
-/// Replaces the escape of each lone surrogate by that of U+FFFD, `\ufffd`, which is as long.
+/// Replaces the escape of each lone surrogate with that of U+FFFD, `\ufffd`, which has the same
+/// length.
 ///
-/// JavaScript makes lone surrogates where it cuts a string, and writes them as `"\ud800"`. They are no
-/// character: serde_json refuses to read such a string, but skips it unread in a `RawValue`. Text that is
-/// not JSON stays as it is.
+/// JavaScript makes lone surrogates when it cuts a string, and writes them as `"\ud800"`. They are
+/// not characters: serde_json refuses to read such a string, but skips it unread in a `RawValue`.
+/// Malformed escapes stay as they are.
 pub(crate) fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     let mut replaced: Option<String> = None;
     let mut at = 0;
-    // In JSON a backslash is only in strings, and always begins an escape.
+    // In JSON a backslash occurs only in strings, and always begins an escape.
     while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
         at += found;
         let escape = |at| json.get(at..).and_then(code_unit);
@@ -36,7 +37,7 @@ pub(crate) fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
                 ESCAPE
             }
             Some(_) => ESCAPE,
-            // The character behind the backslash, which may be another one.
+            // Skips the character after the backslash, which may be another backslash.
             None => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
         };
     }
@@ -46,10 +47,10 @@ pub(crate) fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
 /// The length of `\ud800`.
 const ESCAPE: usize = 6;
 
-/// The UTF-16 code unit of the escape that the text begins with.
+/// Returns the UTF-16 code unit of the escape at the beginning of the text.
 fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix(r"\u")?.get(..4)?;
-    // `from_str_radix` takes a sign as well.
+    // `from_str_radix` also accepts a sign.
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
     u16::from_str_radix(digits, 16).ok()
 }
@@ -88,7 +89,7 @@ mod tests {
             r#"{"a": 1e400, "b": "\ud83d\ude00 \u00e9\ufffd 😀"}"#,
             r#""\\ud800""#,
             r#""\\\\ud800""#,
-            // No JSON, which others say.
+            // Not JSON: the reader refuses these later.
             r#""\ud80"#,
             r#""\u+d80""#,
             r#""\ud8é0""#,
@@ -101,8 +102,8 @@ mod tests {
     }
 
     proptest! {
-        /// However escapes, surrogates and other characters follow each other, the string can be read
-        /// and is what a lossy UTF-16 decoder makes of its code units.
+        /// Any sequence of escapes, surrogates and other characters can be read, and gives the same
+        /// string as a lossy UTF-16 decoder.
         #[test]
         fn any_string_is_read_as_a_lossy_utf16_decoder_reads_it(
             units in prop::collection::vec(
@@ -125,7 +126,7 @@ mod tests {
             prop_assert_eq!(read, String::from_utf16_lossy(&units));
         }
 
-        /// Whatever the text, nothing panics, and what was JSON is the same JSON.
+        /// No text causes a panic, and valid JSON keeps its value.
         #[test]
         fn any_text_keeps_its_length_and_valid_json_its_value(text in r#"[\\u"d8def{}\[\]:,0-9é]{0,60}"#) {
             let replaced = replace_lone_surrogates(&text);

@@ -18,7 +18,7 @@ pub(crate) enum Node<'a> {
     Object(Fields<'a>),
 }
 
-/// An object's entries, in any order. The last of a repeated key counts.
+/// An object's entries, in any order. If a key is repeated, its last entry counts.
 pub(crate) type Fields<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
 
 /// Why a value cannot be read.
@@ -123,7 +123,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Sorts the keys. Of a repeated key the last entry stays.
+/// Sorts the keys. If a key is repeated, its last entry stays.
 pub(crate) fn sort(fields: &mut Fields<'_>) {
     if fields.is_sorted_by(|(a, _), (b, _)| a < b) {
         return;
@@ -155,7 +155,7 @@ pub(crate) fn write_string(text: &str, out: &mut String) {
     }
 }
 
-/// The unread rest of a text, and how many more bytes the result may have.
+/// The unread rest of a text, and the bytes that the result may still take.
 struct Reader<'a> {
     rest: &'a str,
     room: usize,
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
         self.split(end)
     }
 
-    /// Returns the next byte that is not space.
+    /// Returns the next byte that is not whitespace.
     fn peek(&mut self) -> Result<u8, ReadError> {
         self.rest = self.rest.trim_ascii_start();
         self.rest.bytes().next().ok_or(ReadError::NotJson)

@@ -44,8 +44,8 @@ pub(crate) fn type_name(json: &str) -> &'static str {
     }
 }
 
-/// Returns the text of a key's value in an object. The last of a repeated key counts, as in JavaScript and
-/// in serde_json's maps.
+/// Returns the text of a key's value in an object. If the key is repeated, its last value counts,
+/// as in JavaScript and in serde_json's maps.
 pub(crate) fn get<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
     let mut json = serde_json::Deserializer::from_str(object.get());
     json.deserialize_map(FindKey { key }).ok().flatten()

@@ -2,9 +2,9 @@
 
 use super::Node;
 
-/// Whether two JSON texts are the same value. The order of keys does not matter, nor how a number or a
-/// string is written: `1`, `1.0` and `10e-1` are the same. All digits count; exponents beyond 64 bits are
-/// compared as text.
+/// Returns whether two JSON texts are the same value. The order of keys does not matter, nor how a
+/// number or a string is written: `1`, `1.0` and `10e-1` are the same. All digits count; exponents
+/// beyond 64 bits are compared as text.
 ///
 /// serde_json's values cannot be compared instead: their numbers depend on its features. Each text is read
 /// once, however deep it is.
@@ -44,8 +44,8 @@ fn are_same(one: &Node<'_>, other: &Node<'_>) -> bool {
     }
 }
 
-/// A number's sign, its digits without zeros at either end, and the place of the point before the first
-/// of them; none if its exponent is beyond 64 bits.
+/// Returns a number's sign, its digits without zeros at either end, and the position of its point
+/// relative to the first of these digits. Returns `None` if the exponent is beyond 64 bits.
 fn digits(number: &str) -> Option<(bool, String, i64)> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (is_negative, mantissa) = match mantissa.strip_prefix('-') {
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// Where each level reads again what is below it, this takes half a minute.
+    /// If each level read the levels below it again, this would take half a minute.
     #[test]
     fn large_and_deep_values_are_compared() {
         let deep = |last: &str| {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     proptest! {
-        /// A number is the same as itself with its point moved, and no other.
+        /// A number equals itself with its point moved, and no other number.
         #[test]
         fn numbers_are_the_same_when_their_decimals_are(
             one in any::<i32>(), other in any::<i32>(), zeros in 0usize..30,

@@ -58,7 +58,7 @@ impl UserBuilder {
         self.field("appVersion", app_version.into())
     }
 
-    /// One attribute of `custom`; a later value for the same key replaces the earlier.
+    /// One attribute of `custom`; a later value for the same key replaces the earlier one.
     pub fn custom(self, key: impl Into<String>, value: impl Into<Attribute>) -> Self {
         self.attribute("custom", key.into(), value.into())
     }
@@ -84,9 +84,9 @@ impl UserBuilder {
     /// Checks every field and makes the user.
     ///
     /// # Errors
-    /// [`Error::InvalidUser`] for the first field that breaks a rule: an identifier is needed (a user id
-    /// or a custom id that is not empty), and a number is finite. The whole user has at most 64 KiB as
-    /// JSON.
+    /// [`Error::InvalidUser`] for the first field that breaks a rule. A user needs an identifier: a
+    /// user id or a custom id that is not empty. Numbers must be finite. The whole user may have at
+    /// most 64 KiB as JSON.
     pub fn build(mut self) -> Result<User, Error> {
         if let Some(error) = self.refused {
             return Err(error);
@@ -100,7 +100,8 @@ impl UserBuilder {
         User::from_fields(&mut self.fields)
     }
 
-    /// Marks the user agent and the locale as a request's headers: `build` drops them rather than fail.
+    /// Marks the user agent and the locale as a request's headers: `build` drops them if it would
+    /// fail with them.
     #[cfg(feature = "web")]
     pub(crate) fn with_headers(mut self) -> Self {
         self.has_headers = true;

@@ -19,7 +19,7 @@ pub(crate) struct Environment {
     field: String,
 }
 
-/// The part of `statsigEnvironment.tier` that a user's JSON does not have.
+/// The part of `statsigEnvironment.tier` that a user's JSON lacks.
 #[derive(Clone, Copy)]
 pub(super) enum MissingTier {
     Nothing,
@@ -31,7 +31,7 @@ pub(super) enum MissingTier {
     },
 }
 
-/// The same user with the tier of the first component that asked about them. Most processes have one
+/// The same user with the tier of the first component that asked for it. Most processes have one
 /// environment.
 pub(super) type InEnvironment = OnceLock<Box<(Arc<str>, User)>>;
 
@@ -109,7 +109,7 @@ impl User {
 /// For a field's quotes, its colon, comma and braces.
 const ROOM: usize = 64;
 
-/// Writes the canonical JSON of normalized fields. Returns what it lacks of a tier, too.
+/// Writes the canonical JSON of normalized fields. Also returns the part of the tier that it lacks.
 pub(super) fn write(fields: &Fields<'_>) -> (String, MissingTier) {
     let mut json = String::with_capacity(USUAL);
     let (mut at, mut missing) = (None, None);
@@ -123,11 +123,11 @@ pub(super) fn write(fields: &Fields<'_>) -> (String, MissingTier) {
         }
         write_field(field, node, &mut json);
     }
-    // A longer text is refused as a user.
+    // A text longer than `u32::MAX` is refused as a user.
     let at = u32::try_from(at.unwrap_or(json.len())).unwrap_or(u32::MAX);
     json.push('}');
     (json, missing.unwrap_or(MissingTier::Environment { at }))
 }
 
-/// Most users are not longer.
+/// The initial capacity, in bytes. Most users fit.
 const USUAL: usize = 256;

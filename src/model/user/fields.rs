@@ -8,10 +8,11 @@ use std::mem;
 use crate::model::{
     error::Error,
     json::{Fields, Node, sort},
+    text::beginning,
 };
 
-/// The maximum nesting of a user. It is a part of a request, whose readers have limits, and recursive code
-/// reads and writes it.
+/// The maximum nesting of a user. Readers of requests limit nesting, and recursive code reads and
+/// writes users.
 pub(super) const MAX_DEPTH: usize = 64;
 
 pub(super) const PRIVATE: &str = "privateAttributes";
@@ -24,17 +25,17 @@ const CUSTOM_IDS: &str = "customIDs";
 
 const USER_ID: &str = "userID";
 
-/// The fields of one text, without the user id.
+/// The fields with a single value, except the user id.
 const TEXT_FIELDS: [&str; 6] = ["email", "ip", "userAgent", "country", "locale", "appVersion"];
 
-/// Whether the API has a field of this name, other than the user id.
+/// Returns whether the API has a field of this name, other than the user id.
 #[cfg(feature = "open-feature")]
 pub(crate) fn is_field(name: &str) -> bool {
     TEXT_FIELDS.contains(&name) || [CUSTOM, PRIVATE, CUSTOM_IDS, ENVIRONMENT].contains(&name)
 }
 
-/// Normalizes the fields for comparison and sending: keys in order, without repetition and nulls, ids as
-/// strings. Returns an error for the first field that breaks a rule.
+/// Normalizes the fields for comparison and sending: keys sorted, no repeated keys, no nulls,
+/// integer ids as strings. Returns an error for the first field that breaks a rule.
 pub(super) fn normalize(fields: &mut Fields<'_>) -> Result<(), Error> {
     sort_without_nulls(fields);
     let mut is_identified = false;
@@ -83,8 +84,8 @@ fn sort_without_nulls(fields: &mut Fields<'_>) {
     fields.retain(|(_, node)| *node != Node::Null);
 }
 
-/// Makes a string of an integer id. Returns whether the id is not empty; `None` if the type cannot be an
-/// id.
+/// Turns an integer id into a string. Returns whether the id is not empty; `None` if the type
+/// cannot be an id.
 fn normalize_id(node: &mut Node<'_>) -> Option<bool> {
     match node {
         Node::String(id) => Some(!id.is_empty()),
@@ -121,10 +122,10 @@ fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(invalid(field, rule)) }
 }
 
-/// Makes the error of a field, with at most the first 100 characters of its name.
+/// Makes the error of a field, with at most the first 100 bytes of its name.
 pub(crate) fn invalid(field: &str, rule: &'static str) -> Error {
-    Error::InvalidUser { field: field.chars().take(MAX_FIELD).collect(), rule }
+    Error::InvalidUser { field: beginning(field, MAX_FIELD).to_owned(), rule }
 }
 
-/// The most characters of a field's name in an error.
+/// The maximum bytes of a field's name in an error.
 const MAX_FIELD: usize = 100;

@@ -11,8 +11,8 @@ use serde_json::{Number, value::RawValue};
 use super::{User, fields::MAX_DEPTH};
 use crate::model::json::{Fields, Node};
 
-/// Reads the API's JSON form: JSON text as [`User::from_json_text`], and other formats, such as a
-/// `serde_json::Value`, as [`User::from_json`].
+/// Reads the API's JSON form: JSON text like [`User::from_json_text`], and other formats, such as a
+/// `serde_json::Value`, like [`User::from_json`].
 impl<'de> Deserialize<'de> for User {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_newtype_struct(RAW_VALUE, UserVisitor)
@@ -36,7 +36,7 @@ impl<'de> Visitor<'de> for UserVisitor {
         f.write_str("a user, an object")
     }
 
-    /// From another format than JSON.
+    /// Reads a format other than JSON text.
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<User, D::Error> {
         deserializer.deserialize_map(self)
     }

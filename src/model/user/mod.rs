@@ -59,25 +59,26 @@ pub(crate) const MAX_USER_BYTES: usize = 64 * 1024;
 ///
 /// # JSON
 ///
-/// Read a `User` from JSON with [`from_json_text`](Self::from_json_text), with serde, or from a value
-/// with [`from_json`](Self::from_json). Everything that Statsig may evaluate is sent unchanged:
+/// Read a `User` from JSON with [`from_json_text`](Self::from_json_text), with serde, or from a
+/// value with [`from_json`](Self::from_json). Everything that Statsig may evaluate is sent, by
+/// these rules:
 ///
 /// - A field that is `null` counts as not set, and so does an entry of `custom`, `customIDs`,
-///   `privateAttributes` or `statsigEnvironment`. Inside of lists and nested objects `null` stays.
+///   `privateAttributes` or `statsigEnvironment`. Inside lists and nested objects, `null` stays.
 /// - An id (`userID`, or one of `customIDs`) is a string or a number. An integer becomes the string of
 ///   its digits.
 /// - `email`, `ip`, `userAgent`, `country`, `locale` and `appVersion` are strings, numbers or booleans,
 ///   of any form: a country may be `""`, `T1` or `NLD`.
 /// - `custom` and `privateAttributes` hold any JSON, and the tier of `statsigEnvironment` is any string.
-/// - Numbers keep their text where text is read: `100000000000000000001` and `100000000000000000002`
-///   are different users. So are `1` and `1.0`.
+/// - Numbers that are read from text keep their text: `100000000000000000001` and
+///   `100000000000000000002` are different users. So are `1` and `1.0`.
 /// - A lone surrogate, such as `"\ud800"`, becomes U+FFFD.
-/// - A repeated key has its last value. Any other field is sent unchanged.
+/// - If a key is repeated, its last value counts. Any other field is sent unchanged.
 ///
 /// An [`Error::InvalidUser`] names the field and the rule it breaks. These users are refused:
 ///
 /// - a user without an identifier, which is a user id or custom id that is not empty
-/// - a field of another type than above
+/// - a field with a type that is not listed above
 /// - a `userId` or `user_id` without a `userID`
 /// - a user of more than 64 KiB as JSON, or more than 64 levels of nesting
 #[derive(Clone)]
@@ -110,7 +111,8 @@ impl User {
     /// Numbers keep their text, however long they are.
     ///
     /// # Errors
-    /// [`Error::InvalidUser`] if the text is not JSON, or names the field and the rule it breaks.
+    /// [`Error::InvalidUser`] if the text is not JSON or breaks a rule. The error names the field
+    /// and the rule.
     ///
     /// ```
     /// use actix_statsig::User;
@@ -130,8 +132,8 @@ impl User {
 
     /// Makes a user from a value in the API's JSON form, `{"userID": "u-1", …}`.
     ///
-    /// A [`Value`] holds a number in 64 bits, and a number that is not finite as `null`. If you have the
-    /// text, use [`from_json_text`](Self::from_json_text).
+    /// A [`Value`] holds numbers in 64 bits, and numbers that are not finite as `null`. If you have
+    /// the text, use [`from_json_text`](Self::from_json_text).
     ///
     /// # Errors
     /// [`Error::InvalidUser`] names the field and the rule it breaks.
@@ -178,8 +180,8 @@ impl User {
         }))
     }
 
-    /// Returns the user in the API's JSON form, **private attributes included**. The text is not for
-    /// a log or a page.
+    /// Returns the user in the API's JSON form, **private attributes included**. Do not write the
+    /// text to a log or a page.
     ///
     /// [`from_json_text`](Self::from_json_text) reads it back as an equal user. `User` does not
     /// implement `Serialize`, so that no derived `Serialize` writes private attributes by accident:
@@ -204,12 +206,12 @@ impl User {
         self.json().to_owned()
     }
 
-    /// The canonical JSON: what is compared, hashed and sent.
+    /// Returns the canonical JSON, which is compared, hashed and sent.
     pub(crate) fn json(&self) -> &str {
         &self.0.json
     }
 
-    /// Whether a text that repeats the user's fields may contain a secret.
+    /// Returns whether a text that repeats the user's fields may contain a secret.
     pub(crate) fn has_private_attributes(&self) -> bool {
         self.0.is_private
     }
@@ -263,5 +265,5 @@ impl fmt::Debug for User {
     }
 }
 
-/// Seeded once a process, so that no client can choose users whose hashes collide.
+/// Seeded once per process, so that no client can choose users whose hashes collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);

@@ -7,7 +7,7 @@ use std::{
 
 /// The environment's tier: `statsigEnvironment.tier` of the API.
 ///
-/// Three are there from the start in every project of Statsig's; a project may have others.
+/// Every Statsig project has these three from the start, and may have others.
 ///
 /// ```
 /// use actix_statsig::Tier;
@@ -24,12 +24,12 @@ pub enum Tier {
     Staging,
     /// `development`
     Development,
-    /// An environment by another name.
+    /// An environment with another name.
     Other(String),
 }
 
 impl Tier {
-    /// The name by which Statsig knows it.
+    /// Returns the tier's name on Statsig.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Production => "production",
@@ -57,7 +57,7 @@ impl From<&str> for Tier {
     }
 }
 
-/// By name, however it was made.
+/// Compares names: `Other("staging")` equals `Staging`.
 impl PartialEq for Tier {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()

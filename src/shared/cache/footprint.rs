@@ -13,9 +13,9 @@ use crate::model::{
 
 /// Counts the bytes of all entries, and lets equal users and equal values share one copy.
 ///
-/// Each request brings its own `User`, and each answer its own text, even where they are equal. With
-/// one copy of each the count is exact. If each entry counted what it shares in full, the cache would
-/// evict entries though there is room.
+/// Each request brings its own `User`, and each answer its own text, even if they are equal. With
+/// one copy of each, the count is exact. If each entry counted its shared parts in full, the cache
+/// would evict entries while there is room.
 #[derive(Debug, Default)]
 pub(super) struct Footprint {
     /// The number of entries that share each copy.
@@ -28,8 +28,8 @@ pub(super) struct Footprint {
 #[derive(Clone, Debug)]
 struct ByText(ConfigValue);
 
-/// The bytes of an entry without its name, user and value: the parts of fixed size, which are in the
-/// map and in the scan's order, and the overhead of tables and allocator.
+/// The bytes of an entry without its name, user and value: the parts of fixed size, in the map and
+/// in the scan order, and the overhead of tables and allocator.
 const ENTRY: usize = 2 * size_of::<Key>() + size_of::<Evaluation>() + 208;
 
 /// The overhead of a user or a value, in addition to its text.
@@ -41,7 +41,7 @@ impl Footprint {
         self.bytes
     }
 
-    /// Adds an entry. Replaces its user and value by the copies that other entries share.
+    /// Adds an entry. Replaces its user and value with the copies that other entries share.
     pub(super) fn add(&mut self, key: &mut Key, evaluation: &mut Evaluation) {
         self.bytes += own(key, evaluation);
         match share(&mut self.users, &key.user) {
@@ -103,7 +103,7 @@ where
     Some(copy.clone())
 }
 
-/// Counts one entry less for a copy. Removes the copy after the last entry, and returns `true` then.
+/// Counts one entry less for a copy. After the last entry, removes the copy and returns `true`.
 fn unshare<K, Q>(copies: &mut HashMap<K, usize, RandomState>, key: &Q) -> bool
 where
     K: Borrow<Q> + Eq + Hash,

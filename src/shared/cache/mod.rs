@@ -1,6 +1,6 @@
 //! The cache of evaluations. The `BatchActor` writes it; callers read it on their own threads.
 //!
-//! Pure but for the map's atomics: `now` is the time since a fixed moment, and is passed in.
+//! Pure, except for the map's atomics: `now`, the time since a fixed moment, is passed in.
 
 mod footprint;
 #[cfg(test)]
@@ -29,31 +29,31 @@ use crate::model::{
 
 /// The cached evaluations, by the whole user, exposure mode, kind and name.
 ///
-/// When full, evicts by CLOCK: the first key not read since the last scan.
+/// When full, the cache evicts by CLOCK: the first key not read since the last scan.
 pub(crate) struct Cache {
     entries: HashMap<Key, CacheEntry, RandomState>,
     eviction: Mutex<Eviction>,
     limits: Limits,
 }
 
-/// What decides the next eviction. Only the writer takes its lock.
+/// The state that decides the next eviction. Only the writer takes its lock.
 #[derive(Default)]
 struct Eviction {
     /// Every key of the map, once, in the order of the next scan.
     keys: VecDeque<Key>,
     footprint: Footprint,
-    /// The approximate bytes that were removed from the map and may still be read.
+    /// The approximate bytes of entries that were removed from the map but may still be read.
     retired: usize,
 }
 
-/// How many evaluations the cache has, of how many bytes, and for how long.
+/// The limits of the cache: the number of evaluations, their bytes and their age.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
     /// How long an evaluation is fresh.
     pub(crate) fresh: Duration,
-    /// How much longer it may answer while Statsig fails.
+    /// How much longer a stale evaluation may answer while Statsig fails.
     pub(crate) stale: Duration,
 }
 
@@ -78,21 +78,23 @@ pub(crate) struct KeyRef<'a> {
 #[derive(Debug)]
 pub(crate) struct CacheEntry {
     evaluation: Evaluation,
-    /// When it was inserted. `None` if it is outdated: a later answer was too large to insert.
+    /// The time of insertion. `None` if the entry is outdated: a later answer was too large to
+    /// insert.
     inserted_at: Option<Duration>,
-    /// Whether it was read since the last scan of its key.
+    /// Whether the entry was read since the last scan of its key.
     is_used: AtomicBool,
 }
 
-/// Reads the cache. What it returns stays in memory until the reader is dropped.
+/// Reads the cache. The entries that it returns stay in memory until the reader is dropped.
 pub(crate) struct Reader<'c> {
     entries: HashMapRef<'c, Key, CacheEntry, RandomState, LocalGuard<'c>>,
 }
 
-/// The most keys that one eviction scans. So a writer is fast even if every key was read.
+/// The maximum number of keys that one eviction scans, so that a writer is fast even if every key
+/// was read.
 const MAX_SCAN: usize = 16;
 
-/// The most entries for which the table is allocated at the start.
+/// The maximum number of entries for which the table is allocated at the start.
 const PREALLOCATED: usize = 1_000_000;
 
 /// An entry of more than this part of the budget is not inserted: it would evict too many others.
@@ -110,7 +112,7 @@ impl Cache {
         Self { entries, eviction: Mutex::default(), limits }
     }
 
-    /// Whether the cache is enabled.
+    /// Returns whether the cache is enabled.
     pub(crate) fn is_on(&self) -> bool {
         !self.limits.fresh.is_zero()
     }
@@ -119,7 +121,7 @@ impl Cache {
         Reader { entries: self.entries.pin() }
     }
 
-    /// Returns what an entry is at this time; `None` if it is outdated or too old.
+    /// Returns an entry's origin at this time, or `None` if the entry is outdated or too old.
     pub(crate) fn origin(&self, entry: &CacheEntry, now: Duration) -> Option<Origin> {
         let age = now.saturating_sub(entry.inserted_at?);
         // More than 49 days do not fit, and no limit is longer.
@@ -167,7 +169,7 @@ impl Cache {
     pub(crate) fn clear(&self) {
         let eviction = &mut *self.eviction();
         *eviction = Eviction::default();
-        // `HashMap::clear` scans its whole table, and a refused key clears the cache again and again.
+        // `HashMap::clear` scans its whole table, and a refused key clears the cache repeatedly.
         if self.entries.is_empty() {
             return;
         }
@@ -176,7 +178,7 @@ impl Cache {
         guard.flush();
     }
 
-    /// Marks the entry of a key as outdated. The entry stays, because its key is in the scan's order.
+    /// Marks the entry of a key as outdated. The entry stays, because its key is in the scan order.
     fn outdate(&self, key: &Key) {
         let outdated = |entry: &CacheEntry| CacheEntry {
             evaluation: entry.evaluation.clone(),
@@ -184,7 +186,8 @@ impl Cache {
             is_used: AtomicBool::new(false),
         };
         let entries = self.entries.pin();
-        // `update` replaces the map's key, which shares its user with others, by the one passed in.
+        // `update` replaces the map's key, which shares its user with others, with the key passed
+        // in.
         if let Some((own, _)) = entries.get_key_value(key) {
             entries.update(own.clone(), outdated);
         }
@@ -205,7 +208,7 @@ impl Cache {
         }
     }
 
-    /// Frees retired entries, of which the map itself keeps some dozens, which may be large.
+    /// Frees retired entries. The map itself keeps a few dozen of them, which may be large.
     fn reclaim(&self, eviction: &mut Eviction) {
         if eviction.retired > self.limits.bytes / RETIRED_PART {
             eviction.retired = 0;

@@ -1,4 +1,4 @@
-//! Which evaluations the cache has, for how long, and what they weigh.
+//! Tests of the cache's contents, ages and footprint.
 
 use std::collections::{HashMap as Model, HashSet};
 
@@ -41,7 +41,8 @@ fn get(cache: &Cache, key: &Key, now: Duration, is_failing: bool) -> Option<(boo
     is_readable.then(|| (*entry.read() == evaluation(true), origin))
 }
 
-/// The scan's order has each key of the map once, and the footprint is that of the map.
+/// Returns whether the scan order has each key of the map once, and the footprint is that of the
+/// map.
 fn is_consistent(cache: &Cache) -> bool {
     let (eviction, entries) = (cache.eviction(), cache.entries.pin());
     let mut footprint = Footprint::default();
@@ -53,7 +54,7 @@ fn is_consistent(cache: &Cache) -> bool {
         && eviction.footprint.bytes() == footprint.bytes()
 }
 
-/// One of ten configs, with one of a few values of this size.
+/// Returns the key and evaluation of the nth config, with one of three values of this size.
 fn config(n: usize, size: usize) -> (Key, Evaluation) {
     let key = Key { kind: CallKind::GetConfig, name: format!("config-{n}").into(), ..key(4 * n) };
     let text = format!(r#"{{"n": {}, "text": "{}"}}"#, n % 3, "x".repeat(size));
@@ -199,10 +200,10 @@ proptest! {
 }
 
 proptest! {
-    // Each is hundreds of steps.
+    // Each case has hundreds of steps.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// However large the answers, the footprint stays within the budget.
+    /// The footprint stays within the budget for answers of any size.
     #[test]
     fn promise_4_cache_never_weighs_more_than_its_budget(
         budget in 150_000usize..300_000,
@@ -223,7 +224,7 @@ proptest! {
 }
 
 proptest! {
-    /// However small the cache, it never has more entries, and the scan's order has each key once.
+    /// A cache of any size never exceeds its entries, and the scan order has each key once.
     #[test]
     fn promise_4_there_is_never_more_kept_than_there_is_room(
         entries in 1usize..10,

@@ -1,4 +1,4 @@
-//! Whether what is counted is what happened, and nothing is left behind.
+//! Whether the counters match what happened, and nothing is left behind.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -21,7 +21,7 @@ impl Model {
         let deadline = deadline.expect("it began").max(self.shutdowns[shutdown].began);
         let parts = report.answered + report.failed + report.abandoned + report.cut_off;
         if report.pending != parts {
-            self.violation(format_args!("a report that does not add up: {report:?}"));
+            self.violation(format_args!("the report does not add up: {report:?}"));
         }
         if now > deadline + MOMENT + self.rests() {
             self.violation(format_args!("shut down {:?} after the limit", now - deadline));
@@ -31,11 +31,11 @@ impl Model {
         }
         self.shutdowns[shutdown].report = Some(report);
         if self.shutdowns.iter().any(|other| other.report.is_some_and(|other| other != report)) {
-            self.violation(format_args!("two reports of one shutdown, one of them {report:?}"));
+            self.violation(format_args!("shutdown reports differ, one of them is {report:?}"));
         }
     }
 
-    /// In the middle of the work, when everything that was sent has been taken in.
+    /// Checks in the middle of the work, after all messages so far were handled.
     pub(crate) fn look(&mut self) {
         if !self.rests().is_zero() {
             return;
@@ -44,11 +44,11 @@ impl Model {
         let names: usize = waiting.map(|request| request.names.len()).sum();
         let max = self.settings.max_pending;
         if names > max {
-            self.violation(format_args!("{names} names are pending, of {max} that may be"));
+            self.violation(format_args!("{names} names are pending, more than {max}"));
         }
     }
 
-    /// At a moment when nothing is pending.
+    /// Checks at a moment when nothing is pending.
     pub(crate) fn quiet(&mut self, stats: &Stats) {
         self.trace.push(format!("{stats:?}"));
         let unanswered = self.requests.iter().filter(|request| request.end.is_none()).count();
@@ -60,10 +60,10 @@ impl Model {
         }
         let ended = stats.answered + stats.errors.values().sum::<u64>() + stats.abandoned;
         if stats.requests != ended {
-            self.violation(format_args!("{} requests, {ended} of them ended", stats.requests));
+            self.violation(format_args!("{} requests, but {ended} ended", stats.requests));
         }
         if stats.restarts > self.armed_in_all {
-            self.violation(format_args!("{} restarts, more than panics", stats.restarts));
+            self.violation(format_args!("{} restarts, more than armed panics", stats.restarts));
         }
         if self.shutdowns.is_empty() {
             self.compare(stats);
@@ -78,7 +78,7 @@ impl Model {
         self.broken.clear();
     }
 
-    /// What was counted is what the callers were told; of those who left nobody knows.
+    /// Compares the counters with what the callers got. How abandoned requests ended is unknown.
     fn compare(&mut self, stats: &Stats) {
         let left = |request: &&Request| !matches!(request.end, Some(End::Answered(_)));
         let unknown = || self.requests.iter().filter(left);
@@ -107,26 +107,26 @@ impl Model {
         for (what, counted, seen, unknown) in counts {
             if !(seen..=seen + unknown).contains(&counted) {
                 self.violation(format_args!(
-                    "{what}: {counted} counted, {seen} seen, and {unknown} of those who left"
+                    "{what}: {counted} counted, {seen} seen, and {unknown} abandoned"
                 ));
             }
         }
     }
 
-    /// A panic is the business of those alone who had a part in it.
+    /// A panic fails only the requests that had a part in it.
     fn look_at_panics(&mut self) {
         for (what, failpoint) in [("handler", "batch.request"), ("completion", "batch.completion")]
         {
             let broken = self.broken.iter().filter(|(detail, ..)| detail.contains(what));
             let broken = match what {
                 "handler" => broken.count(),
-                // Everybody who waited for the same call.
+                // One for all requests that waited for the same call.
                 _ => broken.map(|(_, lane, at)| (lane, at)).collect::<HashSet<_>>().len(),
             };
             let armed = self.armed.get(failpoint).copied().unwrap_or_default();
             if broken as u64 > armed {
                 let panics = format!("{armed} panics at {failpoint}");
-                self.violation(format_args!("{panics} were felt by {broken}"));
+                self.violation(format_args!("{panics} failed {broken} requests or calls"));
             }
         }
     }

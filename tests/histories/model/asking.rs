@@ -1,4 +1,4 @@
-//! Whether a call is one that should be made, and now.
+//! Whether a call should be made at all, and at this moment.
 
 use std::{
     collections::HashSet,
@@ -10,18 +10,18 @@ use actix_statsig::{CallKind, FlushPolicy, transport::CallRequest};
 
 use super::{End, Lane, Model, Request, made::CallMade};
 
-/// What a call for a name is to somebody who waits for it.
+/// What the next call for a name is to a request that waits for that name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     First,
-    /// A call for it has ended already.
+    /// A call that served the request has already ended.
     Again,
-    /// It may have had it from the cache.
+    /// The request may have been answered from the cache.
     Unclear,
 }
 
 impl Model {
-    /// What is wrong with a call that has come to the transport.
+    /// What is wrong with a call that has reached the transport.
     pub(super) fn complaints_about(
         &self,
         call: &CallRequest,
@@ -31,28 +31,28 @@ impl Model {
         let mut complaints = Vec::new();
         let distinct: HashSet<_> = call.names.iter().collect();
         if distinct.len() != call.names.len() || distinct.is_empty() {
-            complaints.push("names twice or none".to_owned());
+            complaints.push("it has no names or a duplicate name".to_owned());
         }
         if call.names.len() > call.kind.max_names() {
             complaints.push(format!("{} names", call.names.len()));
         }
         if call.deadline > now + self.settings.timeout {
-            complaints.push("it may take longer than a request".to_owned());
+            complaints.push("its deadline is later than a request's".to_owned());
         }
         let unwanted = call.names.iter().filter(|name| !self.is_wanted(lane, name, now));
         let unwanted: Vec<_> = unwanted.collect();
         let may_have_more = self.may_have_more(call);
         let enough = if may_have_more { call.names.len() } else { 1 };
-        // A part of a call that was refused: its transport asks whether somebody waits for it.
+        // A part of a refused call: its transport checks for waiting callers.
         let is_part = call.refusal.is_some();
         if unwanted.len() >= enough && !is_part {
-            complaints.push(format!("nobody waits for {unwanted:?}"));
+            complaints.push(format!("no caller waits for {unwanted:?}"));
         }
         let since = self.asked_since(call, lane, now);
         for name in call.names.iter() {
             let mut calls = self.calls_for(lane, name).map(|(_, call)| call);
             if calls.any(|other| {
-                // A call that was lost unseen, and is sent again, is as old as what waits for it.
+                // A call lost before the model saw it, and sent again, is as old as its waiters.
                 let first = self.requests_for(lane, name).map(|request| request.at).min();
                 let first = first.filter(|_| may_have_more).unwrap_or(now);
                 let from = since.min(other.since).min(first);
@@ -60,20 +60,21 @@ impl Model {
                     || self.follows_an_earlier_call(other, lane, name, now);
                 other.ends_at > now && !is_anew
             }) {
-                complaints.push(format!("{name:?} is in flight already"));
+                complaints.push(format!("{name:?} is already in flight"));
             }
             if let Some(waiting) = self.waits_too_long(lane, name, now) {
                 complaints.push(format!("{name:?} {waiting}"));
             }
             if !may_have_more && !is_part && self.is_kept_for_all(lane, name, now) {
-                complaints.push(format!("{name:?} was kept for everybody who waits for it"));
+                complaints.push(format!("{name:?} was cached for every request that waits for it"));
             }
         }
         complaints
     }
 
-    /// Whether there may be names in it that nobody waits for any more: it is a lost call, sent
-    /// again as it was; or one that was lost unseen, and sent again after a rest.
+    /// Whether the call may contain names that no caller waits for any more. True of a lost call
+    /// sent again as it was, and of one lost before the model saw it and sent again after a
+    /// restart's pause.
     fn may_have_more(&self, call: &CallRequest) -> bool {
         let is_this = |made: &CallMade| made.is_lost() && Arc::ptr_eq(&made.names, &call.names);
         let mut calls = self.calls.iter().rev();
@@ -85,7 +86,8 @@ impl Model {
         self.who_wait(lane, name, now).next().is_some()
     }
 
-    /// Those who wait for a name and have not had it yet, or who have ended just now.
+    /// The requests that wait for a name and have no answer for it yet, or that ended at this
+    /// moment.
     fn who_wait(
         &self,
         lane: Lane,
@@ -109,7 +111,7 @@ impl Model {
         })
     }
 
-    /// Whether somebody has asked for the name past the cache, in this time.
+    /// Whether a request for the name bypassed the cache in this time.
     pub(super) fn is_asked_anew(
         &self,
         lane: Lane,
@@ -121,8 +123,8 @@ impl Model {
         requests.any(|request| request.bypass_cache && (from..=to).contains(&request.at))
     }
 
-    /// Whether what a call brings is for this request too, if that is clear: who asked past the
-    /// cache, and whoever asked for the same after that, is with a call made since.
+    /// Whether the call's answer is for this request too, or `None` if that is unclear. A request
+    /// that bypasses the cache, and every later request for the name, needs a call made since.
     fn serves(&self, call: &CallMade, request: &Request, name: &Arc<str>) -> Option<bool> {
         if self.stays_with_an_earlier_call(call, request, name) {
             return None;
@@ -133,8 +135,8 @@ impl Model {
         if call.since > anew.at {
             return Some(true);
         }
-        // It may have been refused at once, or have left before it was received: then nothing was
-        // asked anew.
+        // The bypassing request may have been refused at once, or abandoned before the actor
+        // received it. Then it superseded nothing.
         let has_left = matches!(anew.end, Some(End::Left(_)));
         let was_taken = !has_left && anew.end != Some(End::Answered(anew.at));
         let is_after = anew.at < request.at || request.bypass_cache;
@@ -142,9 +144,9 @@ impl Model {
         is_clear.then_some(false)
     }
 
-    /// Whether an earlier call for the name has ended while this one, for which it was asked anew, was
-    /// under way: those who waited for that are asked for again, and not with this one, whose
-    /// deadline is later than theirs.
+    /// Whether an earlier call for the name ended while `call`, made for a request that bypassed
+    /// the cache, was in flight. The earlier call's waiters are retried in a call of their own,
+    /// because their deadlines are earlier than that of `call`.
     fn follows_an_earlier_call(
         &self,
         call: &CallMade,
@@ -160,8 +162,8 @@ impl Model {
         })
     }
 
-    /// Whether the request may wait for a call that was under way when somebody else asked anew: what
-    /// was asked anew is not for it.
+    /// Whether the request may wait for a call that was in flight when another request bypassed the
+    /// cache. The call made for that other request then does not serve this one.
     fn stays_with_an_earlier_call(
         &self,
         call: &CallMade,
@@ -177,8 +179,9 @@ impl Model {
         })
     }
 
-    /// Nobody waits in the buffer for longer than the interval; under `FlushPolicy::Adaptive`,
-    /// nobody waits who has no call to wait for; and what is asked again does not wait at all.
+    /// Checks the wait in the buffer. No request waits longer than the interval; under
+    /// `FlushPolicy::Adaptive`, none waits without a call in flight to wait for; and a retry does
+    /// not wait at all.
     fn waits_too_long(&self, lane: Lane, name: &Arc<str>, now: Instant) -> Option<String> {
         let has_panicked = self.panics() > 0;
         let slack = if has_panicked { self.slack() } else { Duration::ZERO };
@@ -189,7 +192,7 @@ impl Model {
             let ended = self.calls_for(lane, name).map(|(_, call)| call.ends_at).max()?;
             let waited = now.saturating_duration_since(ended);
             let is_late = again && !waited.is_zero() && !has_panicked;
-            return is_late.then(|| format!("is asked again {waited:?} late"));
+            return is_late.then(|| format!("is retried {waited:?} late"));
         };
         let waited = now - asked;
         if waited > self.settings.flush_interval + slack {
@@ -199,7 +202,7 @@ impl Model {
             return None;
         }
         let idle = self.idle_since(lane, asked, now)?;
-        Some(format!("was buffered for {waited:?}, the last {:?} of it for nothing", now - idle))
+        Some(format!("was buffered for {waited:?}, the last {:?} of it while idle", now - idle))
     }
 
     fn turn(&self, request: &Request, name: &Arc<str>) -> Turn {
@@ -220,12 +223,12 @@ impl Model {
         if is_unclear { Turn::Unclear } else { Turn::First }
     }
 
-    /// The first moment at which there was no call to wait for.
+    /// The first moment since `since` at which no call was in flight.
     fn idle_since(&self, lane: Lane, since: Instant, now: Instant) -> Option<Instant> {
         let mut busy_until = since;
         if lane.kind == CallKind::CheckGate {
             let calls = self.calls.iter().filter(|call| call.lane == lane);
-            // In the order of their beginnings.
+            // Ordered by start time.
             for call in calls.filter(|call| call.ends_at >= since) {
                 if call.at <= busy_until {
                     busy_until = busy_until.max(call.ends_at);
@@ -235,7 +238,7 @@ impl Model {
         (busy_until < now).then_some(busy_until)
     }
 
-    /// Whether everybody who waits for a name should have had it from the cache.
+    /// Whether every request that waits for a name should have been answered from the cache.
     fn is_kept_for_all(&self, lane: Lane, name: &Arc<str>, now: Instant) -> bool {
         let has_it = |request: &Request| {
             let kept = self.surely_kept(lane, name, request.at);

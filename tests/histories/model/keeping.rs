@@ -1,4 +1,4 @@
-//! What is kept of the answers: for whom, how long, and when it may answer.
+//! What the cache keeps: for whom, for how long, and when it may answer.
 
 use std::{
     sync::Arc,
@@ -10,11 +10,11 @@ use actix_statsig::{Error, Source};
 use super::{Lane, Model, Request, made::CallMade};
 use crate::fate::{Given, call_of};
 
-/// A refusal of the key counts if it is said again so long after.
+/// A repeated refusal of the key counts after this long.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
 impl Model {
-    /// Whether one of the evaluations of an answer came from where it cannot have come from.
+    /// Whether the source of one of an answer's evaluations is impossible.
     pub(super) fn comes_from_elsewhere(
         &self,
         request: usize,
@@ -30,7 +30,7 @@ impl Model {
                         source => self.is_not_kept(request, name, given.call, source, now),
                     }
                 }
-                _ => Some("that call did not answer this".to_owned()),
+                _ => Some("that call did not answer this name".to_owned()),
             };
             Some(format!("{name:?}, {given:?}: {}", why?))
         });
@@ -40,10 +40,10 @@ impl Model {
     fn is_no_news(&self, request: &Request, call: &CallMade, now: Instant) -> Option<String> {
         let is_news = call.ends_at >= request.at && call.ends_at <= now;
         if !is_news {
-            return Some("that call was not under way".to_owned());
+            return Some("that call was not in flight".to_owned());
         }
         let is_older = request.bypass_cache && call.since < request.at;
-        is_older.then(|| "it asked past the cache, and joined an earlier call".to_owned())
+        is_older.then(|| "the request bypassed the cache, but joined an earlier call".to_owned())
     }
 
     fn is_not_kept(
@@ -58,21 +58,22 @@ impl Model {
         let (age, ages, at_once) = match source {
             Source::Cache { age } => (age, Duration::ZERO..cache.ttl, true),
             Source::Stale { age } => (age, cache.ttl..cache.ttl + cache.stale, false),
-            _ => return Some("from where?".to_owned()),
+            _ => return Some("unknown source".to_owned()),
         };
         if request.bypass_cache {
-            return Some("who asked past the cache".to_owned());
+            return Some("the request bypassed the cache".to_owned());
         }
         if cache.ttl.is_zero() {
             return Some("there is no cache".to_owned());
         }
         if !ages.contains(&age) {
-            return Some(format!("not from {:?} to {:?} old", ages.start, ages.end));
+            return Some(format!("the age is not between {:?} and {:?}", ages.start, ages.end));
         }
         let failures = self.calls_for(request.lane, name).map(|(_, call)| call);
         let failures = failures
             .filter(|call| call.is_outage() && call.ends_at >= request.at && call.ends_at <= now);
-        // When it may have been looked for: when it was asked for, and when a call for it failed.
+        // The possible moments of the look-up: when the request came, and when a call for it
+        // failed.
         let asked = at_once.then_some(request.at);
         let moments = asked.into_iter().chain(failures.map(|call| call.ends_at));
         let mut why = "nothing failed".to_owned();
@@ -98,9 +99,9 @@ impl Model {
         let latest = call.ends_at + self.doubt_about(call).later;
         let youngest = moment.saturating_duration_since(latest);
         if call.ends_at > moment + self.rests() || !(youngest..=oldest).contains(&age) {
-            return Some(format!("from {youngest:?} to {oldest:?} old"));
+            return Some(format!("the age should be between {youngest:?} and {oldest:?}"));
         }
-        // At the same moment, who can tell which came first?
+        // The order of events at the same moment is unknown, so only strict order counts.
         let is_between = |other: &CallMade| {
             let Some(doubt) = Some(self.doubt_about(other)).filter(|doubt| !doubt.missed) else {
                 return false;
@@ -115,7 +116,7 @@ impl Model {
             return Some(format!("call {newer} brought a newer one"));
         }
         let mut refusals = self.refusals().filter(|refusal| self.is_surely_for_good(refusal));
-        // Between the call and the moment: what it answered is not kept, or not any more.
+        // A refusal while the call was in flight: its answer is not kept.
         let is_since = |refusal: &CallMade| {
             let doubt = self.doubt_about(refusal);
             let ended = refusal.ends_at + doubt.later;
@@ -126,7 +127,8 @@ impl Model {
             .then(|| "the key was refused since".to_owned())
     }
 
-    /// How old the answer is that the cache must have of a name at this moment, if it must have one.
+    /// The age of the answer that the cache must have for a name at this moment, if it must have
+    /// one.
     pub(super) fn surely_kept(
         &self,
         lane: Lane,
@@ -156,15 +158,15 @@ impl Model {
         (!is_forgotten).then(|| moment - kept)
     }
 
-    /// Whether the name may have been asked for anew while the call was under way: then what it
-    /// brought is not kept.
+    /// Whether a request may have bypassed the cache for this name while the call was in flight.
+    /// The call's answer is then not kept.
     fn may_be_superseded(&self, lane: Lane, name: &Arc<str>, call: &CallMade) -> bool {
         let latest = call.ends_at + self.doubt_about(call).later;
         self.is_asked_anew(lane, name, call.since, latest)
     }
 
-    /// Whether the key may have been refused between the call and its end: then its answer is not
-    /// kept. One that was lost and is sent again is as old as it was.
+    /// Whether the key may have been refused between the call's start and its end, so that its
+    /// answer is not kept. A lost call that is sent again counts from its first start.
     fn may_be_from_before_a_refusal(&self, call: &CallMade) -> bool {
         let is_the_same = |other: &&CallMade| {
             other.is_lost() && other.lane == call.lane && other.names == call.names
@@ -183,14 +185,14 @@ impl Model {
         self.calls.iter().filter(|call| call.error == Some("unauthorized"))
     }
 
-    /// Whether the key may have been refused so long before, without an answer since, that this
-    /// refusal made the component forget what it kept.
+    /// Whether this refusal may have emptied the cache: an earlier refusal may lie long enough
+    /// back, with no answer since.
     fn may_be_for_good(&self, refusal: &CallMade) -> bool {
         let latest = refusal.ends_at + self.doubt_about(refusal).later;
         self.refusals().any(|other| other.ends_at + REFUSED_AGAIN <= latest)
     }
 
-    /// Whether it did.
+    /// Whether this refusal has certainly emptied the cache.
     fn is_surely_for_good(&self, refusal: &CallMade) -> bool {
         let is_known = |call: &CallMade| !self.doubt_about(call).missed;
         let latest = refusal.ends_at + self.doubt_about(refusal).later;
@@ -210,7 +212,7 @@ impl Model {
             })
     }
 
-    /// Whether a request failed though each of the names that failed was kept still.
+    /// Whether a request failed although each name that failed was still cached.
     pub(super) fn fails_though_something_is_kept(
         &self,
         request: usize,
@@ -227,6 +229,6 @@ impl Model {
             let kept = self.surely_kept(request.lane, name, call.ends_at);
             kept.is_some_and(|age| age < cache.ttl + cache.stale)
         });
-        is_kept.then(|| format!("{error:?} though what it asked for was kept"))
+        is_kept.then(|| format!("{error:?} although the names were cached"))
     }
 }

@@ -1,4 +1,4 @@
-//! The calls that were made, and what became of them.
+//! The calls that were made, and how they ended.
 
 use std::{
     collections::HashSet,
@@ -15,24 +15,24 @@ pub(super) struct CallMade {
     pub(super) lane: Lane,
     pub(super) names: Arc<[Arc<str>]>,
     pub(super) at: Instant,
-    /// When the names were asked for: of a part of a call that was refused, and of a lost one that is
-    /// sent again, when that was made.
+    /// When the names were first requested. For a part of a refused call, and for a lost call that
+    /// is sent again, this is the first call's value.
     pub(super) since: Instant,
     pub(super) ends_at: Instant,
     pub(super) fault: Option<Fault>,
-    /// The names it has an answer for.
+    /// The names that the call answered.
     pub(super) answered: HashSet<Arc<str>>,
     pub(super) error: Option<&'static str>,
-    /// Known at the first quiet moment after it.
+    /// Set at the first quiet moment after the call.
     pub(super) doubt: Option<Doubt>,
 }
 
-/// How the component may have taken in the end of a call.
+/// How late the component may have handled the end of a call, if at all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doubt {
-    /// So much later at most.
+    /// The longest possible delay.
     pub(super) later: Duration,
-    /// Not at all: a panic came between.
+    /// Whether a panic may have kept the component from handling it.
     pub(super) missed: bool,
 }
 
@@ -41,12 +41,13 @@ impl CallMade {
         self.fault == Some(Fault::Lose) || self.ends_transport()
     }
 
-    /// Other calls may be lost with it, before they were seen.
+    /// Whether the call stops the transport. Other calls may be lost with it before the model sees
+    /// them.
     pub(super) fn ends_transport(&self) -> bool {
         matches!(self.fault, Some(Fault::Panic | Fault::Stop))
     }
 
-    /// Whether a stale evaluation would do instead.
+    /// Whether a stale evaluation may replace the failed one.
     pub(super) fn is_outage(&self) -> bool {
         self.error.is_some_and(|error| OUTAGES.contains(&error))
     }
@@ -56,7 +57,7 @@ const OUTAGES: [&str; 6] =
     ["timeout", "attempt_timeout", "unavailable", "connect", "intermediary", "invalid_response"];
 
 impl Model {
-    /// When the names of a call that has come to the transport were asked for.
+    /// When the names of a call that has reached the transport were first requested.
     pub(super) fn asked_since(&self, call: &CallRequest, lane: Lane, now: Instant) -> Instant {
         let Some(name) = call.names.first() else { return now };
         let mut earlier = self.calls_for(lane, name).map(|(_, made)| made);

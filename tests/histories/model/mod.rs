@@ -1,5 +1,5 @@
-//! What must be true of a history, whatever happens in it: what is known of it, and what is judged
-//! when. The judgements are in the files beside this one.
+//! What must hold for every history. This file records what happened and decides when to check it;
+//! the files beside it have the checks.
 
 mod accounts;
 mod asking;
@@ -27,32 +27,32 @@ use crate::{
 pub(crate) struct Model {
     settings: Settings,
     people: Vec<User>,
-    /// Who has this JSON, which names every field.
+    /// Each user's position in `people`, by a JSON text that names every field.
     by_json: HashMap<String, usize>,
     pub(crate) weather: Weather,
     fates: Rng,
     calls: Vec<CallMade>,
-    /// The calls that ask for a name, and the requests that do, by their numbers.
+    /// The numbers of the calls and of the requests for a name.
     calls_by_name: HashMap<(Lane, Arc<str>), Vec<usize>>,
     requests_by_name: HashMap<(Lane, Arc<str>), Vec<usize>>,
     requests: Vec<Request>,
-    /// Names of requests that may still have places, though nobody waits for them.
+    /// The number of names that may still hold places for requests without a caller.
     ghosts: usize,
-    /// Since the last quiet moment, as is `ghosts`.
+    /// Panics armed since the last quiet moment. `ghosts` counts from there too.
     armed: HashMap<&'static str, u64>,
     armed_in_all: u64,
     broken: Vec<(&'static str, Lane, Instant)>,
     shutdowns: Vec<Shutdown>,
-    /// How many requests were answered, and failed with each kind of error.
+    /// How many requests were answered, and how many failed with each kind of error.
     told: BTreeMap<&'static str, u64>,
-    /// How many evaluations came from where.
+    /// How many evaluations came from each source.
     sources: BTreeMap<&'static str, u64>,
     pub(crate) violations: Vec<String>,
-    /// What happened, to be compared with another run of the same seed.
+    /// What happened, to compare with another run of the same seed.
     pub(crate) trace: Vec<String>,
 }
 
-/// Whom a call is about, and how.
+/// The user, exposure mode and kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     pub(crate) who: usize,
@@ -72,7 +72,7 @@ struct Request {
 enum End {
     Answered(Instant),
     Left(Instant),
-    /// Nobody ever waited.
+    /// No caller ever waited.
     Nobody,
 }
 
@@ -85,14 +85,14 @@ struct Shutdown {
 /// What a caller got.
 #[derive(Debug)]
 pub(crate) enum Told {
-    /// What was asked for, from here.
+    /// The right answer, with the source of each evaluation.
     Right(Vec<Given>),
     Wrong(String),
     Failed(Error),
     MailboxClosed,
 }
 
-/// A timer's precision, several times over.
+/// Several times a timer's precision.
 const MOMENT: Duration = Duration::from_millis(10);
 
 const FREE_RESTARTS: u64 = 3;
@@ -101,7 +101,7 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 impl Model {
     pub(crate) fn new(settings: Settings, people: Vec<User>, weather: Weather, fates: Rng) -> Self {
         let by_json: HashMap<_, _> = people.iter().map(User::to_json).zip(0..).collect();
-        assert_eq!(by_json.len(), people.len(), "everybody differs from everybody else");
+        assert_eq!(by_json.len(), people.len(), "two users have the same JSON");
         Self {
             settings,
             people,
@@ -149,12 +149,11 @@ impl Model {
         self.armed_in_all += u64::from(times);
     }
 
-    /// A call has come to the transport: is it one that should have been made, and what becomes of
-    /// it?
+    /// Checks a call that has reached the transport, and decides how the transport reacts.
     pub(crate) fn called(&mut self, call: &CallRequest, now: Instant) -> Reaction {
         let json = call.user.to_json();
         let Some(&who) = self.by_json.get(&json) else {
-            self.violation(format_args!("a call about nobody who was asked about: {json}"));
+            self.violation(format_args!("a call for a user without a request: {json}"));
             return Reaction::Lose;
         };
         let lane = Lane { who, exposure: call.exposure, kind: call.kind };
@@ -242,12 +241,12 @@ impl Model {
         self.violations.push(what.to_string());
     }
 
-    /// What happened to those who asked, and how often.
+    /// How often each outcome and each source occurred.
     pub(crate) fn tally(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.told.iter().chain(&self.sources).map(|(word, times)| (*word, *times))
     }
 
-    /// The calls for a name, the newest first.
+    /// The calls for a name, newest first.
     fn calls_for(
         &self,
         lane: Lane,
@@ -262,20 +261,20 @@ impl Model {
         requests.into_iter().flatten().rev().map(|number| &self.requests[*number])
     }
 
-    /// How long the actor may rest: before each of a row of restarts but the first few.
+    /// How long the actor may pause in all: before each restart of a series but the first few.
     fn rests(&self) -> Duration {
         let restarts = self.panics().saturating_sub(FREE_RESTARTS);
         LONGEST_REST * u32::try_from(restarts).unwrap_or(u32::MAX)
     }
 
-    /// So many there may have been since the last quiet moment.
+    /// The most panics that there can have been since the last quiet moment.
     fn panics(&self) -> u64 {
         self.armed.values().sum()
     }
 
     fn slack(&self) -> Duration {
         let restarts = u32::try_from(self.panics()).unwrap_or(u32::MAX);
-        // Each starts the interval again.
+        // Each restart starts the flush interval again.
         MOMENT + self.settings.flush_interval * restarts + self.rests()
     }
 }

@@ -1,4 +1,4 @@
-//! Whether something that happened is a reason for what a caller got.
+//! Whether an event in the history explains what a caller got.
 
 use std::{
     collections::HashSet,
@@ -10,7 +10,7 @@ use actix_statsig::{Error, ErrorKind};
 use super::{End, Model, Request, made::CallMade};
 use crate::fate::{Fault, call_of};
 
-/// With less time than this a request that shared a call is not asked for again.
+/// A request that shared a call is not retried with less time than this.
 const WORTHWHILE: Duration = Duration::from_millis(50);
 
 impl Model {
@@ -24,10 +24,11 @@ impl Model {
     pub(super) fn is_answered_though_closed(&self, request: usize) -> Option<String> {
         let began = self.shutdowns.first()?.began;
         let asked = self.requests[request].at;
-        (asked > began).then(|| format!("answered, asked {:?} after the shutdown", asked - began))
+        (asked > began)
+            .then(|| format!("answered, but sent {:?} after the shutdown", asked - began))
     }
 
-    /// Whether something that happened in this run is a reason for this request's error.
+    /// Whether an event in this history explains the request's error.
     pub(super) fn explains(&self, number: usize, error: &Error, now: Instant) -> bool {
         let request = &self.requests[number];
         let Request { lane, names, at, .. } = request;
@@ -40,7 +41,7 @@ impl Model {
                 names.iter().any(|asked| **asked == **name) && !name.starts_with("name ")
             }
             Error::Overloaded { limit, .. } => {
-                // Others may have ended between the refusal and now.
+                // Requests may have ended between the refusal and now.
                 let was_open = |end: Option<End>| end.is_none_or(|end| end == End::Answered(now));
                 let open = self.requests.iter().filter(|request| was_open(request.end));
                 let pending = self.ghosts + open.map(|request| request.names.len()).sum::<usize>();
@@ -72,7 +73,7 @@ impl Model {
                     _ => false,
                 }
             }
-            // It came too late to the actor, which rested.
+            // The message reached the actor too late, because the actor paused before a restart.
             Error::Timeout { last: None, .. } => left.is_zero() && !self.rests().is_zero(),
             Error::Unauthorized { .. } => calls.any(|call| call.error == Some("unauthorized")),
             _ => {
@@ -81,7 +82,7 @@ impl Model {
                 };
                 let is_ours =
                     call.lane == lane && call.names.iter().any(|name| names.contains(name));
-                // Who joined a call under way has had only a part of its time, and another chance.
+                // A request that joined a call in flight gets a retry, unless its time is over.
                 let has_a_chance = call.at < at && error.is_retryable() && !left.is_zero();
                 let is_early =
                     error.kind() == ErrorKind::Timeout && left > WORTHWHILE + self.slack();
@@ -92,7 +93,7 @@ impl Model {
         }
     }
 
-    /// The calls for one of its names that ended in its time.
+    /// The calls for one of the request's names that ended after it was made.
     fn calls_of(&self, request: &Request) -> impl Iterator<Item = &CallMade> {
         let names: HashSet<_> = request.names.iter().collect();
         let calls = names.into_iter().flat_map(|name| self.calls_for(request.lane, name));

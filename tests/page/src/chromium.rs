@@ -1,4 +1,4 @@
-//! Chromium, and its DevTools protocol.
+//! Chromium and its DevTools protocol.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket, client};
 
-/// What no answer of the browser takes longer than.
+/// Longer than any answer from the browser takes.
 const LIMIT: Duration = Duration::from_secs(90);
 
 const FLAGS: [&str; 11] = [
@@ -30,7 +30,7 @@ const FLAGS: [&str; 11] = [
     "--remote-debugging-port=0",
 ];
 
-/// A browser of its own with one page, which ends with this.
+/// A browser with one page, which ends when this is dropped.
 pub(crate) struct Chromium {
     child: Child,
     socket: WebSocket<TcpStream>,
@@ -65,7 +65,7 @@ impl Chromium {
         browser
     }
 
-    /// Calls a method of the protocol, and gives its result.
+    /// Calls a method of the protocol, and returns its result.
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
         self.asked += 1;
         let mut call = json!({"id": self.asked, "method": method, "params": params});
@@ -85,7 +85,7 @@ impl Chromium {
         }
     }
 
-    /// What it told of unasked, before its last answer.
+    /// The events that the browser sent before its last answer.
     pub(crate) fn events(&self) -> &[Value] {
         &self.events
     }
@@ -93,8 +93,8 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // Told to leave, it takes its processes with it, which else still write to the profile as
-        // that is removed. One that does not leave is killed.
+        // On `Browser.close`, the browser also ends its child processes, which would otherwise
+        // still write to the profile while it is removed. A browser that does not close is killed.
         let leave = json!({"id": 0, "method": "Browser.close"});
         let _ = self.socket.send(Message::text(leave.to_string()));
         for _ in 0..250 {
@@ -118,7 +118,7 @@ fn program() -> String {
     found.expect("there is no Chromium: .ci/page installs it").to_owned()
 }
 
-/// Chromium writes down where it listens, as soon as it does.
+/// Waits for Chromium to write down the address that it listens on.
 fn address(profile: &Path) -> (u16, String) {
     let file = profile.join("DevToolsActivePort");
     let step = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! The page as somebody has it before them.
+//! The relay's page, open in a browser.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{chromium::Chromium, relay::Relay};
 
-/// What waits for the page to show something gives up after this long, in milliseconds.
+/// How long a wait for the page to show something lasts at most, in milliseconds.
 const PATIENCE: u32 = 60_000;
 
 /// The relay's page in a browser of its own.
@@ -16,12 +16,12 @@ pub struct Page {
 }
 
 impl Page {
-    /// Opens it, and waits until it has figures.
+    /// Opens the page, and waits until it shows figures.
     pub fn open(relay: &Relay) -> Self {
         Self::open_until(relay, "live")
     }
 
-    /// Opens it, and waits until it has been refused them.
+    /// Opens the page, and waits until the relay has refused it the figures.
     pub fn open_without_key(relay: &Relay) -> Self {
         Self::open_until(relay, "refused")
     }
@@ -36,7 +36,7 @@ impl Page {
         page
     }
 
-    /// What an expression is, as JSON; a promise is waited for.
+    /// The value of an expression, as JSON. Awaits a promise.
     pub fn eval(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let mut result = self.browser.call("Runtime.evaluate", params);
@@ -61,20 +61,20 @@ impl Page {
         assert!(came == true, "never: {condition}\n{}", self.text("body"));
     }
 
-    /// Waits until an element's text, as it is shown, has this in it.
+    /// Waits until an element's visible text contains `part`.
     #[track_caller]
     pub fn comes_to_say(&mut self, selector: &str, part: &str) {
         let (selector, part) = (json!(selector), json!(part));
         self.comes_to(&format!("document.querySelector({selector})?.innerText.includes({part})"));
     }
 
-    /// An element's text, as it is shown.
+    /// An element's visible text.
     pub fn text(&mut self, selector: &str) -> String {
         let text = self.eval(&format!("document.querySelector({}).innerText", json!(selector)));
         text.as_str().expect("a text").to_owned()
     }
 
-    /// Presses a key, and lets it go.
+    /// Presses and releases a key.
     pub fn press(&mut self, key: &str) {
         let text = if key == "Enter" { "\r" } else { "" };
         for kind in ["keyDown", "keyUp"] {
@@ -84,7 +84,7 @@ impl Page {
         }
     }
 
-    /// Presses Tab until the focus is on what the selector says.
+    /// Presses Tab until the element that the selector names has the focus.
     #[track_caller]
     pub fn tab_to(&mut self, selector: &str) {
         let arrived = format!("document.activeElement.matches({})", json!(selector));
@@ -97,12 +97,12 @@ impl Page {
         panic!("Tab does not reach {selector}");
     }
 
-    /// Types into what has the focus.
+    /// Types into the focused element.
     pub fn type_in(&mut self, text: &str) {
         self.browser.call("Input.insertText", json!({"text": text}));
     }
 
-    /// Takes the page to a window of this width, with these colours (`light`, `dark`).
+    /// Sets the window's width and the colour scheme (`light` or `dark`).
     pub fn look(&mut self, width: u32, colours: &str) {
         let metrics =
             json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
@@ -111,7 +111,7 @@ impl Page {
         self.browser.call("Emulation.setEmulatedMedia", json!({"features": features}));
     }
 
-    /// Writes down the whole page as it looks, as PNG.
+    /// Saves a screenshot of the whole page as PNG.
     pub fn screenshot(&mut self, file: &Path) {
         let params = json!({"format": "png", "captureBeyondViewport": true});
         let shot = self.browser.call("Page.captureScreenshot", params);
@@ -119,9 +119,9 @@ impl Page {
         fs::write(file, BASE64_STANDARD.decode(data).expect("base64")).expect("a file");
     }
 
-    /// What the browser complained of: in its console, its log, or as an exception.
+    /// Everything that the browser reported in its console or log, or as an exception.
     pub fn complaints(&mut self) -> Vec<String> {
-        self.eval("0"); // Whatever happened before is told before the answer.
+        self.eval("0"); // Earlier events arrive before this answer.
         let complaint = |event: &Value| match event["method"].as_str()? {
             "Log.entryAdded" | "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" => {
                 Some(event["params"].to_string())
@@ -131,7 +131,7 @@ impl Page {
         self.browser.events().iter().filter_map(complaint).collect()
     }
 
-    /// The URLs that were asked for, one after the other.
+    /// The URLs that the page requested, in order.
     pub fn requests(&mut self) -> Vec<String> {
         self.eval("0");
         let requests = self.browser.events().iter();

@@ -1,4 +1,4 @@
-//! The program, and what one asks it.
+//! The relay's program, and a client of it.
 
 use std::{
     env,
@@ -16,32 +16,32 @@ use serde_json::Value;
 /// The key of the relay's environment.
 pub const KEY: &str = "secret-of-the-page-test";
 
-/// The relay, which ends with this.
+/// The relay's process, which is killed when this is dropped.
 pub struct Relay {
     child: Child,
     address: String,
 }
 
 impl Relay {
-    /// Starts it on a port of its own.
+    /// Starts the relay on a port of its own.
     pub fn start(upstream: &LocalStatsig) -> Self {
         Self::start_on(&free_address(), upstream)
     }
 
-    /// Starts it for those alone who have one of these keys, on this machine too.
+    /// Starts a relay that admits only callers with one of these keys, even from this machine.
     pub fn start_for(upstream: &LocalStatsig, keys: &str) -> Self {
         let only = [("STATSIG_RELAY_KEYS", keys), ("STATSIG_RELAY_TRUST_LOOPBACK", "off")];
         Self::start_with(&free_address(), upstream, &only)
     }
 
-    /// Starts it on this address.
+    /// Starts the relay on this address.
     pub fn start_on(listen: &str, upstream: &LocalStatsig) -> Self {
         Self::start_with(listen, upstream, &[])
     }
 
     fn start_with(listen: &str, upstream: &LocalStatsig, variables: &[(&str, &str)]) -> Self {
         let program = env::var("STATSIG_RELAY_BIN")
-            .expect("STATSIG_RELAY_BIN says where the relay is: .ci/page builds it");
+            .expect("set STATSIG_RELAY_BIN to the relay's path; .ci/page builds it");
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy();
@@ -51,7 +51,7 @@ impl Relay {
         }
         let command = command.args(["--listen", listen, "--upstream", &upstream.url()]);
         let command = command.args(["--cache-ttl", "3600s"]);
-        // What keeps it from starting is said on stderr; its logs are not wanted.
+        // The reason for a failed start goes to stderr; the logs are not needed.
         let command = command.env("STATSIG_API_KEY", KEY).env("RUST_LOG", "off");
         let command = command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the relay starts");
@@ -59,31 +59,31 @@ impl Relay {
         let address = lines.find_map(|line| {
             Some(line.expect("UTF-8").strip_prefix("listening on http://")?.to_owned())
         });
-        let address = address.expect("the relay says where it listens");
+        let address = address.expect("the relay prints its address");
         thread::spawn(move || lines.for_each(drop));
         Self { child, address }
     }
 
-    /// Kills it, as a machine that fails would.
+    /// Kills the relay, as if its machine failed.
     pub fn kill(mut self) -> String {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it has ended");
         self.address.clone()
     }
 
-    /// Where it is.
+    /// The URL of a path on the relay.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Asks for something, and gives the status.
+    /// Sends a `POST` request, and returns the status.
     pub fn post(&self, path: &str, body: &Value) -> u16 {
         let body = body.to_string();
         let length = body.len();
         self.exchange(&format!("POST {path}"), &format!("content-length: {length}"), &body).0
     }
 
-    /// The head of an answer, in lower case, and its body.
+    /// The head of the answer to a `GET`, in lower case, and its body.
     pub fn get(&self, path: &str) -> (String, String) {
         let (_, answer) = self.exchange(&format!("GET {path}"), "accept: */*", "");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -99,20 +99,21 @@ impl Relay {
         stream.read_to_string(&mut answer).expect("the relay answers");
         let status = answer.get(9..12).and_then(|status| status.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no answer: {answer}"));
-        assert_ne!(status, 401, "the tests ask as anyone on this machine may");
+        assert_ne!(status, 401, "the relay must admit callers from this machine");
         (status, answer)
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A port that stays free when who has it ends: none that the system hands out.
+/// An address whose port stays free after the relay on it ends, because the system does not assign
+/// such ports.
 fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = (process::id() % 100) as u16 * 100;

@@ -1,17 +1,17 @@
-//! What somebody sees who watches the relay.
+//! What the page shows about the relay.
 
 use actix_statsig::test_util::{Fault, LocalStatsig, Rules};
 use page_test::{KEY, Page, Relay};
 use serde_json::{Value, json};
 
-/// A private attribute of those who ask.
+/// A private attribute of the users in these tests.
 const PRIVATE: &str = "hush-4711";
 
 fn upstream() -> LocalStatsig {
     LocalStatsig::start(Rules::sample()).unwrap()
 }
 
-/// Checks of gates that nobody has asked for: each request is a call.
+/// Checks gates that no request has checked yet, so each request leads to a call.
 fn check(relay: &Relay, requests: std::ops::Range<usize>) {
     for request in requests {
         let user = json!({"userID": "ada", "privateAttributes": {"note": PRIVATE}});
@@ -28,7 +28,7 @@ fn count(name: &str) -> String {
     )
 }
 
-/// An expression for the legend's figures of a chart, the first being 1.
+/// An expression for the figures in the legend of a chart; charts count from 1.
 fn figures(chart: usize) -> String {
     format!(
         "[...document.querySelectorAll('figure:nth-of-type({chart}) .legend b')]
@@ -62,7 +62,7 @@ fn page_asks_its_own_relay_alone_and_keeps_its_policy() {
     assert_eq!(requests.remove(0), relay.url("/watch?history"));
     assert!(!requests.is_empty() && requests.iter().all(|url| *url == relay.url("/watch")));
 
-    // A style that is not the document's own is refused, and it is heard of.
+    // The browser refuses a style that is not the document's own, and the test notices it.
     page.eval("document.head.append(Object.assign(document.createElement('style'), {textContent: 'p {}'}))");
     let heard = page.complaints().concat();
     assert!(heard.contains("Content Security Policy"), "{heard}");
@@ -87,7 +87,7 @@ fn under_load_counts_rates_and_charts_follow_without_a_reload() {
         .split(/[ML]/).slice(1).some(point => parseFloat(point.split(' ')[1]) < 100)";
     page.comes_to(rose);
 
-    // The same again comes from the cache, until nothing is asked any more.
+    // The same requests are answered from the cache, and make no more calls.
     check(&relay, 0..40);
     page.comes_to(&format!("{} === '80'", count("Checks answered from the cache")));
     page.comes_to(&format!("{}[0] > 0", figures(2)));
@@ -116,7 +116,7 @@ fn page_shows_an_outage_without_secrets_until_it_ends() {
     page.comes_to_say("#errors", "unavailable");
     page.comes_to("document.title.startsWith('⚠ circuit breaker open')");
     page.comes_to(&format!("{} > 0", count("Requests that got an error")));
-    // What the breaker refused is no call.
+    // A call that the breaker refused does not count as a call.
     let (calls, refused) = (count("Calls"), count("Calls refused before an attempt"));
     page.comes_to(&format!("{refused} > 0"));
     page.comes_to(&format!("{calls} * 1 + {refused} * 1 === known.data.stats.calls"));
@@ -241,7 +241,7 @@ fn without_its_relay_it_says_since_when_and_recovers_by_itself() {
         === getComputedStyle(document.querySelector('#saved-why')).color";
     assert_eq!(page.eval(greyed), true);
 
-    // The charts go on, and draw nothing.
+    // The charts move on, but draw nothing.
     let line = "document.querySelector('figure:nth-of-type(3) .plot .line').getAttribute('d')";
     page.comes_to(&format!("parseFloat({line}.split(/[ML]/).at(-1)) < 1000"));
 
@@ -250,7 +250,7 @@ fn without_its_relay_it_says_since_when_and_recovers_by_itself() {
     page.comes_to("document.body.dataset.state === 'live'");
     page.comes_to_say("#notice", "restarted");
     assert_eq!(page.eval(&count("Checks in them")), "0");
-    // A line for what was before, and another for what is now: nothing is drawn between them.
+    // One line before the restart and another after it, with a gap between them.
     page.comes_to(
         "document.querySelector('figure:nth-of-type(3) .plot .line').getAttribute('d').split('M').length > 2",
     );
@@ -355,12 +355,12 @@ fn rates_cover_the_time_between_snapshots() {
     };
 
     let unknown = json!([null, null, null, null]);
-    assert_eq!(hear(1, 1_000, 80, 0), unknown, "there is none before");
+    assert_eq!(hear(1, 1_000, 80, 0), unknown, "there is no earlier snapshot");
     assert_eq!(hear(1, 3_000, 160, 60), json!([40, 10, 5, 0.75]));
     assert_eq!(hear(1, 4_000, 160, 60), json!([0, 0, 0, null]));
     assert_eq!(hear(1, 60_000, 800, 60), unknown, "the page slept");
     assert_eq!(hear(1, 61_000, 880, 60), json!([80, 20, 10, 0]));
-    assert_eq!(hear(2, 62_000, 888, 60), unknown, "the relay is another");
+    assert_eq!(hear(2, 62_000, 888, 60), unknown, "another relay answered");
     assert_eq!(hear(2, 62_500, 880, 60), json!([0, 0, 0, null]), "a count went down");
     let lines = page.eval("path(known.samples.slice(-10), s => s.buffered, x => x, y => y)");
     assert_eq!(lines.as_str().unwrap().matches('M').count(), 3, "{lines}");
@@ -394,7 +394,7 @@ fn page_fits_narrow_windows_with_contrast_in_both_themes() {
     looks(&mut page, "lost");
 }
 
-/// The texts whose contrast to what is behind them is less than 4.5.
+/// The texts whose contrast with their background is less than 4.5.
 const FAINT: &str = "(() => {
     const parts = colour => colour.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) =>

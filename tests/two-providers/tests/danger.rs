@@ -1,4 +1,4 @@
-//! The situation that the other tests are about.
+//! The situation that the other tests guard against.
 
 use std::panic::catch_unwind;
 
@@ -9,10 +9,10 @@ fn awcs_own_connector_panics_with_two_providers() {
     // Given an app that has installed no provider
     assert!(CryptoProvider::get_default().is_none());
 
-    // When awc builds TLS of its own
+    // When awc builds its own TLS
     let panic = catch_unwind(|| drop(awc::Connector::new())).expect_err("awc found a provider");
 
-    // Then it cannot decide between the two
+    // Then rustls cannot choose between the two providers
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
     assert!(message.contains("CryptoProvider"), "{message}");

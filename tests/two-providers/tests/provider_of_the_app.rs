@@ -1,4 +1,4 @@
-//! Where the app has decided for itself.
+//! The app has installed a provider of its own.
 
 use std::sync::Arc;
 

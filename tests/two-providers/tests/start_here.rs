@@ -1,4 +1,4 @@
-//! On the app's own arbiter.
+//! The component starts on the app's own arbiter.
 
 use actix_statsig::{Error, Statsig};
 use rustls::crypto::CryptoProvider;
@@ -7,7 +7,7 @@ use two_providers::Site;
 #[actix_rt::test]
 async fn start_in_current_arbiter_gets_an_answer_over_https() -> Result<(), Error> {
     let site = Site::new();
-    assert!(CryptoProvider::get_default().is_none(), "else this proves nothing");
+    assert!(CryptoProvider::get_default().is_none(), "the app must not install a provider");
 
     let statsig = Statsig::start_in_current_arbiter(site.config()?)?;
 

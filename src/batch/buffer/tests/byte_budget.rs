@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Adds a request for two configs. Answers one with this many bytes, and never answers the other.
+/// Adds a request for two configs, and answers one of them with this many bytes.
 fn add_and_answer(driven: &mut Driven, user: u8, bytes: usize) -> (RequestId, Effects) {
     let key = key(user, true);
     let names = vec!["hangs".into(), "large".into()];

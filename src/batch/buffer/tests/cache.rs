@@ -38,7 +38,7 @@ fn failed_call_falls_back_to_stale_answers() {
     let ends: HashMap<_, _> =
         effects.answers.iter().map(|answer| (answer.request, answer.result.is_ok())).collect();
     let expected = [(failed, false), (served, true), (joined, true)];
-    assert_eq!(ends, expected.into(), "also a request that might be retried");
+    assert_eq!(ends, expected.into(), "even a request that could be retried");
     assert!(driven.buffer.is_empty() && driven.buffer.buffered() == 0);
 }
 

@@ -1,8 +1,8 @@
-//! Drives a buffer step by step, and checks it against a much simpler model.
+//! Drives a buffer step by step, next to a much simpler model of it.
 
 use super::*;
 
-/// A buffer, and a simple model of the answers it owes.
+/// A buffer, and a simple model of the answers that it owes.
 pub(super) struct Driven {
     pub(super) buffer: Buffer,
     pub(super) now: Instant,
@@ -94,7 +94,7 @@ impl Driven {
         id
     }
 
-    /// Returns the requests whose callers have left, as the actor does before a flush.
+    /// The requests whose callers have left, as the actor determines them before a flush.
     fn left(&self, requests: impl Iterator<Item = RequestId>) -> Vec<RequestId> {
         requests.filter(|request| self.left.contains(request)).collect()
     }
@@ -186,7 +186,8 @@ impl Driven {
         }
     }
 
-    /// Asserts that a request gets one answer, with evaluations for its user and names, in order.
+    /// Asserts that a request gets exactly one answer, with evaluations for its user and its names,
+    /// in order.
     pub(super) fn check(&mut self, answer: Answer, call: &CallRequest, failed: Option<&Error>) {
         let request = &self.requests[&answer.request];
         let ModelRequest { key, kind, names, cache, .. } = request;
@@ -276,14 +277,14 @@ impl Driven {
         self.buffer.groups.assert_scheduled(&gate_calls);
     }
 
-    /// Answers every call, after which the buffer must be empty.
+    /// Answers every call, and asserts that the buffer is then empty.
     pub(super) fn finish(mut self) {
         while !self.buffer.is_empty() || !self.in_flight.is_empty() {
             let pending = (self.buffer.pending(), self.in_flight.len());
             self.step(Step::FlushAll);
             assert!(
                 !self.in_flight.is_empty() || self.buffer.is_empty(),
-                "these hang: {pending:?}"
+                "requests hang: {pending:?}"
             );
             while !self.in_flight.is_empty() {
                 self.step(Step::Answer { call: 0, left_out: Vec::new() });

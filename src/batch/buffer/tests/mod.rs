@@ -98,7 +98,7 @@ fn evaluation(key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
     evaluation_from("network", key, kind, name)
 }
 
-/// An evaluation that also shows where it is from.
+/// An evaluation that also shows its source.
 fn evaluation_from(source: &str, key: &BatchKey, kind: CallKind, name: &Arc<str>) -> Evaluation {
     let owner = format!("{key:?}");
     match kind {

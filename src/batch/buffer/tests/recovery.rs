@@ -8,7 +8,7 @@ fn promise_5_restart_keeps_a_name_buffered_once() {
     driven.add(key(0, true), CallKind::CheckGate, names(["a"]));
     driven.step(Step::FlushAll);
     driven.add_request(bypass_cache(names(["a"])));
-    // Simulates a panic after the call was ended and before its names were delivered.
+    // As if a panic had struck after the call ended and before its names were delivered.
     driven.buffer.calls.clear();
     driven.in_flight.clear();
 
@@ -43,8 +43,8 @@ fn promise_5_restart_repairs_half_done_work() {
     for (user, name) in [(0, "a"), (0, "b"), (1, "a"), (2, "a")] {
         driven.add(key(user, true), CallKind::CheckGate, names([name]));
     }
-    // Simulates a panic in the middle of a flush, after the first user's call was started and the
-    // second user's names were taken out.
+    // As if a panic had struck during a flush, after the first user's call was started and the
+    // second user's names were drained.
     let [first, second, _] = driven.buffer.groups.drain_waiting()[..] else {
         panic!("three groups")
     };
@@ -53,7 +53,7 @@ fn promise_5_restart_repairs_half_done_work() {
 
     assert!(driven.buffer.restarted().is_empty());
 
-    // The first user's call was started but never sent. It is lost, as its drop would report.
+    // The first user's call was started but never sent, so it is lost, as its drop would report.
     let lost: Vec<_> = driven.buffer.calls.keys().copied().collect();
     let effects = driven.buffer.flush_all(&[]);
     let mut calls: Vec<_> = effects.calls.iter().map(|(id, _)| *id).chain(lost).collect();

@@ -32,8 +32,8 @@ fn promise_3_refused_name_is_isolated_and_fails_only_its_own() {
     assert!(driven.buffer.is_empty() && is_clean(&driven.buffer));
 }
 
-/// Flushes to a server that refuses one name. Returns how many requests were refused, and how many
-/// calls retried a part of another.
+/// Flushes to a server that refuses one name. Returns the number of refused requests, and of calls
+/// that retried a part of a refused call.
 fn flush_to_server_that_refuses(driven: &mut Driven, poison: &str) -> (usize, usize) {
     let mut calls = driven.buffer.flush_all(&[]).calls;
     let (mut refused, mut parts) = (0, 0);
@@ -70,7 +70,7 @@ fn promise_3_name_refused_before_is_sent_alone() {
     assert_eq!(flush_to_server_that_refuses(&mut driven, "nothing"), (0, 0));
     driven.add(key(0, true), CallKind::CheckGate, names);
     let calls = driven.buffer.flush_all(&[]).calls;
-    assert_eq!(calls.len(), 1, "a name that is answered is not refused any more");
+    assert_eq!(calls.len(), 1, "an answered name no longer counts as refused");
 }
 
 #[test]

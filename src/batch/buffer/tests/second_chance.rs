@@ -1,4 +1,4 @@
-//! Which waiters are retried after a call has failed.
+//! Which waiters are retried after a failed call.
 
 use super::*;
 

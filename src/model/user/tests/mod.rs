@@ -1,4 +1,4 @@
-//! What a user is made of.
+//! Tests of a user's fields.
 
 mod read;
 mod refused;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 
-/// One user for each field there is, each differing from the first in that field alone.
+/// Returns users that each differ from the first in one field.
 fn users_who_differ_in_one_field() -> Vec<User> {
     let base = || User::builder().user_id("u");
     let built = [
@@ -87,7 +87,7 @@ fn every_field_is_sent_by_the_name_the_api_gives_it() {
     assert_eq!(User::from_json(sent).unwrap(), user);
 }
 
-/// What is sent of a user.
+/// Returns the JSON that is sent for a user.
 fn sent(json: &str) -> String {
     let user = User::from_json_text(json).unwrap_or_else(|error| panic!("{json}: {error}"));
     let again = serde_json::from_str::<User>(json).expect("the same");
@@ -118,7 +118,7 @@ proptest! {
         prop_assert_eq!(user(&a) == user(&b), a == b);
     }
 
-    /// Field by field, from a value and from text: the same user.
+    /// The builder, a JSON value and JSON text make the same user.
     #[test]
     fn builder_and_json_make_the_same_user(
         id in "\\PC{1,8}|[\0-\u{7f}]{1,8}",
@@ -142,7 +142,7 @@ proptest! {
         prop_assert_eq!(&User::from_json_text(built.json()).expect("a valid user"), &built);
     }
 
-    /// Text that is not JSON is an error, and what is a user is the same user when it is read again.
+    /// Text that is not JSON is an error. A user's own JSON is read as the same user.
     #[test]
     fn any_text_is_read_without_a_panic(text in r#"\{("userID"|"a"):[\\u"d8ef{}\[\]:,0-9 é.-]{0,40}\}"#) {
         match User::from_json_text(&text) {

@@ -1,4 +1,4 @@
-//! Users that are read from JSON and other formats.
+//! Tests of users that are read from JSON and other formats.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Users that are refused, and why.
+//! Tests of refused users and their errors.
 
 use super::*;
 

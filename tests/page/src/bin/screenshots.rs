@@ -1,4 +1,5 @@
-//! Pictures of the page, for people to look at: calm, busy, in an outage, and without its relay.
+//! Takes screenshots of the page for people to review: calm, busy, in an outage, and without its
+//! relay.
 //!
 //! `screenshots DIRECTORY`, with `STATSIG_RELAY_BIN` set.
 
@@ -54,7 +55,7 @@ fn main() {
     shoot(&mut page, &folder, "unreachable");
 }
 
-/// Asks as an app does: a few gates at once, for one of several users, and then again.
+/// Sends requests as an app does: a few gates at once for one of several users, again and again.
 fn ask(relay: &Relay, caller: u64, done: &AtomicBool) {
     for turn in 0_u64.. {
         if done.load(Relaxed) {
