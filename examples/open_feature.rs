@@ -1,5 +1,6 @@
-//! Reads feature flags through the OpenFeature SDK, with Statsig as the provider. The example starts a
-//! server in place of Statsig, checks its own results, and exits. It needs no account and no network.
+//! Reads feature flags through the OpenFeature SDK, with Statsig as the provider. The example
+//! starts a server in place of Statsig, checks its own results, and exits. It needs no account and
+//! no network.
 //!
 //! `cargo run --features test-util,open-feature --example open_feature`
 

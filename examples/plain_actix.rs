@@ -1,5 +1,5 @@
-//! Sends actix messages to the component, without actix-web. The example starts a server in place of
-//! Statsig, checks its own results, and exits. It needs no account and no network.
+//! Sends actix messages to the component, without actix-web. The example starts a server in place
+//! of Statsig, checks its own results, and exits. It needs no account and no network.
 //!
 //! `cargo run --features test-util --example plain_actix`
 

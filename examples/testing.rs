@@ -1,5 +1,5 @@
-//! Tests an app that uses feature flags. `LocalStatsig` replaces Statsig: it applies the test's rules and
-//! records the requests it gets. Copy the tests into your app.
+//! Tests an app that uses feature flags. `LocalStatsig` replaces Statsig: it applies the test's
+//! rules and records the requests it gets. Copy the tests into your app.
 //!
 //! `cargo test --features test-util,web --example testing`
 

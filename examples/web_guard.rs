@@ -1,6 +1,6 @@
-//! An actix-web app with two guarded scopes. When Statsig fails, one closes and the other opens. The
-//! example starts a server in place of Statsig, requests its own pages, and exits. With `--serve` it
-//! serves until ctrl-c.
+//! An actix-web app with two guarded scopes. When Statsig fails, one closes and the other opens.
+//! The example starts a server in place of Statsig, requests its own pages, and exits. With
+//! `--serve` it serves until ctrl-c.
 //!
 //! `cargo run --features test-util,web --example web_guard -- --serve`
 
@@ -26,8 +26,8 @@ fn beta() -> impl HttpServiceFactory {
     web::scope("/beta").wrap(gate).route("", web::get().to(welcome))
 }
 
-/// Redirects to the old payment page while the gate is closed. When Statsig fails, the new page is open,
-/// so that every visitor can pay.
+/// Redirects to the old payment page while the gate is closed. When Statsig fails, the new page is
+/// open, so that every visitor can pay.
 fn new_payment() -> impl HttpServiceFactory {
     let old_payment = |_: &HttpRequest| {
         HttpResponse::TemporaryRedirect().insert_header(("location", "/pay")).finish()
