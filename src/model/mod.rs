@@ -5,4 +5,5 @@ pub(crate) mod error;
 pub(crate) mod evaluation;
 pub(crate) mod json;
 pub(crate) mod name;
+pub(crate) mod text;
 pub(crate) mod user;

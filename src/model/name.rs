@@ -1,6 +1,6 @@
 //! The rule for names of gates and configs. Pure.
 
-use super::error::Error;
+use super::{error::Error, text::beginning};
 
 /// Checks a name by the API's rule (`pattern`, `minLength` and `maxLength` in the API document). The
 /// server would refuse the whole call for one invalid name.
@@ -12,7 +12,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::InvalidName { name: name.chars().take(MAX_NAME).collect(), rule })
+    Err(Error::InvalidName { name: beginning(name, MAX_NAME).to_owned(), rule })
 }
 
 fn is_allowed(byte: u8) -> bool {

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, iter::successors};
 
 use open_feature::{EvaluationError, EvaluationErrorCode as Code};
 
-use crate::model::error::Error;
+use crate::model::{error::Error, text::beginning};
 
 /// Converts an error for the SDK. The message begins with the [kind](Error::kind) and includes the
 /// sources, because the SDK's error has no source.
@@ -12,11 +12,11 @@ pub(super) fn evaluation_error(error: &Error) -> EvaluationError {
     let chain = successors(Some(error as &dyn StdError), |&error| error.source());
     let message = chain.fold(error.kind().to_string(), |text, error| format!("{text}: {error}"));
     // serde quotes a value of the wrong type in full.
-    let message = message.chars().take(MAX_MESSAGE).collect();
+    let message = beginning(&message, MAX_MESSAGE).to_owned();
     EvaluationError { code: code(error), message: Some(message) }
 }
 
-/// In characters.
+/// In bytes.
 const MAX_MESSAGE: usize = 500;
 
 fn code(error: &Error) -> Code {
@@ -63,6 +63,6 @@ mod tests {
         let path = "/v1/get_config";
         let error = Error::MissingName { path, name: "é".repeat(MAX_MESSAGE).into() };
         let message = evaluation_error(&error).message.unwrap();
-        assert_eq!(message.chars().count(), MAX_MESSAGE);
+        assert!((MAX_MESSAGE - 1..=MAX_MESSAGE).contains(&message.len()), "{}", message.len());
     }
 }

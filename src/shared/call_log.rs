@@ -7,10 +7,7 @@ use tracing::Span;
 use super::Shared;
 use crate::{
     message::call::{CallRequest, Outcome},
-    model::{
-        evaluation::{Evaluation, beginning},
-        user::User,
-    },
+    model::{evaluation::Evaluation, text::beginning, user::User},
     telemetry::spans,
 };
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::model::{call_kind::CallKind, error::Error, evaluation::beginning};
+use crate::model::{call_kind::CallKind, error::Error, text::beginning};
 
 /// A default that was used in place of an answer.
 /// [`ConfigBuilder::on_fallback`](crate::ConfigBuilder::on_fallback) reports each.
@@ -67,9 +67,9 @@ fn cut(text: Arc<str>, longest: usize) -> Arc<str> {
     if text.len() <= longest { text } else { beginning(&text, longest).into() }
 }
 
-/// Returns the first characters of a value's text.
+/// Returns the beginning of a value's text.
 fn short(value: &impl Display, longest: usize) -> String {
-    value.to_string().chars().take(longest).collect()
+    beginning(&value.to_string(), longest).to_owned()
 }
 
 /// Allows one warning a second, so that an outage does not fill the log.

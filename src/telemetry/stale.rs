@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods)]
-    fn each_episode_has_two_lines_and_is_quiet_if_it_begins_soon_after_another() {
+    fn episode_logs_two_lines_unless_it_follows_another_soon() {
         let (episodes, start) = (StaleEpisodes::default(), Instant::now());
         let line = |is_quiet, answers| Some(Line { is_quiet, answers });
         assert_eq!(episodes.answered(0, start), None);

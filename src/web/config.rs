@@ -8,7 +8,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 use super::errors::handler;
 use crate::{
     handle::Statsig,
-    model::{call_kind::CallKind, error::Error, user::User},
+    model::{call_kind::CallKind, error::Error, text::beginning, user::User},
     rt::clock,
     telemetry::fallback::LogThrottle,
 };
@@ -147,7 +147,8 @@ impl FlagsConfig {
         const TEXT: &str = "`identify` built an invalid user, and the request is answered with 400";
         let handler = handler(request);
         // Text, which subscribers escape: the field may be a custom attribute with any name.
-        let error: String = error.to_string().chars().take(200).collect();
+        let error = error.to_string();
+        let error = beginning(&error, 200);
         match self.0.invalid_users.note(clock::now()) {
             Some(requests) => tracing::warn!(requests, handler, error, "{TEXT}"),
             None => tracing::debug!(handler, error, "{TEXT}"),

@@ -214,7 +214,7 @@ async fn late_surplus_bytes_are_no_answer() {
 
 /// Of two answers that come together the first may be another's.
 #[actix_rt::test]
-async fn answer_that_another_follows_at_once_on_a_reused_connection_is_asked_for_again() {
+async fn answer_followed_by_another_on_reuse_is_retried() {
     let serve = |mut connection: Connection| async move {
         let request = connection.request().await?.expect("a request");
         connection.answer(&request).await?;

@@ -63,9 +63,9 @@ async fn request_id_is_kept_or_made_and_repeated_in_errors() {
 
 #[actix_rt::test]
 async fn request_is_one_debug_line_without_its_user() {
-    let upstream = Upstream::start(Mood::Answer);
-    let options = ["--log", "debug", "--log-format", "json"];
-    let relay = Relay::start(&upstream, &options).await;
+    // It does not have the user in its rule ids, which a call's line has.
+    let upstream = LocalStatsig::start(Rules::sample()).unwrap();
+    let relay = before(&upstream, &["--log", "debug", "--log-format", "json"]).await;
     let body = json!({"gateName": "beta", "user": {"userID": "jane", "email": "jane@example.org"}});
     ask(&relay, &body, Some("r-1")).await;
     let misspelt = json!({"gateName": "beta!jane", "user": {"userID": "jane"}});

@@ -309,7 +309,7 @@ fn promise_7_event_of_a_call_has_no_user_and_no_secret() {
 }
 
 #[test]
-fn stale_answers_log_a_line_when_they_begin_and_one_when_they_end() {
+fn stale_answers_log_when_they_begin_and_end() {
     let (trace, _guard) = Trace::of_this_thread();
     let is_down = Rc::new(Cell::new(false));
     let its = Rc::clone(&is_down);

@@ -566,7 +566,7 @@ async fn refused_key_gets_502_and_a_warning() {
     let log = log.to_string();
     let warning = log.lines().find(|line| line.contains("WARN")).expect("a warning");
     assert!(warning.contains("calls to Statsig fail"), "{log}");
-    assert!(warning.contains("the API key was refused"), "{log}");
+    assert!(warning.contains("Statsig refused the API key"), "{log}");
 }
 
 /// Longer than any of this takes; only a hang waits for it.

@@ -10,20 +10,17 @@ mod handlers;
 mod message;
 mod perform;
 mod reply;
+mod restart;
 mod shutdown;
 
 use std::{
     collections::HashSet,
-    fmt, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
+    fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use actix::{
-    Actor, ActorContext, Addr, AsyncContext, Context, SpawnHandle, Supervised, fut::wrap_future,
-};
-use actix_rt::time::sleep;
+use actix::{Actor, Addr, Context, SpawnHandle};
 use tokio::sync::oneshot;
 
 use self::{dispatch::Dispatcher, drain::DrainTracker, failing_user::FailingUser, reply::Callers};
@@ -31,7 +28,7 @@ use super::buffer::{Buffer, CallId, key_status::KeyStatus};
 use crate::{
     config::Config,
     message::call::TransportFactory,
-    rt::{clock, restart_backoff::RestartBackoff, yielding::YieldCounter},
+    rt::{restart_backoff::RestartBackoff, yielding::YieldCounter},
     shared::Shared,
 };
 
@@ -93,25 +90,6 @@ impl BatchActor {
             own_addr: None,
         }
     }
-
-    /// Runs a handler's work so that a panic ends in a restart. `Supervisor` alone does not survive a
-    /// panic: it would unwind through the supervisor's own task, and the address would be dead for
-    /// good.
-    fn guarded<R>(
-        &mut self,
-        ctx: &mut Context<Self>,
-        work: impl FnOnce(&mut Self, &mut Context<Self>) -> R,
-    ) -> Option<R> {
-        let done = catch_unwind(AssertUnwindSafe(|| work(self, ctx)));
-        if done.is_err() {
-            self.has_panicked = true;
-            // A supervisor restarts only an actor that has an address. Pending requests need their
-            // answers even if all others have dropped theirs.
-            self.own_addr = (!self.buffer.is_empty()).then(|| ctx.address());
-            ctx.stop();
-        }
-        done.ok()
-    }
 }
 
 impl fmt::Debug for BatchActor {
@@ -143,19 +121,5 @@ impl Drop for BatchActor {
         self.shared.counters.abandoned.fetch_add(self.buffer.pending() as u64, Relaxed);
         self.shared.counters.buffered.store(0, Relaxed);
         self.shared.counters.in_flight.store(0, Relaxed);
-    }
-}
-
-impl Supervised for BatchActor {
-    fn restarting(&mut self, ctx: &mut Context<Self>) {
-        self.shared.counters.restarts.fetch_add(1, Relaxed);
-        let (pending, pause) = (self.buffer.pending(), self.restarts.note(clock::now()));
-        let reason = if mem::take(&mut self.has_panicked) { "it panicked" } else { "it stopped" };
-        tracing::error!(pending, ?pause, "BatchActor restarts, because {reason}");
-        if !pause.is_zero() {
-            ctx.wait(wrap_future(sleep(pause)));
-        }
-        let answers = self.buffer.restarted();
-        self.deliver(answers);
     }
 }

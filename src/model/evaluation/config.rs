@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{ConfigEvaluation, ConfigValue};
-use crate::model::{error::Error, json};
+use crate::model::{error::Error, json, text::beginning};
 
 impl ConfigEvaluation {
     /// Makes an evaluation that no rule decided, for tests and for a transport of your own.
@@ -132,12 +132,6 @@ fn short(error: serde_json::Error) -> serde_json::Error {
     const LONGEST: usize = 1_000;
     let text = error.to_string();
     if text.len() <= LONGEST { error } else { serde_json::Error::custom(beginning(&text, LONGEST)) }
-}
-
-/// Returns at most this many bytes from the beginning of a text, cut between characters.
-pub(crate) fn beginning(text: &str, longest: usize) -> &str {
-    let is_end = |at: &usize| text.is_char_boundary(*at);
-    &text[..(0..=longest.min(text.len())).rev().find(is_end).unwrap_or(0)]
 }
 
 /// Writes the API's JSON form, `GetConfigResponse`, with the deprecated `group` (the rule id, or

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use smol_str::SmolStr;
 
-pub(crate) use self::{config::beginning, config_value::ConfigValue, source::Origin};
+pub(crate) use self::{config_value::ConfigValue, source::Origin};
 pub use self::{either::Evaluation, source::Source};
 
 /// A feature gate's evaluation for one user (`CheckGateResponse` of the API).

@@ -8,6 +8,7 @@ use std::mem;
 use crate::model::{
     error::Error,
     json::{Fields, Node, sort},
+    text::beginning,
 };
 
 /// The maximum nesting of a user. It is a part of a request, whose readers have limits, and recursive code
@@ -123,7 +124,7 @@ fn require(holds: bool, field: &str, rule: &'static str) -> Result<(), Error> {
 
 /// Makes the error of a field, with at most the first 100 characters of its name.
 pub(crate) fn invalid(field: &str, rule: &'static str) -> Error {
-    Error::InvalidUser { field: field.chars().take(MAX_FIELD).collect(), rule }
+    Error::InvalidUser { field: beginning(field, MAX_FIELD).to_owned(), rule }
 }
 
 /// The most characters of a field's name in an error.

@@ -2,22 +2,21 @@
 //! `queue` and `retry` decide. Tasks report by message, so that the actor alone writes its state.
 
 mod attempts;
-mod breaker;
 pub(super) mod factory;
 mod handlers;
 mod job;
 mod message;
+mod probes;
+mod restart;
 mod waiting;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Supervised, fut::wrap_future};
-use actix_rt::time::sleep;
+use actix::{Actor, AsyncContext, Context};
 use rustls::ClientConfig;
 
 use self::{job::Job, waiting::WaitingCalls};
@@ -226,19 +225,6 @@ impl TransportActor {
         self.http = Some(Rc::clone(&http));
         Ok(http)
     }
-
-    /// Runs a handler's work. A panic ends in a restart, as in `BatchActor`. Unwinding drops the call,
-    /// and its drop tells the `BatchActor` that the call is lost.
-    fn catch_panic(
-        &mut self,
-        ctx: &mut Context<Self>,
-        work: impl FnOnce(&mut Self, &mut Context<Self>),
-    ) {
-        if catch_unwind(AssertUnwindSafe(|| work(self, ctx))).is_err() {
-            self.restart_reason = Some("it panicked");
-            ctx.stop();
-        }
-    }
 }
 
 impl Actor for TransportActor {
@@ -247,19 +233,5 @@ impl Actor for TransportActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.timer = None;
         self.catch_panic(ctx, Self::run_queue);
-    }
-}
-
-impl Supervised for TransportActor {
-    /// Restarts with a client, and so a connection pool, of its own.
-    fn restarting(&mut self, ctx: &mut Context<Self>) {
-        let pause = self.restarts.note(clock::now());
-        let reason = self.restart_reason.take().unwrap_or("it stopped");
-        self.shared.counters.restarts.fetch_add(1, Relaxed);
-        tracing::error!(?pause, "TransportActor restarts, because {reason}");
-        if !pause.is_zero() {
-            ctx.wait(wrap_future(sleep(pause)));
-        }
-        self.http = None;
     }
 }

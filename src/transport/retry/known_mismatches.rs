@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::model::evaluation::beginning;
+use crate::model::text::beginning;
 
 /// Names for which the first answer over a new connection differed from the request: it had another
 /// name, or omitted this one. No earlier answer can be mixed up with a connection's first.

@@ -5,5 +5,5 @@ mod budget;
 mod classify;
 mod known_mismatches;
 pub(super) mod policy;
-mod retry_after;
+mod server_pause;
 pub(super) mod shared_health;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::retry_after;
+use super::server_pause;
 use crate::model::error::Error;
 
 /// Exponential backoff with full jitter, within the limits of attempts and time.
@@ -53,8 +53,8 @@ impl RetryPolicy {
         let backoff = ceiling.mul_f64(random.clamp(0.0, 1.0));
         let delay = match error {
             Error::Unavailable { retry_after: Some(asked), .. } if !asked.is_zero() => {
-                let pause = retry_after::capped(*asked);
-                let spread = retry_after::spread(*asked).min(left.saturating_sub(pause) / 2);
+                let pause = server_pause::capped(*asked);
+                let spread = server_pause::spread(*asked).min(left.saturating_sub(pause) / 2);
                 backoff.max(pause + spread.mul_f64(random.clamp(0.0, 1.0)))
             }
             _ => backoff,
@@ -67,7 +67,7 @@ impl RetryPolicy {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{retry_after::capped, *};
+    use super::{server_pause::capped, *};
 
     const LONG: Duration = Duration::from_secs(3600);
 

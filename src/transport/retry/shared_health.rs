@@ -12,7 +12,7 @@ use super::{
     budget::RetryBudget,
     classify::{ErrorClass, classify},
     known_mismatches::KnownMismatches,
-    retry_after::{PauseCheck, ServerPause},
+    server_pause::{PauseCheck, ServerPause},
 };
 use crate::{
     config::Config,
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_passes_during_retry_after_not_even_a_probe() {
+    fn no_call_or_probe_passes_during_retry_after() {
         let health = health();
         let (now, second) = (start(), Duration::from_secs(1));
         let error = Error::Unavailable {

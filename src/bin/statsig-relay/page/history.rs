@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn sample_counts_refused_bodies_as_errors_and_refused_calls_not_as_calls() {
+    fn sample_counts_refused_bodies_and_skips_refused_calls() {
         let mut stats = Stats::default();
         (stats.calls, stats.refused_calls) = (10, 7);
         stats.errors.insert(actix_statsig::ErrorKind::CircuitOpen, 7);
