@@ -1,4 +1,4 @@
-//! The keys of callers that may ask, compared in constant time.
+//! The keys of callers with access, compared in constant time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

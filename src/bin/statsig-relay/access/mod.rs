@@ -26,7 +26,7 @@ use crate::{
     http::problem::Problem,
 };
 
-/// The callers that may ask.
+/// The callers with access.
 pub(crate) struct Callers {
     remote: RemoteAccess,
     /// Whether callers on this machine may ask without a key.
