@@ -1,5 +1,6 @@
-//! Reads feature flags through the OpenFeature SDK, with Statsig as the provider. The example starts a
-//! server in place of Statsig, checks what it shows, and ends: it needs no account and no network.
+//! Reads feature flags through the OpenFeature SDK, with Statsig as the provider. The example
+//! starts a server in place of Statsig, checks its own results, and exits. It needs no account and
+//! no network.
 //!
 //! `cargo run --features test-util,open-feature --example open_feature`
 
@@ -51,7 +52,7 @@ fn rules() -> Rules {
         .config("homepage", homepage)
 }
 
-/// Describes the user. The targeting key is Statsig's `userID`.
+/// Describes the user to the SDK. The targeting key becomes Statsig's `userID`.
 fn context(id: &str) -> EvaluationContext {
     let ids = StructValue::default().with_field("companyID", "c-1");
     EvaluationContext::default()
@@ -61,7 +62,7 @@ fn context(id: &str) -> EvaluationContext {
         .with_custom_field("customIDs", EvaluationContextFieldValue::new_struct(ids))
 }
 
-/// A gate is a boolean flag. The details have the rule or group that decided.
+/// A gate is a boolean flag. The details name the rule or group that decided.
 async fn check_gate(client: &Client, user: &EvaluationContext) -> Result<(), String> {
     let gate = client.get_bool_details("new_checkout", Some(user), None).await.map_err(text)?;
     println!("new_checkout is {}: {:?} by {:?}", gate.value, gate.reason, gate.variant);
@@ -71,8 +72,8 @@ async fn check_gate(client: &Client, user: &EvaluationContext) -> Result<(), Str
     Ok(())
 }
 
-/// A config's keys are flags `config.key`; the whole config is a struct. The first flag makes a call,
-/// and the others come from the cache.
+/// Each key of a config is a flag, `config.key`; the whole config is a struct flag. The first flag
+/// makes a call, and the others come from the cache.
 async fn read_config(client: &Client, user: &EvaluationContext) -> Result<(), String> {
     let user = Some(user);
     let theme = client.get_string_value("homepage.theme", user, None).await.map_err(text)?;
@@ -86,7 +87,7 @@ async fn read_config(client: &Client, user: &EvaluationContext) -> Result<(), St
     Ok(())
 }
 
-/// A missing key and a failing server are errors of the SDK.
+/// The SDK returns an error for a missing key and for a failing server.
 async fn fall_back(client: &Client, user: &EvaluationContext, server: &LocalStatsig) {
     let font = client.get_string_value("homepage.font", Some(user), None).await;
     println!("homepage.font: {font:?}");

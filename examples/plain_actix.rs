@@ -1,5 +1,5 @@
-//! Sends actix messages to the component, without actix-web. The example starts a server in place of
-//! Statsig, checks what it shows, and ends: it needs no account and no network.
+//! Sends actix messages to the component, without actix-web. The example starts a server in place
+//! of Statsig, checks its own results, and exits. It needs no account and no network.
 //!
 //! `cargo run --features test-util --example plain_actix`
 
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let user = User::builder().user_id("u-1").custom("plan", "pro").build()?;
     let gates = addr.send(CheckGates::new(user.clone(), ["new_checkout", "beta"]));
     let configs = addr.send(GetConfigs::new(user, ["homepage"]));
-    // The outer result is the mailbox's, the inner one Statsig's.
+    // The outer result comes from the mailbox, the inner one from the component.
     let (gates, configs) = try_join(gates, configs).await?;
     for gate in gates? {
         println!("{} is {}", gate.name(), if gate.value() { "open" } else { "closed" });

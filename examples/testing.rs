@@ -1,5 +1,5 @@
-//! Tests an app that uses feature flags. `LocalStatsig` replaces Statsig: it follows the test's rules and
-//! records its requests. Copy the tests into your app.
+//! Tests an app that uses feature flags. `LocalStatsig` replaces Statsig: it applies the test's
+//! rules and records the requests it gets. Copy the tests into your app.
 //!
 //! `cargo test --features test-util,web --example testing`
 
@@ -22,7 +22,7 @@ fn identify(request: &HttpRequest) -> actix_web::Result<User> {
     Ok(RequestUser::new().user(request).user_id(id.value()).build()?)
 }
 
-/// Configures the app. An app's `main` and its tests both use this function.
+/// Configures the app. In your app, call such a function from `main` and from the tests.
 #[cfg_attr(not(test), expect(dead_code, reason = "the example has only tests"))]
 fn shop(statsig: &Statsig) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
     let flags = FlagsConfig::new(statsig.clone(), identify);
@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// Starts a component for one test, without a cache: each check gets the answer of the current rules.
+    /// Starts a component for one test, without a cache, so each check follows the current rules.
     fn statsig(server: &LocalStatsig) -> Statsig {
         let config = Config::builder("any-key").base_url(server.url()).cache_ttl(Duration::ZERO);
         Statsig::start(config.build().unwrap()).unwrap()

@@ -1,6 +1,6 @@
-//! An actix-web app with two guarded scopes. One closes and one opens when Statsig fails. The example
-//! starts a server in place of Statsig, requests its own pages, and ends. With `--serve` it serves until
-//! ctrl-c.
+//! An actix-web app with two guarded scopes. When Statsig fails, one closes and the other opens.
+//! The example starts a server in place of Statsig, requests its own pages, and exits. With
+//! `--serve` it serves until ctrl-c.
 //!
 //! `cargo run --features test-util,web --example web_guard -- --serve`
 
@@ -26,8 +26,8 @@ fn beta() -> impl HttpServiceFactory {
     web::scope("/beta").wrap(gate).route("", web::get().to(welcome))
 }
 
-/// Redirects to the old payment page while the gate is closed. When Statsig fails, the new page is open,
-/// so that every visitor can pay.
+/// Redirects to the old payment page while the gate is closed. When Statsig fails, the new page is
+/// open, so that every visitor can pay.
 fn new_payment() -> impl HttpServiceFactory {
     let old_payment = |_: &HttpRequest| {
         HttpResponse::TemporaryRedirect().insert_header(("location", "/pay")).finish()
@@ -36,7 +36,7 @@ fn new_payment() -> impl HttpServiceFactory {
     web::scope("/pay/new").wrap(gate).route("", web::get().to(welcome))
 }
 
-/// Takes the user's id from a cookie. All visitors without a cookie are one user, `anonymous`.
+/// Takes the user's id from a cookie. All visitors without a cookie share the user `anonymous`.
 fn identify(request: &HttpRequest) -> Result<User, actix_statsig::Error> {
     let cookie = request.cookie("id");
     User::new(cookie.as_ref().map_or("anonymous", |cookie| cookie.value()))
@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = HttpServer::new(app).workers(2).bind(("127.0.0.1", 0))?;
     let url = format!("http://{}", server.addrs()[0]);
 
-    // Serves until SIGTERM or ctrl-c, and answers what is then in flight.
+    // Serves until SIGTERM or ctrl-c, then answers the requests in flight.
     let serving = serve(server, &statsig, Duration::from_secs(30));
     if env::args().any(|arg| arg == "--serve") {
         println!("try: curl --include --cookie id=u-1 {url}/beta {url}/pay/new");
@@ -72,7 +72,7 @@ fn rules() -> Rules {
     Rules::new().gate("beta", rule.clone()).gate("new_payment", rule)
 }
 
-/// Requests both pages as visitors do, and once more while Statsig fails.
+/// Requests both pages as two visitors, and once more while Statsig fails.
 async fn check(url: &str, local: &LocalStatsig, statsig: &Statsig) -> Result<(), Box<dyn Error>> {
     for (user, beta, payment) in [("u-1", 200, 200), ("u-2", 404, 307)] {
         assert_eq!(status(&format!("{url}/beta"), user).await?, beta);

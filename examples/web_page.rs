@@ -1,5 +1,5 @@
 //! An actix-web app with a page that depends on a gate and a config. The example starts a server in
-//! place of Statsig, requests its own page, and ends. With `--serve` it serves until ctrl-c.
+//! place of Statsig, requests its own page, and exits. With `--serve` it serves until ctrl-c.
 //!
 //! `cargo run --features test-util,web --example web_page -- --serve`
 
@@ -16,7 +16,7 @@ use actix_web::{App, HttpRequest, HttpServer, Result, error::ErrorUnauthorized, 
 use futures_util::future::{Either, select};
 use serde_json::json;
 
-/// If the gate cannot be checked, the request fails. For the color, a default is good enough.
+/// Fails the request if the gate cannot be checked. For the color, a default is good enough.
 #[get("/checkout")]
 async fn checkout(flags: Flags) -> Result<String> {
     let page = match flags.check_gate("new_checkout").await? {
@@ -38,14 +38,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let local = LocalStatsig::start(rules())?;
     let config = Config::builder("secret-key").base_url(local.url()).build()?;
 
-    // One component for all workers, on a thread of its own.
+    // One component for all workers, on its own thread.
     let statsig = Statsig::start(config)?;
     let flags = FlagsConfig::new(statsig.clone(), identify);
     let app = move || App::new().app_data(flags.clone()).service(checkout);
     let server = HttpServer::new(app).workers(2).bind(("127.0.0.1", 0))?;
     let url = format!("http://{}/checkout", server.addrs()[0]);
 
-    // Serves until SIGTERM or ctrl-c, and answers what is then in flight.
+    // Serves until SIGTERM or ctrl-c, then answers the requests in flight.
     let serving = serve(server, &statsig, Duration::from_secs(30));
     if env::args().any(|arg| arg == "--serve") {
         println!("try: curl --cookie id=u-1 --header 'accept-language: nl-NL' {url}");

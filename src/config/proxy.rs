@@ -138,7 +138,7 @@ impl Proxy {
     /// Returns the reason why the proxy answers 407.
     pub(crate) fn credentials_hint(&self) -> &'static str {
         match self.authorization {
-            None => "it wants credentials, and its URL has none",
+            None => "it requires credentials, and its URL has none",
             Some(_) => "it refused the credentials of its URL",
         }
     }

@@ -53,7 +53,7 @@ settings! {
         default(1 s), bounds(1 ms ..= 10 min);
 
     /// A call makes one more attempt if its connection died on reuse or cannot be trusted.
-    retry_attempts: u32, "the number of attempts of one call, the first included",
+    retry_attempts: u32, "the number of attempts of one call, including the first",
         default(3), bounds(1 ..= 10);
 
     /// One user may have three quarters of the calls that other users leave, and one call while
@@ -126,7 +126,7 @@ settings! {
 
     /// An answer from the cache makes no call and logs no exposure. Statsig's own SDKs look for
     /// changes every 10 s, too.
-    cache_ttl: Duration, "how long the cache keeps answering with an evaluation; 0: not at all",
+    cache_ttl: Duration, "how long a cached evaluation is used; 0 turns the cache off",
         default(10 s), bounds(0 s ..= 24 h);
 
     /// An entry takes about 300 bytes, besides its user. More entries than the default no longer
@@ -141,7 +141,7 @@ settings! {
 
     /// The source of such an answer is [`Source::Stale`](crate::Source::Stale).
     stale_if_error: Duration,
-        "how long after cache_ttl the cache may still answer while Statsig fails; 0: not at all",
+        "how long after cache_ttl the cache may still answer while Statsig fails; 0 turns this off",
         default(1 h), bounds(0 s ..= 7 days);
 }
 

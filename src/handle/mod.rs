@@ -314,6 +314,6 @@ pub trait Name: AsRef<str> + Into<Arc<str>> {}
 impl<N: AsRef<str> + Into<Arc<str>>> Name for N {}
 
 pub(crate) fn only<E>(evaluations: Vec<E>) -> Result<E, Error> {
-    let none = Error::Internal { detail: "one name was asked for, and none answered" };
+    let none = Error::Internal { detail: "asked for one name, got no answer" };
     evaluations.into_iter().next().ok_or(none)
 }

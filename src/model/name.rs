@@ -8,7 +8,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let rule = if !(2..=MAX_NAME).contains(&name.len()) {
         "must have 2 to 100 characters"
     } else if !name.bytes().all(is_allowed) {
-        "may only have the characters a-z A-Z 0-9 _ - . and space"
+        "may only contain the characters a-z A-Z 0-9 _ - . and space"
     } else {
         return Ok(());
     };
@@ -35,7 +35,7 @@ mod tests {
         }
         for name in ["a/b", "gate\n", "gate\"", "caf\u{e9}"] {
             let error = check_name(name).unwrap_err().to_string();
-            assert!(error.contains("may only have the characters"), "{error}");
+            assert!(error.contains("may only contain the characters"), "{error}");
         }
     }
 

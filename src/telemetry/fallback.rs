@@ -50,14 +50,14 @@ impl Fallback {
                 name = name(),
                 key = key(),
                 error = error(),
-                "a default stands in for an answer"
+                "a default replaced an answer"
             ),
             None => tracing::debug!(
                 operation,
                 name = name(),
                 key = key(),
                 error = error(),
-                "a default stands in for an answer"
+                "a default replaced an answer"
             ),
         }
     }

@@ -57,7 +57,7 @@ impl Fault {
     pub fn status(code: u16) -> Self {
         assert!(
             (200..600).contains(&code),
-            "{code} is no status that ends a request: it must be from 200 to 599"
+            "{code} cannot end a request: the status must be from 200 to 599"
         );
         Self::answer(code, r#"{"error": "injected"}"#.into())
     }

@@ -255,7 +255,7 @@ pub(super) fn name_fault(name: &str) -> Option<&'static str> {
     if !(2..=100).contains(&name.chars().count()) {
         Some("must have 2 to 100 characters")
     } else if !name.chars().all(allowed) {
-        Some("may only have the characters a-z A-Z 0-9 _ - . and space")
+        Some("may only contain the characters a-z A-Z 0-9 _ - . and space")
     } else {
         None
     }

@@ -10,7 +10,7 @@ use thiserror::Error as ThisError;
 
 use crate::model::error::Error;
 
-/// Handlers can return the component's errors with `?`. The body names the status and nothing else.
+/// Handlers can return the component's errors with `?`. The body names only the status.
 /// [Statuses](crate::web#statuses) lists the status of each error, and the lines in the log.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {

@@ -40,7 +40,7 @@
 //! # Statuses
 //!
 //! An error from a handler's `?`, from [`RequireGate`] or from `identify` becomes a response with
-//! one of these statuses. The body names the status and nothing else.
+//! one of these statuses. The body names only the status.
 //!
 //! | status | when | in the log |
 //! |---|---|---|

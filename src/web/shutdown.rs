@@ -92,7 +92,7 @@ async fn finish(
     cut_off: impl Future<Output = ()>,
     limit: Duration,
 ) -> ShutdownReport {
-    tracing::info!("draining: requests that have arrived are answered");
+    tracing::info!("draining: answering requests that have arrived");
     statsig.leave();
     let mut draining = pin!(draining);
     tokio::select! {
@@ -103,7 +103,10 @@ async fn finish(
     // The server still runs, and has a moment to answer the requests whose checks are cut off here.
     let report = statsig.shutdown(Duration::ZERO).await;
     let cut_off = report.cut_off;
-    tracing::warn!(cut_off, "not everything was drained: requests are cut off, connections closed");
+    tracing::warn!(
+        cut_off,
+        "shutdown cut short: pending requests were cut off, open connections are closed"
+    );
     let _ = timeout(GRACE, draining).await;
     report
 }

@@ -61,7 +61,7 @@ fn fallback_is_counted_logged_and_reported() {
         let logged = |level| {
             let at = seen.events.iter().filter(move |event| event.level == level);
             let of_defaults =
-                at.filter(|event| event.fields.0["message"] == "a default stands in for an answer");
+                at.filter(|event| event.fields.0["message"] == "a default replaced an answer");
             of_defaults.count()
         };
         assert_eq!((logged(Level::WARN), logged(Level::DEBUG)), (1, 2), "one warning a second");

@@ -184,7 +184,7 @@ mod proxies {
         assert!(ask(&statsig, "u-1").await.unwrap());
 
         for (userinfo, hint) in [
-            ("", "it wants credentials, and its URL has none"),
+            ("", "it requires credentials, and its URL has none"),
             ("Aladdin:open%20says%20me@", "it refused the credentials of its URL"),
         ] {
             let statsig = start(behind.config().proxy(url(userinfo)));

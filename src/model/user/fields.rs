@@ -70,7 +70,7 @@ pub(super) fn normalize(fields: &mut Fields<'_>) -> Result<(), Error> {
     {
         return Err(invalid(field, "must be spelt `userID`"));
     }
-    require(is_identified, USER_ID, "must not be empty where no custom id is given")
+    require(is_identified, USER_ID, "must not be empty unless a custom id is given")
 }
 
 fn entries<'a, 'b>(field: &str, node: &'a mut Node<'b>) -> Result<&'a mut Fields<'b>, Error> {

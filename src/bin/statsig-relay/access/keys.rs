@@ -1,4 +1,4 @@
-//! The callers' keys, compared in constant time.
+//! The keys of callers with access, compared in constant time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -26,7 +26,7 @@ use crate::{
     http::problem::Problem,
 };
 
-/// The callers that have access.
+/// The callers with access.
 pub(crate) struct Callers {
     remote: RemoteAccess,
     /// Whether callers on this machine need no key.

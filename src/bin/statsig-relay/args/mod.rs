@@ -154,7 +154,7 @@ mod tests {
         assert!(help.contains("[env: STATSIG_FLUSH_INTERVAL] [default: 5ms]"), "{help}");
         assert!(!help.contains("--api-key ") && !help.contains("--keys "), "{help}");
         assert!(help.contains(API_KEY) && help.contains(CALLER_KEYS), "{help}");
-        for heading in ["Serving:", "Who may ask:", "Logging:", "Asking Statsig:", "Environment:"] {
+        for heading in ["Serving:", "Access:", "Logging:", "Calls to Statsig:", "Environment:"] {
             assert!(help.contains(&format!("\n{heading}\n")), "{heading} {help}");
         }
     }

@@ -29,7 +29,7 @@ const AFTER_HELP: &str = "\
 Environment:
   STATSIG_API_KEY     the server secret key; without a key, a stand-in for Statsig answers inside
                       this process
-  STATSIG_RELAY_KEYS  keys of callers that may ask, separated by commas; keys from --keys-file are
+  STATSIG_RELAY_KEYS  keys of callers with access, separated by commas; keys from --keys-file are
                       accepted as well
 
 Callers on this machine may ask, unless --trust-loopback is off. Callers from elsewhere need one of
@@ -41,20 +41,20 @@ const AFTER_CHECK_HELP: &str = "\
 Exit codes:
   0  the gate is open; with several gates, all of them are
   1  at least one gate is closed
-  2  something to fix: an option, a name, the user, the key, or stdout
+  2  a mistake to fix: an option, a name, the user, the key, or stdout
   3  Statsig did not answer
 
-Statsig logs an exposure for the user, unless you say --exposure-logging off. The options and
-variables for logs and for asking Statsig are the same as for serving: see statsig-relay --help.";
+Statsig logs an exposure for the user, unless you set --exposure-logging off. The options and
+variables for logs and for calls to Statsig are the same as for serving: see statsig-relay --help.";
 
 const AFTER_CONFIG_HELP: &str = "\
 Exit codes:
   0  Statsig answered
-  2  something to fix: an option, the name, the user, the key, or stdout
+  2  a mistake to fix: an option, the name, the user, the key, or stdout
   3  Statsig did not answer
 
-Statsig logs an exposure for the user, unless you say --exposure-logging off. The options and
-variables for logs and for asking Statsig are the same as for serving: see statsig-relay --help.";
+Statsig logs an exposure for the user, unless you set --exposure-logging off. The options and
+variables for logs and for calls to Statsig are the same as for serving: see statsig-relay --help.";
 
 /// Serves the Statsig HTTP API and asks Statsig in batches. Without a command it serves; a command
 /// asks once and exits.
@@ -139,8 +139,8 @@ pub(crate) struct ServingOptions {
     /// The longest a client may take to send a request, or to read an answer
     #[arg(long, env = "STATSIG_RELAY_CLIENT_TIMEOUT", value_name = "DURATION", default_value = "15s", value_parser = option(duration))]
     pub(crate) client_timeout: OptionValue<Duration>,
-    /// How long the relay serves on after SIGTERM, not ready, before it drains: for load balancers
-    /// that notice late
+    /// How long the relay keeps serving after SIGTERM, not ready, before it drains: for load
+    /// balancers that are slow to notice
     #[arg(long, env = "STATSIG_RELAY_DRAIN_DELAY", value_name = "DURATION", default_value = "0", value_parser = option(delay))]
     pub(crate) drain_delay: OptionValue<Duration>,
     /// The largest body that the relay reads, 1 to 1073741824
@@ -154,12 +154,12 @@ pub(crate) struct ServingOptions {
 
 /// Which callers have access.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Who may ask")]
+#[command(next_help_heading = "Access")]
 pub(crate) struct CallerOptions {
     /// From [`CALLER_KEYS`].
     #[arg(skip)]
     pub(crate) keys: Option<OptionValue<String>>,
-    /// Keys of callers that may ask, one a line; # begins a comment; read again when the file
+    /// Keys of callers with access, one per line; # begins a comment; read again when the file
     /// changes, and on SIGHUP
     #[arg(long, env = "STATSIG_RELAY_KEYS_FILE", value_name = "FILE", value_parser = option(path))]
     pub(crate) keys_file: Option<OptionValue<PathBuf>>,
@@ -196,7 +196,7 @@ pub(crate) enum LogFormat {
 
 /// How to call Statsig.
 #[derive(Args, Debug, Default)]
-#[command(next_help_heading = "Asking Statsig")]
+#[command(next_help_heading = "Calls to Statsig")]
 pub(crate) struct StatsigOptions {
     /// File with the server secret key, in place of STATSIG_API_KEY; read again when the file
     /// changes, and on SIGHUP

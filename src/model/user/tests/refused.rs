@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NO_ID: &str = "user field `userID` must not be empty where no custom id is given";
+const NO_ID: &str = "user field `userID` must not be empty unless a custom id is given";
 
 #[test]
 fn bad_field_is_refused_by_name_and_rule() {

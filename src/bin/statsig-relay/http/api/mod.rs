@@ -109,7 +109,7 @@ fn answer_one(
     request: &HttpRequest,
     evaluations: &[impl Serialize],
 ) -> Result<HttpResponse, Problem> {
-    let none = Error::internal("one name was asked for, and none was answered");
+    let none = Error::internal("asked for one name, got no answer");
     answer(request, evaluations.first().ok_or(none)?)
 }
 
