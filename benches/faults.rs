@@ -147,7 +147,8 @@ async fn run(statsig: &Statsig, seen: &Seen, length: Duration) -> f64 {
 async fn faults() -> bool {
     const LENGTH: Duration = Duration::from_secs(5);
     // The cost of a fault is its own time, the mean pause before the retry, and the retry itself. A
-    // fault that is answered at once, or that is an answer, has no time of its own.
+    // fault without a delay has no time of its own, a closed connection is retried without a pause,
+    // and an answer is not retried.
     let pause = Duration::from_millis(25);
     let delay = Duration::from_millis(100);
     type Make = fn() -> Fault;

@@ -1,6 +1,6 @@
 //! Distinguishes the failure of one user's calls from an outage. Pure.
 //!
-//! Only an outage makes the component unready.
+//! A failure that is one user's alone does not make the component unready.
 
 use crate::model::user::User;
 

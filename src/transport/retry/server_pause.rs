@@ -13,8 +13,8 @@ use crate::model::{error::Error, user::User};
 
 /// The pauses that the server has asked for.
 ///
-/// The server asks for a pause in its answer to one user's call. If only one or two users are asked
-/// to pause and others are answered meanwhile, the pause applies to those users alone.
+/// The server asks for a pause in its answer to one user's call. If it asks only one or two users
+/// to pause, and answers others in between, further pauses apply to those users alone.
 #[derive(Debug, Default)]
 pub(crate) struct ServerPause {
     for_all: Option<Pause>,

@@ -18,8 +18,8 @@ pub(super) struct FailureStreak {
 /// The number of counted failures in a row that opens the breaker.
 const THRESHOLD: u32 = 10;
 
-/// The most failures of one user that count. So it takes failures of three users to open the
-/// breaker.
+/// The most failures of one user that count, apart from failures that no single user's request can
+/// cause. So it takes failures of three users to open the breaker.
 const MAX_PER_USER: u32 = 4;
 
 impl FailureStreak {

@@ -20,8 +20,8 @@ use crate::{
 ///
 /// Ignores failures that started before the last answer: that answer already disproved them.
 ///
-/// One user's failures may be that user's trouble alone. They never open the breaker. Instead they
-/// start a probe for no user, and the probe decides.
+/// Some failures may be one user's trouble alone. Such failures of a single user do not open the
+/// breaker. Instead they start a probe on behalf of no user, and the probe decides.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     state: State,
