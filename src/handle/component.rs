@@ -84,7 +84,9 @@ fn start(
     shared: Arc<Shared>,
 ) -> (Addr<BatchActor>, impl Future<Output = ()> + use<>) {
     if cfg!(panic = "abort") {
-        tracing::warn!("built with panic = \"abort\": a panic will end the process instead of restarting the actor");
+        tracing::warn!(
+            "built with panic = \"abort\": a panic will end the process instead of restarting the actor"
+        );
     }
     let tasks = LocalSet::new();
     let (ended, has_ended) = oneshot::channel();

@@ -103,7 +103,10 @@ async fn finish(
     // The server still runs, and has a moment to answer the requests whose checks are cut off here.
     let report = statsig.shutdown(Duration::ZERO).await;
     let cut_off = report.cut_off;
-    tracing::warn!(cut_off, "shutdown cut short: pending requests were cut off, open connections are closed");
+    tracing::warn!(
+        cut_off,
+        "shutdown cut short: pending requests were cut off, open connections are closed"
+    );
     let _ = timeout(GRACE, draining).await;
     report
 }

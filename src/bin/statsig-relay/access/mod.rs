@@ -112,7 +112,7 @@ impl RemoteAccess {
             (true, None) => Ok(Self::Anyone),
             (true, Some(source)) => {
                 let anyone = options.allow_anyone.origin();
-                Err(format!("{anyone} and {source} contradict each other: leave one out"))
+                Err(format!("{anyone} and {source} cannot be combined: remove one"))
             }
         }
     }

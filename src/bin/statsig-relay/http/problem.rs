@@ -65,7 +65,7 @@ impl Problem {
 
     /// The error if unread answers of other clients use the whole byte budget of answers.
     pub(crate) fn answer_budget_exceeded() -> Self {
-        let message = "answers that other clients do not read fill the memory for answers: try \
+        let message = "unread answers of other clients fill the answer buffer: try \
                        again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", message).with(RETRY_AFTER, "1")
     }
