@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "101 is no status")]
+    #[should_panic(expected = "101 cannot end a request")]
     fn interim_status_is_refused() {
         let _ = Fault::status(101);
     }

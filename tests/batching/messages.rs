@@ -126,7 +126,7 @@ fn promise_3_bad_name_is_refused_alone_and_at_once() {
         assert_eq!(now(), start, "the error does not wait for the other names");
 
         let message = bad.unwrap_err().to_string();
-        assert!(message.starts_with("name \"not/fine\" may only have"), "{message}");
+        assert!(message.starts_with("name \"not/fine\" may only contain"), "{message}");
         assert!(matches!(through_handle, Err(Error::InvalidName { .. })));
         assert_eq!(good.await.unwrap().unwrap().len(), 1);
         assert_eq!(script.names(), [["good"]]);

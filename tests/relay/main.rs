@@ -631,12 +631,12 @@ async fn invalid_options_print_one_line_and_exit_with_2() {
         (
             &["--allow-anyone"],
             &[key, ("STATSIG_RELAY_KEYS", "caller")],
-            "--allow-anyone and STATSIG_RELAY_KEYS contradict",
+            "--allow-anyone and STATSIG_RELAY_KEYS cannot be combined",
         ),
         (
             &["--keys-file", &keys],
             &[key, ("STATSIG_RELAY_ALLOW_ANYONE", "yes")],
-            "STATSIG_RELAY_ALLOW_ANYONE and --keys-file contradict",
+            "STATSIG_RELAY_ALLOW_ANYONE and --keys-file cannot be combined",
         ),
         (&["--trust-loopback", "off"], &[key], "--trust-loopback cannot be \"off\""),
         (

@@ -302,7 +302,7 @@ mod proxies {
         let (fault, text) = failure(&ask(&statsig, "u-1").await.unwrap_err());
 
         assert_eq!(fault, Some(ConnectFault::Proxy), "{text}");
-        let wanted = format!("the proxy {} answered 407 (it wants credentials", proxy.address());
+        let wanted = format!("the proxy {} answered 407 (it requires credentials", proxy.address());
         assert!(text.contains(&wanted), "{text}");
     }
 

@@ -126,7 +126,7 @@ mod tests {
         for (answer, message) in [
             (
                 "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
-                "answered 407 Proxy Authentication Required (it wants credentials, and its URL \
+                "answered 407 Proxy Authentication Required (it requires credentials, and its URL \
                  has none) to CONNECT api.statsig.com:443",
             ),
             (
