@@ -249,7 +249,10 @@ mod tests {
             (json!({"gateNames": [], "user": user}), "gateNames must have 1 to 100 names"),
             (json!({"gateNames": names(101), "user": user}), "gateNames must have 1 to 100 names"),
             (json!({"gateName": "a", "user": user}), "gateName: a name must have 2 to 100"),
-            (json!({"gateNames": ["aa", "a/b"], "user": user}), "gateNames: a name may only contain"),
+            (
+                json!({"gateNames": ["aa", "a/b"], "user": user}),
+                "gateNames: a name may only contain",
+            ),
             (json!({"gateName": "a".repeat(101), "user": user}), "2 to 100 characters"),
             (json!({"gateName": "aa"}), "user is required"),
             (
