@@ -16,7 +16,7 @@ impl Statsig {
         &self,
         user: &User,
         name: &str,
-        read: fn(&Evaluation, Origin) -> Option<R>,
+        read: impl Fn(&Evaluation, Origin) -> Option<R>,
     ) -> Option<R> {
         if self.shared.is_closing() {
             return None;
@@ -36,7 +36,7 @@ impl Statsig {
         user: &User,
         exposure: Option<bool>,
         names: &[N],
-        read: fn(&Evaluation, Origin) -> Option<R>,
+        read: impl Fn(&Evaluation, Origin) -> Option<R>,
     ) -> Option<Vec<R>> {
         if names.is_empty() || self.shared.is_closing() {
             return None;

@@ -165,6 +165,7 @@ impl Shared {
     /// Looks up an evaluation in the cache. Returns a stale one only while no call gets through to
     /// Statsig. A stale answer counts as asking Statsig, so that the circuit breaker goes on
     /// probing.
+    #[inline]
     pub(crate) fn lookup<'r>(
         &self,
         reader: &'r Reader<'_>,
@@ -214,6 +215,7 @@ impl Shared {
     }
 
     /// Returns the time since the start, which dates evaluations. Suspended time counts too.
+    #[inline]
     pub(crate) fn cache_time(&self, now: Instant) -> Duration {
         self.slept.add(now.saturating_duration_since(self.began), clock::slept)
     }
@@ -265,6 +267,7 @@ impl Shared {
         self.is_closing.store(true, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.load(Relaxed)
     }

@@ -117,11 +117,13 @@ impl Cache {
         !self.limits.fresh.is_zero()
     }
 
+    #[inline]
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader { entries: self.entries.pin() }
     }
 
     /// Returns an entry's origin at this time, or `None` if the entry is outdated or too old.
+    #[inline]
     pub(crate) fn origin(&self, entry: &CacheEntry, now: Duration) -> Option<Origin> {
         let age = now.saturating_sub(entry.inserted_at?);
         // More than 49 days do not fit, and no limit is longer.
@@ -224,6 +226,7 @@ impl Cache {
 impl Reader<'_> {
     /// Returns the entry of a key, however old it is. No reference count is touched, so readers of one
     /// entry do not contend.
+    #[inline]
     pub(crate) fn get(&self, key: KeyRef<'_>) -> Option<&CacheEntry> {
         self.entries.get(&key)
     }
@@ -231,6 +234,7 @@ impl Reader<'_> {
 
 impl CacheEntry {
     /// Returns the evaluation, and notes for the next scan that it was read.
+    #[inline]
     pub(crate) fn read(&self) -> &Evaluation {
         // A load before the store: readers of a hot key share its cache line.
         if !self.is_used.load(Relaxed) {
