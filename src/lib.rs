@@ -34,6 +34,7 @@
 //! of any length. [`Statsig::start`] runs the component on a thread of its own and takes requests from
 //! any runtime; [`Statsig::start_in_current_arbiter`] runs it on the current arbiter.
 //! [`Statsig::set_api_key`] changes the key while the component runs.
+//!
 //! # Several checks at once
 //!
 //! Names that are checked at the same time share a call. Check several names in one request, not
@@ -92,6 +93,7 @@
 //! ([`ConfigBuilder::on_fallback`]); every error is reported to [`ConfigBuilder::on_error`]. While
 //! Statsig fails, cached answers from the last hour are served, with [`Source::Stale`]. The
 //! component logs one line when this begins and one when it ends.
+//!
 //! # actix-web and OpenFeature
 //!
 //! With the feature `web`, you define once how a request becomes a user. Then the extractor `Flags`
@@ -171,16 +173,15 @@
 //! request was buffered; an empty buffer has no timer. Under [`FlushPolicy::Adaptive`], a user
 //! without a call in flight does not wait. A call asks for up to 100 gates or for one config, as
 //! the API allows. A request for a name that is already in flight joins that call. If the call
-//! fails, requests that joined late still have time left: their names are retried once. A name that
-//! Statsig refused gets its own call for a while, so that it does not fail other names.
+//! fails because its deadline passed, requests that joined it later may still have time left: their
+//! names are sent once more. A name that Statsig refused gets its own call for a while, so that it does not fail other names.
 //!
 //! Answers are cached for [`cache_ttl`](Config::cache_ttl), in a map that every thread reads and only the
 //! `BatchActor` writes. A repeated check is answered from the cache, without a message. After that time an
 //! answer is served only while Statsig fails.
 //!
-//! The `BatchActor` sends calls as messages to a `TransportActor`; of several
-//! ([`transports`](Config::transports)) it chooses the one with the fewest calls. Together they
-//! have [`max_in_flight`](Config::max_in_flight) calls in flight and queue the rest. Users take
+//! The `BatchActor` sends each call as a message to a `TransportActor`. If there are several
+//! ([`transports`](Config::transports)), it picks the one with the fewest calls. Together they have [`max_in_flight`](Config::max_in_flight) calls in flight and queue the rest. Users take
 //! turns, and no user gets more than its share. Transports retry with backoff and full jitter, and
 //! answer each call by the deadline of the request that caused it. While the circuit breaker is
 //! open, or until a `Retry-After` has passed, calls wait. Outcomes come back as messages, so each

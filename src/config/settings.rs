@@ -28,18 +28,18 @@ settings! {
     batch_size: usize, "the number of distinct names that flush a user's requests at once",
         default(100), bounds(1 ..= 100);
 
-    /// One user may hold three quarters of the names that other users leave, or 100 names while
-    /// there is room. So a user with many requests leaves room for others.
+    /// One user may hold at most three quarters of what other users leave free, but always 100 names
+    /// if there is room. So even a very busy user leaves room for others.
     max_pending: usize,
         "the number of names that may be buffered, queued and in flight; more are refused as overload",
         default(10_000), bounds(1 ..= 10_000_000);
 
-    /// A request counts as its user's JSON, the text of its names, 512 bytes, and 256 bytes for
-    /// each name. Large evaluations that wait for other names of their request may hold the same
-    /// number of bytes again.
+    /// The size of a request is its user's JSON plus the text of its names, plus 512 bytes, plus 256
+    /// bytes for each name. Large evaluations that wait for other names of their request have a
+    /// second limit of the same size.
     ///
-    /// One user may hold three quarters of the bytes that other users leave, or 128 KiB while there
-    /// is room.
+    /// One user may hold at most three quarters of what other users leave free, but always 128 KiB
+    /// if there is room.
     max_pending_bytes: u64,
         "the number of bytes that pending requests may have, users included, and as many again for \
          answers that wait for other names; more are refused as overload",
@@ -56,8 +56,8 @@ settings! {
     retry_attempts: u32, "the number of attempts of one call, including the first",
         default(3), bounds(1 ..= 10);
 
-    /// One user may have three quarters of the calls that other users leave, and one call while
-    /// there is room. So one user's hanging calls leave room for other users.
+    /// One user may have at most three quarters of the calls that other users leave free, but always
+    /// one call if there is room. So one user's hanging calls leave room for other users.
     max_in_flight: usize, "the number of HTTP calls in flight at once",
         default(64), bounds(1 ..= 1_024);
 
@@ -93,8 +93,8 @@ settings! {
     ///
     /// A URL is `http://HOST:PORT`, with percent-encoded credentials if the proxy requires them:
     /// `http://USER:PASSWORD@HOST:PORT`. The default port is 80. No output shows the credentials.
-    /// Any other scheme, such as `socks5`, is an error in this setting. In the environment it
-    /// causes a warning, and calls use no proxy.
+    /// If this setting has another scheme, such as `socks5`, `build` fails. If the variable in the
+    /// environment has one, the component logs a warning and uses no proxy.
     ///
     /// Calls to loopback never use a proxy. A lower-case variable takes precedence over its
     /// upper-case form. In a CGI, where `REQUEST_METHOD` is set, `HTTP_PROXY` is a client's header,
@@ -107,10 +107,11 @@ settings! {
         default(text "env"), rule("the URL of an HTTP proxy, `env` or `none`"),
         set(impl Into<String> => ProxyUrl::new), get(none);
 
-    /// The breaker opens after ten failures in a row from several users. While it is open, calls
-    /// wait for a probe for at most two seconds. Then they fail with
-    /// [`Error::CircuitOpen`](crate::Error::CircuitOpen), without being sent. A probe runs every
-    /// half second and is not a user's check. The breaker closes as soon as a probe is answered.
+    /// The breaker opens after ten failures in a row from at least three users; with fewer users,
+    /// only if a probe fails too. While it is open, a call waits up to two seconds for a probe to
+    /// succeed, and otherwise fails with [`Error::CircuitOpen`](crate::Error::CircuitOpen), without
+    /// being sent. A probe runs every half second and is not a user's check. The breaker closes as
+    /// soon as a probe is answered.
     circuit_breaker: bool,
         "whether calls wait for a probe, at most 2 s, after ten failures in a row",
         default(on);
@@ -130,7 +131,8 @@ settings! {
         default(10 s), bounds(0 s ..= 24 h);
 
     /// An entry takes about 300 bytes, besides its user. More entries than the default no longer
-    /// fit into a core's own caches, but help if more distinct checks recur within `cache_ttl`.
+    /// fit into the caches of a CPU core, but they pay off if more distinct checks recur within
+    /// `cache_ttl`.
     cache_entries: usize, "the number of evaluations that the cache may hold",
         default(10_000), bounds(1 ..= 100_000_000);
 

@@ -210,9 +210,9 @@ impl Statsig {
     /// Checks whether Statsig answers, with one check of a gate and a user named `actix-statsig-probe`.
     /// The probe bypasses the cache and logs no exposure.
     ///
-    /// Probe if [`Stats::is_ready`] decides whether an app gets traffic: without traffic there are no
-    /// calls, and only a call shows that Statsig is back. Probe rarely, one probe at a time, and do not
-    /// make other work wait for it.
+    /// Use this if your readiness check relies on [`Stats::is_ready`]: an instance without traffic makes
+    /// no calls, so only a probe can show that Statsig is back. Probe rarely, one probe at a time, and do
+    /// not make other work wait for it.
     ///
     /// # Errors
     /// As [`check_gate`](Self::check_gate).

@@ -18,7 +18,7 @@ use crate::{
 
 impl Statsig {
     /// Starts the component on its own thread, with its own `System`. It works with any runtime or none,
-    /// and outlives actix-web's handling of signals.
+    /// and keeps running when a signal makes actix-web stop its server.
     ///
     /// If the process has no default crypto provider for rustls, this installs ring's: awc would
     /// panic without one in some apps. An app that needs another provider installs it first.

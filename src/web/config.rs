@@ -28,8 +28,8 @@ use crate::{
 /// The result applies to the whole request. Everything that `identify` reads must be available by
 /// then:
 ///
-/// - Call `wrap` for the middleware that opens a session after `wrap` for the middlewares that use
-///   flags: actix runs the last wrapped middleware first.
+/// - Wrap the session middleware last, below the middlewares that use flags: actix runs the
+///   last-wrapped middleware first.
 /// - A middleware of the `App` runs before routing, so the request has no path parameters yet.
 ///
 /// `identify` must not extract `Flags`, because `Flags` needs the user that `identify` builds. If

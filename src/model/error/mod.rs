@@ -204,8 +204,8 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
 
-    /// The circuit breaker is open: the last calls failed in a row, and the next probe failed too
-    /// or did not complete within two seconds. See
+    /// The circuit breaker is open after repeated failures, and the call was not sent, because the
+    /// next probe failed too or did not complete within two seconds. See
     /// [`circuit_breaker`](crate::Config::circuit_breaker).
     #[error("not sent: the circuit breaker is open, because the last calls failed")]
     #[non_exhaustive]
