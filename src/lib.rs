@@ -97,8 +97,8 @@
 //! # actix-web and OpenFeature
 //!
 //! With the feature `web`, you define once how a request becomes a user. Then the extractor `Flags`
-//! gives each request one consistent snapshot, `RequireGate` opens a scope only to users whose gate
-//! is open, and `web::serve` shuts down gracefully. With the feature `open-feature`, the module
+//! gives each request one consistent snapshot, `RequireGate` lets only users whose gate is open into
+//! a scope, and `web::serve` shuts down gracefully. With the feature `open-feature`, the module
 //! `open_feature` has a provider for the OpenFeature SDK.
 //!
 //! # Testing your app

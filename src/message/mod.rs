@@ -129,8 +129,8 @@ macro_rules! request_message {
             /// Asks Statsig instead of the cache, and accepts no stale answer if Statsig fails.
             ///
             /// The request does not join a call that is in flight already, so its answer is never older
-            /// than the request. The answer goes into the cache; later outcomes of earlier calls do not
-            /// replace it.
+            /// than the request. The answer goes into the cache. A call that was made earlier and ends
+            /// later does not replace it.
             pub fn bypass_cache(mut self) -> Self {
                 self.0.bypass_cache = true;
                 self

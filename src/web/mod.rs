@@ -65,8 +65,8 @@
 //! Startup errors ([`InvalidConfig`], [`NoArbiter`], [`Start`]) would be 500, but no request gets
 //! them.
 //!
-//! Two statuses are not errors of the component: an error of your own that `identify` returns has
-//! its own status, such as 401, and a closed gate answers 404 or [your own
+//! Two statuses do not come from the component. If `identify` returns an error of your own, that
+//! error has its own status, such as 401. A closed gate answers 404 or [your own
 //! response](RequireGate::when_closed).
 //!
 //! [`Error::is_overload`]: crate::Error::is_overload
