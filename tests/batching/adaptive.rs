@@ -64,7 +64,7 @@ fn names_asked_during_a_call_share_the_next_one() {
         settle().await;
         let start = now();
 
-        // Sent at different moments, while the first call is in flight.
+        // Sent at different moments of virtual time, while the first call is in flight.
         let mut asked = Vec::new();
         for n in 0..99 {
             asked.push(addr.send(CheckGates::new(who.clone(), [format!("gate {n}")])));
@@ -89,7 +89,7 @@ fn busy_user_does_not_delay_others() {
         let addr = statsig.addr();
         let busy = addr.send(CheckGates::new(user("busy"), ["aa"]));
         let configs = addr.send(GetConfigs::new(user("configs"), ["aa"]));
-        sleep(50 * MILLISECOND).await;
+        settle().await;
         let start = now();
 
         let others = [

@@ -6,7 +6,7 @@ use actix_statsig::{CallKind, CheckGates, GetConfigs};
 use futures_util::{FutureExt, future::join_all};
 
 use crate::support::{
-    Reaction, Script, config, now, settle, user, virtual_time, with_each_variant,
+    Reaction, Script, config, flush_now, now, settle, user, virtual_time, with_each_variant,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -129,10 +129,10 @@ fn name_in_flight_is_joined_across_flushes() {
         let statsig = script.start(config());
         let addr = statsig.addr();
         let first = addr.send(CheckGates::new(user("u-1"), ["aa", "bb"]));
-        actix_rt::time::sleep(10 * MILLISECOND).await;
+        flush_now(&statsig).await;
 
         let second = addr.send(CheckGates::new(user("u-1"), ["bb", "cc"]));
-        actix_rt::time::sleep(10 * MILLISECOND).await;
+        flush_now(&statsig).await;
 
         assert_eq!(script.names(), [vec!["aa", "bb"], vec!["cc"]]);
         script.release();

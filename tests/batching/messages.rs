@@ -185,6 +185,7 @@ fn promise_3_late_joiner_keeps_its_own_deadline() {
         let statsig = script.start(config.timeout(3 * SECOND));
         let ask = || statsig.addr().send(CheckGates::new(user("u-1"), ["aa"]));
         let first = ask();
+        // Virtual time passes between the callers, whose deadlines differ by it.
         sleep(SECOND / 5).await;
         let early = ask();
         sleep(2 * SECOND).await;
@@ -225,6 +226,7 @@ fn flush_does_not_wait_for_a_caller_who_left() {
         });
         let statsig = script.start(config());
         let first = statsig.addr().send(CheckGates::new(user("u-1"), ["slow"]));
+        // In virtual time: one who joins later has a later deadline, and so a retry to wait for.
         sleep(SECOND / 10).await;
         let joined = statsig.addr().send(CheckGates::new(user("u-1"), ["slow", "fast"]));
         settle().await;

@@ -3,7 +3,7 @@
 use actix_statsig::{CheckGates, Error, ErrorKind};
 use futures_util::FutureExt;
 
-use crate::support::{Reaction, Script, settle, user, with_each_variant};
+use crate::support::{Reaction, Script, flush_now, settle, user, with_each_variant};
 
 #[test]
 fn promise_4_address_refuses_names_beyond_max_pending() {
@@ -15,19 +15,18 @@ fn promise_4_address_refuses_names_beyond_max_pending() {
             let names = (0..names).map(|n| format!("gate {n}"));
             addr.send(CheckGates::new(user("u-1"), names))
         };
-        let buffered = ask(4);
-        statsig.flush().now_or_never();
-        let in_flight = ask(6);
+        let in_flight = ask(4);
+        flush_now(&statsig).await;
+        let buffered = ask(6);
 
         let refused = ask(1).await.unwrap();
 
         assert!(matches!(refused, Err(Error::Overloaded { limit: 10, .. })), "{refused:?}");
-        settle().await;
         script.release();
-        actix_rt::time::sleep(std::time::Duration::from_millis(20)).await;
+        flush_now(&statsig).await;
         script.release();
-        buffered.await.unwrap().unwrap();
         in_flight.await.unwrap().unwrap();
+        buffered.await.unwrap().unwrap();
         let again = ask(10);
         settle().await;
         assert_eq!(statsig.stats().errors[&ErrorKind::Overloaded], 1, "the places are free again");

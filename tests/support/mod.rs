@@ -319,6 +319,14 @@ pub async fn settle() {
     }
 }
 
+/// Flushes the buffer and runs everything that is ready, without a wait for the calls' outcomes.
+pub async fn flush_now(statsig: &Statsig) {
+    let statsig = statsig.clone();
+    // A task keeps the message's reply: actix skips a message whose sender has dropped it.
+    actix_rt::spawn(async move { statsig.flush().await });
+    settle().await;
+}
+
 /// Polls, in real time, a condition that cannot be awaited, such as a statistic.
 pub async fn until(condition: impl Fn() -> bool) {
     let looks = async {
